@@ -1,0 +1,1 @@
+"""The half of Tallystick that touches the world: files, sockets, clocks, tasks and terminals."""

@@ -1,0 +1,122 @@
+"""What a home holds, opened for reading or for running: identity, store, peers, channels.
+
+The command line's queries use it straight from the store, whether a node runs or not; the node
+itself is built on the same object, so both see the same lines.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from pathlib import Path
+
+from tallystick.node.channel import Channel
+from tallystick.node.closing import Closer
+from tallystick.node.config import Config, load_config
+from tallystick.node.founding import Founding
+from tallystick.node.home import Home
+from tallystick.node.store.disk import Store, Txn
+from tallystick.protocol.errors import InputError
+from tallystick.protocol.pairing import PeerIdentity, decode_identity
+
+
+def clock_us() -> int:
+    """Microseconds since the Unix epoch."""
+    return time.time_ns() // 1000
+
+
+class Books:
+    """An open home. With `read_only` nothing is written and a running node is not disturbed."""
+
+    def __init__(self, home: Home, *, read_only: bool) -> None:
+        self.home = home
+        self.config: Config = load_config(home)
+        self.identity = home.identity()
+        self.index_folder = home.path / "ids"
+        if not read_only:
+            self.index_folder.mkdir(mode=0o700, exist_ok=True)
+        self.store = Store(home.path / "store", read_only=read_only)
+        self.seed = self._seed(read_only)
+        self.founding = Founding(self.store, self.identity)
+        with self.store.read() as txn:
+            scan = txn.scan("peers", b"", b"\xff" * 254)
+            self.peers = {key.decode(): decode_identity(value) for key, value in scan}
+        self.channels: dict[bytes, tuple[Channel, Closer]] = {}
+        for channel, row in self.founding.rows.items():
+            if row.state in ("open", "halted"):
+                self.load_channel(channel)
+        if not read_only:
+            self._remove_leftovers()
+
+    def _seed(self, read_only: bool) -> int:
+        """The seed of the ids' fingerprints: drawn once a home, so nobody can aim at it."""
+        with self.store.read() as txn:
+            found = txn.get("meta", b"fingerprints")
+        if found is None and not read_only:
+            found = secrets.token_bytes(8)
+            value = found
+            self.store.commit_now(lambda txn: txn.put("meta", b"fingerprints", value))
+        return int.from_bytes(found or b"", "big")
+
+    def _remove_leftovers(self) -> None:
+        """Delete index files that a crash left behind: the store's rows name those that count."""
+        logs = [log for c, _ in self.channels.values() for log in (c.own, c.peer)]
+        kept = {row.file for log in logs for row in log.index.rows()}
+        for path in Path(self.index_folder).glob("*.run"):
+            if path.name not in kept:
+                path.unlink()
+
+    def load_channel(self, channel: bytes) -> tuple[Channel, Closer]:
+        """Open a founded channel."""
+        found = Channel(
+            self.store,
+            self.index_folder,
+            self.seed,
+            self.identity,
+            self.founding.rows[channel],
+            clock_us,
+        )
+        agree = self.config.checkpoints.early == "agree"
+        closer = Closer(found, agree_early=agree, clock_us=clock_us)
+        self.channels[channel] = (found, closer)
+        return found, closer
+
+    def peer(self, name: str) -> PeerIdentity:
+        """A paired peer by name."""
+        if name not in self.peers:
+            known = ", ".join(sorted(self.peers)) or "none yet"
+            raise InputError(
+                f"no peer is called {name!r}", f"Peers: {known}; pair with tally invite and join"
+            )
+        return self.peers[name]
+
+    def select(self, selector: str | None, states: tuple[str, ...] = ("open", "halted")) -> bytes:
+        """The channel that a selector means: a prefix of its id, its peer's name, or the only one."""
+        rows = {key: row for key, row in self.founding.rows.items() if row.state in states}
+        if selector:
+            rows = {
+                key: row
+                for key, row in rows.items()
+                if key.hex().startswith(selector.lower()) or row.peer == selector
+            }
+        if len(rows) == 1:
+            return next(iter(rows))
+        listed = ", ".join(f"{key.hex()[:8]} ({row.peer})" for key, row in rows.items())
+        if not rows:
+            what = f"no channel matches {selector!r}" if selector else "there is no channel yet"
+            raise InputError(what, "See: tally channels")
+        raise InputError(
+            f"{'several channels match' if selector else 'there are several channels'}: {listed}",
+            "Choose one with --channel and the beginning of its id, or its peer's name",
+        )
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
+
+
+def put_peer(txn: Txn, peer: PeerIdentity, value: bytes) -> None:
+    """Store a peer."""
+    txn.put("peers", peer.name.encode(), value)
+
+

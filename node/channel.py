@@ -1,0 +1,391 @@
+"""A channel in its node: both logs, and what may be done with them while the node runs.
+
+Emits that arrive together become one batch with one head, one hash pass and one fsync. A head is
+signed only while a session has confirmed what the peer holds of our log (`live`); what is recorded
+before that is durable, and signed when the peer has answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import trio
+
+from tallystick.node.importing.drafts import Draft
+from tallystick.node.logs import Batch, ChannelLog
+from tallystick.node.store.disk import Store, Ticket
+from tallystick.node.store.keyspace import ChannelRow
+from tallystick.protocol.errors import (
+    ConflictError,
+    FormatError,
+    InvalidRecord,
+    PeerBreach,
+    ProofError,
+)
+from tallystick.protocol.heads import (
+    Head,
+    cosign_head,
+    sign_head,
+    verify_head_cosignature,
+    verify_head_signature,
+)
+from tallystick.protocol.keys import Identity
+from tallystick.protocol.messages import Append, Return
+from tallystick.protocol.quantities import format_quantity
+from tallystick.protocol.records import (
+    Close,
+    Correction,
+    Delta,
+    Record,
+    Terms,
+    check_texts,
+    decode_batch,
+    decode_record,
+    encode_record,
+    texts_plain,
+)
+from tallystick.protocol.terms import channel_id, role_of
+
+BATCH_RECORDS_MAX = 8192
+BATCHES_AHEAD_MAX = 2  # prepared but not yet durable: one on the disk, one being hashed
+
+
+@dataclass(slots=True)
+class EmitResult:
+    """What became of drafts: their indexes in the log (-1: not recorded), and why not."""
+
+    indexes: list[int]
+    duplicates: int = 0
+    problems: list[tuple[int, str, str]] = field(default_factory=list)  # place, kind, message
+
+
+class _Request:
+    """Drafts of one caller on their way into a batch."""
+
+    __slots__ = ("drafts", "result", "scheduled", "ticket")
+
+    def __init__(self, drafts: Sequence[Draft]) -> None:
+        self.drafts = drafts
+        self.result = EmitResult([])
+        self.scheduled = trio.Event()
+        self.ticket: Ticket | None = None
+
+
+class Channel:
+    """One open channel. `clock_us` gives microseconds since the Unix epoch."""
+
+    def __init__(
+        self,
+        store: Store,
+        index_folder: Path,
+        seed: int,
+        identity: Identity,
+        row: ChannelRow,
+        clock_us: Callable[[], int],
+    ) -> None:
+        self.store = store
+        self.identity = identity
+        self.row = row
+        terms = decode_record(row.terms)
+        assert isinstance(terms, Terms)
+        self.terms = terms
+        self.id = channel_id(terms)
+        self.role = role_of(terms, identity.name)
+        own, peer = terms.provider, terms.consumer
+        numbers = (row.number * 2, row.number * 2 + 1)
+        if self.role == "consumer":
+            own, peer = peer, own
+        peer_role = role_of(terms, peer.name)
+        self.peer_keys = peer
+        self.own = ChannelLog(store, index_folder, seed, numbers[0], terms, self.role)
+        self.peer = ChannelLog(store, index_folder, seed, numbers[1], terms, peer_role)
+        self._clock_us = clock_us
+        self.live = False
+        self._requests: list[_Request] = []
+        self._requested = trio.Event()
+        self._slots = trio.Semaphore(BATCHES_AHEAD_MAX)
+        self.cosigned = trio.Event()  # set, and replaced, whenever a co-signature came
+        self.cosigned_at_us = 0
+        self.load()
+
+    def load(self) -> None:
+        """Bring memory to what is on disk."""
+        self.own.load(self.id)
+        self.peer.load(self.id)
+
+    @property
+    def provider_log(self) -> ChannelLog:
+        """The provider's log, whichever side we are."""
+        return self.own if self.role == "provider" else self.peer
+
+    @property
+    def consumer_log(self) -> ChannelLog:
+        """The consumer's log."""
+        return self.peer if self.role == "provider" else self.own
+
+    # Our log
+
+    async def emit(self, drafts: Sequence[Draft]) -> EmitResult:
+        """Record deltas durably; returns when they, or what they repeat, are fsynced."""
+        request = _Request(drafts)
+        self._requests.append(request)
+        self._requested.set()
+        await request.scheduled.wait()
+        assert request.ticket is not None
+        await request.ticket.wait()
+        return request.result
+
+    async def run(self) -> None:
+        """Turn what callers emit into batches, for as long as the node runs."""
+        while True:
+            await self._requested.wait()
+            await self._slots.acquire()
+            group: list[_Request] = []
+            count = 0
+            while self._requests and count < BATCH_RECORDS_MAX:
+                group.append(self._requests.pop(0))
+                count += len(group[-1].drafts)
+            if not self._requests:
+                self._requested = trio.Event()
+            ticket = self._append(group)
+            ticket.then_always(self._slots.release)
+            for request in group:
+                request.ticket = ticket
+                request.scheduled.set()
+            await trio.lowlevel.checkpoint()
+
+    def _append(self, group: Sequence[_Request]) -> Ticket:
+        own = self.own
+        drafts = [draft for request in group for draft in request.drafts]
+        pairs = [(draft.meter, draft.id) for draft in drafts]
+        prints = own.fingerprints(pairs)
+        known = own.known(prints)
+        recorded_at = max(self._clock_us(), own.state.last_recorded_at)
+        first = own.state.size
+        allows = own.rules.allows
+        if (
+            not known
+            and len(set(prints)) == len(prints)
+            and all([allows(draft.meter, draft.quantity) for draft in drafts])
+            and texts_plain("".join([draft.id + draft.subject for draft in drafts]))
+            and all([0 < len(d.id) <= 128 and 0 < len(d.subject) <= 128 for d in drafts])
+        ):
+            fresh = drafts
+            places = list(range(first, first + len(drafts)))
+            duplicates: set[int] = set()
+            problems: list[tuple[int, str, str]] = []
+        else:
+            fresh, prints, places, duplicates, problems = self._sort_out(drafts, prints, known)
+        start = 0
+        for request in group:
+            stop = start + len(request.drafts)
+            request.result.indexes = places[start:stop]
+            request.result.duplicates = sum(start <= place < stop for place in duplicates)
+            request.result.problems = [
+                (place - start, kind, said) for place, kind, said in problems if start <= place < stop
+            ]
+            start = stop
+        if not fresh:
+            return self.store.submit(lambda txn: None)
+        records = [
+            Delta(d.id, d.meter, d.subject, d.quantity, d.occurred_at, recorded_at, None)
+            for d in fresh
+        ]
+        parts = [encode_record(record) for record in records]
+        return own.submit_checked(
+            records,
+            parts,
+            prints,
+            recorded_at,
+            own.state.last_checkpoint,
+            self._sign,
+            lambda batch: None,
+        )
+
+    def _sort_out(
+        self, drafts: Sequence[Draft], prints: Sequence[int], known: dict[int, list[int]]
+    ) -> tuple[list[Draft], list[int], list[int], set[int], list[tuple[int, str, str]]]:
+        """Part new drafts from repeated, contradicting and invalid ones, one by one."""
+        own = self.own
+        fresh: list[Draft] = []
+        fresh_prints: list[int] = []
+        fresh_places: dict[tuple[str, str], int] = {}
+        places: list[int] = []
+        duplicates: set[int] = set()
+        problems: list[tuple[int, str, str]] = []
+        for place, (draft, value) in enumerate(zip(drafts, prints, strict=True)):
+            index = -1
+            try:
+                earlier = self._earlier(draft, known.get(value, ()), fresh, fresh_places)
+                if earlier is not None:
+                    index, before = earlier
+                    self._check_same(draft, before)
+                    duplicates.add(place)
+                else:
+                    check_texts(draft.id, what="id")
+                    check_texts(draft.subject, what="subject")
+                    own.rules.check_delta(draft.meter, draft.quantity)
+                    index = own.state.size + len(fresh)
+                    fresh_places[draft.meter, draft.id] = len(fresh)
+                    fresh.append(draft)
+                    fresh_prints.append(value)
+            except ConflictError as error:
+                index = -1
+                problems.append((place, "conflict", str(error)))
+            except (InvalidRecord, FormatError) as error:
+                problems.append((place, "rejected", str(error)))
+            places.append(index)
+        return fresh, fresh_prints, places, duplicates, problems
+
+    def _earlier(
+        self,
+        draft: Draft,
+        candidates: Sequence[int],
+        fresh: Sequence[Draft],
+        fresh_places: dict[tuple[str, str], int],
+    ) -> tuple[int, Draft | Delta] | None:
+        for index in candidates:
+            record = self.own.record(index)
+            if isinstance(record, Delta) and (record.meter, record.id) == (draft.meter, draft.id):
+                return index, record
+        place = fresh_places.get((draft.meter, draft.id))
+        return None if place is None else (self.own.state.size + place, fresh[place])
+
+    def _check_same(self, draft: Draft, before: Draft | Delta) -> None:
+        mine = (draft.subject, draft.quantity, draft.occurred_at)
+        theirs = (before.subject, before.quantity, before.occurred_at)
+        if mine != theirs:
+            scale = next(m.scale for m in self.terms.meters if m.name == draft.meter)
+
+            def show(subject: str, quantity: int, occurred_at: int) -> str:
+                when = msgspec.json.encode(occurred_at / 1e6).decode()
+                return f"{format_quantity(quantity, scale)} for {subject} at {when}"
+
+            raise ConflictError(
+                f"{draft.meter}/{draft.id} is recorded with other content:"
+                f" recorded {show(*theirs)}; now {show(*mine)}",
+                "Use a new id for a new event, or tally correct for a mistake",
+            )
+
+    async def append_own(self, record: Correction | Close) -> int:
+        """Append another kind of record of ours; its index, once durable."""
+        index = self.own.state.size
+        ticket = self.own.submit(
+            [record], [encode_record(record)], [], self._sign, lambda batch: None
+        )
+        await ticket.wait()
+        return index
+
+    def found(self) -> Ticket:
+        """Append the terms as our log's first record."""
+        return self.own.submit(
+            [self.terms], [encode_record(self.terms)], [], self._sign, lambda batch: None
+        )
+
+    def now_recorded_at(self) -> int:
+        """The `recorded_at` of a record made now: a log's never goes back."""
+        return max(self._clock_us(), self.own.state.last_recorded_at)
+
+    def _sign(self, head: Head) -> tuple[bytes, bytes]:
+        return (sign_head(head, self.identity.log) if self.live else b"", b"")
+
+    async def signed_batch(self, start: int) -> Batch:
+        """Records from `start` with a signed head; the signature is durable before it is sent."""
+        batch = self.own.batch_from(start, self.own.durable_size)
+        if not batch.signature:
+            signature = sign_head(self.own.head(batch.size, batch.root), self.identity.log)
+            await self.own.store_signature(batch.size, batch.root, signature).wait()
+            batch = Batch(batch.first, batch.data, batch.root, signature)
+        return batch
+
+    def take_cosignature(self, size: int, cosignature: bytes) -> None:
+        """Check and keep the peer's co-signature of our head of that size."""
+        with self.store.read() as txn:
+            row = self.own.head_row(txn, size)
+        if row is None or not row.signature:
+            raise PeerBreach("bad-cosignature", f"the peer co-signed size {size}, never signed")
+        self._check_cosignature(self.own.head(size, row.root), cosignature)
+        self.own.store_cosignature(size, cosignature)
+        self.cosigned_at_us = self._clock_us()
+        self.cosigned.set()
+        self.cosigned = trio.Event()
+
+    def _check_cosignature(self, head: Head, cosignature: bytes) -> None:
+        peer = self.peer_keys
+        try:
+            verify_head_cosignature(head, peer.name, peer.cosigner_key, cosignature)
+        except (ProofError, FormatError) as error:
+            raise PeerBreach(
+                "bad-cosignature", f"the peer's co-signature does not hold: {error.message}"
+            ) from None
+
+    async def wait_cosigned(self, size: int) -> None:
+        """Return once the peer has co-signed our log up to `size`."""
+        while self.own.cosigned_size < size:
+            await self.cosigned.wait()
+
+    def take_back(self, message: Return) -> Ticket:
+        """Append records of our own log that the peer returns, under our own signature."""
+        try:
+            records, parts = decode_batch(message.batch)
+            prints = self._check_new(self.own, records)
+
+            def sign(head: Head) -> tuple[bytes, bytes]:
+                verify_head_signature(head, self.own.party.log_key, message.signature)
+                return message.signature, b""
+
+            return self.own.submit(records, parts, prints, sign, lambda batch: None)
+        except (InvalidRecord, FormatError, ProofError) as error:
+            raise PeerBreach(
+                "bad-return", f"what the peer returned of our log: {error.message}"
+            ) from None
+
+    # The peer's log
+
+    def receive(self, message: Append, then: Callable[[int, bytes], None]) -> Ticket:
+        """Check the peer's batch and queue it; `then(size, cosignature)` runs once it is durable.
+
+        `PeerBreach` if a record is invalid or the head's signature does not hold; then nothing is
+        stored and nothing co-signed.
+        """
+        peer = self.peer
+        try:
+            records, parts = decode_batch(message.batch)
+            prints = self._check_new(peer, records)
+            cosignature = b""
+
+            def sign(head: Head) -> tuple[bytes, bytes]:
+                nonlocal cosignature
+                verify_head_signature(head, self.peer_keys.log_key, message.signature)
+                cosignature = cosign_head(
+                    head, self.identity.name, self.identity.cosigner, self._clock_us() // 1_000_000
+                )
+                return message.signature, cosignature
+
+            return peer.submit(
+                records, parts, prints, sign, lambda batch: then(batch.size, cosignature)
+            )
+        except (InvalidRecord, FormatError) as error:
+            raise PeerBreach("invalid-record", f"the peer's log: {error.message}") from None
+        except ProofError as error:
+            raise PeerBreach("bad-head", f"the peer's head: {error.message}") from None
+
+    def _check_new(self, log: ChannelLog, records: Sequence[Record]) -> list[int]:
+        """The fingerprints of the batch's deltas; `InvalidRecord` if an id is not new."""
+        deltas = [record for record in records if type(record) is Delta]
+        prints = log.fingerprints([(delta.meter, delta.id) for delta in deltas])
+        known = log.known(prints)
+        if known or len(set(prints)) != len(prints):
+            seen: set[tuple[str, str]] = set()
+            for delta, value in zip(deltas, prints, strict=True):
+                pair = (delta.meter, delta.id)
+                earlier = [log.record(index) for index in known.get(value, ())]
+                if pair in seen or any(
+                    isinstance(r, Delta) and (r.meter, r.id) == pair for r in earlier
+                ):
+                    raise InvalidRecord(f"{delta.meter}/{delta.id} is there twice")
+                seen.add(pair)
+        return prints

@@ -1,0 +1,80 @@
+"""tally checkpoint and bundle: closing a period, and what travels with the invoice."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+import click
+
+from tallystick.node.cli.context import Context, verb
+from tallystick.node.cli.output import print_json, say
+from tallystick.node.errors import StoreError
+
+
+@verb("checkpoint")
+@click.argument("period")
+@click.option("--force", is_flag=True, help="Before the grace time, if both agree.")
+def checkpoint(context: Context, period: str, force: bool) -> None:
+    """Close PERIOD with the peer: both recompute it, and both sign."""
+    from tallystick.node import queries
+
+    with context.books() as books:
+        key = books.select(context.channel)
+        _, closer = books.channels[key]
+        books.channels[key][0].own.folder.calendar.parse(period)
+        closed = any(row.period == period for row in closer.rows)
+    if not closed:
+        context.call("checkpoint", channel=key.hex(), period=period, force=force)
+    with context.books() as books:
+        document = queries.checkpoint_document(*books.channels[key], period)
+    if context.json:
+        print_json(document)
+        return
+    say(document["checkpoint"].rstrip())
+    say("")
+    say(f"digest {document['digest']}")
+    context.hint(f"For the invoice: tally bundle {period} -o {period}.tally")
+
+
+@verb("bundle")
+@click.argument("period")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file to write.",
+)
+@click.option("--full", is_flag=True, help="With all records, so that anybody can derive again.")
+def bundle(context: Context, period: str, output: Path, full: bool) -> None:
+    """Write the proof bundle of a closed PERIOD; tally verify checks it anywhere, offline."""
+    from tallystick.node import proving, queries
+
+    with context.books() as books:
+        channel, closer = books.channels[books.select(context.channel)]
+        document = queries.checkpoint_document(channel, closer, period)
+        row = closer.row_of(channel.own.folder.calendar.parse(period))
+        assert row is not None
+        try:
+            # A whole file or none: it gets its name when it is complete.
+            handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
+        except OSError as error:
+            raise StoreError(f"{output} cannot be written: {error.strerror}") from None
+        try:
+            with os.fdopen(handle, "w+b") as file:
+                proving.bundle(channel, row, file, full=full)
+                size = file.tell()
+            Path(name).chmod(0o644)
+            Path(name).replace(output)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                Path(name).unlink()
+            raise
+    if context.json:
+        print_json({"file": str(output), "bytes": size, "digest": document["digest"]})
+        return
+    say(f"wrote {output} ({size:,} bytes)")
+    context.hint(f"Anybody checks it, offline, with: tally verify {output}")

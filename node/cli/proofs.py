@@ -1,0 +1,97 @@
+"""tally prove and verify: proofs of single things, and checking what one is given."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from tallystick.node.cli.context import Context, verb
+from tallystick.node.cli.output import print_json, say
+from tallystick.node.errors import StoreError
+from tallystick.protocol.errors import InputError
+
+
+@verb("prove")
+@click.argument("name", metavar="[METER/ID]", required=False)
+@click.option("--line", metavar="PERIOD/METER/SUBJECT", help="Prove a balance line instead.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False)
+)
+def prove(context: Context, name: str | None, line: str | None, output: Path) -> None:
+    """Write the proof of a delta (ID.tlog-proof, ID.leaf) or of a balance line."""
+    from tallystick.node import proving, queries
+
+    if (name is None) == (line is None):
+        raise InputError("give either METER/ID or --line PERIOD/METER/SUBJECT")
+    with context.books() as books:
+        channel, closer = books.channels[books.select(context.channel)]
+        if name is not None:
+            log, index, delta = queries.find_delta(channel, name)[0]
+            proof = proving.prove_delta(channel, log, index)
+            stem = _file_name(f"{delta.meter}-{delta.id}" if "/" in name else delta.id)
+            files = {f"{stem}.tlog-proof": proof.proof, f"{stem}.leaf": proof.leaf}
+        else:
+            assert line is not None
+            period, _, rest = line.partition("/")
+            meter, _, subject = rest.partition("/")
+            row, found = queries.closed_line(channel, closer, period, meter, subject)
+            text, data = proving.prove_line(row, found)
+            stem = _file_name(f"{period}-{meter}-{subject}")
+            files = {f"{stem}.line-proof": text, f"{stem}.line": data}
+        if name is not None:
+            keys = queries.vkeys(books, channel)
+            ours = log is channel.own
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for file, content in files.items():
+            (output / file).write_bytes(content)
+    except OSError as error:
+        raise StoreError(f"{output} cannot be written: {error.strerror}") from None
+    paths = [str(output / file) for file in files]
+    if context.json:
+        print_json({"files": paths})
+        return
+    for path in paths:
+        say(path)
+    if name is not None:
+        log_key = keys["log"] if ours else keys["peer_log"]
+        cosigner = keys["peer_cosigner"] if ours else keys["cosigner"]
+        context.hint(f"Check with any tlog-proof tool and these keys:\n{log_key}\n{cosigner}")
+
+
+def _file_name(text: str) -> str:
+    """A name for files: letters that could lead elsewhere or upset a shell become underscores."""
+    return re.sub(r"[^A-Za-z0-9._:@+-]", "_", text).lstrip(".") or "_"
+
+
+@verb("verify")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def verify(context: Context, file: Path) -> None:
+    """Check a bundle offline; needs neither a home nor a network."""
+    from tallystick.protocol.verify import verify_bundle
+
+    try:
+        with file.open("rb") as opened:
+            checks = verify_bundle(opened)
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from None
+    good = all(check.ok for check in checks)
+    if context.json:
+        print_json(
+            {
+                "ok": good,
+                "checks": [
+                    {"name": check.name, "ok": check.ok, "detail": check.detail}
+                    for check in checks
+                ],
+            }
+        )
+    else:
+        for check in checks:
+            say(f"{check.number:>2} {'ok  ' if check.ok else 'FAIL'} {check.name}: {check.detail}")
+        say("")
+        say(f"{file.name}: every check holds" if good else f"{file.name}: NOT PROVEN")
+    if not good:
+        raise SystemExit(1)

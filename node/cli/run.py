@@ -1,0 +1,69 @@
+"""tally run: serve peers and the command line until told to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+
+import click
+import trio
+
+from tallystick.node.books import Books
+from tallystick.node.cli.context import Context, verb
+from tallystick.node.home import open_home
+from tallystick.node.node import Node
+from tallystick.node.rpc import RpcServer
+from tallystick.node.service import Service
+
+
+@verb("run")
+@click.option("--listen", metavar="HOST:PORT", help="Where peers connect (default: the config's).")
+def command(context: Context, listen: str | None) -> None:
+    """Run the node in the foreground; SIGTERM or Ctrl-C stops it cleanly.
+
+    Prints one line to standard output when it serves: ready NAME HOST:PORT.
+    """
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+    )
+    home = open_home(context.home)
+    with home.lock():
+        books = Books(home, read_only=False)
+        try:
+            trio.run(_serve, books, listen or books.config.network.listen)
+        finally:
+            books.close()
+
+
+async def _serve(books: Books, listen: str) -> None:
+    node = Node(books)
+    service = Service(node)
+    server = RpcServer(service.methods)
+
+    def ready(address: str) -> None:
+        print(f"ready {books.identity.name} {address}", flush=True)  # noqa: T201
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_stop_on_signal, node, nursery.cancel_scope.cancel)
+        await nursery.start(server.serve, books.home.socket_path)
+        nursery.start_soon(node.run, listen, ready)
+
+
+async def _stop_on_signal(
+    node: Node,
+    cancel: Callable[[], None],
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for _ in signals:
+            logging.getLogger("tallystick.node").info("stopping")
+            # The store's task still runs here, so what is in memory can be written.
+            with trio.move_on_after(10):
+                await node.stop()
+            cancel()
+            return

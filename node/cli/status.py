@@ -1,0 +1,50 @@
+"""tally status: how each channel stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tallystick.node.cli.context import Context, verb
+from tallystick.node.cli.output import print_json, say
+
+
+@verb("status")
+def command(context: Context) -> None:
+    """Show how each channel stands: connection, logs, lag, last checkpoint."""
+    from tallystick.node import queries
+
+    with context.books() as books:
+        document = queries.status(books, context.live())
+    if context.json:
+        print_json(document)
+        return
+    where = f"running at {document['address']}" if document["running"] else "not running"
+    say(f"{document['name']}  {where}")
+    for channel in document["channels"]:
+        say("")
+        _say_channel(channel)
+    for proposal in document["proposals"]:
+        who = "waits for your tally accept" if proposal["state"] == "offered" else "waits for them"
+        say(f"\nproposal {proposal['channel'][:8]} with {proposal['peer']}: {who}")
+    if not document["channels"] and not document["proposals"]:
+        say("No channel yet. Pair with tally invite, then tally propose.")
+
+
+def _say_channel(channel: dict[str, Any]) -> None:
+    connected = "connected" if channel["connected"] else "not connected"
+    say(
+        f"channel {channel['channel'][:8]} with {channel['peer']} (we are the {channel['role']}):"
+        f" {channel['state']}, {connected}"
+    )
+    if channel["reason"]:
+        say(f"  {channel['reason']}")
+    for name, log in (("our log", channel["own"]), ("their log", channel["theirs"])):
+        waiting = log["size"] - log["cosigned"]
+        lag = "all co-signed" if not waiting else f"{waiting:,} not yet co-signed"
+        say(f"  {name:<10} {log['size']:>12,} records  {lag}")
+    say(f"  {'closed':<10} {channel['last_checkpoint'] or 'nothing yet':>12}")
+    if channel["difference"]:
+        say(f"  last checkpoint refused: {channel['difference']}")
+    skew = channel["clock_skew_seconds"]
+    if skew and abs(skew) > 60:
+        say(f"  clocks     theirs is {skew:+.0f} s off ours")

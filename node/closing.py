@@ -1,0 +1,411 @@
+"""Closing a period: propose, recompute, sign on both sides, or name the first line that differs.
+
+A `Closer` belongs to one channel. It keeps the checkpoints that both signed, derives the statement
+at any pair of heads, and answers the peer's messages about checkpoints. What is signed is computed
+here from our own records; the peer's text is only compared with it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import trio
+
+from tallystick.node.channel import Channel
+from tallystick.node.errors import PeerUnreachable
+from tallystick.node.logs import ChannelLog, flush
+from tallystick.node.store.disk import Txn
+from tallystick.node.store.keyspace import CheckpointRow, encode_row, index_key, log_key
+from tallystick.protocol.checkpoint import (
+    Checkpoint,
+    LogHead,
+    build_checkpoint,
+    checkpoint_note,
+    log_vkeys,
+    parse_checkpoint,
+    sign_checkpoint,
+    verify_checkpoint,
+)
+from tallystick.protocol.derive import Deriver, period_lines
+from tallystick.protocol.errors import DiffersError, FormatError, InputError, PeerBreach, ProofError
+from tallystick.protocol.keys import Vkey
+from tallystick.protocol.messages import (
+    PAGE_LINES,
+    Difference,
+    Message,
+    ProposeCheckpoint,
+    RefuseCheckpoint,
+    SignCheckpoint,
+    StatementPage,
+    WantPage,
+)
+from tallystick.protocol.notes import Note, Signature, verify_note_signature
+from tallystick.protocol.periods import Period
+from tallystick.protocol.records import Close
+from tallystick.protocol.statement import (
+    Line,
+    decode_line,
+    encode_line,
+    first_difference,
+)
+
+ANSWER_SECONDS = 60
+_log = logging.getLogger("tallystick.closing")
+_decode = msgspec.msgpack.Decoder(CheckpointRow).decode
+
+Send = Callable[[Message], None]
+
+
+@dataclass(slots=True)
+class _Proposal:
+    """Our proposal while the peer looks at it."""
+
+    checkpoint: Checkpoint
+    lines: Sequence[Line]
+    answered: trio.Event
+    error: DiffersError | InputError | None = None
+
+
+class Closer:
+    """The closing of a channel's periods."""
+
+    def __init__(self, channel: Channel, *, agree_early: bool, clock_us: Callable[[], int]) -> None:
+        self.channel = channel
+        self._agree_early = agree_early
+        self._clock_us = clock_us
+        self._deriver = Deriver(channel.terms, channel.own.folder)
+        self._calendar = channel.own.folder.calendar
+        self._proposal: _Proposal | None = None
+        self._answering: list[Line] = []  # our lines, while we page them to the proposer
+        self._completing = trio.Lock()
+        self.difference: str = ""  # the first differing line of the last failed proposal
+        self.load()
+
+    def load(self) -> None:
+        """Bring memory to what is on disk."""
+        number = self.channel.row.number
+        with self.channel.store.read() as txn:
+            scan = txn.scan("checkpoints", log_key(number), log_key(number + 1))
+            self.rows = [_decode(value) for _, value in scan]
+
+    @property
+    def last(self) -> CheckpointRow | None:
+        """The newest checkpoint."""
+        return self.rows[-1] if self.rows else None
+
+    def row_of(self, period: Period) -> CheckpointRow | None:
+        """The checkpoint that closed a period."""
+        return next((row for row in self.rows if row.period == period.label), None)
+
+    # Derive
+
+    def open_lines(self, sizes: tuple[int, int] | None = None) -> list[Line]:
+        """Lines of open periods, at the durable heads or at earlier (provider's, consumer's)."""
+        provider, consumer = self.channel.provider_log, self.channel.consumer_log
+        if sizes is None:
+            sides = provider.tallies(), consumer.tallies()
+        else:
+            sides = provider.tallies_at(sizes[0]), consumer.tallies_at(sizes[1])
+        return self._deriver.lines(*sides, self.last.end_us if self.last else None)
+
+    def all_lines(self) -> list[Line]:
+        """Every line: closed periods' as they were signed, then those of open periods."""
+        closed = [decode_line(data) for row in self.rows for data in row.lines]
+        return sorted(closed + self.open_lines(), key=lambda line: line.sort_key)
+
+    # Propose
+
+    async def close(self, label: str, *, force: bool, send: Send | None) -> CheckpointRow:
+        """Have a period closed by both; the checkpoint. A closed one comes back as it is."""
+        period = self._calendar.parse(label)
+        done = self.row_of(period)
+        if done is not None:
+            return done
+        self._check_turn(period, force)
+        if send is None:
+            raise PeerUnreachable(
+                f"{self.channel.peer_keys.name} is not connected, and a checkpoint needs both",
+                "See tally status, and try again when the peer is back",
+            )
+        if self._proposal is not None:
+            raise InputError("another checkpoint of this channel is under way", "Try again soon")
+        proposal = await self._propose(period)
+        self._proposal = proposal
+        try:
+            send(self._message(proposal.checkpoint, force))
+            with trio.move_on_after(ANSWER_SECONDS):
+                await proposal.answered.wait()
+        finally:
+            self._proposal = None
+        row = self.row_of(period)
+        if row is not None:
+            return row
+        if proposal.error:
+            raise proposal.error
+        raise PeerUnreachable(
+            f"{self.channel.peer_keys.name} did not answer within {ANSWER_SECONDS} seconds",
+            "Nothing is closed; try again when the peer is back",
+        )
+
+    def _check_turn(self, period: Period, force: bool) -> None:
+        last = self.last
+        if last is not None and period.end_us <= last.end_us:
+            raise InputError(
+                f"{period.label} is before {last.period}, which is closed",
+                "What comes late for it counts in the first open period",
+            )
+        for line in self.open_lines():
+            if self._calendar.parse(line.period).end_us <= period.start_us:
+                raise InputError(
+                    f"{line.period} is not closed yet and has usage",
+                    f"Close it first: tally checkpoint {line.period}",
+                )
+        if self._is_early(period) and not force:
+            raise InputError(
+                f"the grace time of {period.label} is not over",
+                "Wait for it, or close early with --force if both agree",
+            )
+
+    def _is_early(self, period: Period) -> bool:
+        grace_us = self.channel.terms.grace_seconds * 1_000_000
+        return self._clock_us() < period.end_us + grace_us
+
+    async def _propose(self, period: Period) -> _Proposal:
+        channel = self.channel
+        with trio.move_on_after(ANSWER_SECONDS) as waiting:
+            await channel.wait_cosigned(channel.own.durable_size)
+        if waiting.cancelled_caught:
+            raise PeerUnreachable(
+                f"{channel.peer_keys.name} has not co-signed our log yet", "See tally status"
+            )
+        sizes = (channel.provider_log.cosigned_size, channel.consumer_log.cosigned_size)
+        checkpoint, lines = self._compute(period, sizes)
+        return _Proposal(checkpoint, lines, trio.Event())
+
+    def _compute(self, period: Period, sizes: tuple[int, int]) -> tuple[Checkpoint, list[Line]]:
+        channel = self.channel
+        lines = period_lines(self.open_lines(sizes), period.label)
+        heads = (
+            self._head(channel.provider_log, sizes[0]),
+            self._head(channel.consumer_log, sizes[1]),
+        )
+        previous = self.last.digest if self.last else b""
+        checkpoint = build_checkpoint(channel.terms, channel.id, period, previous, heads, lines)
+        return checkpoint, lines
+
+    def _head(self, log: ChannelLog, size: int) -> LogHead:
+        with self.channel.store.read() as txn:
+            row = log.head_row(txn, size)
+        if row is None or not row.signature:
+            raise FormatError(f"there is no signed head of size {size} of {log.party.name}'s log")
+        return LogHead(log.party.name, size, row.root)
+
+    def _message(self, checkpoint: Checkpoint, early: bool) -> ProposeCheckpoint:
+        identity = self.channel.identity
+        signature = sign_checkpoint(checkpoint, identity.name, identity.log)
+        return ProposeCheckpoint(self.channel.id, checkpoint.text(), signature.blob, early)
+
+    # Answer
+
+    async def handle(self, message: Message, send: Send) -> None:
+        """Answer the peer's message about a checkpoint."""
+        match message:
+            case ProposeCheckpoint():
+                await self._answer(message, send)
+            case SignCheckpoint():
+                await self._signed(message)
+            case RefuseCheckpoint():
+                self._fail(message.digest, InputError(
+                    f"the peer did not sign: {message.reason}", "Nothing is closed"
+                ))
+            case StatementPage():
+                self._compare_page(message, send)
+            case WantPage():
+                self._send_page(message.digest, message.offset, send)
+            case Difference():
+                self.difference = _difference(message.proposer, message.other, "the peer", "we")
+                _log.warning("checkpoint not signed: %s", self.difference)
+            case _:
+                raise AssertionError(message)
+
+    async def _answer(self, message: ProposeCheckpoint, send: Send) -> None:
+        channel = self.channel
+        try:
+            theirs = parse_checkpoint(message.text)
+            signature = self._peer_signature(message.text, message.signature)
+        except (FormatError, ProofError) as error:
+            raise PeerBreach("bad-checkpoint", f"the peer's proposal: {error.message}") from None
+        digest = theirs.digest()
+
+        def refuse(reason: str) -> None:
+            send(RefuseCheckpoint(channel.id, digest, reason))
+
+        for row in self.rows:
+            if row.digest == digest:  # our signature got lost on the way
+                send(SignCheckpoint(channel.id, digest, self._sign(theirs).blob))
+                return
+        if self._proposal is not None and channel.role == "provider":
+            refuse("a proposal of the provider's is under way")
+            return
+        try:
+            period = self._calendar.parse(theirs.period)
+            self._check_turn(period, force=True)
+            if self._is_early(period) and not self._agree_early:
+                refuse(f"the grace time of {period.label} is not over")
+                return
+            sizes = (theirs.heads[0].size, theirs.heads[1].size)
+            logs = (channel.provider_log, channel.consumer_log)
+            if any(size > log.durable_size for size, log in zip(sizes, logs, strict=True)):
+                refuse("it counts records that are not here")
+                return
+            ours, lines = self._compute(period, sizes)
+        except (InputError, FormatError) as error:
+            refuse(error.message)
+            return
+        if ours.text() == message.text:
+            await self._complete(ours, lines, [signature, self._sign(ours)])
+            send(SignCheckpoint(channel.id, digest, self._sign(ours).blob))
+            await self.append_close()
+        elif ours.statement_root != theirs.statement_root:
+            self._answering = lines
+            self._send_page(digest, 0, send)
+        else:
+            refuse("the statement is the same, but the rest of the text is not")
+
+    def _peer_signature(self, text: str, blob: bytes) -> Signature:
+        vkey = self._vkey(self.channel.peer_keys.name)
+        signature = Signature(vkey.name, vkey.id, blob)
+        verify_note_signature(Note(text, (signature,)), vkey)
+        return signature
+
+    def _vkey(self, party: str) -> Vkey:
+        terms = self.channel.terms
+        return log_vkeys(terms, self.channel.id)[terms.provider.name != party]
+
+    def _sign(self, checkpoint: Checkpoint) -> Signature:
+        identity = self.channel.identity
+        return sign_checkpoint(checkpoint, identity.name, identity.log)
+
+    async def _signed(self, message: SignCheckpoint) -> None:
+        proposal = self._proposal
+        if proposal is None or message.digest != proposal.checkpoint.digest():
+            return  # an answer to a proposal that timed out; the Close in the peer's log tells us
+        try:
+            signature = self._peer_signature(proposal.checkpoint.text(), message.signature)
+        except ProofError as error:
+            raise PeerBreach("bad-checkpoint", f"the peer's answer: {error.message}") from None
+        signatures = [self._sign(proposal.checkpoint), signature]
+        await self._complete(proposal.checkpoint, proposal.lines, signatures)
+        proposal.answered.set()
+        await self.append_close()
+
+    async def take_close(self, record: Close) -> None:
+        """The peer's log says that a period is closed: complete what we may have missed."""
+        checkpoint = verify_checkpoint(
+            record.checkpoint, self.channel.terms, self.channel.id
+        )
+        if all(row.digest != checkpoint.digest() for row in self.rows):
+            period = self._calendar.parse(checkpoint.period)
+            sizes = (checkpoint.heads[0].size, checkpoint.heads[1].size)
+            ours, lines = self._compute(period, sizes)
+            if ours.text() != checkpoint.text():
+                raise PeerBreach("bad-checkpoint", "the peer closed a period on other numbers")
+            await self._store(checkpoint, lines, record.checkpoint)
+        await self.append_close()
+
+    async def _complete(
+        self, checkpoint: Checkpoint, lines: Sequence[Line], signatures: Sequence[Signature]
+    ) -> None:
+        await self._store(checkpoint, lines, checkpoint_note(checkpoint, signatures))
+
+    async def _store(self, checkpoint: Checkpoint, lines: Sequence[Line], note: bytes) -> None:
+        """Keep the checkpoint, and note what it billed, in one transaction."""
+        async with self._completing:
+            if any(row.digest == checkpoint.digest() for row in self.rows):
+                return
+            channel = self.channel
+            row = CheckpointRow(
+                checkpoint.period,
+                checkpoint.end_us,
+                note,
+                checkpoint.digest(),
+                checkpoint.heads[0].size,
+                checkpoint.heads[1].size,
+                [encode_line(line) for line in lines],
+            )
+            key = index_key(channel.row.number, len(self.rows))
+            logs = (channel.provider_log, channel.consumer_log)
+            for log, head in zip(logs, checkpoint.heads, strict=True):
+                at = log.tallies_at(head.size)
+                for line_key, tally in at.items():
+                    if line_key.charge_start_us < checkpoint.end_us:
+                        here = log.book.tally(line_key)
+                        here.billed, here.billed_deltas = tally.total, tally.deltas
+
+            def keep(txn: Txn) -> None:
+                txn.put("checkpoints", key, encode_row(row))
+
+            await flush(logs, keep)
+            self.rows.append(row)
+
+    async def append_close(self) -> None:
+        """Say in our log which periods are closed, where it does not say so already."""
+        own = self.channel.own
+        digests = [row.digest for row in self.rows]
+        said = own.state.last_checkpoint
+        for row in self.rows[digests.index(said) + 1 if said else 0 :]:
+            await self.channel.append_own(Close(row.note, self.channel.now_recorded_at()))
+
+    # Differences
+
+    def _send_page(self, digest: bytes, offset: int, send: Send) -> None:
+        lines = self._answering[offset : offset + PAGE_LINES]
+        last = offset + len(lines) >= len(self._answering)
+        page = [encode_line(line) for line in lines]
+        send(StatementPage(self.channel.id, digest, offset, page, last))
+
+    def _compare_page(self, message: StatementPage, send: Send) -> None:
+        proposal = self._proposal
+        if proposal is None or message.digest != proposal.checkpoint.digest():
+            return
+        try:
+            theirs = [decode_line(data) for data in message.lines]
+        except FormatError as error:
+            raise PeerBreach("malformed", f"the peer's statement: {error.message}") from None
+        stop = None if message.last else message.offset + len(theirs)
+        ours = list(proposal.lines[message.offset : stop])
+        mine, other = first_difference(ours, theirs)
+        if mine is None and other is None and not message.last and theirs:
+            send(WantPage(self.channel.id, message.digest, message.offset + len(theirs)))
+            return
+        a = encode_line(mine) if mine else b""
+        b = encode_line(other) if other else b""
+        send(Difference(self.channel.id, message.digest, a, b))
+        self.difference = _difference(a, b, "we", "the peer")
+        self._fail(message.digest, DiffersError(
+            f"the peer computed something else, and nothing was signed; {self.difference}",
+            "Compare both records: tally derive on both sides, and tally doctor",
+        ))
+
+    def _fail(self, digest: bytes, error: DiffersError | InputError) -> None:
+        proposal = self._proposal
+        if proposal is not None and digest == proposal.checkpoint.digest():
+            proposal.error = error
+            proposal.answered.set()
+
+
+def _difference(proposer: bytes, other: bytes, first: str, second: str) -> str:
+    return f"first line that differs: {first} have {_show(proposer)}; {second} have {_show(other)}"
+
+
+def _show(data: bytes) -> str:
+    if not data:
+        return "no such line"
+    try:
+        line = decode_line(data)
+    except FormatError:
+        return "a line that cannot be read"
+    return f"{line.period} {line.meter} {line.subject} {line.payable} {line.unit}"

@@ -1,0 +1,25 @@
+"""Errors of the world outside: children of `WorldError`, and of `InputError` for a home's state."""
+
+from __future__ import annotations
+
+from tallystick.protocol.errors import InputError, WorldError
+
+
+class NodeUnreachable(WorldError):
+    """No node is running in this home, or it does not answer."""
+
+
+class PeerUnreachable(WorldError):
+    """The peer's node cannot be reached or is not who it should be."""
+
+
+class PairingError(WorldError):
+    """A pairing did not come about; nothing was stored on either side."""
+
+
+class StoreError(WorldError):
+    """The store could not read or write; nothing that was acknowledged is lost."""
+
+
+class HomeError(InputError):
+    """A home is missing, already there, locked, or written by a newer version."""

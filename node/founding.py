@@ -1,0 +1,123 @@
+"""Founding a channel: terms are proposed, held until a person accepts them, and then binding.
+
+Each side's acceptance is its signature on the head of size 1 of its own log, whose only record is
+the terms; nothing else is signed. Messages that got lost are said again at the next greeting, so a
+founding cannot stay half done.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from tallystick.node.store.disk import Store, Txn
+from tallystick.node.store.keyspace import ChannelRow, encode_row
+from tallystick.protocol.errors import FormatError, InputError, InvalidRecord, PeerBreach, ProofError
+from tallystick.protocol.heads import Head, sign_head, verify_head_signature
+from tallystick.protocol.keys import Identity, origin
+from tallystick.protocol.merkle import Frontier, chain_leaves
+from tallystick.protocol.pairing import PeerIdentity
+from tallystick.protocol.records import PartyKeys, Terms, decode_record, encode_record
+from tallystick.protocol.terms import channel_id, check_terms
+
+_decode = msgspec.msgpack.Decoder(ChannelRow).decode
+
+
+def party_keys(who: Identity | PeerIdentity) -> PartyKeys:
+    """A party as terms name it."""
+    return PartyKeys(who.name, who.log_key, who.cosigner_key)
+
+
+def first_head(party: str, terms: Terms) -> Head:
+    """The head of size 1 of a party's log under these terms."""
+    channel = channel_id(terms)
+    leaves = chain_leaves(channel, [encode_record(terms)])
+    return Head(origin(party, channel), 1, Frontier.empty().extend(leaves).root())
+
+
+class Founding:
+    """The channels' rows, from proposal to opening."""
+
+    def __init__(self, store: Store, identity: Identity) -> None:
+        self._store = store
+        self._identity = identity
+        with store.read() as txn:
+            scan = txn.scan("channels", b"", b"\xff" * 33)
+            self.rows = {key: _decode(value) for key, value in scan}
+
+    def terms_of(self, channel: bytes) -> Terms:
+        """The terms of a row."""
+        terms = decode_record(self.rows[channel].terms)
+        assert isinstance(terms, Terms)
+        return terms
+
+    def signature(self, terms: Terms) -> bytes:
+        """Our signature on our log's first head: the acceptance of these terms."""
+        return sign_head(first_head(self._identity.name, terms), self._identity.log)
+
+    async def propose(self, terms: Terms, peer: PeerIdentity) -> bytes:
+        """Keep terms of ours durably; the channel id."""
+        channel = channel_id(terms)
+        if channel not in self.rows:
+            await self._add(channel, terms, peer.name, "proposed", b"")
+        return channel
+
+    def check_offer(self, data: bytes, signature: bytes, peer: PeerIdentity) -> Terms:
+        """The terms that a peer offers; `PeerBreach` unless they are between us two and signed."""
+        try:
+            terms = decode_record(data)
+            if not isinstance(terms, Terms):
+                raise FormatError("not a terms record")
+            check_terms(terms)
+            expected = {party_keys(self._identity), party_keys(peer)}
+            if {terms.provider, terms.consumer} != expected:
+                raise InvalidRecord("they are not between the two of us, with our keys")
+            verify_head_signature(first_head(peer.name, terms), peer.log_key, signature)
+        except (FormatError, InvalidRecord, InputError, ProofError) as error:
+            raise PeerBreach("bad-terms", f"the terms that the peer offers: {error.message}") from None
+        return terms
+
+    async def offer(self, terms: Terms, peer: PeerIdentity, signature: bytes) -> bytes:
+        """Keep a peer's terms until a person accepts them; the channel id."""
+        channel = channel_id(terms)
+        if channel not in self.rows:
+            await self._add(channel, terms, peer.name, "offered", signature)
+        return channel
+
+    async def open(self, channel: bytes, signature: bytes | None = None) -> ChannelRow:
+        """The channel is founded: both signatures are there."""
+        row = self.rows[channel]
+        opened = ChannelRow(
+            row.number, row.terms, row.peer, "open", signature or row.signature, ""
+        )
+        await self._put(channel, opened)
+        return opened
+
+    async def halt(self, channel: bytes, reason: str) -> None:
+        """Nothing more is signed in this channel."""
+        row = self.rows[channel]
+        await self._put(
+            channel, ChannelRow(row.number, row.terms, row.peer, "halted", row.signature, reason)
+        )
+
+    def verify_acceptance(self, channel: bytes, peer: PeerIdentity, signature: bytes) -> None:
+        """Refuse an acceptance that the peer's log key did not sign."""
+        try:
+            head = first_head(peer.name, self.terms_of(channel))
+            verify_head_signature(head, peer.log_key, signature)
+        except ProofError as error:
+            raise PeerBreach("bad-terms", f"the peer's acceptance: {error.message}") from None
+
+    async def _add(
+        self, channel: bytes, terms: Terms, peer: str, state: str, signature: bytes
+    ) -> None:
+        number = 1 + max((row.number for row in self.rows.values()), default=-1)
+        row = ChannelRow(number, encode_record(terms), peer, state, signature, "")
+        await self._put(channel, row)
+
+    async def _put(self, channel: bytes, row: ChannelRow) -> None:
+        self.rows[channel] = row
+
+        def job(txn: Txn) -> None:
+            txn.put("channels", channel, encode_row(row))
+
+        await self._store.commit(job)

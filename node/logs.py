@@ -1,0 +1,579 @@
+"""A log in its node: the durable records, and all that follows from them kept up to date.
+
+`ChannelLog` prepares a batch on the trio thread (validity, ids, chain, tree, balances), hands one
+job to the store, and shows the batch to readers once it is durable. `state` runs ahead of the disk
+by what is queued there; `durable_size` does not. If the disk fails, everything prepared is dropped
+and memory is loaded again, so a log never continues from records that were not written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import trio
+
+from tallystick.node.store.disk import Store, Ticket, Txn
+from tallystick.node.store.idindex import RECENT_MAX, IdIndex, fingerprints, write_run
+from tallystick.node.store.keyspace import (
+    DerivedRow,
+    HeadRow,
+    LogRow,
+    RunRow,
+    encode_row,
+    index_key,
+    index_of,
+    line_key,
+    line_of,
+    log_key,
+    pack_tally,
+    tile_key,
+    unpack_tally,
+)
+from tallystick.protocol.derive import Book, Changes, Folder, LineKey, Tally
+from tallystick.protocol.errors import InvalidRecord
+from tallystick.protocol.heads import Head
+from tallystick.protocol.keys import origin
+from tallystick.protocol.log import LogState, Rules, append
+from tallystick.protocol.merkle import Frontier, root_of
+from tallystick.protocol.records import (
+    Correction,
+    Delta,
+    Record,
+    Role,
+    Terms,
+    batch_bytes,
+    batch_count,
+    decode_batch,
+)
+
+TILE = 256
+READ_BYTES_MAX = 1024 * 1024  # one batch read for catching up
+RECENT_BYTES_MAX = 8 * 1024 * 1024  # durable batches kept in memory for the peer
+
+_decode_log = msgspec.msgpack.Decoder(LogRow).decode
+_decode_head = msgspec.msgpack.Decoder(HeadRow).decode
+_decode_derived = msgspec.msgpack.Decoder(DerivedRow).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records in a row as they are stored and sent; `signature` is empty if there is none yet."""
+
+    first: int
+    data: bytes
+    root: bytes
+    signature: bytes
+
+    @property
+    def size(self) -> int:
+        """The log's size after it."""
+        return self.first + batch_count(self.data)
+
+
+@dataclass(slots=True)
+class _Prepared:
+    """A batch between its preparation and its commit."""
+
+    first: int
+    records: Sequence[Record]
+    data: bytes
+    head: HeadRow
+    changes: Changes
+
+
+def record_name(meter: str, id: str) -> bytes:
+    """What an id's fingerprint is of."""
+    return f"{meter}\0{id}".encode()
+
+
+def _correction_prefix(log: int, meter: str, id: str) -> bytes:
+    return log_key(log) + hashlib.sha256(record_name(meter, id)).digest()[:16]
+
+
+class ChannelLog:
+    """One log of a channel, ours or the peer's."""
+
+    def __init__(
+        self, store: Store, folder: Path, seed: int, number: int, terms: Terms, role: Role
+    ) -> None:
+        self.store = store
+        self.number = number
+        self.terms = terms
+        self.role = role
+        self.party = terms.provider if role == "provider" else terms.consumer
+        self.rules = Rules(terms, role)
+        self.folder = Folder(terms)
+        self._index_folder = folder
+        self._seed = seed
+        self.flushing = trio.Lock()  # held from a flush's preparation until it is durable
+        self.grown = trio.Event()  # set, and replaced, whenever the log grew durably
+        self._decoded: dict[int, list[Record]] = {}  # a few batches, for look-ups in a row
+
+    def load(self, channel_id: bytes) -> None:
+        """Bring memory to what is on disk."""
+        self.channel_id = channel_id
+        with self.store.read() as txn:
+            row = self._log_row(txn)
+            derived_value = txn.get("derived", log_key(self.number))
+            derived = _decode_derived(derived_value) if derived_value else DerivedRow(0, [])
+            frontier = Frontier.from_bytes(row.size, row.frontier)
+            self.state = LogState(
+                row.last_leaf, frontier, row.last_recorded_at, row.last_checkpoint
+            )
+            self.durable_size = row.size
+            self.signed_size = row.signed_size
+            self.cosigned_size = row.cosigned_size
+            self.covered = derived.covered
+            self.index = IdIndex(self._index_folder, self.number, derived.runs)
+            self.book = Book(self.folder, self._load_tally)
+            self._in_flight: deque[_Prepared] = deque()
+            self._recent: deque[Batch] = deque()
+            self._decoded.clear()
+            for first, records in self._stored(txn, derived.covered):
+                self._fold(first, records, txn)
+
+    def _log_row(self, txn: Txn) -> LogRow:
+        value = txn.get("logs", log_key(self.number))
+        if value is None:
+            return LogRow(0, self.channel_id, b"", 0, b"", 0, 0)
+        return _decode_log(value)
+
+    def _fold(self, first: int, records: Sequence[Record], txn: Txn) -> None:
+        """Add stored records to the index and the balances."""
+        deltas = [(first + n, r) for n, r in enumerate(records) if type(r) is Delta]
+        names = [record_name(delta.meter, delta.id) for _, delta in deltas]
+        self.index.add(fingerprints(names, self._seed), [index for index, _ in deltas])
+        self.book.apply(self.folder.fold(records))
+        self._correct(first, records, txn)
+
+    def _load_tally(self, key: LineKey) -> Tally | None:
+        with self.store.read() as txn:
+            value = txn.get("lines", line_key(self.number, key))
+        return unpack_tally(value) if value else None
+
+    # Reading
+
+    def _stored(self, txn: Txn, start: int) -> Iterator[tuple[int, list[Record]]]:
+        """Durable records from index `start`, batch by batch."""
+        found = txn.floor("batches", index_key(self.number, start)) if start else None
+        if found is not None and found[0][:4] == log_key(self.number):
+            first = index_of(found[0])
+        else:
+            first = start
+        scan = txn.scan("batches", index_key(self.number, first), log_key(self.number + 1))
+        for key, value in scan:
+            first = index_of(key)
+            records, _ = decode_batch(value)
+            skip = max(start - first, 0)
+            if skip < len(records):
+                yield first + skip, records[skip:]
+
+    def records(self, start: int, stop: int) -> Iterator[tuple[int, list[Record]]]:
+        """Durable records of the indexes from `start` up to `stop`, batch by batch."""
+        while start < stop:
+            with self.store.read() as txn:
+                found = next(self._stored(txn, start), None)
+            if found is None:
+                return
+            first, records = found
+            yield first, records[: stop - first]
+            start = first + len(records)
+
+    def record(self, index: int) -> Record:
+        """The record at an index below `state.size`."""
+        for prepared in self._in_flight:
+            if prepared.first <= index < prepared.first + len(prepared.records):
+                return prepared.records[index - prepared.first]
+        with self.store.read() as txn:
+            found = txn.floor("batches", index_key(self.number, index))
+            assert found is not None and found[0][:4] == log_key(self.number)
+            first = index_of(found[0])
+            records = self._decoded.get(first)
+            if records is None:
+                records = decode_batch(found[1])[0]
+                if len(self._decoded) >= 4:
+                    del self._decoded[next(iter(self._decoded))]
+                self._decoded[first] = records
+        return records[index - first]
+
+    def find(self, meter: str, id: str) -> tuple[int, Delta] | None:
+        """The delta with this meter and id, and its index."""
+        value = fingerprints([record_name(meter, id)], self._seed)
+        for index in self.index.find(value).get(value[0], ()):
+            record = self.record(index)
+            if isinstance(record, Delta) and (record.meter, record.id) == (meter, id):
+                return index, record
+        return None
+
+    def effective(self, meter: str, id: str) -> tuple[Delta, int | None] | None:
+        """The delta and its quantity as corrected so far; None if there is no such delta."""
+        found = self.find(meter, id)
+        if found is None:
+            return None
+        for prepared in reversed(self._in_flight):
+            for record in reversed(prepared.records):
+                if isinstance(record, Correction) and (record.meter, record.id) == (meter, id):
+                    return found[1], record.quantity
+        with self.store.read() as txn:
+            return found[1], self._corrected(txn, found[1], 2**63)
+
+    def _corrected(self, txn: Txn, delta: Delta, before: int) -> int | None:
+        """A delta's quantity by the corrections before an index of the log."""
+        prefix = _correction_prefix(self.number, delta.meter, delta.id)
+        found = txn.floor("corrections", prefix + (before - 1).to_bytes(8, "big"))
+        if found is None or not found[0].startswith(prefix):
+            return delta.quantity
+        quantity: int | None = msgspec.msgpack.decode(found[1], type=int | None)
+        return quantity
+
+    def batch_from(self, start: int, limit: int) -> Batch:
+        """Records from index `start` for the peer: whole batches, up to about a mebibyte.
+
+        The signature is empty where the head at its end is not signed yet.
+        """
+        for batch in self._recent:
+            if batch.first == start and batch.size <= limit:
+                return batch
+        parts: list[bytes] = []
+        stop = start
+        length = 0
+        with self.store.read() as txn:
+            found = txn.floor("batches", index_key(self.number, start))
+            assert found is not None
+            scan = txn.scan("batches", found[0], log_key(self.number + 1))
+            for key, value in scan:
+                first = index_of(key)
+                if first + batch_count(value) > limit or (parts and length > READ_BYTES_MAX):
+                    break
+                more = decode_batch(value)[1][max(start - first, 0) :]
+                parts += more
+                length += len(value)
+                stop = first + batch_count(value)
+            head = self.head_row(txn, stop)
+        assert head is not None
+        return Batch(start, batch_bytes(parts), head.root, head.signature)
+
+    def head_row(self, txn: Txn, size: int) -> HeadRow | None:
+        """What is stored of the head of that size."""
+        value = txn.get("heads", index_key(self.number, size))
+        return _decode_head(value) if value else None
+
+    def head(self, size: int, root: bytes) -> Head:
+        """A head of this log."""
+        return Head(origin(self.party.name, self.channel_id), size, root)
+
+    def tallies(self) -> dict[LineKey, Tally]:
+        """Every line's tally at `durable_size`."""
+        found = {}
+        with self.store.read() as txn:
+            scan = txn.scan("lines", log_key(self.number), log_key(self.number + 1))
+            for key, value in scan:
+                found[line_of(key)] = unpack_tally(value)
+        found.update(self.book.dirty)
+        return found
+
+    def tallies_at(self, size: int) -> dict[LineKey, Tally]:
+        """Every line's tally at an earlier size: what came after is taken back."""
+        tallies = {
+            key: Tally(t.total, t.deltas, t.billed, t.billed_deltas)
+            for key, t in self.tallies().items()
+        }
+        again: set[LineKey] = set()
+        with self.store.read() as txn:
+            for first, records in self._stored(txn, size):
+                for key, change in self.folder.fold(records).items():
+                    tally = tallies[key]
+                    tally.deltas -= change.deltas
+                    if self.folder.aggregates[key.meter] != "max":
+                        tally.total -= change.quantity
+                    else:
+                        again.add(key)
+                for index, record in enumerate(records, first):
+                    if isinstance(record, Correction):
+                        again.add(self._correct_back(txn, tallies, index, record))
+        for key in again:
+            if self.folder.aggregates[key.meter] == "max":
+                tallies[key].total, tallies[key].deltas = self._highest(key, size)
+        return {key: tally for key, tally in tallies.items() if tally != Tally()}
+
+    def _correct_back(
+        self, txn: Txn, tallies: dict[LineKey, Tally], index: int, record: Correction
+    ) -> LineKey:
+        found = self.find(record.meter, record.id)
+        assert found is not None
+        key = self.folder.key_of(found[1])
+        old = self._corrected(txn, found[1], index)
+        assert old is not None
+        tally = tallies[key]
+        match self.folder.aggregates[key.meter]:
+            case "sum":
+                tally.total -= (record.quantity or 0) - old
+                tally.deltas += record.quantity is None
+            case "count":
+                tally.total += record.quantity is None
+                tally.deltas += record.quantity is None
+            case _:
+                pass
+        return key
+
+    def _highest(self, key: LineKey, size: int) -> tuple[int, int]:
+        """A `max` line's highest quantity and count at a size, from the records themselves."""
+        highest: int | None = None
+        deltas = 0
+        with self.store.read() as txn:
+            for first, records in self._stored(txn, 0):
+                for record in records[: max(size - first, 0)]:
+                    if isinstance(record, Delta) and self.folder.key_of(record) == key:
+                        quantity = self._corrected(txn, record, size)
+                        if quantity is not None:
+                            highest = quantity if highest is None else max(highest, quantity)
+                            deltas += 1
+        return highest or 0, deltas
+
+    # Appending
+
+    def fingerprints(self, deltas: Sequence[tuple[str, str]]) -> list[int]:
+        """The fingerprints of (meter, id) pairs."""
+        return fingerprints([record_name(*pair) for pair in deltas], self._seed)
+
+    def known(self, prints: Sequence[int]) -> dict[int, list[int]]:
+        """Candidates among what the log holds, by fingerprint."""
+        return self.index.find(prints)
+
+    def submit(
+        self,
+        records: Sequence[Record],
+        parts: Sequence[bytes],
+        prints: Sequence[int],
+        sign: Callable[[Head], tuple[bytes, bytes]],
+        then: Callable[[Batch], None],
+    ) -> Ticket:
+        """Append valid records whose ids are new: prepare all, and queue one job for the disk.
+
+        `prints` are those of the deltas among them; `sign` gives the head's signature and
+        co-signature (either may be empty); `then` runs once the batch is durable.
+        """
+        last, checkpoint = self.rules.check_batch(self.state, records, self)
+        return self.submit_checked(records, parts, prints, last, checkpoint, sign, then)
+
+    def submit_checked(
+        self,
+        records: Sequence[Record],
+        parts: Sequence[bytes],
+        prints: Sequence[int],
+        last_recorded_at: int,
+        checkpoint: bytes,
+        sign: Callable[[Head], tuple[bytes, bytes]],
+        then: Callable[[Batch], None],
+    ) -> Ticket:
+        """The same for records that `Rules.check_batch` has passed already."""
+        first = self.state.size
+        appended = append(self.state, parts, last_recorded_at, checkpoint)
+        root = appended.state.frontier.root()
+        signature, cosignature = sign(self.head(appended.state.size, root))
+        head = HeadRow(root, signature, cosignature)
+        if len(prints) == len(records):
+            indexes: Sequence[int] = range(first, first + len(records))
+        else:
+            indexes = [first + n for n, r in enumerate(records) if type(r) is Delta]
+        self.index.add(prints, indexes)
+        data = batch_bytes(list(parts))
+        prepared = _Prepared(first, records, data, head, self.folder.fold(records))
+        self._in_flight.append(prepared)
+        self.state = appended.state
+        size = appended.state.size
+        if signature:
+            self.signed_size = size
+        if cosignature:
+            self.cosigned_size = size
+        row = encode_row(self._row())
+        tiles = self._tile_rows(first, appended.leaves, appended.tiles)
+        corrections = [
+            (n, r) for n, r in enumerate(records, first) if isinstance(r, Correction)
+        ]
+
+        def job(txn: Txn) -> None:
+            txn.put("batches", index_key(self.number, first), data)
+            txn.put("heads", index_key(self.number, size), encode_row(head))
+            txn.put("logs", log_key(self.number), row)
+            for number, value in tiles:
+                put_tile(txn, self.number, number, value)
+            for index, record in corrections:
+                prefix = _correction_prefix(self.number, record.meter, record.id)
+                value = msgspec.msgpack.encode(record.quantity)
+                txn.put("corrections", prefix + index.to_bytes(8, "big"), value)
+
+        def done() -> None:
+            self._show(prepared)
+            then(Batch(first, data, root, signature))
+
+        return self.store.submit(job, done)
+
+    def _row(self) -> LogRow:
+        return LogRow(
+            self.state.size,
+            self.state.last_leaf,
+            self.state.frontier.to_bytes(),
+            self.state.last_recorded_at,
+            self.state.last_checkpoint,
+            self.signed_size,
+            self.cosigned_size,
+        )
+
+    def _tile_rows(
+        self, first: int, leaves: Sequence[bytes], roots: Sequence[bytes]
+    ) -> list[tuple[int, bytes]]:
+        """(tile number, its root ‖ its last leaf's hash) of the tiles that a batch completed."""
+        start = first // TILE
+        return [
+            (start + n, root + leaves[(start + n + 1) * TILE - 1 - first])
+            for n, root in enumerate(roots)
+        ]
+
+    def _show(self, prepared: _Prepared) -> None:
+        """The oldest batch in flight is durable: count it, and tell who waits."""
+        taken = self._in_flight.popleft()
+        assert taken is prepared
+        self.durable_size = prepared.first + len(prepared.records)
+        self.book.apply(prepared.changes)
+        if any(isinstance(record, Correction) for record in prepared.records):
+            with self.store.read() as txn:
+                self._correct(prepared.first, prepared.records, txn)
+        self._keep(
+            Batch(prepared.first, prepared.data, prepared.head.root, prepared.head.signature)
+        )
+        self.grown.set()
+        self.grown = trio.Event()
+
+    def _correct(self, first: int, records: Sequence[Record], txn: Txn) -> None:
+        for index, record in enumerate(records, first):
+            if isinstance(record, Correction):
+                found = self.find(record.meter, record.id)
+                if found is None:
+                    raise InvalidRecord(f"record {index} corrects an unknown delta")
+                key = self.folder.key_of(found[1])
+                old = self._corrected(txn, found[1], index)
+                assert old is not None
+
+                def highest(key: LineKey = key, index: int = index) -> tuple[int, int]:
+                    return self._highest(key, index + 1)
+
+                self.book.correct(key, old, record.quantity, highest)
+
+    def _keep(self, batch: Batch) -> None:
+        self._recent.append(batch)
+        while sum(len(kept.data) for kept in self._recent) > RECENT_BYTES_MAX:
+            self._recent.popleft()
+
+    def store_signature(self, size: int, root: bytes, signature: bytes) -> Ticket:
+        """Make our signature on an earlier head durable, before it is sent."""
+        self.signed_size = max(self.signed_size, size)
+        return self._store_head(size, HeadRow(root, signature, b""))
+
+    def store_cosignature(self, size: int, cosignature: bytes) -> Ticket:
+        """Keep the peer's co-signature of a head that we signed."""
+        with self.store.read() as txn:
+            row = self.head_row(txn, size)
+        assert row is not None
+        self.cosigned_size = max(self.cosigned_size, size)
+        return self._store_head(size, HeadRow(row.root, row.signature, cosignature))
+
+    def _store_head(self, size: int, head: HeadRow) -> Ticket:
+        row = encode_row(self._row())
+
+        def job(txn: Txn) -> None:
+            txn.put("heads", index_key(self.number, size), encode_row(head))
+            txn.put("logs", log_key(self.number), row)
+
+        return self.store.submit(job)
+
+    # What can be rebuilt
+
+    def flush_parts(self) -> tuple[Callable[[Txn], None], Callable[[], None]]:
+        """A job that writes balances and new index entries, and what to do once it is durable."""
+        below = self.durable_size
+        prints, indexes = self.index.freeze(below)
+        lines = {key: pack_tally(tally) for key, tally in self.book.dirty.items()}
+        rows = self.index.rows()
+        row = RunRow(self.index.run_name(self.covered, below), len(prints))
+        if len(prints):
+            rows.append(row)
+
+        def job(txn: Txn) -> None:
+            if len(prints):
+                write_run(self._index_folder / row.file, prints, indexes)
+            for key, value in lines.items():
+                txn.put("lines", line_key(self.number, key), value)
+            txn.put("derived", log_key(self.number), encode_row(DerivedRow(below, rows)))
+
+        def done() -> None:
+            self.covered = below
+            if len(prints):
+                self.index.adopt(row, below)
+            for key, value in lines.items():
+                if pack_tally(self.book.dirty[key]) == value:
+                    del self.book.dirty[key]
+
+        return job, done
+
+    async def tend(self) -> None:
+        """Flush when enough came together, and merge runs; for as long as the node runs."""
+        while True:
+            grown = self.grown
+            if self.index.recent >= RECENT_MAX or len(self.book.dirty) >= RECENT_MAX:
+                await flush([self])
+                while group := self.index.mergeable():
+                    merged = await trio.to_thread.run_sync(self.index.merge, group)
+                    async with self.flushing:
+                        rows = self.index.rows_merged(group, merged)
+                        value = encode_row(DerivedRow(self.covered, rows))
+                        key = log_key(self.number)
+                        await self.store.submit(
+                            lambda txn, key=key, value=value: txn.put("derived", key, value)
+                        ).wait()
+                        self.index.replace(group, merged)
+            else:
+                await grown.wait()
+
+
+async def flush(
+    logs: Sequence[ChannelLog], extra: Callable[[Txn], None] | None = None
+) -> None:
+    """Write what follows from these logs' records, so that a start need not read them again.
+
+    `extra` is written in the same transaction.
+    """
+    async with AsyncExitStack() as stack:
+        for log in logs:
+            await stack.enter_async_context(log.flushing)
+        parts = [log.flush_parts() for log in logs]
+
+        def job(txn: Txn) -> None:
+            for write, _ in parts:
+                write(txn)
+            if extra:
+                extra(txn)
+
+        def done() -> None:
+            for _, after in parts:
+                after()
+
+        await logs[0].store.submit(job, done).wait()
+
+
+def put_tile(txn: Txn, log: int, number: int, value: bytes) -> None:
+    """Store a completed tile, and the tile above once it is complete."""
+    txn.put("tiles", tile_key(log, 1, number), value)
+    level = 1
+    while (number + 1) % TILE == 0:
+        below = range(number + 1 - TILE, number + 1)
+        roots = [txn.get("tiles", tile_key(log, level, n)) for n in below]
+        number //= TILE
+        level += 1
+        txn.put("tiles", tile_key(log, level, number), root_of([root[:32] for root in roots if root]))

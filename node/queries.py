@@ -1,0 +1,257 @@
+"""What may be asked of the books: plain documents, the same with and without a running node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tallystick.node.books import Books
+from tallystick.node.channel import Channel
+from tallystick.node.closing import Closer
+from tallystick.node.logs import ChannelLog
+from tallystick.node.store.keyspace import CheckpointRow
+from tallystick.protocol.checkpoint import verify_checkpoint
+from tallystick.protocol.errors import InputError
+from tallystick.protocol.keys import ED25519_COSIGNATURE, ED25519_NOTE, Vkey, origin
+from tallystick.protocol.merkle import EMPTY_ROOT
+from tallystick.protocol.pairing import comparison_words
+from tallystick.protocol.quantities import format_quantity
+from tallystick.protocol.records import Close, Correction, Delta, Record, Terms
+from tallystick.protocol.statement import Line, decode_line, statement_root
+
+
+def peers(books: Books, live: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The paired peers."""
+    connected = live["peers"] if live else {}
+    return [
+        {
+            "name": peer.name,
+            "address": peer.address,
+            "connected": bool(connected.get(peer.name)),
+            "cosigner": str(Vkey(peer.name, ED25519_COSIGNATURE, peer.cosigner_key)),
+            "words": " ".join(comparison_words(books.identity, peer)),
+        }
+        for _, peer in sorted(books.peers.items())
+    ]
+
+
+def channels(books: Books) -> list[dict[str, Any]]:
+    """The channels and the proposals."""
+    documents = []
+    for key, row in books.founding.rows.items():
+        terms = books.founding.terms_of(key)
+        documents.append(
+            {
+                "channel": key.hex(),
+                "peer": row.peer,
+                "state": row.state,
+                "role": "provider" if terms.provider.name == books.identity.name else "consumer",
+                "period": terms.calendar,
+                "time_zone": terms.time_zone,
+                "meters": [meter.name for meter in terms.meters],
+                "reason": row.reason,
+            }
+        )
+    return documents
+
+
+def _log_status(log: ChannelLog) -> dict[str, Any]:
+    return {"party": log.party.name, "size": log.durable_size, "cosigned": log.cosigned_size}
+
+
+def status(books: Books, live: dict[str, Any] | None) -> dict[str, Any]:
+    """How each channel stands."""
+    documents = []
+    for key, (channel, closer) in books.channels.items():
+        row = books.founding.rows[key]
+        now = live["channels"].get(key.hex()) if live else None
+        own = channel.own
+        lag = own.durable_size - own.cosigned_size
+        confirmed = bool(now and now["confirmed"])
+        state = row.state if row.state == "halted" else "open" if confirmed else "confirming"
+        documents.append(
+            {
+                "channel": key.hex(),
+                "peer": row.peer,
+                "role": channel.role,
+                "connected": bool(now and now["connected"]),
+                "own": _log_status(own),
+                "theirs": _log_status(channel.peer),
+                "lag_records": lag,
+                "lag_seconds": (now["since_cosigned_seconds"] if now and lag else 0),
+                "state": state,
+                "reason": row.reason,
+                "last_checkpoint": closer.last.period if closer.last else None,
+                "difference": now["difference"] if now else "",
+                "clock_skew_seconds": now["clock_skew_seconds"] if now else None,
+            }
+        )
+    proposals = [d for d in channels(books) if d["state"] in ("offered", "proposed")]
+    return {
+        "name": books.identity.name,
+        "running": live is not None,
+        "address": live["address"] if live else None,
+        "channels": documents,
+        "proposals": [
+            {"channel": d["channel"], "peer": d["peer"], "state": d["state"]} for d in proposals
+        ],
+    }
+
+
+def vkeys(books: Books, channel: Channel) -> dict[str, str]:
+    """The verifier keys of a channel's logs and co-signers."""
+    own, peer = channel.own.party, channel.peer.party
+    return {
+        "log": str(Vkey(origin(own.name, channel.id), ED25519_NOTE, own.log_key)),
+        "cosigner": str(Vkey(own.name, ED25519_COSIGNATURE, own.cosigner_key)),
+        "peer_log": str(Vkey(origin(peer.name, channel.id), ED25519_NOTE, peer.log_key)),
+        "peer_cosigner": str(Vkey(peer.name, ED25519_COSIGNATURE, peer.cosigner_key)),
+    }
+
+
+def derive(
+    channel: Channel,
+    closer: Closer,
+    period: str | None = None,
+    meter: str | None = None,
+    subject: str | None = None,
+) -> dict[str, Any]:
+    """The balance lines, their digest, and the heads that they follow from."""
+    if period is not None:
+        period = channel.own.folder.calendar.parse(period).label
+    lines = [
+        line
+        for line in closer.all_lines()
+        if (period is None or line.period == period)
+        and (meter is None or line.meter == meter)
+        and (subject is None or line.subject == subject)
+    ]
+    heads = []
+    for log in (channel.provider_log, channel.consumer_log):
+        with channel.store.read() as txn:
+            row = log.head_row(txn, log.durable_size)
+        root = row.root if row else EMPTY_ROOT
+        heads.append({"party": log.party.name, "size": log.durable_size, "root": root.hex()})
+    return {
+        "channel": channel.id.hex(),
+        "digest": statement_root(lines).hex(),
+        "heads": heads,
+        "lines": [line_document(line) for line in lines],
+    }
+
+
+def line_document(line: Line) -> dict[str, Any]:
+    """A balance line as JSON has it."""
+    return {name: getattr(line, name) for name in line.__struct_fields__}
+
+
+def record_document(terms: Terms, party: str, index: int, record: Record) -> dict[str, Any]:
+    """A record as people and programs read it."""
+    document: dict[str, Any] = {"party": party, "index": index, "kind": type(record).__name__.lower()}
+    scales = {meter.name: meter.scale for meter in terms.meters}
+    match record:
+        case Delta():
+            document |= {
+                "id": record.id,
+                "meter": record.meter,
+                "subject": record.subject,
+                "quantity": format_quantity(record.quantity, scales[record.meter]),
+                "occurred_at": record.occurred_at,
+                "recorded_at": record.recorded_at,
+            }
+        case Correction():
+            quantity = record.quantity
+            document |= {
+                "id": record.id,
+                "meter": record.meter,
+                "quantity": (
+                    None if quantity is None else format_quantity(quantity, scales[record.meter])
+                ),
+                "reason": record.reason,
+                "recorded_at": record.recorded_at,
+            }
+        case Close():
+            document |= {
+                "checkpoint": record.checkpoint.decode(),
+                "recorded_at": record.recorded_at,
+            }
+        case Terms():
+            document |= {"channel_between": [record.provider.name, record.consumer.name]}
+    return document
+
+
+def log_records(
+    channel: Channel, log: ChannelLog, start: int, count: int
+) -> Iterator[dict[str, Any]]:
+    """Records of a log from an index on."""
+    stop = min(start + count, log.durable_size)
+    for first, records in log.records(start, stop):
+        for index, record in enumerate(records, first):
+            yield record_document(channel.terms, log.party.name, index, record)
+
+
+def find_delta(channel: Channel, name: str) -> list[tuple[ChannelLog, int, Delta]]:
+    """Deltas by `METER/ID` or by id alone, in both logs; `InputError` if there is none."""
+    found = []
+    meters = [meter.name for meter in channel.terms.meters]
+    pairs = [(meter, name) for meter in meters]
+    meter, _, rest = name.partition("/")
+    if meter in meters and rest:
+        pairs.insert(0, (meter, rest))
+    for log in (channel.own, channel.peer):
+        for pair in pairs:
+            hit = log.find(*pair)
+            if hit is not None:
+                found.append((log, *hit))
+    if not found:
+        raise InputError(
+            f"no delta is called {name!r} in this channel", "Give METER/ID or ID; see tally log"
+        )
+    return found
+
+
+def show(channel: Channel, name: str) -> list[dict[str, Any]]:
+    """Deltas by name, with what became of them."""
+    documents = []
+    for log, index, delta in find_delta(channel, name):
+        document = record_document(channel.terms, log.party.name, index, delta)
+        document["cosigned"] = index < log.cosigned_size
+        effective = log.effective(delta.meter, delta.id)
+        assert effective is not None
+        scale = next(m.scale for m in channel.terms.meters if m.name == delta.meter)
+        document["effective_quantity"] = (
+            None if effective[1] is None else format_quantity(effective[1], scale)
+        )
+        document["period"] = log.folder.calendar.period_of(delta.occurred_at).label
+        documents.append(document)
+    return documents
+
+
+def checkpoint_document(channel: Channel, closer: Closer, label: str) -> dict[str, Any]:
+    """A closed period's checkpoint."""
+    row = closer.row_of(channel.own.folder.calendar.parse(label))
+    if row is None:
+        raise InputError(f"{label} is not closed", f"Close it: tally checkpoint {label}")
+    checkpoint = verify_checkpoint(row.note, channel.terms, channel.id)
+    return {
+        "checkpoint": row.note.decode(),
+        "digest": row.digest.hex(),
+        "lines": checkpoint.lines,
+        "signed_by": [checkpoint.provider, checkpoint.consumer],
+    }
+
+
+def closed_line(
+    channel: Channel, closer: Closer, label: str, meter: str, subject: str
+) -> tuple[CheckpointRow, Line]:
+    """A balance line of a closed period, and its period's checkpoint."""
+    row = closer.row_of(channel.own.folder.calendar.parse(label))
+    if row is None:
+        raise InputError(f"{label} is not closed", f"Close it: tally checkpoint {label}")
+    lines = [decode_line(data) for data in row.lines]
+    for line in lines:
+        if (line.meter, line.subject, line.late_for) == (meter, subject, None):
+            return row, line
+    raise InputError(
+        f"{label} has no line {meter}/{subject}", f"See: tally derive --period {label}"
+    )

@@ -1,0 +1,185 @@
+"""What the command line may ask of a running node, over its Unix socket.
+
+Only what needs the running node is here: what writes, and what is known to nobody else. Queries
+read the store. Parameters and answers are plain values; errors are the project's own.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import trio
+
+from tallystick.node.books import clock_us
+from tallystick.node.channel import Channel
+from tallystick.node.closing import Closer
+from tallystick.node.errors import PeerUnreachable
+from tallystick.node.importing.drafts import Draft
+from tallystick.node.node import Node
+from tallystick.node.pairing import join, new_invite
+from tallystick.protocol.errors import ConflictError, InputError, InvalidRecord
+from tallystick.protocol.messages import ProposeTerms
+from tallystick.protocol.pairing import comparison_words
+from tallystick.protocol.records import Correction
+from tallystick.protocol.terms import check_terms, describe_terms, meter_named, parse_terms
+
+WAIT_SECONDS = 15  # for a peer that is expected to answer at once
+
+_decode_drafts = msgspec.msgpack.Decoder(list[Draft]).decode
+
+Method = Callable[..., Awaitable[object]]
+
+
+class Service:
+    """The methods, by name in `methods`."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._books = node.books
+        self.methods: Mapping[str, Method] = {
+            "invite": self.invite,
+            "join": self.join,
+            "propose": self.propose,
+            "accept": self.accept,
+            "emit": self.emit,
+            "wait": self.wait,
+            "correct": self.correct,
+            "checkpoint": self.checkpoint,
+            "live": self.live,
+        }
+
+    async def invite(self, lifetime_seconds: int) -> dict[str, Any]:
+        """A new pairing code."""
+        node = self._node
+        invite, stored = new_invite(
+            node.identity, node.address, lifetime_seconds, clock_us() / 1e6, secrets.token_bytes
+        )
+        await self._books.pairing_book().add(stored)
+        return {"code": invite.encode(), "expires_at": invite.expires_at_s}
+
+    async def join(self, code: str) -> dict[str, Any]:
+        """Pair with the node that made the code."""
+        node = self._node
+        peer = await join(code, node.identity, node.certificate, node.address)
+        await self._books.pairing_book().remember(peer)
+        node.add_peer(peer)
+        return {"peer": peer.name, "words": comparison_words(node.identity, peer)}
+
+    async def propose(self, source: bytes, to: str) -> dict[str, Any]:
+        """Propose terms to a peer; returns once its node holds them, if it can be reached."""
+        node, founding = self._node, self._books.founding
+        peer = self._books.peer(to)
+        parties = {who.name: self._books.keys(who) for who in (node.identity, peer)}
+        terms = parse_terms(source, parties, secrets.token_bytes(16))
+        check_terms(terms)
+        channel = await founding.propose(terms, peer)
+        link = node.links.get(peer.name)
+        if link is not None and link.live:
+            link.send(ProposeTerms(founding.rows[channel].terms, founding.signature(terms)))
+        held = await self._until(lambda: channel in node.held)
+        return {
+            "channel": channel.hex(),
+            "delivered": held,
+            "description": describe_terms(terms),
+        }
+
+    async def accept(self, selector: str | None) -> dict[str, Any]:
+        """Accept terms that a peer proposed: found the channel."""
+        node, founding = self._node, self._books.founding
+        channel = self._books.select(selector, ("offered",))
+        await node.open(channel)
+        row = founding.rows[channel]
+        opened, _ = self._books.channels[channel]
+        delivered = await self._until(lambda: opened.peer.durable_size > 0)
+        return {"channel": channel.hex(), "peer": row.peer, "delivered": delivered}
+
+    async def _until(self, condition: Callable[[], bool]) -> bool:
+        with trio.move_on_after(WAIT_SECONDS):
+            while not condition():
+                with trio.move_on_after(0.05):
+                    await self._node.changed.wait()
+        return condition()
+
+    def _channel(self, selector: str | None) -> tuple[Channel, Closer]:
+        return self._books.channels[self._books.select(selector)]
+
+    async def emit(self, channel: str | None, drafts: bytes) -> dict[str, Any]:
+        """Record deltas (MessagePack list of drafts); answered when they are durable."""
+        found, _ = self._channel(channel)
+        self._check_not_halted(found)
+        try:
+            decoded: Sequence[Draft] = _decode_drafts(drafts)
+        except msgspec.MsgspecError as error:
+            raise InputError(f"not a list of deltas: {error}") from None
+        result = await found.emit(decoded)
+        return {
+            "indexes": result.indexes,
+            "duplicates": result.duplicates,
+            "problems": result.problems,
+            "size": 1 + max(result.indexes, default=-1),
+        }
+
+    def _check_not_halted(self, channel: Channel) -> None:
+        row = self._books.founding.rows[channel.id]
+        if row.state == "halted":
+            raise InputError(
+                f"the channel with {row.peer} is halted: {row.reason}",
+                "See tally status; nothing more is recorded in it",
+            )
+
+    async def wait(self, channel: str | None, size: int, seconds: float) -> dict[str, Any]:
+        """Return when the peer has co-signed our log up to `size`."""
+        found, _ = self._channel(channel)
+        with trio.move_on_after(seconds):
+            await found.wait_cosigned(size)
+        if found.own.cosigned_size < size:
+            raise PeerUnreachable(
+                f"{found.peer_keys.name} has not co-signed within {seconds:g} seconds",
+                "What was recorded is durable here and is co-signed when the peer is back",
+            )
+        return {"cosigned": found.own.cosigned_size}
+
+    async def correct(
+        self, channel: str | None, meter: str, id: str, quantity: int | None, reason: str
+    ) -> dict[str, Any]:
+        """Replace or void the quantity of a delta of ours."""
+        found, _ = self._channel(channel)
+        self._check_not_halted(found)
+        meter_named(found.terms, meter)
+        record = Correction(id, meter, quantity, reason, found.now_recorded_at())
+        try:
+            index = await found.append_own(record)
+        except InvalidRecord as error:
+            raise ConflictError(error.message, error.advice) from None
+        return {"index": index}
+
+    async def checkpoint(self, channel: str | None, period: str, force: bool) -> dict[str, Any]:
+        """Close a period with the peer."""
+        found, closer = self._channel(channel)
+        self._check_not_halted(found)
+        link = self._node.links.get(found.peer_keys.name)
+        send = link.send if link is not None and link.live and found.live else None
+        row = await closer.close(period, force=force, send=send)
+        return {"period": row.period, "digest": row.digest.hex()}
+
+    async def live(self) -> dict[str, Any]:
+        """What only the running node knows."""
+        node = self._node
+        now = clock_us()
+        channels = {}
+        for key, (channel, closer) in self._books.channels.items():
+            link = node.links.get(channel.peer_keys.name)
+            channels[key.hex()] = {
+                "connected": link is not None and link.live,
+                "confirmed": channel.live,
+                "since_cosigned_seconds": (
+                    (now - channel.cosigned_at_us) / 1e6 if channel.cosigned_at_us else None
+                ),
+                "difference": closer.difference,
+                "clock_skew_seconds": round(link.skew_seconds, 1) if link else None,
+            }
+        peers = {name: link.live for name, link in node.links.items()}
+        return {"address": node.address, "channels": channels, "peers": peers}

@@ -1,0 +1,1 @@
+"""The store: LMDB, its keys, and the index of ids beside it."""

@@ -1,0 +1,215 @@
+"""The store on LMDB: one environment a home, few verbs, one fsync for all that wait.
+
+`Store.commit(job)` hands a function to the writer thread; jobs that wait together share one
+transaction and one fsync, and none is answered before it. A job only puts and deletes, so it
+cannot fail but with the disk; then the whole group and all that queued behind it fail, because
+later jobs were prepared on top of earlier ones. The map is as large as the file system: the file
+grows with what is in it, so there is nothing to resize.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import trio
+
+from tallystick.node.errors import HomeError, StoreError
+from tallystick.node.store.keyspace import FORMAT_VERSION, TABLES
+
+JOBS_A_COMMIT_MAX = 256
+_ADVICE = "Free some space or check the disk; nothing that was acknowledged is lost"
+
+
+class Txn:
+    """The verbs of a transaction. Keys and values are bytes; tables are named in `keyspace`."""
+
+    __slots__ = ("_tables", "_txn")
+
+    def __init__(self, txn: Any, tables: dict[str, Any]) -> None:
+        self._txn = txn
+        self._tables = tables
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """The value, or None."""
+        value: bytes | None = self._txn.get(key, db=self._tables[table])
+        return value
+
+    def put(self, table: str, key: bytes, value: bytes) -> None:
+        """Set the value."""
+        self._txn.put(key, value, db=self._tables[table])
+
+    def delete(self, table: str, key: bytes) -> None:
+        """Remove the key if it is there."""
+        self._txn.delete(key, db=self._tables[table])
+
+    def scan(self, table: str, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Items with start <= key < stop, in order."""
+        with self._txn.cursor(db=self._tables[table]) as cursor:
+            if not cursor.set_range(start):
+                return
+            for key, value in cursor:
+                if key >= stop:
+                    return
+                yield key, value
+
+    def floor(self, table: str, key: bytes) -> tuple[bytes, bytes] | None:
+        """The item with the greatest key <= `key`."""
+        with self._txn.cursor(db=self._tables[table]) as cursor:
+            if cursor.set_range(key):
+                if cursor.key() == key:
+                    return cursor.key(), cursor.value()
+                found = cursor.prev()
+            else:
+                found = cursor.last()
+            return (cursor.key(), cursor.value()) if found else None
+
+
+Job = Callable[[Txn], None]
+
+
+class Store:
+    """An open environment. `run` must be running before `commit` is called."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        if not read_only:
+            path.mkdir(mode=0o700, exist_ok=True)
+        disk = os.statvfs(path)
+        # LMDB wants a multiple of the page size; a tiny disk still gets room for an empty store.
+        size = math.ceil(max(disk.f_blocks * disk.f_frsize, 1 << 26) / 65536) * 65536
+        try:
+            self._env = lmdb.open(
+                str(path),
+                map_size=size,
+                max_dbs=len(TABLES),
+                max_readers=512,
+                subdir=True,
+                readonly=read_only,
+                readahead=False,
+                mode=0o600,
+                lock=True,
+            )
+            self._tables = {
+                name: self._env.open_db(name.encode(), create=not read_only) for name in TABLES
+            }
+        except lmdb.Error as error:
+            raise StoreError(f"the store in {path} cannot be opened: {error}", _ADVICE) from None
+        self._queue: list[tuple[Job, Ticket]] = []
+        self._wake = trio.Event()
+        self.on_failure: list[Callable[[], None]] = []  # bring memory back to what is on disk
+        self._check_version(read_only)
+
+    def _check_version(self, read_only: bool) -> None:
+        with self.read() as txn:
+            found = txn.get("meta", b"format")
+        if found is None and not read_only:
+            self.commit_now(lambda txn: txn.put("meta", b"format", str(FORMAT_VERSION).encode()))
+        elif found is not None and int(found) != FORMAT_VERSION:
+            raise HomeError(
+                f"the store in {self.path} has format {found.decode()},"
+                f" this version of tally reads format {FORMAT_VERSION}",
+                "Install the version of tally that wrote it, or a newer one",
+            )
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._env.close()
+
+    @contextmanager
+    def read(self) -> Iterator[Txn]:
+        """A consistent view; keep it short, it holds old pages."""
+        try:
+            with self._env.begin() as txn:
+                yield Txn(txn, self._tables)
+        except lmdb.Error as error:
+            raise StoreError(f"the store cannot be read: {error}", _ADVICE) from None
+
+    def commit_now(self, *jobs: Job) -> None:
+        """Run the jobs in one transaction and fsync it; `StoreError` if the disk fails."""
+        try:
+            with self._env.begin(write=True) as txn:
+                wrapped = Txn(txn, self._tables)
+                for job in jobs:
+                    job(wrapped)
+        except (lmdb.Error, OSError) as error:
+            raise StoreError(f"the store cannot be written: {error}", _ADVICE) from None
+
+    async def commit(self, job: Job) -> None:
+        """Return once the job's writes are durable; jobs take effect in the order of the calls."""
+        await self.submit(job).wait()
+
+    def submit(self, job: Job, done: Callable[[], None] | None = None) -> Ticket:
+        """Queue the job now; the ticket's `wait` returns once it is durable.
+
+        `done` runs on the trio thread right after the commit, in the order of the calls.
+        """
+        ticket = Ticket(done)
+        self._queue.append((job, ticket))
+        self._wake.set()
+        return ticket
+
+    async def run(self) -> None:
+        """The one task that writes: takes all that wait, commits off the trio thread, repeats."""
+        while True:
+            await self._wake.wait()
+            group = self._queue[:JOBS_A_COMMIT_MAX]
+            del self._queue[: len(group)]
+            if not self._queue:
+                self._wake = trio.Event()
+            try:
+                # A commit that began is waited for: its outcome must be known.
+                with trio.CancelScope(shield=True):
+                    await trio.to_thread.run_sync(
+                        self.commit_now, *(job for job, _ in group)
+                    )
+            except StoreError as error:
+                # What queued behind was prepared on top of this group, so it fails with it.
+                group += self._queue
+                self._queue.clear()
+                self._wake = trio.Event()
+                for reload in self.on_failure:
+                    reload()
+                for _, ticket in group:
+                    ticket.settle(error)
+            else:
+                for _, ticket in group:
+                    ticket.settle(None)
+
+
+class Ticket:
+    """A queued job's outcome."""
+
+    __slots__ = ("_always", "_done", "_error", "_then")
+
+    def __init__(self, done: Callable[[], None] | None) -> None:
+        self._then = done
+        self._always: Callable[[], None] | None = None
+        self._done = trio.Event()
+        self._error: StoreError | None = None
+
+    def then_always(self, release: Callable[[], None]) -> None:
+        """Run `release` when the commit is over, well or not."""
+        self._always = release
+
+    def settle(self, error: StoreError | None) -> None:
+        """The commit is over: well, or with an error."""
+        self._error = error
+        if error is None and self._then:
+            self._then()
+        if self._always:
+            self._always()
+        self._done.set()
+
+    async def wait(self) -> None:
+        """Return when durable; `StoreError` if the commit failed."""
+        await self._done.wait()
+        if self._error:
+            raise StoreError(self._error.message, self._error.advice)
+
+

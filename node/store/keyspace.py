@@ -1,0 +1,176 @@
+"""Every key form of the store on one page.
+
+The store is one LMDB environment with a few named tables. Keys of logs begin with the log's number
+(big-endian), then an index or size, so that appends land at the end of their log's range. Log
+numbers are `2 × channel number` for our own log and one more for the peer's.
+
+| table       | key                                  | value                                        |
+| ----------- | ------------------------------------ | -------------------------------------------- |
+| meta        | name                                 | format version, counters                     |
+| peers       | party name                           | PeerIdentity (MessagePack)                   |
+| invites     | invite id                            | StoredInvite                                 |
+| channels    | channel id                           | ChannelRow                                   |
+| logs        | log                                  | LogRow: the log's state                      |
+| batches     | log, first index                     | batch: the very bytes that are hashed        |
+| heads       | log, size                            | HeadRow: root, signature, co-signature       |
+| tiles       | log, level, number                   | root of 256^level leaves ‖ last leaf (level 1) |
+| corrections | log, hash of meter and id            | the delta's quantity as corrected            |
+| derived     | log                                  | DerivedRow: how far the rows below reach     |
+| lines       | log, charge start, meter, subject    | Tally                                        |
+| checkpoints | channel number, sequence             | CheckpointRow                                |
+
+`tiles`, `derived`, `lines` and the id index's files follow from the rest and can be rebuilt.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from tallystick.protocol.derive import LineKey, Tally
+
+FORMAT_VERSION = 1
+
+TABLES = (
+    "meta",
+    "peers",
+    "invites",
+    "channels",
+    "logs",
+    "batches",
+    "heads",
+    "tiles",
+    "corrections",
+    "derived",
+    "lines",
+    "checkpoints",
+)
+
+_LOG = struct.Struct(">I")
+_LOG_INDEX = struct.Struct(">IQ")
+_LOG_TILE = struct.Struct(">IBQ")
+_LOG_START = struct.Struct(">IQ")
+_TALLY = struct.Struct(">16sq16sq")
+_SIGN = 1 << 63  # moves signed times into the unsigned range, so that keys sort by time
+
+
+class ChannelRow(Struct, array_like=True):
+    """A channel: its number here, the terms record, how far founding is, and with whom.
+
+    `state` is `proposed` (by us), `offered` (by the peer), `open` or `halted`; `signature` is the
+    other side's signature on its log's first head.
+    """
+
+    number: int
+    terms: bytes
+    peer: str
+    state: str
+    signature: bytes
+    reason: str
+
+
+class LogRow(Struct, array_like=True):
+    """A log's durable state; `signed_size` and `cosigned_size` are its newest such heads."""
+
+    size: int
+    last_leaf: bytes
+    frontier: bytes
+    last_recorded_at: int
+    last_checkpoint: bytes
+    signed_size: int
+    cosigned_size: int
+
+
+class HeadRow(Struct, array_like=True):
+    """A head at the end of a batch; signatures are empty until there is one."""
+
+    root: bytes
+    signature: bytes
+    cosignature: bytes
+
+
+class RunRow(Struct, array_like=True):
+    """One sorted run of the id index: its file and how many entries it has."""
+
+    file: str
+    entries: int
+
+
+class DerivedRow(Struct, array_like=True):
+    """Lines and id index cover the log's records below `covered`."""
+
+    covered: int
+    runs: list[RunRow]
+
+
+class CheckpointRow(Struct, array_like=True):
+    """A closed period: the note, its bounds and sizes, and the statement's lines as bytes."""
+
+    period: str
+    end_us: Annotated[int, Meta()]
+    note: bytes
+    digest: bytes
+    provider_size: int
+    consumer_size: int
+    lines: list[bytes]
+
+
+def log_key(log: int) -> bytes:
+    """Key of a log's row."""
+    return _LOG.pack(log)
+
+
+def index_key(log: int, index: int) -> bytes:
+    """Key of a batch by its first index, or of a head by its size."""
+    return _LOG_INDEX.pack(log, index)
+
+
+def index_of(key: bytes) -> int:
+    """The index or size in such a key."""
+    return int(_LOG_INDEX.unpack(key)[1])
+
+
+def tile_key(log: int, level: int, number: int) -> bytes:
+    """Key of the subtree `number` of 256^level leaves."""
+    return _LOG_TILE.pack(log, level, number)
+
+
+def line_key(log: int, key: LineKey) -> bytes:
+    """Key of a tally; lines sort by charge period, then meter."""
+    start = _LOG_START.pack(log, key.charge_start_us + _SIGN)
+    name = key.meter.encode()
+    return start + bytes([len(name)]) + name + key.subject.encode()
+
+
+def line_of(key: bytes) -> LineKey:
+    """The line of such a key."""
+    start = _LOG_START.unpack_from(key)[1] - _SIGN
+    length = key[12]
+    return LineKey(start, key[13 : 13 + length].decode(), key[13 + length :].decode())
+
+
+def pack_tally(tally: Tally) -> bytes:
+    """A tally's value: totals are 128 bits wide, so sums of 64-bit quantities cannot overflow."""
+    return _TALLY.pack(
+        tally.total.to_bytes(16, "big", signed=True),
+        tally.deltas,
+        tally.billed.to_bytes(16, "big", signed=True),
+        tally.billed_deltas,
+    )
+
+
+def unpack_tally(value: bytes) -> Tally:
+    """The tally of such a value."""
+    total, deltas, billed, billed_deltas = _TALLY.unpack(value)
+    return Tally(
+        int.from_bytes(total, "big", signed=True),
+        deltas,
+        int.from_bytes(billed, "big", signed=True),
+        billed_deltas,
+    )
+
+
+encode_row = msgspec.msgpack.Encoder().encode

@@ -1,0 +1,138 @@
+"""A party's keys: three Ed25519 keys from one seed, a separate key for each separate job.
+
+`log` signs heads and checkpoints, `cosigner` co-signs the peer's heads, `transport` authenticates
+TLS. A key's public form is a C2SP verifier key, `name+hash+base64(type‖key)`
+(c2sp.org/signed-note); the hash names the key in a note's signature lines.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from nacl.exceptions import BadSignatureError
+from nacl.signing import SigningKey, VerifyKey
+
+from tallystick.protocol.errors import FormatError, InputError, ProofError
+
+SEED_SIZE = 32
+ED25519_NOTE = 0x01  # signature type of a log's key (c2sp.org/signed-note)
+ED25519_COSIGNATURE = 0x04  # signature type of a cosigner's key (c2sp.org/tlog-cosignature)
+
+Job = Literal["log", "cosigner", "transport"]
+
+_PARTY_NAME = re.compile(
+    r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*"
+)
+
+
+def check_party_name(name: str) -> str:
+    """The name itself, if it is like a domain in lower case; otherwise `InputError`."""
+    if len(name) > 253 or not _PARTY_NAME.fullmatch(name):
+        raise InputError(
+            f"the party name {name!r} is not like a domain",
+            "Use lower-case letters, digits, hyphens and dots, as in acme.example",
+        )
+    return name
+
+
+def derive_key(seed: bytes, job: Job) -> SigningKey:
+    """The key for one job: HKDF-Expand (RFC 5869) with HMAC-SHA-256 and the job as its label."""
+    if len(seed) != SEED_SIZE:
+        raise FormatError(f"a seed is {SEED_SIZE} bytes, not {len(seed)}")
+    label = f"tallystick/v1 key {job}".encode()
+    return SigningKey(hmac.digest(seed, label + b"\x01", "sha256"))
+
+
+def origin(party: str, channel_id: bytes) -> str:
+    """The origin of a party's log in a channel, which is also its log key's name."""
+    return f"{party}/{channel_id.hex()}"
+
+
+def key_id(name: str, kind: int, key: bytes) -> bytes:
+    """The four bytes that name a key in signature lines (c2sp.org/signed-note)."""
+    return hashlib.sha256(name.encode() + b"\n" + bytes([kind]) + key).digest()[:4]
+
+
+@dataclass(frozen=True, slots=True)
+class Vkey:
+    """A verifier key: its name, its signature type and the 32 bytes of the public key."""
+
+    name: str
+    kind: int
+    key: bytes
+
+    @property
+    def id(self) -> bytes:
+        """The key's four-byte id."""
+        return key_id(self.name, self.kind, self.key)
+
+    def __str__(self) -> str:
+        material = base64.b64encode(bytes([self.kind]) + self.key).decode()
+        return f"{self.name}+{self.id.hex()}+{material}"
+
+
+def parse_vkey(text: str) -> Vkey:
+    """The verifier key that this text shows; `FormatError` unless it is exactly its own text."""
+    parts = text.split("+", 2)
+    try:
+        material = base64.b64decode(parts[2], validate=True)
+        vkey = Vkey(parts[0], material[0], material[1:])
+    except (IndexError, ValueError):
+        raise FormatError(f"not a verifier key: {text!r}", "It reads name+hash+base64") from None
+    if len(vkey.key) != 32 or str(vkey) != text or not vkey.name or " " in vkey.name:
+        raise FormatError(f"not a verifier key: {text!r}", "Its parts do not belong together")
+    return vkey
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A party's name with its three private keys."""
+
+    name: str
+    log: SigningKey
+    cosigner: SigningKey
+    transport: SigningKey
+
+    @classmethod
+    def from_seed(cls, name: str, seed: bytes) -> Identity:
+        """The identity that a party's seed stands for."""
+        return cls(
+            check_party_name(name),
+            derive_key(seed, "log"),
+            derive_key(seed, "cosigner"),
+            derive_key(seed, "transport"),
+        )
+
+    @property
+    def log_key(self) -> bytes:
+        """The log's public key, 32 bytes."""
+        return bytes(self.log.verify_key)
+
+    @property
+    def cosigner_key(self) -> bytes:
+        """The cosigner's public key, 32 bytes."""
+        return bytes(self.cosigner.verify_key)
+
+    @property
+    def transport_key(self) -> bytes:
+        """The transport's public key, 32 bytes."""
+        return bytes(self.transport.verify_key)
+
+
+@lru_cache(maxsize=4096)
+def _verifier(key: bytes) -> VerifyKey:
+    return VerifyKey(key)
+
+
+def verify_signature(key: bytes, message: bytes, signature: bytes, what: str) -> None:
+    """Return if the Ed25519 signature holds; `ProofError`, naming `what`, if it does not."""
+    try:
+        _verifier(key).verify(message, signature)
+    except (BadSignatureError, ValueError):
+        raise ProofError(f"{what}: the signature does not hold") from None

@@ -1,0 +1,208 @@
+"""Everything that two nodes can say to each other in a session, one frozen class each.
+
+A message is a MessagePack array `[type, field, …]` in a frame of its own. Fields are checked by
+the schema before anything believes them; other types, other lengths and other encodings are
+refused. Records travel inside `Append` as the very bytes that were hashed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from tallystick.protocol.errors import PeerBreach
+from tallystick.protocol.records import Digest
+
+PROTOCOL_VERSION = 1
+FRAME_BYTES_MAX = 8 * 1024 * 1024
+BATCH_BYTES_MAX = 4 * 1024 * 1024
+PAGE_LINES = 256
+
+Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Signature64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
+Cosignature72 = Annotated[bytes, Meta(min_length=72, max_length=72)]
+Said = Annotated[str, Meta(max_length=1000)]
+
+
+class _Message(Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
+    """Base of the messages: arrays of known length."""
+
+
+class Hello(_Message, tag=1):
+    """First on both sides: who speaks, which version, its clock (s), where it listens."""
+
+    version: Annotated[int, Meta(ge=0, le=65535)]
+    party: Annotated[str, Meta(max_length=253)]
+    clock_s: Size
+    address: Annotated[str, Meta(max_length=300)]
+
+
+class Holding(_Message, tag=2):
+    """What the sender holds of the receiver's log in a channel, proved by the author's signature.
+
+    Size 0 has an empty signature. Nothing is appended to a log before its author heard this.
+    `own_size` is what the sender has of its own log: if that is less than the receiver holds, the
+    receiver returns the rest.
+    """
+
+    channel: Digest
+    own_size: Size
+    size: Size
+    root: Digest
+    signature: Annotated[bytes, Meta(max_length=64)]
+    cosignature: Annotated[bytes, Meta(max_length=72)]
+
+
+class Append(_Message, tag=3):
+    """Records of the sender's own log from index `first`, and its signature on the head after."""
+
+    channel: Digest
+    first: Size
+    batch: Annotated[bytes, Meta(min_length=6, max_length=BATCH_BYTES_MAX)]
+    signature: Signature64
+
+
+class Cosign(_Message, tag=4):
+    """The sender holds the receiver's log up to `size`, durably, and every record is valid."""
+
+    channel: Digest
+    size: Size
+    cosignature: Cosignature72
+
+
+class Return(_Message, tag=5):
+    """Records of the receiver's own log, which it lost; the signature is its own."""
+
+    channel: Digest
+    first: Size
+    batch: Annotated[bytes, Meta(min_length=6, max_length=BATCH_BYTES_MAX)]
+    signature: Signature64
+
+
+class ProposeTerms(_Message, tag=6):
+    """The terms record, and the proposer's signature on its log's head of size 1."""
+
+    terms: Annotated[bytes, Meta(min_length=1, max_length=64 * 1024)]
+    signature: Signature64
+
+
+class TermsHeld(_Message, tag=7):
+    """The proposal is stored and waits for a person."""
+
+    channel: Digest
+
+
+class AcceptTerms(_Message, tag=8):
+    """The accepter's signature on its log's head of size 1: the channel is founded."""
+
+    channel: Digest
+    signature: Signature64
+
+
+class ProposeCheckpoint(_Message, tag=9):
+    """A period's checkpoint text with the proposer's signature; `early`: before the grace time."""
+
+    channel: Digest
+    text: Annotated[str, Meta(max_length=256 * 1024)]
+    signature: Signature64
+    early: bool
+
+
+class SignCheckpoint(_Message, tag=10):
+    """The receiver of a proposal computed the same and signed."""
+
+    channel: Digest
+    digest: Digest
+    signature: Signature64
+
+
+class RefuseCheckpoint(_Message, tag=11):
+    """The proposal cannot be signed now; nothing was signed."""
+
+    channel: Digest
+    digest: Digest
+    reason: Said
+
+
+class StatementPage(_Message, tag=12):
+    """The sender's own statement lines (canonical bytes) from `offset`, after it computed other
+    ones than proposed. An incomplete page that ends the statement is the last.
+    """
+
+    channel: Digest
+    digest: Digest
+    offset: Size
+    lines: Annotated[list[Annotated[bytes, Meta(max_length=4096)]], Meta(max_length=PAGE_LINES)]
+    last: bool
+
+
+class WantPage(_Message, tag=13):
+    """The page so far is equal: send the next one."""
+
+    channel: Digest
+    digest: Digest
+    offset: Size
+
+
+class Difference(_Message, tag=14):
+    """The first line that differs, as the proposer and the other have it (empty: not there)."""
+
+    channel: Digest
+    digest: Digest
+    proposer: Annotated[bytes, Meta(max_length=4096)]
+    other: Annotated[bytes, Meta(max_length=4096)]
+
+
+class Halt(_Message, tag=15):
+    """The sender stops this channel and says why."""
+
+    channel: Digest
+    reason: Said
+
+
+class Bye(_Message, tag=16):
+    """The sender closes the session and says why."""
+
+    code: Annotated[str, Meta(max_length=64)]
+    reason: Said
+
+
+class Ping(_Message, tag=17):
+    """Shows that the sender is alive; answered by nothing, any frame counts as life."""
+
+
+Message = (
+    Hello
+    | Holding
+    | Append
+    | Cosign
+    | Return
+    | ProposeTerms
+    | TermsHeld
+    | AcceptTerms
+    | ProposeCheckpoint
+    | SignCheckpoint
+    | RefuseCheckpoint
+    | StatementPage
+    | WantPage
+    | Difference
+    | Halt
+    | Bye
+    | Ping
+)
+
+encode_message = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Message).decode
+
+
+def decode_message(body: bytes) -> Message:
+    """The message of a frame's body; `PeerBreach` if it is none or not canonical."""
+    try:
+        message = _decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise PeerBreach("malformed", f"the peer sent a malformed message: {error}") from None
+    if encode_message(message) != body:
+        raise PeerBreach("malformed", "the peer sent a message in a form that is not canonical")
+    return message

@@ -1,0 +1,182 @@
+"""The records of a log: what each kind carries, and its one canonical encoding.
+
+A record is a MessagePack array `[kind, field, …]` in shortest forms and fixed field order. The
+classes below are that schema, field for field; `docs/formats.md` says it in words. Bytes that
+decode but would be written differently are refused (`decode_record`, `decode_batch`), so a record
+has exactly one encoding and its hash names it.
+
+A *batch* is the unit that is stored, hashed and sent: a MessagePack array of records, always with
+the five-byte `array 32` header, so that it is a header and the records' very bytes in a row.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from tallystick.protocol.errors import FormatError
+
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+TIME_MAX_US = 253_402_300_799_999_999  # the last microsecond of the year 9999, UTC
+TEXT_BYTES_MAX = 128
+RECORD_BYTES_MAX = 64 * 1024
+BATCH_HEADER_SIZE = 5
+
+Quantity = Annotated[int, Meta(ge=INT64_MIN, le=INT64_MAX)]
+TimeUs = Annotated[int, Meta(ge=0, le=TIME_MAX_US)]
+Text = Annotated[str, Meta(min_length=1, max_length=TEXT_BYTES_MAX)]
+Reason = Annotated[str, Meta(min_length=1, max_length=500)]
+Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Role = Literal["provider", "consumer"]
+
+
+class PartyKeys(Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
+    """A party as the terms name it: its name and the keys that sign for it."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=253)]
+    log_key: Key
+    cosigner_key: Key
+
+
+class Tolerance(Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
+    """What difference is not worth a dispute: the larger of the two bounds counts.
+
+    `relative_ppm` is in parts per million of the `base` party's number, `absolute` in the meter's
+    scale; with fewer than `least` deltas nothing is judged.
+    """
+
+    relative_ppm: Annotated[int, Meta(ge=0, le=1_000_000)]
+    absolute: Annotated[int, Meta(ge=0, le=INT64_MAX)]
+    base: Role
+    least: Annotated[int, Meta(ge=0, le=INT64_MAX)]
+
+
+class Meter(Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
+    """One meter of the terms. `minimum` and `maximum` are inclusive and in the meter's scale."""
+
+    name: Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9._-]{0,63}\Z")]
+    unit: Annotated[str, Meta(min_length=1, max_length=32)]
+    scale: Annotated[int, Meta(ge=0, le=18)]
+    minimum: Quantity
+    maximum: Quantity
+    aggregate: Literal["sum", "max", "count"]
+    source: Literal["provider", "consumer", "both"]
+    payable: Literal["provider", "consumer", "minimum"]
+    match_window_us: Annotated[int, Meta(ge=0, le=INT64_MAX)]
+    tolerance: Tolerance | None
+
+
+class Terms(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag=1):
+    """What both parties signed first; the SHA-256 of its bytes is the channel's id.
+
+    Meters are sorted by name. `nonce` makes two channels with the same terms two channels.
+    """
+
+    version: Literal[1]
+    provider: PartyKeys
+    consumer: PartyKeys
+    calendar: Literal["hour", "day", "week", "month"]
+    time_zone: Annotated[str, Meta(min_length=1, max_length=64)]
+    grace_seconds: Annotated[int, Meta(ge=0, le=INT64_MAX)]
+    dispute_seconds: Annotated[int, Meta(ge=0, le=INT64_MAX)]
+    answer_seconds: Annotated[int, Meta(ge=0, le=INT64_MAX)]
+    meters: Annotated[tuple[Meter, ...], Meta(min_length=1, max_length=1000)]
+    nonce: Annotated[bytes, Meta(min_length=16, max_length=16)]
+
+
+class Delta(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, gc=False, tag=2):
+    """One recorded change of usage; `(meter, id)` is unique in its log."""
+
+    id: Text
+    meter: Text
+    subject: Text
+    quantity: Quantity
+    occurred_at: TimeUs
+    recorded_at: TimeUs
+    attributes: Digest | None
+
+
+class Correction(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag=3):
+    """Replaces the quantity of an earlier delta of the same log, or voids it (`quantity` nil)."""
+
+    id: Text
+    meter: Text
+    quantity: Quantity | None
+    reason: Reason
+    recorded_at: TimeUs
+
+
+class Close(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag=4):
+    """A period was closed: the checkpoint's signed note, with both parties' signatures."""
+
+    checkpoint: Annotated[bytes, Meta(min_length=1, max_length=RECORD_BYTES_MAX // 2)]
+    recorded_at: TimeUs
+
+
+Record = Terms | Delta | Correction | Close
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_one = msgspec.msgpack.Decoder(Record).decode
+_decode_many = msgspec.msgpack.Decoder(list[Record]).decode
+
+# Not str.isprintable: which characters are printable changes with the Unicode version of the
+# interpreter, and two honest nodes must never disagree on validity.
+_control = re.compile("[\x00-\x1f\x7f-\x9f]").search
+
+
+def encode_record(record: Record) -> bytes:
+    """The record's canonical bytes."""
+    return _encode(record)
+
+
+def decode_record(data: bytes) -> Record:
+    """The record of these bytes; `FormatError` if they are not its one canonical encoding."""
+    try:
+        record = _decode_one(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise FormatError(f"not a record: {error}") from None
+    if _encode(record) != data:
+        raise FormatError("not a record: the bytes are not in canonical form")
+    return record
+
+
+def batch_bytes(parts: list[bytes]) -> bytes:
+    """The batch of these records' bytes."""
+    return b"\xdd" + len(parts).to_bytes(4, "big") + b"".join(parts)
+
+
+def batch_count(batch: bytes | memoryview) -> int:
+    """How many records a batch holds, from its header alone."""
+    return int.from_bytes(batch[1:BATCH_HEADER_SIZE], "big")
+
+
+def decode_batch(batch: bytes | memoryview) -> tuple[list[Record], list[bytes]]:
+    """The records of a batch and their bytes; `FormatError` if anything is not canonical."""
+    try:
+        records = _decode_many(batch)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise FormatError(f"not a batch of records: {error}") from None
+    encode = _encode
+    parts = [encode(record) for record in records]
+    if batch_bytes(parts) != batch:
+        raise FormatError("not a batch of records: the bytes are not in canonical form")
+    return records, parts
+
+
+def check_texts(*texts: str, what: str = "text") -> None:
+    """Refuse a text that is empty, over 128 bytes of UTF-8, or holds a control character."""
+    for text in texts:
+        size = len(text.encode())
+        if not 1 <= size <= TEXT_BYTES_MAX:
+            raise FormatError(f"{what} of {size} bytes; 1 to {TEXT_BYTES_MAX} are allowed")
+        if _control(text):
+            raise FormatError(f"{what} {text!r} holds a control character")
+
+
+def texts_plain(joined: str) -> bool:
+    """Whether many texts, joined, are ASCII without controls: then none needs `check_texts`."""
+    return joined.isascii() and _control(joined) is None

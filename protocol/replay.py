@@ -1,0 +1,354 @@
+"""Replay: from the records of both logs to balance lines, with nothing kept from before.
+
+This is the reference that incremental books must agree with, and what verifies a full bundle. It
+reads each log twice as a stream of batches: once to examine it (`survey_log`: canonical bytes,
+validity, new ids, chain and tree), once to derive from it (`replay`). Memory grows with the number
+of lines and corrections and by eight bytes a delta, not with the records themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tallystick.protocol.checkpoint import Checkpoint, parse_checkpoint
+from tallystick.protocol.derive import Book, Deriver, Folder, LineKey, Tally
+from tallystick.protocol.errors import FormatError, InvalidRecord, ProofError
+from tallystick.protocol.log import LogState, Rules, append
+from tallystick.protocol.notes import parse_note
+from tallystick.protocol.records import (
+    Close,
+    Correction,
+    Delta,
+    Record,
+    Role,
+    Terms,
+    decode_batch,
+)
+from tallystick.protocol.statement import Line
+
+# The batches of one log from index 0 on; may be called again and then begins anew.
+BatchSource = Callable[[], Iterable[bytes]]
+Corrected = frozenset[tuple[str, str]]  # (meter, id)
+
+_CORRECTION_PREFIX = b"\x96\x03"  # how every canonical correction begins: array of 6, kind 3
+
+
+@dataclass(frozen=True, slots=True)
+class FoundClose:
+    """A Close record of a log: its index, its checkpoint and the signed note."""
+
+    index: int
+    checkpoint: Checkpoint
+    note: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LogSummary:
+    """What one pass over a log found. `fault` is the first thing that makes it invalid, if any;
+    then `corrected` and `closes` are only what came before it. `state` holds all records.
+    """
+
+    state: LogState
+    corrected: Corrected
+    closes: tuple[FoundClose, ...]
+    fault: InvalidRecord | None
+
+
+def examine_log(
+    terms: Terms, role: Role, channel_id: bytes, batches: BatchSource, size: int
+) -> LogSummary:
+    """What the first `size` records of a log hold, if all of them are valid.
+
+    Raises `FormatError` for bytes that are not canonical and `InvalidRecord` for a record that
+    the terms or its log do not allow; both name the record's index.
+    """
+    summary = survey_log(terms, role, channel_id, batches, size)
+    if summary.fault is not None:
+        raise summary.fault
+    return summary
+
+
+def survey_log(
+    terms: Terms, role: Role, channel_id: bytes, batches: BatchSource, size: int
+) -> LogSummary:
+    """Like `examine_log`, but an invalid record is reported in `fault` and hashing goes on."""
+    rules = Rules(terms, role)
+    past = _Past(_corrected_keys(batches, size))
+    ids = _Ids()
+    closes: list[FoundClose] = []
+    state = LogState.empty(channel_id)
+    fault: InvalidRecord | None = None
+    for index, records, parts in _segments(batches, size):
+        recorded_at, checkpoint = state.last_recorded_at, state.last_checkpoint
+        if fault is None:
+            try:
+                recorded_at, checkpoint = rules.check_batch(state, records, past)
+            except InvalidRecord as error:
+                fault = error
+            else:
+                past.note(records)
+                ids.note(records)
+                closes += _closes(index, records)
+        state = append(state, parts, recorded_at, checkpoint).state
+    if fault is None:
+        fault = ids.fault(batches, size)
+    return LogSummary(state, past.keys, tuple(closes), fault)
+
+
+def replay(
+    terms: Terms,
+    provider: BatchSource,
+    consumer: BatchSource,
+    sizes: tuple[int, int],
+    closes: Sequence[Checkpoint],
+    corrected: tuple[Corrected, Corrected],
+) -> list[Line]:
+    """All balance lines of open periods at these sizes, late ones included, sorted.
+
+    The logs must have been examined up to `sizes` (provider's, consumer's) and `corrected` be what
+    that found in each; `closes` are the checkpoints signed before, in order (`merge_closes`).
+    """
+    folder = Folder(terms)
+    sides = []
+    for side, batches in enumerate((provider, consumer)):
+        stops = [(close.heads[side].size, close.end_us) for close in closes]
+        sides.append(_replay_log(folder, batches, sizes[side], stops, corrected[side]))
+    closed_until_us = closes[-1].end_us if closes else None
+    return Deriver(terms, folder).lines(sides[0], sides[1], closed_until_us)
+
+
+def rederive(
+    terms: Terms,
+    channel_id: bytes,
+    provider: BatchSource,
+    consumer: BatchSource,
+    sizes: tuple[int, int],
+) -> list[Line]:
+    """Examine both logs up to `sizes`, then replay them: records in, open lines out."""
+    a = examine_log(terms, "provider", channel_id, provider, sizes[0])
+    b = examine_log(terms, "consumer", channel_id, consumer, sizes[1])
+    closes = merge_closes(a, b)
+    return replay(terms, provider, consumer, sizes, closes, (a.corrected, b.corrected))
+
+
+def merge_closes(provider: LogSummary, consumer: LogSummary) -> list[Checkpoint]:
+    """The checkpoints that either log says were signed, in order, each once.
+
+    Within a log each follows the one before, so one log's list must begin with the other's;
+    `ProofError` if it does not, if one closes what was closed before, or if it counts records
+    that the logs do not have.
+    """
+    a = [close.checkpoint for close in provider.closes]
+    b = [close.checkpoint for close in consumer.closes]
+    shorter, longer = sorted((a, b), key=len)
+    for left, right in zip(shorter, longer, strict=False):
+        if left.digest() != right.digest():
+            raise ProofError(
+                f"the logs hold two checkpoints that follow the same one: {left.period},"
+                f" {left.digest().hex()[:16]}, and {right.period}, {right.digest().hex()[:16]}"
+            )
+    before = (0, 0)
+    closed_until_us = 0
+    for close in longer:
+        sizes = (close.heads[0].size, close.heads[1].size)
+        if sizes[0] < before[0] or sizes[1] < before[1] or close.end_us <= closed_until_us:
+            raise ProofError(f"the checkpoint of {close.period} goes back behind the one before it")
+        before, closed_until_us = sizes, close.end_us
+    if before[0] > provider.state.size or before[1] > consumer.state.size:
+        raise ProofError(
+            f"the checkpoint of {longer[-1].period} counts {before[0]} and {before[1]} records,"
+            f" but the logs have {provider.state.size} and {consumer.state.size}"
+        )
+    return longer
+
+
+def _segments(batches: BatchSource, size: int) -> Iterator[tuple[int, list[Record], list[bytes]]]:
+    """Each batch as (index of its first record, records, their bytes), cut off at `size`."""
+    index = 0
+    if not size:
+        return
+    for batch in batches():
+        try:
+            records, parts = decode_batch(batch)
+        except FormatError as error:
+            raise FormatError(f"batch from record {index} on: {error.message}") from None
+        left = size - index
+        yield index, records[:left], parts[:left]
+        index += min(len(parts), left)
+        if index == size:
+            return
+    raise FormatError(f"the log ends after {index} records; {size} are needed")
+
+
+def _corrected_keys(batches: BatchSource, size: int) -> Corrected:
+    """What the log corrects. Found beforehand, so that only those deltas need to be kept."""
+    keys = set()
+    left = size
+    for batch in batches():
+        if left <= 0:
+            break
+        left -= int.from_bytes(batch[1:5], "big")
+        if _CORRECTION_PREFIX in batch:
+            try:
+                records, _ = decode_batch(batch)
+            except FormatError:
+                break  # the pass that follows says where
+            keys |= {(r.meter, r.id) for r in records if type(r) is Correction}
+    return frozenset(keys)
+
+
+def _closes(first: int, records: Sequence[Record]) -> list[FoundClose]:
+    return [
+        FoundClose(index, parse_checkpoint(parse_note(record.checkpoint).text), record.checkpoint)
+        for index, record in enumerate(records, first)
+        if type(record) is Close
+    ]
+
+
+class _Past:
+    """The deltas of a log that are corrected at some time, with their quantities so far."""
+
+    def __init__(self, keys: Corrected) -> None:
+        self.keys = keys
+        self._now: dict[tuple[str, str], tuple[Delta, int | None]] = {}
+
+    def effective(self, meter: str, id: str) -> tuple[Delta, int | None] | None:
+        return self._now.get((meter, id))
+
+    def note(self, records: Iterable[Record]) -> None:
+        if not self.keys:
+            return
+        for record in records:
+            if type(record) is Delta:
+                if (record.meter, record.id) in self.keys:
+                    self._now[record.meter, record.id] = (record, record.quantity)
+            elif type(record) is Correction:
+                self.replace(record)
+
+    def replace(self, record: Correction) -> tuple[Delta, int]:
+        """Note what a valid correction says; return its delta and the quantity until now."""
+        delta, old = self._now[record.meter, record.id]
+        self._now[record.meter, record.id] = (delta, record.quantity)
+        assert old is not None, "a valid correction does not correct what was voided"
+        return delta, old
+
+
+class _Ids:
+    """Whether all (meter, id) are new. Eight bytes of a hash are kept for each; only where two
+    are alike are the ids themselves looked at, in another pass.
+    """
+
+    def __init__(self) -> None:
+        self._hashes = bytearray()
+
+    def note(self, records: Iterable[Record]) -> None:
+        digest = hashlib.sha256
+        self._hashes += b"".join(
+            [
+                digest(f"{record.meter}\0{record.id}".encode()).digest()[:8]
+                for record in records
+                if type(record) is Delta
+            ]
+        )
+
+    def fault(self, batches: BatchSource, size: int) -> InvalidRecord | None:
+        hashes = np.frombuffer(self._hashes, dtype="<u8")
+        hashes.sort()
+        suspects = {int(value) for value in hashes[1:][hashes[1:] == hashes[:-1]]}
+        if not suspects:
+            return None
+        seen: dict[tuple[str, str], int] = {}
+        for first, records, _ in _segments(batches, size):
+            for index, record in enumerate(records, first):
+                if type(record) is not Delta:
+                    continue
+                key = (record.meter, record.id)
+                digest = hashlib.sha256(f"{record.meter}\0{record.id}".encode()).digest()
+                if int.from_bytes(digest[:8], "little") not in suspects:
+                    continue
+                if key in seen:
+                    return InvalidRecord(
+                        f"record {index}: {record.meter}/{record.id} was recorded before,"
+                        f" as record {seen[key]}"
+                    )
+                seen[key] = index
+        return None
+
+
+def _replay_log(
+    folder: Folder,
+    batches: BatchSource,
+    size: int,
+    stops: Sequence[tuple[int, int]],
+    corrected: Corrected,
+) -> dict[LineKey, Tally]:
+    """One log's tallies at `size`; at each stop (size, end µs) the lines before its end settle."""
+    book = Book(folder, lambda _: None)
+    past = _Past(corrected)
+    peaks = _Peaks(folder, corrected)
+    pending = list(stops)
+
+    def settle(index: int) -> None:
+        while pending and pending[0][0] == index:
+            _, end_us = pending.pop(0)
+            for key, tally in book.dirty.items():
+                if key.charge_start_us < end_us:
+                    tally.settle()
+
+    settle(0)
+    for first, records, _ in _segments(batches, size):
+        at, end = first, first + len(records)
+        while at < end:
+            until = min(end, pending[0][0]) if pending else end
+            _apply(book, folder, past, peaks, records[at - first : until - first])
+            at = until
+            settle(at)
+    return book.dirty
+
+
+def _apply(
+    book: Book, folder: Folder, past: _Past, peaks: _Peaks, records: Sequence[Record]
+) -> None:
+    book.apply(folder.fold(records))
+    if not past.keys:
+        return
+    for record in records:
+        if type(record) is Delta:
+            past.note((record,))
+            peaks.note(record)
+        elif type(record) is Correction:
+            delta, old = past.replace(record)
+            key = folder.key_of(delta)
+            peaks.replace(key, record)
+            book.correct(key, old, record.quantity, lambda key=key: peaks.highest(key))
+
+
+class _Peaks:
+    """Each quantity of `max` meters that have corrections: their highest may be voided."""
+
+    def __init__(self, folder: Folder, corrected: Corrected) -> None:
+        self._folder = folder
+        self._meters = {meter for meter, _ in corrected if folder.aggregates.get(meter) == "max"}
+        self._lines: dict[LineKey, dict[str, int]] = {}
+
+    def note(self, delta: Delta) -> None:
+        if delta.meter in self._meters:
+            line = self._lines.setdefault(self._folder.key_of(delta), {})
+            line[delta.id] = delta.quantity
+
+    def replace(self, key: LineKey, record: Correction) -> None:
+        line = self._lines.get(key)
+        if line is None:
+            return
+        if record.quantity is None:
+            del line[record.id]
+        else:
+            line[record.id] = record.quantity
+
+    def highest(self, key: LineKey) -> tuple[int, int]:
+        line = self._lines[key]
+        return max(line.values(), default=0), len(line)

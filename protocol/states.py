@@ -1,0 +1,99 @@
+"""Which message may come when: the session as a table.
+
+A connection is GREETING until both hellos are exchanged, then LIVE. In it each channel goes its
+own way. From our side, *our* log is CONFIRMING until the peer said what it holds of it: before
+that we sign and send nothing new (we may have been restored from an old backup). If the peer holds
+more than we do, the log is RECOVERING until it is back. Then it is OPEN. A breach makes the
+channel HALTED, and only that channel.
+
+`CONNECTION` and `CHANNEL` hold every legal step: (state, message received) → next state. What is
+absent is a breach by the peer; sending uses the same tables with `SENDABLE`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from tallystick.protocol.messages import (
+    AcceptTerms,
+    Append,
+    Bye,
+    Cosign,
+    Difference,
+    Halt,
+    Hello,
+    Holding,
+    Ping,
+    ProposeCheckpoint,
+    ProposeTerms,
+    RefuseCheckpoint,
+    Return,
+    SignCheckpoint,
+    StatementPage,
+    TermsHeld,
+    WantPage,
+)
+
+
+class Connection(Enum):
+    """Where a connection stands."""
+
+    GREETING = "greeting"  # our hello is sent, the peer's has not come
+    LIVE = "live"  # channels may be spoken of
+    CLOSED = "closed"  # a bye was sent or received
+
+
+class Channel(Enum):
+    """Where our log in a channel stands, in one session."""
+
+    CONFIRMING = "confirming"  # the peer has not said what it holds of our log
+    RECOVERING = "recovering"  # the peer holds more of our log than we do, and returns it
+    OPEN = "open"  # append and co-sign
+    HALTED = "halted"  # nothing more is signed in this channel
+
+
+_ANYTIME = (Ping, Bye)
+_CONNECTION_WIDE = (ProposeTerms, TermsHeld, AcceptTerms)
+_ABOUT_PEERS_LOG = (
+    Append,
+    ProposeCheckpoint,
+    SignCheckpoint,
+    RefuseCheckpoint,
+    StatementPage,
+    WantPage,
+    Difference,
+)
+
+CONNECTION: dict[tuple[Connection, type], Connection] = {
+    (Connection.GREETING, Hello): Connection.LIVE,
+    (Connection.GREETING, Bye): Connection.CLOSED,
+    (Connection.LIVE, Ping): Connection.LIVE,
+    (Connection.LIVE, Bye): Connection.CLOSED,
+    **{(Connection.LIVE, kind): Connection.LIVE for kind in _CONNECTION_WIDE},
+}
+
+CHANNEL: dict[tuple[Channel, type], Channel] = {
+    # `Holding` opens; the session itself turns it into RECOVERING when it shows more than we have.
+    (Channel.CONFIRMING, Holding): Channel.OPEN,
+    (Channel.CONFIRMING, Halt): Channel.HALTED,
+    **{(Channel.CONFIRMING, kind): Channel.CONFIRMING for kind in _ABOUT_PEERS_LOG},
+    (Channel.RECOVERING, Return): Channel.RECOVERING,
+    (Channel.RECOVERING, Halt): Channel.HALTED,
+    **{(Channel.RECOVERING, kind): Channel.RECOVERING for kind in _ABOUT_PEERS_LOG},
+    (Channel.OPEN, Cosign): Channel.OPEN,
+    (Channel.OPEN, Halt): Channel.HALTED,
+    **{(Channel.OPEN, kind): Channel.OPEN for kind in _ABOUT_PEERS_LOG},
+    # What was under way when the channel halted may still arrive; it is ignored.
+    **{
+        (Channel.HALTED, kind): Channel.HALTED
+        for kind in (Holding, Cosign, Return, Halt, *_ABOUT_PEERS_LOG)
+    },
+}
+
+# What we may send in which state of our own log.
+SENDABLE: dict[Channel, frozenset[type]] = {
+    Channel.CONFIRMING: frozenset({Holding, Cosign, Return, Halt}),
+    Channel.RECOVERING: frozenset({Holding, Cosign, Return, Halt}),
+    Channel.OPEN: frozenset({Holding, Cosign, Return, Halt, *_ABOUT_PEERS_LOG}),
+    Channel.HALTED: frozenset({Halt}),
+}

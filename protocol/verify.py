@@ -1,0 +1,308 @@
+"""Verify a bundle: ten numbered checks, from bytes that anyone may have made to what they prove.
+
+Each check is one short function with the same number in `docs/formats.md`; it returns a sentence
+on what it found or raises. A check runs when those that it needs have held, so one fault is
+reported once, by the check that caught it. What is proved is what the two keys in the bundle's own
+terms signed: whether those are the right keys is for whoever knows the channel's id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, NoReturn
+
+from tallystick.protocol.bundle import (
+    CHECKPOINT,
+    CONSUMER_HEAD,
+    PROVIDER_HEAD,
+    README,
+    README_TEXT,
+    STATEMENT_CSV,
+    STATEMENT_JSON,
+    TERMS,
+    TERMS_TEXT,
+    Bundle,
+    BundledLog,
+    open_bundle,
+    terms_text,
+)
+from tallystick.protocol.checkpoint import (
+    Checkpoint,
+    log_vkeys,
+    meter_totals,
+    verify_checkpoint,
+)
+from tallystick.protocol.derive import period_lines
+from tallystick.protocol.errors import ProofError, TallyError
+from tallystick.protocol.heads import parse_head_note
+from tallystick.protocol.keys import ED25519_COSIGNATURE, Vkey
+from tallystick.protocol.periods import Calendar
+from tallystick.protocol.records import Role, Terms, decode_record
+from tallystick.protocol.rendering import parse_statement_json, statement_csv, statement_json
+from tallystick.protocol.replay import LogSummary, merge_closes, replay, survey_log
+from tallystick.protocol.statement import Line, first_difference, statement_root
+from tallystick.protocol.terms import channel_id, check_terms
+
+_ROLES: tuple[Role, Role] = ("provider", "consumer")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check's result. `detail` says what was found, or what is wrong."""
+
+    number: int
+    name: str
+    ok: bool
+    detail: str
+
+
+class _Known:
+    """What the checks have established so far; each attribute is set by the check beside it."""
+
+    bundle: Bundle  # 1
+    logs: tuple[BundledLog, BundledLog]  # 1
+    terms: Terms  # 2
+    channel_id: bytes  # 2
+    checkpoint: Checkpoint  # 3
+    lines: list[Line]  # 5
+    summaries: tuple[LogSummary, LogSummary]  # 7
+    closes: list[Checkpoint]  # 8
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+
+
+def verify_bundle(file: BinaryIO) -> list[Check]:
+    """Run every check on a seekable file. No input bytes make this raise; only the disk may.
+
+    A compact bundle has six checks, a full one ten. The bundle holds when all of them are ok.
+    """
+    return list(iterate_checks(file))
+
+
+def iterate_checks(file: BinaryIO) -> Iterator[Check]:
+    """The checks of `verify_bundle`, each as soon as it is done."""
+    known = _Known(file)
+    failed: dict[int, int] = {}  # a check that does not hold, and the check that it is due to
+    for number, (name, needs, run) in enumerate(_CHECKS, 1):
+        if number == _FIRST_OF_FULL and 1 not in failed and known.bundle.logs is None:
+            return
+        cause = next((failed[need] for need in needs if need in failed), None)
+        if cause is not None:
+            failed[number] = cause
+            yield Check(number, name, False, f"not reached: check {cause} failed")
+            continue
+        try:
+            detail = run(known)
+        except TallyError as error:
+            failed[number] = number
+            yield Check(number, name, False, str(error))
+        else:
+            yield Check(number, name, True, detail)
+
+
+def _check_archive(known: _Known) -> str:
+    """1. The file is a bundle's container in its one form, and every member's CRC fits."""
+    known.bundle = open_bundle(known.file)
+    if known.bundle.logs is None:
+        return f"{len(known.bundle.members)} members, compact"
+    known.logs = known.bundle.logs
+    return f"{len(known.bundle.members) + 2} members, full"
+
+
+def _check_terms(known: _Known) -> str:
+    """2. The terms are one canonical record and make sense; their SHA-256 is the channel's id."""
+    record = decode_record(known.bundle.members[TERMS])
+    if not isinstance(record, Terms):
+        raise ProofError(f"{TERMS} holds a record of another kind")
+    check_terms(record)
+    known.terms, known.channel_id = record, channel_id(record)
+    return (
+        f"channel {known.channel_id.hex()} between {record.provider.name} (provider)"
+        f" and {record.consumer.name} (consumer)"
+    )
+
+
+def _check_checkpoint(known: _Known) -> str:
+    """3. Both parties' log keys signed the checkpoint, for this channel and a period of it."""
+    checkpoint = verify_checkpoint(known.bundle.members[CHECKPOINT], known.terms, known.channel_id)
+    terms_digest = hashlib.sha256(known.bundle.members[TERMS]).digest()
+    if checkpoint.terms_digest != terms_digest:
+        raise ProofError("the checkpoint was signed under other terms")
+    calendar = Calendar(known.terms.calendar, known.terms.time_zone)
+    period = calendar.period_of(checkpoint.start_us)
+    if checkpoint.time_zone != known.terms.time_zone or (
+        period.label,
+        period.start_us,
+        period.end_us,
+    ) != (checkpoint.period, checkpoint.start_us, checkpoint.end_us):
+        raise ProofError(
+            f"the checkpoint's period {checkpoint.period} with its bounds is not one of the terms'"
+            f" calendar, where {period.label} begins there"
+        )
+    known.checkpoint = checkpoint
+    return f"{checkpoint.period}, {checkpoint.digest().hex()}, signed by both"
+
+
+def _check_heads(known: _Known) -> str:
+    """4. Each head has its author's signature and its peer's co-signature, and is the
+    checkpoint's.
+    """
+    provider, consumer = known.terms.provider, known.terms.consumer
+    vkeys = log_vkeys(known.terms, known.channel_id)
+    names = (PROVIDER_HEAD, CONSUMER_HEAD)
+    peers = (consumer, provider)
+    for name, vkey, peer, expected in zip(names, vkeys, peers, known.checkpoint.heads, strict=True):
+        cosigner = Vkey(peer.name, ED25519_COSIGNATURE, peer.cosigner_key)
+        head = parse_head_note(known.bundle.members[name], vkey, cosigner).head
+        if (head.size, head.root) != (expected.size, expected.root):
+            raise ProofError(
+                f"{name} is signed for {head.size} records, root {head.root.hex()};"
+                f" the checkpoint says {expected.size}, root {expected.root.hex()}"
+            )
+    sizes = [head.size for head in known.checkpoint.heads]
+    return f"{sizes[0]} and {sizes[1]} records, each signed and co-signed"
+
+
+def _check_statement(known: _Known) -> str:
+    """5. The statement's lines have the signed root, and every rendering shows the same."""
+    members, checkpoint = known.bundle.members, known.checkpoint
+    lines = parse_statement_json(members[STATEMENT_JSON])
+    if len(lines) != checkpoint.lines or statement_root(lines) != checkpoint.statement_root:
+        raise ProofError(
+            f"the {len(lines)} lines of {STATEMENT_JSON} do not have the statement's root"
+            f" that both signed over {checkpoint.lines} lines"
+        )
+    if lines != sorted(lines, key=lambda line: line.sort_key):
+        raise ProofError("the statement's lines are not in order")
+    if any(line.period != checkpoint.period for line in lines):
+        raise ProofError(
+            f"a line of the statement counts in another period, not in {checkpoint.period}"
+        )
+    for name, written in (
+        (STATEMENT_JSON, statement_json(checkpoint, lines)),
+        (STATEMENT_CSV, statement_csv(lines)),
+        (TERMS_TEXT, terms_text(known.terms)),
+        (README, README_TEXT),
+    ):
+        if members[name] != written:
+            raise ProofError(_where(name, members[name], written))
+    known.lines = lines
+    return f"{len(lines)} lines, root {checkpoint.statement_root.hex()}"
+
+
+def _where(name: str, found: bytes, expected: bytes) -> str:
+    """Where a member begins to differ from what the signed content gives."""
+    pairs = enumerate(zip(found, expected, strict=False))
+    at = next((i for i, (a, b) in pairs if a != b), min(len(found), len(expected)))
+    row = expected.count(b"\n", 0, at) + 1
+    return f"{name} is not what the signed content gives, from line {row} (byte {at}) on"
+
+
+def _check_totals(known: _Known) -> str:
+    """6. Each meter's payable quantities add up to the total that both signed."""
+    meters = {meter.name for meter in known.terms.meters}
+    strange = next((line.meter for line in known.lines if line.meter not in meters), None)
+    if strange is not None:
+        raise ProofError(f"a line of the statement is of {strange}, which the terms do not have")
+    totals = meter_totals(known.terms, known.lines)
+    if totals != known.checkpoint.totals:
+        pairs = zip(totals, known.checkpoint.totals, strict=False)
+        for computed, signed in pairs:
+            if computed != signed:
+                raise ProofError(f"the lines add up to {computed!r}; both signed {signed!r}")
+        raise ProofError(f"{len(known.checkpoint.totals)} totals for {len(totals)} meters")
+    return "; ".join(totals)
+
+
+def _check_records(known: _Known) -> str:
+    """7. The records are canonical, and their chain and tree have the heads' sizes and roots."""
+    found = []
+    for log, role, head in zip(known.logs, _ROLES, known.checkpoint.heads, strict=True):
+        if log.count != head.size:
+            raise ProofError(f"{log.count} records of the {role}; its head counts {head.size}")
+        summary = survey_log(known.terms, role, known.channel_id, log.batches, head.size)
+        root = summary.state.frontier.root()
+        if root != head.root:
+            raise ProofError(
+                f"the {role}'s records have the root {root.hex()}; its head says {head.root.hex()}"
+            )
+        found.append(summary)
+    known.summaries = (found[0], found[1])
+    return f"{known.logs[0].count} and {known.logs[1].count} records give both heads' roots"
+
+
+def _check_validity(known: _Known) -> str:
+    """8. Each record is valid under the terms and what is before it; ids are unique."""
+    for role, summary in zip(_ROLES, known.summaries, strict=True):
+        if summary.fault is not None:
+            raise ProofError(f"in the {role}'s log, {summary.fault.message}", summary.fault.advice)
+    known.closes = merge_closes(*known.summaries)
+    corrected = sum(len(summary.corrected) for summary in known.summaries)
+    return f"every record is valid; {corrected} deltas are corrected"
+
+
+def _check_derivation(known: _Known) -> str:
+    """9. Deriving from the records gives exactly the statement's lines."""
+    a, b = known.summaries
+    lines = replay(
+        known.terms,
+        known.logs[0].batches,
+        known.logs[1].batches,
+        (a.state.size, b.state.size),
+        known.closes,
+        (a.corrected, b.corrected),
+    )
+    derived = period_lines(lines, known.checkpoint.period)
+    if derived != known.lines:
+        _raise_difference(*first_difference(derived, known.lines))
+    return f"the records give the same {len(derived)} lines"
+
+
+def _raise_difference(derived: Line | None, stated: Line | None) -> NoReturn:
+    shown = [
+        "no such line"
+        if line is None
+        else f"provider {line.provider}, consumer {line.consumer},"
+        f" payable {line.payable}, deltas {line.deltas}"
+        for line in (derived, stated)
+    ]
+    line = derived or stated
+    assert line is not None, "two statements that differ, differ in a line"
+    raise ProofError(
+        f"{line.meter} of {line.subject} in {line.late_for or line.period}:"
+        f" the records give {shown[0]}; the statement says {shown[1]}"
+    )
+
+
+def _check_previous(known: _Known) -> str:
+    """10. The checkpoint follows the newest one that the logs know, or is the first."""
+    newest = known.closes[-1] if known.closes else None
+    if known.checkpoint.previous != (b"" if newest is None else newest.digest()):
+        said = known.checkpoint.previous.hex() or "none"
+        raise ProofError(
+            f"the checkpoint says that it follows {said}; the newest in the logs is"
+            f" {'none' if newest is None else newest.digest().hex()}"
+        )
+    if newest is None:
+        return "the channel's first"
+    if known.checkpoint.start_us < newest.end_us:
+        raise ProofError(f"{known.checkpoint.period} was closed before, with {newest.period}")
+    return f"it follows {newest.period}, {newest.digest().hex()}"
+
+
+_CHECKS: tuple[tuple[str, tuple[int, ...], Callable[[_Known], str]], ...] = (
+    ("archive", (), _check_archive),
+    ("terms", (1,), _check_terms),
+    ("checkpoint", (1, 2), _check_checkpoint),
+    ("heads", (3,), _check_heads),
+    ("statement", (3,), _check_statement),
+    ("totals", (5,), _check_totals),
+    ("records", (3,), _check_records),
+    ("validity", (7,), _check_validity),
+    ("derivation", (5, 8), _check_derivation),
+    ("previous", (8,), _check_previous),
+)
+_FIRST_OF_FULL = 7  # checks from here on need the records

@@ -1,0 +1,171 @@
+"""The checkpoint's note: its one text, both signatures, and the Close that carries it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from builders import OCTOBER_US, Channel, busy_channel
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallystick.protocol.checkpoint import (
+    Checkpoint,
+    LogHead,
+    check_close,
+    checkpoint_note,
+    format_instant,
+    meter_totals,
+    parse_checkpoint,
+    sign_checkpoint,
+    verify_checkpoint,
+)
+from tallystick.protocol.errors import FormatError, InvalidRecord, ProofError, TallyError
+from tallystick.protocol.keys import Identity
+from tallystick.protocol.records import Close
+
+BUSY = busy_channel()
+OCTOBER, NOVEMBER = BUSY.closed
+
+
+def signed(checkpoint: Checkpoint, *parties: Identity) -> bytes:
+    signatures = [sign_checkpoint(checkpoint, party.name, party.log) for party in parties]
+    return checkpoint_note(checkpoint, signatures)
+
+
+def test_people_can_read_it() -> None:
+    rows = NOVEMBER.checkpoint.text().splitlines()
+    assert rows[0] == "tallystick checkpoint v1"
+    assert rows[2:7] == [
+        "provider acme.example",
+        "consumer beta.example",
+        "period 2026-11 Europe/Berlin",
+        "from 2026-10-31T23:00:00Z",
+        "until 2026-11-30T23:00:00Z",
+    ]
+    assert rows[7] == f"previous {OCTOBER.checkpoint.digest().hex()}"
+    assert rows[-4:] == [
+        "total calls 0 delta",
+        "total gpu-hours -0.50 GPU-hour",
+        "total peak -10 GB",
+        "total tokens 45 token",
+    ]
+
+
+@pytest.mark.parametrize("closed", BUSY.closed)
+def test_the_text_reads_back(closed: object) -> None:
+    checkpoint = closed.checkpoint  # type: ignore[attr-defined]
+    assert parse_checkpoint(checkpoint.text()) == checkpoint
+
+
+@given(
+    st.integers(0, 253_402_300_799).map(lambda seconds: seconds * 1_000_000),
+    st.integers(0, 2**63),
+    st.binary(min_size=32, max_size=32),
+    st.sampled_from([b"", bytes(range(32))]),
+)
+def test_any_values_read_back(start_us: int, size: int, root: bytes, previous: bytes) -> None:
+    checkpoint = replace(
+        OCTOBER.checkpoint,
+        start_us=start_us,
+        previous=previous,
+        heads=(LogHead("acme.example", size, root), OCTOBER.checkpoint.heads[1]),
+    )
+    assert parse_checkpoint(checkpoint.text()) == checkpoint
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("checkpoint v1", "checkpoint v2"),
+        ("from 2026-09-30T22:00:00Z", "from 2026-09-30T22:00:0Z"),
+        ("from 2026-09-30T22:00:00Z", "from 2026-02-30T22:00:00Z"),
+        ("previous none", "previous "),
+        ("previous none", "previous NONE"),
+        ("head acme.example ", "head acme.example 0"),
+        ("provider acme.example", "provider acme example"),
+        ("consumer ", "consumer  "),
+        ("total tokens", "totals tokens"),
+        ("\nstatement ", "\n\nstatement "),
+        ("=\nstatement", "\nstatement"),
+    ],
+)
+def test_other_texts_are_refused(old: str, new: str) -> None:
+    text = OCTOBER.checkpoint.text()
+    assert old in text
+    with pytest.raises(FormatError, match="not a checkpoint"):
+        parse_checkpoint(text.replace(old, new, 1))
+
+
+def test_a_root_in_another_base64_is_refused() -> None:
+    text = OCTOBER.checkpoint.text()
+    row = next(row for row in text.splitlines() if row.startswith("statement"))
+    other = row[:-2] + ("B" if row[-2] != "B" else "C") + "="
+    with pytest.raises(FormatError):
+        parse_checkpoint(text.replace(row, other))
+
+
+def test_the_digest_is_of_the_text_and_not_of_who_signed_first() -> None:
+    checkpoint = OCTOBER.checkpoint
+    a, b = BUSY.provider, BUSY.consumer
+    assert signed(checkpoint, a, b) == signed(checkpoint, b, a) == OCTOBER.note
+
+
+def test_both_signatures_are_needed() -> None:
+    a, b = BUSY.provider, BUSY.consumer
+    checkpoint = OCTOBER.checkpoint
+    assert verify_checkpoint(OCTOBER.note, BUSY.terms, BUSY.id) == checkpoint
+    stranger = Identity.from_seed(b.name, bytes(32))
+    for parties in [(a,), (b,), (a, a), (a, stranger)]:
+        with pytest.raises((ProofError, FormatError)):
+            verify_checkpoint(signed(checkpoint, *parties), BUSY.terms, BUSY.id)
+
+
+def test_it_is_of_this_channel_and_these_parties() -> None:
+    a, b = BUSY.provider, BUSY.consumer
+    other = Channel(calendar="day")
+    with pytest.raises(ProofError, match="another channel"):
+        verify_checkpoint(OCTOBER.note, other.terms, other.id)
+    swapped = replace(OCTOBER.checkpoint, provider=b.name, consumer=a.name)
+    with pytest.raises(ProofError, match="other parties"):
+        verify_checkpoint(signed(swapped, a, b), BUSY.terms, BUSY.id)
+    heads = OCTOBER.checkpoint.heads[::-1]
+    swapped = replace(OCTOBER.checkpoint, heads=(heads[0], heads[1]))
+    with pytest.raises(ProofError, match="other parties"):
+        verify_checkpoint(signed(swapped, a, b), BUSY.terms, BUSY.id)
+
+
+def test_no_changed_byte_goes_unnoticed() -> None:
+    note = OCTOBER.note
+    for position in range(len(note)):
+        changed = bytearray(note)
+        changed[position] ^= 1 << position % 8
+        with pytest.raises(TallyError):
+            verify_checkpoint(bytes(changed), BUSY.terms, BUSY.id)
+
+
+def test_a_close_follows_the_one_before_it() -> None:
+    first, second = Close(OCTOBER.note, 1), Close(NOVEMBER.note, 2)
+    digest = check_close(BUSY.terms, first, b"")
+    assert digest == OCTOBER.checkpoint.digest()
+    assert check_close(BUSY.terms, second, digest) == NOVEMBER.checkpoint.digest()
+    for record, previous in [(second, b""), (first, digest)]:
+        with pytest.raises(InvalidRecord, match="does not follow"):
+            check_close(BUSY.terms, record, previous)
+    with pytest.raises(InvalidRecord, match="does not hold"):
+        check_close(BUSY.terms, Close(b"hello", 1), b"")
+
+
+def test_totals_are_exact_beyond_64_bits() -> None:
+    channel = Channel()
+    for i in range(8):
+        channel.provider_log.delta(f"g{i}", "gpu-hours", 2**62, OCTOBER_US, f"s{i}")
+    lines = channel.derive()
+    cents = 8 * 2**62
+    totals = meter_totals(channel.terms, lines)
+    assert totals[1] == f"gpu-hours {cents // 100}.{cents % 100:02} GPU-hour"
+
+
+def test_instants_are_in_utc_to_the_second() -> None:
+    assert format_instant(0) == "1970-01-01T00:00:00Z"
+    assert format_instant(OCTOBER_US) == "2026-09-30T22:00:00Z"
