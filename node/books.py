@@ -10,14 +10,26 @@ import secrets
 import time
 from pathlib import Path
 
+import msgspec
+
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.config import Config, load_config
+from tallystick.node.errors import PairingError
 from tallystick.node.founding import Founding
 from tallystick.node.home import Home
 from tallystick.node.store.disk import Store, Txn
+from tallystick.node.store.keyspace import encode_row
 from tallystick.protocol.errors import InputError
-from tallystick.protocol.pairing import PeerIdentity, decode_identity
+from tallystick.protocol.pairing import (
+    PeerIdentity,
+    StoredInvite,
+    decode_identity,
+    encode_identity,
+)
+
+
+_decode_invite = msgspec.msgpack.Decoder(StoredInvite).decode
 
 
 def clock_us() -> int:
@@ -30,12 +42,12 @@ class Books:
 
     def __init__(self, home: Home, *, read_only: bool) -> None:
         self.home = home
-        self.config: Config = load_config(home)
+        self.config: Config = load_config(home.config_path)
         self.identity = home.identity()
         self.index_folder = home.path / "ids"
         if not read_only:
             self.index_folder.mkdir(mode=0o700, exist_ok=True)
-        self.store = Store(home.path / "store", read_only=read_only)
+        self.store = Store(home.store_path, read_only=read_only)
         self.seed = self._seed(read_only)
         self.founding = Founding(self.store, self.identity)
         with self.store.read() as txn:
@@ -81,6 +93,18 @@ class Books:
         self.channels[channel] = (found, closer)
         return found, closer
 
+    def pairing_book(self) -> Invites:
+        """Where invites and peers are kept."""
+        return Invites(self)
+
+    async def learn_address(self, name: str, address: str) -> None:
+        """Keep where a peer says that it listens now."""
+        peer = self.peers[name]
+        if address and address != peer.address:
+            changed = msgspec.structs.replace(peer, address=address)
+            await self.store.commit(lambda txn: put_peer(txn, changed))
+            self.peers[name] = changed
+
     def peer(self, name: str) -> PeerIdentity:
         """A paired peer by name."""
         if name not in self.peers:
@@ -115,8 +139,49 @@ class Books:
         self.store.close()
 
 
-def put_peer(txn: Txn, peer: PeerIdentity, value: bytes) -> None:
+def put_peer(txn: Txn, peer: PeerIdentity) -> None:
     """Store a peer."""
-    txn.put("peers", peer.name.encode(), value)
+    txn.put("peers", peer.name.encode(), encode_identity(peer))
 
 
+class Invites:
+    """The pairing book on the store."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+
+    async def add(self, invite: StoredInvite) -> None:
+        """Keep a new invite durably."""
+        value = encode_row(invite)
+        await self._books.store.commit(lambda txn: txn.put("invites", invite.id, value))
+
+    async def find_invite(self, id: bytes) -> StoredInvite | None:
+        """The invite of an id."""
+        with self._books.store.read() as txn:
+            value = txn.get("invites", id)
+        return _decode_invite(value) if value else None
+
+    def knows_other(self, peer: PeerIdentity) -> bool:
+        """Whether another party of that name is paired already."""
+        known = self._books.peers.get(peer.name)
+        return known is not None and known.transport_key != peer.transport_key
+
+    async def redeem(self, invite: StoredInvite, peer: PeerIdentity) -> None:
+        """Store the peer and that it used the invite, in one transaction."""
+        used = StoredInvite(
+            invite.id, invite.secret_digest, invite.expires_at_s, peer.transport_key
+        )
+
+        def job(txn: Txn) -> None:
+            txn.put("invites", invite.id, encode_row(used))
+            put_peer(txn, peer)
+
+        await self._books.store.commit(job)
+
+    async def remember(self, peer: PeerIdentity) -> None:
+        """Store a peer that we joined; `PairingError` if another one has its name."""
+        if self.knows_other(peer):
+            raise PairingError(
+                f"another node is paired as {peer.name} already", "Nothing was changed"
+            )
+        await self._books.store.commit(lambda txn: put_peer(txn, peer))

@@ -185,7 +185,9 @@ class Channel:
             request.result.indexes = places[start:stop]
             request.result.duplicates = sum(start <= place < stop for place in duplicates)
             request.result.problems = [
-                (place - start, kind, said) for place, kind, said in problems if start <= place < stop
+                (place - start, kind, said)
+                for place, kind, said in problems
+                if start <= place < stop
             ]
             start = stop
         if not fresh:
@@ -361,7 +363,7 @@ class Channel:
                 nonlocal cosignature
                 verify_head_signature(head, self.peer_keys.log_key, message.signature)
                 cosignature = cosign_head(
-                    head, self.identity.name, self.identity.cosigner, self._clock_us() // 1_000_000
+                    head, self.identity.cosigner, self._clock_us() // 1_000_000
                 )
                 return message.signature, cosignature
 

@@ -218,9 +218,10 @@ class Closer:
             case SignCheckpoint():
                 await self._signed(message)
             case RefuseCheckpoint():
-                self._fail(message.digest, InputError(
-                    f"the peer did not sign: {message.reason}", "Nothing is closed"
-                ))
+                self._fail(
+                    message.digest,
+                    InputError(f"the peer did not sign: {message.reason}", "Nothing is closed"),
+                )
             case StatementPage():
                 self._compare_page(message, send)
             case WantPage():
@@ -304,9 +305,7 @@ class Closer:
 
     async def take_close(self, record: Close) -> None:
         """The peer's log says that a period is closed: complete what we may have missed."""
-        checkpoint = verify_checkpoint(
-            record.checkpoint, self.channel.terms, self.channel.id
-        )
+        checkpoint = verify_checkpoint(record.checkpoint, self.channel.terms, self.channel.id)
         if all(row.digest != checkpoint.digest() for row in self.rows):
             period = self._calendar.parse(checkpoint.period)
             sizes = (checkpoint.heads[0].size, checkpoint.heads[1].size)
@@ -385,10 +384,13 @@ class Closer:
         b = encode_line(other) if other else b""
         send(Difference(self.channel.id, message.digest, a, b))
         self.difference = _difference(a, b, "we", "the peer")
-        self._fail(message.digest, DiffersError(
-            f"the peer computed something else, and nothing was signed; {self.difference}",
-            "Compare both records: tally derive on both sides, and tally doctor",
-        ))
+        self._fail(
+            message.digest,
+            DiffersError(
+                f"the peer computed something else, and nothing was signed; {self.difference}",
+                "Compare both records: tally derive on both sides, and tally doctor",
+            ),
+        )
 
     def _fail(self, digest: bytes, error: DiffersError | InputError) -> None:
         proposal = self._proposal

@@ -11,7 +11,13 @@ import msgspec
 
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import ChannelRow, encode_row
-from tallystick.protocol.errors import FormatError, InputError, InvalidRecord, PeerBreach, ProofError
+from tallystick.protocol.errors import (
+    FormatError,
+    InputError,
+    InvalidRecord,
+    PeerBreach,
+    ProofError,
+)
 from tallystick.protocol.heads import Head, sign_head, verify_head_signature
 from tallystick.protocol.keys import Identity, origin
 from tallystick.protocol.merkle import Frontier, chain_leaves
@@ -73,7 +79,9 @@ class Founding:
                 raise InvalidRecord("they are not between the two of us, with our keys")
             verify_head_signature(first_head(peer.name, terms), peer.log_key, signature)
         except (FormatError, InvalidRecord, InputError, ProofError) as error:
-            raise PeerBreach("bad-terms", f"the terms that the peer offers: {error.message}") from None
+            raise PeerBreach(
+                "bad-terms", f"the terms that the peer offers: {error.message}"
+            ) from None
         return terms
 
     async def offer(self, terms: Terms, peer: PeerIdentity, signature: bytes) -> bytes:
@@ -86,9 +94,7 @@ class Founding:
     async def open(self, channel: bytes, signature: bytes | None = None) -> ChannelRow:
         """The channel is founded: both signatures are there."""
         row = self.rows[channel]
-        opened = ChannelRow(
-            row.number, row.terms, row.peer, "open", signature or row.signature, ""
-        )
+        opened = ChannelRow(row.number, row.terms, row.peer, "open", signature or row.signature, "")
         await self._put(channel, opened)
         return opened
 

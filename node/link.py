@@ -182,7 +182,9 @@ class Link:
             case ProposeTerms() | TermsHeld() | AcceptTerms():
                 await self._owner.handle_terms(self, message)
             case Bye():
-                _log.warning("%s closed the session (%s): %s", self.peer, message.code, message.reason)
+                _log.warning(
+                    "%s closed the session (%s): %s", self.peer, message.code, message.reason
+                )
                 self.close("the peer said bye")
             case Ping():
                 pass

@@ -394,9 +394,7 @@ class ChannelLog:
             self.cosigned_size = size
         row = encode_row(self._row())
         tiles = self._tile_rows(first, appended.leaves, appended.tiles)
-        corrections = [
-            (n, r) for n, r in enumerate(records, first) if isinstance(r, Correction)
-        ]
+        corrections = [(n, r) for n, r in enumerate(records, first) if isinstance(r, Correction)]
 
         def job(txn: Txn) -> None:
             txn.put("batches", index_key(self.number, first), data)
@@ -542,9 +540,7 @@ class ChannelLog:
                 await grown.wait()
 
 
-async def flush(
-    logs: Sequence[ChannelLog], extra: Callable[[Txn], None] | None = None
-) -> None:
+async def flush(logs: Sequence[ChannelLog], extra: Callable[[Txn], None] | None = None) -> None:
     """Write what follows from these logs' records, so that a start need not read them again.
 
     `extra` is written in the same transaction.
@@ -576,4 +572,6 @@ def put_tile(txn: Txn, log: int, number: int, value: bytes) -> None:
         roots = [txn.get("tiles", tile_key(log, level, n)) for n in below]
         number //= TILE
         level += 1
-        txn.put("tiles", tile_key(log, level, number), root_of([root[:32] for root in roots if root]))
+        txn.put(
+            "tiles", tile_key(log, level, number), root_of([root[:32] for root in roots if root])
+        )

@@ -170,7 +170,7 @@ class Node:
 
     async def _dial(self, name: str) -> None:
         peer = self.books.peers[name]
-        context = tls.client_context(
+        context = tls.session_context(
             self.identity,
             self.certificate,
             peer.transport_certificate,
@@ -190,9 +190,7 @@ class Node:
             existing.close("replaced by a newer connection")
             await existing.ended.wait()
         self.links[name] = link
-        hello = Hello(
-            PROTOCOL_VERSION, self.identity.name, clock_us() // 1_000_000, self.address
-        )
+        hello = Hello(PROTOCOL_VERSION, self.identity.name, clock_us() // 1_000_000, self.address)
         try:
             await link.run(hello, lambda: clock_us() / 1e6)
         finally:

@@ -71,9 +71,7 @@ def _subtree(txn: Txn, log: ChannelLog, start: int, end: int) -> bytes:
         _, leaves = _tile_leaves(txn, log, start // TILE, end)
         return root_of(leaves[start % TILE :])
     half = 1 << ((width - 1).bit_length() - 1)
-    return node_hash(
-        _subtree(txn, log, start, start + half), _subtree(txn, log, start + half, end)
-    )
+    return node_hash(_subtree(txn, log, start, start + half), _subtree(txn, log, start + half, end))
 
 
 def signed_head(channel: Channel, log: ChannelLog, txn: Txn, size: int) -> bytes:
@@ -133,9 +131,7 @@ def bundle(channel: Channel, row: CheckpointRow, out: BinaryIO, *, full: bool) -
         consumer_head=heads[1],
         lines=[decode_line(data) for data in row.lines],
     )
-    records = [
-        _batches(log, head.size) for log, head in zip(logs, checkpoint.heads, strict=True)
-    ]
+    records = [_batches(log, head.size) for log, head in zip(logs, checkpoint.heads, strict=True)]
     if full:
         write_bundle(out, contents, records[0], records[1])
     else:

@@ -147,7 +147,11 @@ def line_document(line: Line) -> dict[str, Any]:
 
 def record_document(terms: Terms, party: str, index: int, record: Record) -> dict[str, Any]:
     """A record as people and programs read it."""
-    document: dict[str, Any] = {"party": party, "index": index, "kind": type(record).__name__.lower()}
+    document: dict[str, Any] = {
+        "party": party,
+        "index": index,
+        "kind": type(record).__name__.lower(),
+    }
     scales = {meter.name: meter.scale for meter in terms.meters}
     match record:
         case Delta():

@@ -17,6 +17,7 @@ from tallystick.node.books import clock_us
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.errors import PeerUnreachable
+from tallystick.node.founding import party_keys
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.node import Node
 from tallystick.node.pairing import join, new_invite
@@ -55,7 +56,7 @@ class Service:
         """A new pairing code."""
         node = self._node
         invite, stored = new_invite(
-            node.identity, node.address, lifetime_seconds, clock_us() / 1e6, secrets.token_bytes
+            node.identity, node.address, lifetime_seconds, clock_us() / 1e6, secrets.token_bytes(16)
         )
         await self._books.pairing_book().add(stored)
         return {"code": invite.encode(), "expires_at": invite.expires_at_s}
@@ -72,7 +73,7 @@ class Service:
         """Propose terms to a peer; returns once its node holds them, if it can be reached."""
         node, founding = self._node, self._books.founding
         peer = self._books.peer(to)
-        parties = {who.name: self._books.keys(who) for who in (node.identity, peer)}
+        parties = {who.name: party_keys(who) for who in (node.identity, peer)}
         terms = parse_terms(source, parties, secrets.token_bytes(16))
         check_terms(terms)
         channel = await founding.propose(terms, peer)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 
 from tallystick.protocol.archive import CHUNK_BYTES, Member, MemberName, read_archive, write_archive
 from tallystick.protocol.checkpoint import parse_checkpoint

@@ -29,11 +29,12 @@ from tallystick.protocol.notes import (
 )
 from tallystick.protocol.periods import Period
 from tallystick.protocol.quantities import format_quantity
-from tallystick.protocol.records import Close, PartyKeys, Terms, encode_record
+from tallystick.protocol.records import TIME_MAX_US, Close, PartyKeys, Terms, encode_record
 from tallystick.protocol.statement import Line, meter_units, statement_root
 
 TITLE = "tallystick checkpoint v1"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_END_MAX_US = TIME_MAX_US + 32 * 86_400_000_000  # no period of a record's time ends later
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,8 @@ def parse_checkpoint(text: str) -> Checkpoint:
         raise FormatError(f"not a checkpoint: {error}") from None
     if checkpoint.text() != text:
         raise FormatError("not a checkpoint: a value is not in canonical form")
+    if not checkpoint.start_us < checkpoint.end_us <= _END_MAX_US:
+        raise FormatError("not a checkpoint: its period's bounds are not in order or in range")
     return checkpoint
 
 
@@ -255,5 +258,3 @@ def check_close(terms: Terms, record: Close, previous: bytes) -> bytes:
     if checkpoint.previous != previous:
         raise InvalidRecord("its checkpoint does not follow the one before it in this log")
     return checkpoint.digest()
-
-

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from tallystick.protocol.checkpoint import check_close
 from tallystick.protocol.errors import FormatError, InvalidRecord
@@ -143,12 +143,12 @@ class Rules:
                 elif type(record) is Close:
                     checkpoint = check_close(self.terms, record, checkpoint)
                 elif index or record != self.terms:
-                    raise InvalidRecord("terms stand only at the beginning of a log")
-                if type(record) is not Terms:
+                    _refuse("terms stand only at the beginning of a log")
+                if not isinstance(record, Terms):
                     if not index:
-                        raise InvalidRecord("a log begins with its channel's terms")
+                        _refuse("a log begins with its channel's terms")
                     if record.recorded_at < last:
-                        raise InvalidRecord("recorded_at goes back")
+                        _refuse("recorded_at goes back")
                     last = record.recorded_at
                 index += 1
             if not texts_plain("".join(texts)):
@@ -179,3 +179,7 @@ class Rules:
         if record.quantity is not None:
             self.check_delta(record.meter, record.quantity)
         corrected[key] = (known[0], record.quantity)
+
+
+def _refuse(message: str) -> NoReturn:
+    raise InvalidRecord(message)

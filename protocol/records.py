@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 from tallystick.protocol.errors import FormatError
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
-TIME_MAX_US = 253_402_300_799_999_999  # the last microsecond of the year 9999, UTC
+TIME_MAX_US = 253_370_764_799_999_999  # the year 9998's last microsecond: every zone can show it
 TEXT_BYTES_MAX = 128
 RECORD_BYTES_MAX = 64 * 1024
 BATCH_HEADER_SIZE = 5
@@ -136,7 +136,7 @@ def encode_record(record: Record) -> bytes:
 def decode_record(data: bytes) -> Record:
     """The record of these bytes; `FormatError` if they are not its one canonical encoding."""
     try:
-        record = _decode_one(data)
+        record: Record = _decode_one(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise FormatError(f"not a record: {error}") from None
     if _encode(record) != data:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -316,15 +317,17 @@ def _apply(
     book.apply(folder.fold(records))
     if not past.keys:
         return
+    # The fold above took in all deltas, so a correction must find the later ones noted as well.
     for record in records:
         if type(record) is Delta:
             past.note((record,))
             peaks.note(record)
-        elif type(record) is Correction:
+    for record in records:
+        if type(record) is Correction:
             delta, old = past.replace(record)
             key = folder.key_of(delta)
             peaks.replace(key, record)
-            book.correct(key, old, record.quantity, lambda key=key: peaks.highest(key))
+            book.correct(key, old, record.quantity, partial(peaks.highest, key))
 
 
 class _Peaks:

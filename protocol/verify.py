@@ -131,16 +131,12 @@ def _check_checkpoint(known: _Known) -> str:
     terms_digest = hashlib.sha256(known.bundle.members[TERMS]).digest()
     if checkpoint.terms_digest != terms_digest:
         raise ProofError("the checkpoint was signed under other terms")
-    calendar = Calendar(known.terms.calendar, known.terms.time_zone)
-    period = calendar.period_of(checkpoint.start_us)
-    if checkpoint.time_zone != known.terms.time_zone or (
-        period.label,
-        period.start_us,
-        period.end_us,
-    ) != (checkpoint.period, checkpoint.start_us, checkpoint.end_us):
+    period = Calendar(known.terms.calendar, known.terms.time_zone).parse(checkpoint.period)
+    stated = (checkpoint.time_zone, checkpoint.start_us, checkpoint.end_us)
+    if stated != (known.terms.time_zone, period.start_us, period.end_us):
         raise ProofError(
-            f"the checkpoint's period {checkpoint.period} with its bounds is not one of the terms'"
-            f" calendar, where {period.label} begins there"
+            f"{checkpoint.period} does not begin and end in {known.terms.time_zone} as the"
+            " checkpoint says"
         )
     known.checkpoint = checkpoint
     return f"{checkpoint.period}, {checkpoint.digest().hex()}, signed by both"
@@ -245,7 +241,7 @@ def _check_validity(known: _Known) -> str:
 
 
 def _check_derivation(known: _Known) -> str:
-    """9. Deriving from the records gives exactly the statement's lines."""
+    """9. Deriving from the records gives exactly the statement's lines, and leaves none before."""
     a, b = known.summaries
     lines = replay(
         known.terms,
@@ -258,6 +254,12 @@ def _check_derivation(known: _Known) -> str:
     derived = period_lines(lines, known.checkpoint.period)
     if derived != known.lines:
         _raise_difference(*first_difference(derived, known.lines))
+    calendar = Calendar(known.terms.calendar, known.terms.time_zone)
+    for line in lines:
+        if calendar.parse(line.period).end_us <= known.checkpoint.start_us:
+            raise ProofError(
+                f"the records give a line of {line.meter} in {line.period}, which was never closed"
+            )
     return f"the records give the same {len(derived)} lines"
 
 

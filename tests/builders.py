@@ -19,7 +19,7 @@ from tallystick.protocol.checkpoint import (
     sign_checkpoint,
 )
 from tallystick.protocol.derive import period_lines
-from tallystick.protocol.heads import Head
+from tallystick.protocol.heads import Head, SignedHead, cosign_head, sign_head
 from tallystick.protocol.keys import Identity, origin
 from tallystick.protocol.log import LogState, Rules, append
 from tallystick.protocol.periods import Calendar
@@ -181,7 +181,12 @@ class MemoryLog:
 
 def cosigned(head: Head, author: Identity, peer: Identity) -> bytes:
     """A head's note with the author's signature and the peer's co-signature."""
-    raise NotImplementedError
+    signed = SignedHead(
+        head,
+        sign_head(head, author.log),
+        cosign_head(head, peer.cosigner, COSIGNED_AT_SECONDS),
+    )
+    return signed.note(author.log_key, peer.name, peer.cosigner_key)
 
 
 @dataclass(frozen=True)

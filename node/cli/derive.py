@@ -12,9 +12,7 @@ from tallystick.node.cli.output import print_json, say, table
 @click.option("--period", help="Only this period, as in 2026-10.")
 @click.option("--meter", help="Only this meter.")
 @click.option("--subject", help="Only this subject.")
-def command(
-    context: Context, period: str | None, meter: str | None, subject: str | None
-) -> None:
+def command(context: Context, period: str | None, meter: str | None, subject: str | None) -> None:
     """Derive the balance from both logs; the peer derives the same, with the same digest."""
     from tallystick.node import queries
 

@@ -37,9 +37,7 @@ def emit(
     occurred_at = parse_time(at, "UTC", None) if at else time.time_ns() // 1000
     amount = parse_quantity(quantity, found.scale)
     draft = Draft(id_, meter, subject, amount, occurred_at)
-    answer = context.call(
-        "emit", channel=key.hex(), drafts=msgspec.msgpack.encode([draft])
-    )
+    answer = context.call("emit", channel=key.hex(), drafts=msgspec.msgpack.encode([draft]))
     for _, kind, message in answer["problems"]:
         raise ConflictError(message) if kind == "conflict" else InvalidRecord(message)
     if wait:
@@ -59,9 +57,7 @@ def emit(
 @click.option("--quantity", help="The right quantity.")
 @click.option("--void", is_flag=True, help="The delta should not be there at all.")
 @click.option("--reason", required=True, help="Why; it is part of the record.")
-def correct(
-    context: Context, name: str, quantity: str | None, void: bool, reason: str
-) -> None:
+def correct(context: Context, name: str, quantity: str | None, void: bool, reason: str) -> None:
     """Replace the quantity of a delta of yours, or void it."""
     if void == (quantity is not None):
         raise InputError("give either --quantity or --void")

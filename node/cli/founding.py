@@ -30,7 +30,9 @@ def propose(context: Context, file: Path, to: str) -> None:
     say("")
     say(f"Proposed to {to} as channel {answer['channel'][:16]}.")
     if answer["delivered"]:
-        context.hint(f"Their node holds the proposal. They run: tally accept {answer['channel'][:8]}")
+        context.hint(
+            f"Their node holds the proposal. They run: tally accept {answer['channel'][:8]}"
+        )
     else:
         context.hint(f"{to} is not connected; the proposal is delivered when it is.")
 

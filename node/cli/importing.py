@@ -134,9 +134,7 @@ class _Importer:
                 draft = batch.drafts[place]
                 value = f"{draft.meter}/{draft.id}"
                 refused.append(Reject(batch.draft_rows[place], kind, value, message))
-            counts.recorded += (
-                len(batch.drafts) - answer["duplicates"] - len(answer["problems"])
-            )
+            counts.recorded += len(batch.drafts) - answer["duplicates"] - len(answer["problems"])
             counts.duplicate += answer["duplicates"]
             counts.size = max(counts.size, answer["size"])
         counts.read += batch.rows_read
@@ -144,5 +142,3 @@ class _Importer:
         for reject in sorted(refused, key=lambda reject: reject.row):
             rejects.write(reject)
         done.set()
-
-

@@ -68,5 +68,3 @@ def peers(context: Context) -> None:
         say(f"{peer['name']}  {peer['address']}  {state}")
         say(f"  words  {peer['words']}")
         say(f"  vkey   {peer['cosigner']}")
-
-

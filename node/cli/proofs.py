@@ -16,9 +16,7 @@ from tallystick.protocol.errors import InputError
 @verb("prove")
 @click.argument("name", metavar="[METER/ID]", required=False)
 @click.option("--line", metavar="PERIOD/METER/SUBJECT", help="Prove a balance line instead.")
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False)
-)
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False))
 def prove(context: Context, name: str | None, line: str | None, output: Path) -> None:
     """Write the proof of a delta (ID.tlog-proof, ID.leaf) or of a balance line."""
     from tallystick.node import proving, queries
@@ -83,8 +81,7 @@ def verify(context: Context, file: Path) -> None:
             {
                 "ok": good,
                 "checks": [
-                    {"name": check.name, "ok": check.ok, "detail": check.detail}
-                    for check in checks
+                    {"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks
                 ],
             }
         )

@@ -165,9 +165,7 @@ class Store:
             try:
                 # A commit that began is waited for: its outcome must be known.
                 with trio.CancelScope(shield=True):
-                    await trio.to_thread.run_sync(
-                        self.commit_now, *(job for job, _ in group)
-                    )
+                    await trio.to_thread.run_sync(self.commit_now, *(job for job, _ in group))
             except StoreError as error:
                 # What queued behind was prepared on top of this group, so it fails with it.
                 group += self._queue
@@ -211,5 +209,3 @@ class Ticket:
         await self._done.wait()
         if self._error:
             raise StoreError(self._error.message, self._error.advice)
-
-

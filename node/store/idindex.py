@@ -100,7 +100,9 @@ def merge_runs(path: Path, runs: Sequence[Run]) -> int:
     at = 0
     with path.open("wb") as file:
         for number in range(slices):
-            parts = [(run, cut[number], cut[number + 1]) for run, cut in zip(runs, cuts, strict=True)]
+            parts = [
+                (run, cut[number], cut[number + 1]) for run, cut in zip(runs, cuts, strict=True)
+            ]
             prints = np.concatenate([run.prints[a:b] for run, a, b in parts])
             indexes = np.concatenate([run.indexes[a:b] for run, a, b in parts])
             order = np.argsort(prints, kind="stable")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from builders import OCTOBER_US, Channel, busy_channel
+from builders import DAY_US, OCTOBER_US, Channel, busy_channel
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +22,7 @@ from tallystick.protocol.checkpoint import (
 )
 from tallystick.protocol.errors import FormatError, InvalidRecord, ProofError, TallyError
 from tallystick.protocol.keys import Identity
-from tallystick.protocol.records import Close
+from tallystick.protocol.records import TIME_MAX_US, Close
 
 BUSY = busy_channel()
 OCTOBER, NOVEMBER = BUSY.closed
@@ -59,7 +59,7 @@ def test_the_text_reads_back(closed: object) -> None:
 
 
 @given(
-    st.integers(0, 253_402_300_799).map(lambda seconds: seconds * 1_000_000),
+    st.integers(0, TIME_MAX_US // 1_000_000).map(lambda seconds: seconds * 1_000_000),
     st.integers(0, 2**63),
     st.binary(min_size=32, max_size=32),
     st.sampled_from([b"", bytes(range(32))]),
@@ -68,6 +68,7 @@ def test_any_values_read_back(start_us: int, size: int, root: bytes, previous: b
     checkpoint = replace(
         OCTOBER.checkpoint,
         start_us=start_us,
+        end_us=start_us + DAY_US,
         previous=previous,
         heads=(LogHead("acme.example", size, root), OCTOBER.checkpoint.heads[1]),
     )
@@ -80,6 +81,9 @@ def test_any_values_read_back(start_us: int, size: int, root: bytes, previous: b
         ("checkpoint v1", "checkpoint v2"),
         ("from 2026-09-30T22:00:00Z", "from 2026-09-30T22:00:0Z"),
         ("from 2026-09-30T22:00:00Z", "from 2026-02-30T22:00:00Z"),
+        ("from 2026", "from 9999"),
+        ("until 2026", "until 2025"),
+        ("until 2026", "until 9999"),
         ("previous none", "previous "),
         ("previous none", "previous NONE"),
         ("head acme.example ", "head acme.example 0"),

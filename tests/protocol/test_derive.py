@@ -124,7 +124,7 @@ def test_a_closed_line_comes_back_only_when_something_changed() -> None:
 def test_what_is_billed_late_is_not_billed_again() -> None:
     channel = Channel()
     channel.both("a", "tokens", 5)
-    channel.close(OCTOBER_US, ["provider"])
+    channel.close(OCTOBER_US, ["provider", "consumer"])
     channel.both("b", "tokens", 2)
     november = channel.close(NOVEMBER_US, ["consumer"])
     assert [(line.late_for, line.payable) for line in november.lines] == [("2026-10", "2")]

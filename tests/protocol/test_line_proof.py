@@ -7,7 +7,6 @@ from builders import Channel, busy_channel
 
 from tallystick.protocol.errors import FormatError, ProofError
 from tallystick.protocol.line_proof import (
-    LineProof,
     build_line_proof,
     format_line_proof,
     parse_line_proof,
@@ -20,8 +19,8 @@ OCTOBER, NOVEMBER = BUSY.closed
 
 
 def proved(index: int) -> tuple[bytes, bytes]:
-    proof = build_line_proof(NOVEMBER.lines, index, NOVEMBER.note)
-    return format_line_proof(proof), encode_line(NOVEMBER.lines[index])
+    text = build_line_proof(NOVEMBER.lines, index, NOVEMBER.note)
+    return text, encode_line(NOVEMBER.lines[index])
 
 
 def test_each_line_of_a_statement_is_provable() -> None:
@@ -35,9 +34,7 @@ def test_a_statement_of_one_line_has_an_empty_path() -> None:
     channel = Channel()
     channel.provider_log.delta("a", "gpu-hours", 5)
     closed = channel.close()
-    proof = build_line_proof(closed.lines, 0, closed.note)
-    assert proof.path == ()
-    text = format_line_proof(proof)
+    text = build_line_proof(closed.lines, 0, closed.note)
     assert text == b"tallystick line-proof v1\nindex 0\n\n" + closed.note
     verify_line_proof(text, encode_line(closed.lines[0]), channel.terms, channel.id)
 
@@ -45,8 +42,8 @@ def test_a_statement_of_one_line_has_an_empty_path() -> None:
 def test_the_text_reads_back() -> None:
     text, _ = proved(1)
     proof = parse_line_proof(text)
-    assert proof == build_line_proof(NOVEMBER.lines, 1, NOVEMBER.note)
-    assert format_line_proof(proof) == text
+    assert (proof.index, proof.note) == (1, NOVEMBER.note)
+    assert format_line_proof(proof.index, proof.path, proof.note) == text
 
 
 def test_no_changed_byte_goes_unnoticed() -> None:
@@ -98,6 +95,6 @@ def test_other_texts_are_no_proof(text: bytes) -> None:
 
 
 def test_an_index_beyond_the_statement_does_not_hold() -> None:
-    text = format_line_proof(LineProof(10**18, (), NOVEMBER.note))
+    text = format_line_proof(10**18, (), NOVEMBER.note)
     with pytest.raises(ProofError):
         verify_line_proof(text, encode_line(NOVEMBER.lines[0]), BUSY.terms, BUSY.id)

@@ -6,12 +6,14 @@ import io
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import pytest
 from builders import (
     DAY_US,
     METERS,
+    NOVEMBER_US,
     OCTOBER_US,
     Channel,
     Closed,
@@ -202,7 +204,7 @@ def test_parts_of_another_channel_are_caught() -> None:
     }
 
 
-def resigned(channel: Channel, lines: list[Line] | None = None, **changes: object) -> bytes:
+def resigned(channel: Channel, lines: list[Line] | None = None, **changes: Any) -> bytes:
     """The channel's first full bundle, with these lines and changes in what both sign."""
     closed = channel.closed[0]
     if lines is not None:
@@ -211,7 +213,7 @@ def resigned(channel: Channel, lines: list[Line] | None = None, **changes: objec
             "statement_root": statement_root(lines),
             "totals": changes.get("totals", meter_totals(channel.terms, lines)),
         }
-    checkpoint = replace(closed.checkpoint, **changes)  # type: ignore[arg-type]
+    checkpoint = replace(closed.checkpoint, **changes)
     stated = closed.lines if lines is None else lines
     contents = replace(closed.contents, checkpoint=channel.sign(checkpoint), lines=stated)
     return channel.bundle(replace(closed, contents=contents), full=True)
@@ -237,6 +239,16 @@ def test_what_both_signed_is_still_recomputed() -> None:
     assert caught_by(resigned(BUSY, period="2026-11")) == "checkpoint"
     end = BUSY.closed[0].checkpoint.end_us + DAY_US
     assert caught_by(resigned(BUSY, end_us=end)) == "checkpoint"
+
+
+def test_a_period_passed_over_is_caught() -> None:
+    channel = tiny_channel()
+    channel.closed.clear()
+    channel.both("b", "tokens", 6, NOVEMBER_US)
+    channel.close(NOVEMBER_US)
+    data = channel.bundle(channel.closed[0], full=True)
+    assert caught_by(data) == "derivation"
+    assert "2026-10, which was never closed" in verify(data)[8].detail
 
 
 def test_an_id_recorded_twice_is_caught_though_both_signed_it() -> None:

@@ -1,0 +1,172 @@
+"""A node's home: the folder that holds its seed, its configuration and its store.
+
+A home is made whole or not at all, belongs to one party, and is used for writing by one process at
+a time. Everything in it is for its owner only: mode 0700, files 0600.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tallystick.node.config import TEMPLATE
+from tallystick.node.errors import HomeError
+from tallystick.node.store.keyspace import FORMAT_VERSION
+from tallystick.protocol.errors import FormatError
+from tallystick.protocol.keys import SEED_SIZE, Identity, check_party_name
+
+SOCKET_PATH_BYTES_MAX = 100  # a Unix socket's address has room for 107
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """An existing home."""
+
+    path: Path
+    name: str
+
+    def identity(self) -> Identity:
+        """The party's keys; `HomeError` if the seed file is damaged or open to others."""
+        file = self.path / "seed"
+        try:
+            mode = file.stat().st_mode
+            text = file.read_text("ascii")
+            seed = bytes.fromhex(text.strip())
+            if mode & 0o077:
+                raise HomeError(
+                    f"{file} can be read by others (mode {mode & 0o777:04o})",
+                    f"Run: chmod 600 {file} (and think about who may have read it)",
+                )
+            return Identity.from_seed(self.name, seed)
+        except OSError as error:
+            raise HomeError(f"{file} cannot be read: {error.strerror}") from None
+        except (ValueError, FormatError):
+            raise HomeError(
+                f"{file} is damaged: it must hold {SEED_SIZE} bytes in hexadecimal",
+                "Restore it from your copy of the seed",
+            ) from None
+
+    @property
+    def config_path(self) -> Path:
+        """The configuration file."""
+        return self.path / "config.toml"
+
+    @property
+    def store_path(self) -> Path:
+        """The LMDB environment's folder."""
+        return self.path / "store"
+
+    @property
+    def socket_path(self) -> Path:
+        """Where the running node listens for the command line."""
+        path = self.path / "socket"
+        if len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX:
+            return path
+        digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
+        folder = Path(tempfile.gettempdir()) / f"tallystick-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.stat()
+        if found.st_uid != os.getuid() or found.st_mode & 0o077:
+            raise HomeError(f"{folder} is not ours alone", "Remove it, or use a shorter --home")
+        return folder / digest
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the one process that writes here; `HomeError` names the other one."""
+        with (self.path / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "unknown"
+                raise HomeError(
+                    f"the home {self.path} is in use by process {holder}",
+                    "A node is running here; stop it first, or use another home",
+                ) from None
+            (self.path / "lock").chmod(0o600)
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+
+
+def default_path() -> Path:
+    """Where the home is when nobody says."""
+    return Path(os.environ.get("TALLYSTICK_HOME") or Path.home() / ".tallystick")
+
+
+def create_home(path: Path, name: str, seed: bytes) -> Home:
+    """Make a home; `HomeError` if something is there already, and then nothing changes."""
+    check_party_name(name)
+    path = path.absolute()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if (path / "seed").exists():
+            raise HomeError(
+                f"there is a home in {path} already", "Use it, or choose another with --home"
+            )
+        raise HomeError(f"{path} is not empty", "Choose another place with --home")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Built beside and renamed into place: a home is there whole, or not at all.
+        made = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        try:
+            for file, text in (
+                ("name", f"{name}\n"),
+                ("version", f"{FORMAT_VERSION}\n"),
+                ("config.toml", TEMPLATE),
+                ("seed", f"{seed.hex()}\n"),
+            ):
+                _write(made / file, text)
+            _sync(made)
+            made.rename(path)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+        _sync(path.parent)
+    except OSError as error:
+        raise HomeError(f"{path} cannot be made: {error.strerror}") from None
+    return Home(path, name)
+
+
+def _write(path: Path, text: str) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def open_home(path: Path) -> Home:
+    """An existing home; `HomeError` if there is none, or a newer version made it."""
+    path = path.absolute()
+    try:
+        version = (path / "version").read_text("ascii").strip()
+        name = (path / "name").read_text("ascii").strip()
+    except FileNotFoundError:
+        raise HomeError(
+            f"there is no home in {path}",
+            "Make one with: tally init --name YOUR.NAME, or name another with --home",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise HomeError(f"the home in {path} cannot be read: {error}") from None
+    if version != str(FORMAT_VERSION):
+        raise HomeError(
+            f"the home in {path} has format {version[:20]!r}, this tally knows {FORMAT_VERSION}",
+            "Use the version of tally that made it, or a newer one",
+        )
+    return Home(path, check_party_name(name))

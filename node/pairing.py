@@ -1,0 +1,198 @@
+"""Pairing over a real connection: the joiner's side and the inviter's side of one exchange.
+
+The inviter stores the joiner, and marks the code used, in one transaction before it says welcome;
+the joiner stores the inviter when it has heard that. If the welcome gets lost, the same joiner may
+say the same code again and is welcomed again, so neither side stays half paired.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+import trio
+
+from tallystick.node.errors import PairingError, PeerUnreachable
+from tallystick.node.transport.tls import PeerStream, certificate_key, dial, pairing_context
+from tallystick.protocol.errors import FormatError, InputError, PeerBreach, ProofError
+from tallystick.protocol.framing import FrameReader, frame
+from tallystick.protocol.keys import Identity
+from tallystick.protocol.pairing import (
+    Challenge,
+    Invite,
+    Join,
+    Message,
+    PeerIdentity,
+    Refused,
+    StoredInvite,
+    Welcome,
+    build_join,
+    build_welcome,
+    check_certificate_key,
+    decode_pairing,
+    encode_pairing,
+    invite_id,
+    parse_invite,
+    secret_digest,
+    verify_join,
+    verify_welcome,
+)
+
+EXCHANGE_SECONDS = 10
+FRAME_BYTES_MAX = 16 * 1024
+_NEW_CODE = "Ask your counterparty for a new code: tally invite"
+
+
+class PairingBook(Protocol):
+    """Where the inviter keeps invites and peers."""
+
+    async def find_invite(self, id: bytes) -> StoredInvite | None:
+        """The invite of an id."""
+
+    async def redeem(self, invite: StoredInvite, peer: PeerIdentity) -> None:
+        """Store the peer and that it used the invite, durably and together."""
+
+    def knows_other(self, peer: PeerIdentity) -> bool:
+        """Whether another party of that name is paired already."""
+
+
+def own_identity(identity: Identity, certificate: bytes, address: str) -> PeerIdentity:
+    """What we hand over."""
+    return PeerIdentity(
+        identity.name,
+        identity.log_key,
+        identity.cosigner_key,
+        identity.transport_key,
+        certificate,
+        address,
+    )
+
+
+def new_invite(
+    identity: Identity, address: str, lifetime_seconds: int, now_s: float, secret: bytes
+) -> tuple[Invite, StoredInvite]:
+    """An invite to give away, and what to keep of it."""
+    expires_at_s = int(now_s) + lifetime_seconds
+    invite = Invite(
+        identity.name,
+        identity.log_key,
+        identity.cosigner_key,
+        identity.transport_key,
+        address,
+        secret,
+        expires_at_s,
+    )
+    return invite, StoredInvite(invite_id(secret), secret_digest(secret), expires_at_s, b"")
+
+
+class _Conversation:
+    """Messages over a stream, with bounded frames."""
+
+    def __init__(self, stream: PeerStream) -> None:
+        self._stream = stream
+        self._reader = FrameReader(FRAME_BYTES_MAX)
+
+    async def say(self, message: Message) -> None:
+        await self._stream.send(frame(encode_pairing(message)))
+
+    async def hear(self) -> Message:
+        while (body := self._reader.next_body()) is None:
+            data = await self._stream.receive()
+            if not data:
+                raise PeerUnreachable("the other node closed the connection")
+            self._reader.feed(data)
+        return decode_pairing(body)
+
+
+async def join(code: str, identity: Identity, certificate: bytes, address: str) -> PeerIdentity:
+    """Pair with the node that made the code; its identity, for the caller to store."""
+    invite = parse_invite(code)
+    if invite.name == identity.name:
+        raise InputError("this code is this node's own", "It is for your counterparty's node")
+    stream = await dial(invite.address, pairing_context(), invite.transport_key, EXCHANGE_SECONDS)
+    own = own_identity(identity, certificate, address)
+    try:
+        with trio.fail_after(EXCHANGE_SECONDS):
+            talk = _Conversation(stream)
+            challenge = await talk.hear()
+            if not isinstance(challenge, Challenge):
+                raise PeerBreach("out-of-order", "the inviter did not begin with a challenge")
+            await talk.say(build_join(identity, own, invite, challenge))
+            answer = await talk.hear()
+        if isinstance(answer, Refused):
+            raise PairingError(f"{invite.name} refused the pairing: {answer.text}", _NEW_CODE)
+        if not isinstance(answer, Welcome):
+            raise PeerBreach("out-of-order", "the inviter answered neither yes nor no")
+        peer = verify_welcome(answer, invite, own, challenge)
+        check_certificate_key(peer, certificate_key(peer.transport_certificate))
+    except trio.TooSlowError:
+        raise PairingError(
+            f"{invite.name} did not finish the pairing in {EXCHANGE_SECONDS} seconds",
+            "Nothing is stored here; run the same tally join again",
+        ) from None
+    except (FormatError, ProofError, PeerBreach, PeerUnreachable) as error:
+        raise PairingError(
+            f"the pairing with {invite.name} did not come about: {error.message}",
+            "Nothing is stored here; run the same tally join again",
+        ) from None
+    else:
+        return peer
+    finally:
+        await stream.aclose()
+
+
+async def serve_join(
+    stream: PeerStream,
+    identity: Identity,
+    certificate: bytes,
+    address: str,
+    book: PairingBook,
+    now_s: Callable[[], float],
+) -> PeerIdentity | None:
+    """The inviter's side; the new peer, or None if it was refused. Nothing half is stored."""
+    own = own_identity(identity, certificate, address)
+    with trio.move_on_after(EXCHANGE_SECONDS):
+        try:
+            talk = _Conversation(stream)
+            challenge = Challenge(secrets.token_bytes(32))
+            await talk.say(challenge)
+            message = await talk.hear()
+            if not isinstance(message, Join):
+                raise PeerBreach("out-of-order", "expected a join")
+            refused = await _judge(message, challenge, identity, book, now_s())
+            if isinstance(refused, Refused):
+                await talk.say(refused)
+                return None
+            await book.redeem(refused, message.identity)
+            await talk.say(build_welcome(identity, own, message.identity, challenge))
+        except (FormatError, PeerBreach, PeerUnreachable):
+            return None
+        return message.identity
+    return None
+
+
+async def _judge(
+    message: Join, challenge: Challenge, identity: Identity, book: PairingBook, now_s: float
+) -> Refused | StoredInvite:
+    """The invite that the joiner may use, or why not."""
+    stored = await book.find_invite(message.invite_id)
+    if stored is None:
+        return Refused("wrong-secret", "the code is not one of this node's")
+    who = message.identity
+    try:
+        verify_join(message, stored, challenge, identity.transport_key)
+        check_certificate_key(who, certificate_key(who.transport_certificate))
+    except (ProofError, FormatError) as error:
+        return Refused("wrong-secret", f"the proof does not hold: {error.message}")
+    if stored.used_by and stored.used_by != who.transport_key:
+        return Refused("used", "the code was used already; a code works once")
+    if not stored.used_by and now_s > stored.expires_at_s:
+        when = datetime.fromtimestamp(stored.expires_at_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return Refused("expired", f"the code expired at {when}")
+    if who.name == identity.name:
+        return Refused("self", "a node cannot pair with itself")
+    if book.knows_other(who):
+        return Refused("name-taken", f"another node is paired as {who.name}")
+    return stored

@@ -1,0 +1,183 @@
+"""Requests from the command line to the running node, over a Unix socket in its home.
+
+A request is `[id, method, params]`, an answer `[id, true, result]` or `[id, false, error]`, in
+MessagePack frames. Several requests may be in flight on a connection. Errors cross the socket as
+what they are, so a person reads the same sentence wherever it arose.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+
+from tallystick.node import errors as node_errors
+from tallystick.node.errors import NodeUnreachable
+from tallystick.node.home import Home
+from tallystick.protocol import errors as protocol_errors
+from tallystick.protocol.errors import FormatError, TallyError
+from tallystick.protocol.framing import FrameReader, frame
+
+FRAME_BYTES_MAX = 16 * 1024 * 1024
+IN_FLIGHT_MAX = 16  # requests of one connection that are worked on at once
+RECEIVE_BYTES = 256 * 1024
+
+_log = logging.getLogger("tallystick.rpc")
+_encode = msgspec.msgpack.Encoder().encode
+_decode_request = msgspec.msgpack.Decoder(tuple[int, str, dict[str, Any]]).decode
+_decode_answer = msgspec.msgpack.Decoder(tuple[int, bool, Any]).decode
+
+
+class RpcServer:
+    """Serves methods by name; each takes its parameters by keyword."""
+
+    def __init__(self, methods: Mapping[str, Callable[..., Awaitable[object]]]) -> None:
+        self._methods = methods
+
+    async def serve(
+        self, path: Path, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Listen until cancelled; the caller holds the home's lock."""
+        path.unlink(missing_ok=True)
+        listener = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
+        try:
+            await listener.bind(str(path))
+            path.chmod(0o600)
+            listener.listen(64)
+            await trio.serve_listeners(
+                self._connection, [trio.SocketListener(listener)], task_status=task_status
+            )
+        finally:
+            listener.close()
+            path.unlink(missing_ok=True)
+
+    async def _connection(self, stream: trio.SocketStream) -> None:
+        reader = FrameReader(FRAME_BYTES_MAX)
+        sending = trio.Lock()
+        working = trio.Semaphore(IN_FLIGHT_MAX)
+        try:
+            async with stream, trio.open_nursery() as nursery:
+                async for data in stream:
+                    reader.feed(data)
+                    while (body := reader.next_body()) is not None:
+                        request = _decode_request(body)
+                        await working.acquire()
+                        nursery.start_soon(self._answer, stream, sending, working, request)
+                # A caller that went away still gets its work done, not its answer.
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        except* (msgspec.MsgspecError, FormatError) as group:
+            _log.warning("a bad request on the node's socket: %s", group.exceptions[0])
+
+    async def _answer(
+        self,
+        stream: trio.SocketStream,
+        sending: trio.Lock,
+        working: trio.Semaphore,
+        request: tuple[int, str, dict[str, Any]],
+    ) -> None:
+        number, method, params = request
+        try:
+            called = self._methods.get(method)
+            if called is None:
+                raise FormatError(
+                    f"the running node does not know {method!r}",
+                    "Restart it: it is of another version than this tally",
+                )
+            answer: tuple[int, bool, object] = (number, True, await called(**params))
+        except TallyError as error:
+            answer = (number, False, [type(error).__name__, error.message, error.advice])
+        except Exception:
+            _log.exception("%s failed inside the node", method)
+            message = f"{method} failed inside the node; its log says why"
+            answer = (number, False, ["TallyError", message, "Please report it"])
+        finally:
+            working.release()
+        async with sending:
+            await stream.send_all(frame(_encode(answer)))
+
+
+class RpcClient:
+    """A connection to the running node."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._sending = trio.Lock()
+        self._waiting: dict[int, tuple[trio.Event, list[Any]]] = {}
+        self._number = 0
+        self._gone = False
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, home: Home) -> AsyncIterator[RpcClient]:
+        """Connect to the node of a home; `NodeUnreachable` if none is running."""
+        try:
+            stream = await trio.open_unix_socket(str(home.socket_path))
+        except OSError:
+            raise NodeUnreachable(
+                f"no node is running in {home.path}", f"Start it: tally --home {home.path} run"
+            ) from None
+        async with stream, trio.open_nursery() as nursery:
+            client = cls(stream)
+            nursery.start_soon(client._receive)
+            try:
+                yield client
+            finally:
+                nursery.cancel_scope.cancel()
+
+    async def call(self, method: str, **params: object) -> Any:
+        """The method's result; its error is raised here as what it was."""
+        self._number += 1
+        number = self._number
+        event = trio.Event()
+        answer: list[Any] = []
+        self._waiting[number] = (event, answer)
+        try:
+            async with self._sending:
+                await self._stream.send_all(frame(_encode((number, method, params))))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._lose()
+        if not self._gone:
+            await event.wait()
+        if not answer:
+            raise NodeUnreachable(
+                "the node stopped before it answered",
+                "Start it again and repeat the command: nothing is recorded twice",
+            )
+        ok, result = answer
+        if not ok:
+            raise _error(*result)
+        return result
+
+    async def _receive(self) -> None:
+        reader = FrameReader(FRAME_BYTES_MAX)
+        try:
+            async for data in self._stream:
+                reader.feed(data)
+                while (body := reader.next_body()) is not None:
+                    number, ok, result = _decode_answer(body)
+                    event, answer = self._waiting.pop(number)
+                    answer += [ok, result]
+                    event.set()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        self._lose()
+
+    def _lose(self) -> None:
+        self._gone = True
+        for event, _ in self._waiting.values():
+            event.set()
+
+
+def _error(kind: str, message: str, advice: str) -> TallyError:
+    """The error that the node raised, as an object of its own class."""
+    if kind == "PeerBreach":
+        return protocol_errors.PeerBreach("peer", message, advice)
+    found = getattr(protocol_errors, kind, None) or getattr(node_errors, kind, TallyError)
+    error: TallyError = found(message, advice)
+    return error

@@ -1,0 +1,267 @@
+"""TLS 1.3 between nodes: self-signed Ed25519 certificates, pinned on both sides.
+
+A session's two ends trust exactly one certificate each, the one that pairing exchanged, and compare
+the key after the handshake. In pairing the joiner has no certificate that the inviter could know:
+it pins the inviter's key, shows none of its own, and may speak nothing but the pairing protocol.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import ssl
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import trio
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from cryptography.x509.oid import NameOID
+from nacl.signing import SigningKey
+
+from tallystick.node.errors import PeerUnreachable
+from tallystick.protocol.errors import FormatError, InputError
+from tallystick.protocol.keys import Identity
+
+ALPN_SESSION = "tallystick/1"
+ALPN_PAIRING = "tallystick-pair/1"
+RECEIVE_BYTES = 256 * 1024
+CLOSE_SECONDS = 2
+
+# Certificates carry no trust in time: pairing pins them, and a wrong clock must not unpair nodes.
+_NOT_BEFORE = datetime.datetime(1970, 1, 2, tzinfo=datetime.UTC)
+_NOT_AFTER = datetime.datetime(9999, 12, 30, tzinfo=datetime.UTC)
+
+
+def certificate_der(name: str, key: SigningKey) -> bytes:
+    """The party's self-signed certificate; the same every time it is made."""
+    private = Ed25519PrivateKey.from_private_bytes(bytes(key))
+    # A common name has at most 64 characters; nothing reads it, the key is what counts.
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(private.public_key())
+        .serial_number(1)
+        .not_valid_before(_NOT_BEFORE)
+        .not_valid_after(_NOT_AFTER)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(private, None)
+    )
+    return certificate.public_bytes(Encoding.DER)
+
+
+def certificate_key(der: bytes) -> bytes:
+    """The key of a self-signed Ed25519 certificate; `FormatError` if it is not one."""
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        key = certificate.public_key()
+        if not isinstance(key, Ed25519PublicKey):
+            raise FormatError("the certificate's key is not Ed25519")
+        key.verify(certificate.signature, certificate.tbs_certificate_bytes)
+    except (ValueError, InvalidSignature) as error:
+        raise FormatError(f"not a self-signed Ed25519 certificate: {error}") from None
+    return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def _load_own(context: ssl.SSLContext, identity: Identity, der: bytes, private_dir: Path) -> None:
+    """Give the context our certificate and key; ssl reads them from a file only."""
+    private = Ed25519PrivateKey.from_private_bytes(bytes(identity.transport))
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    handle, name = tempfile.mkstemp(dir=private_dir, prefix=".tls-")  # mode 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(pem + ssl.DER_cert_to_PEM_cert(der).encode())
+        context.load_cert_chain(name)
+    finally:
+        Path(name).unlink()
+
+
+def _base(purpose: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(purpose)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    return context
+
+
+def session_context(
+    identity: Identity, own: bytes, peer_certificate: bytes, private_dir: Path
+) -> ssl.SSLContext:
+    """For dialling a paired peer."""
+    context = _base(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=peer_certificate)
+    _load_own(context, identity, own, private_dir)
+    context.set_alpn_protocols([ALPN_SESSION])
+    return context
+
+
+def pairing_context() -> ssl.SSLContext:
+    """For joining: the key is compared after the handshake, so no certificate is trusted."""
+    context = _base(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols([ALPN_PAIRING])
+    return context
+
+
+def server_context(
+    identity: Identity, own: bytes, peer_certificates: Iterable[bytes], private_dir: Path
+) -> ssl.SSLContext:
+    """For listening: paired peers show their certificate, joiners none."""
+    context = _base(ssl.PROTOCOL_TLS_SERVER)
+    _load_own(context, identity, own, private_dir)
+    trusted = b"".join(peer_certificates)
+    if trusted:
+        context.load_verify_locations(cadata=trusted)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.set_alpn_protocols([ALPN_SESSION, ALPN_PAIRING])
+    # A resumed session would not show the certificate again.
+    context.num_tickets = 0
+    return context
+
+
+class PeerStream:
+    """An authenticated connection."""
+
+    def __init__(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
+        self._stream = stream
+
+    async def send(self, data: bytes) -> None:
+        """Send all; `PeerUnreachable` if the connection is gone."""
+        try:
+            await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise PeerUnreachable(f"the connection broke: {_cause(error)}") from None
+
+    async def receive(self) -> bytes:
+        """Some bytes; empty at the end, however it came."""
+        try:
+            return bytes(await self._stream.receive_some(RECEIVE_BYTES))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return b""
+
+    async def aclose(self) -> None:
+        """Close, without waiting long for the other side."""
+        with trio.move_on_after(CLOSE_SECONDS):
+            try:
+                await self._stream.aclose()
+            except trio.BrokenResourceError:
+                return
+        await trio.aclose_forcefully(self._stream)
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT` or `[HOST]:PORT`; `InputError` otherwise."""
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise InputError(f"{address!r} is not an address", "Write HOST:PORT, as in 127.0.0.1:7450")
+    return host, int(port)
+
+
+async def dial(
+    address: str, context: ssl.SSLContext, server_key: bytes, timeout_seconds: float
+) -> PeerStream:
+    """A connection to the node whose transport key is `server_key`, or `PeerUnreachable`."""
+    host, port = parse_address(address)
+    with trio.move_on_after(timeout_seconds):
+        try:
+            raw = await trio.open_tcp_stream(host, port)
+        except OSError as error:
+            reason = _cause(error)
+            raise PeerUnreachable(
+                f"{address} cannot be reached: {reason}",
+                "Is the node running, and the address right?",
+            ) from None
+        stream = trio.SSLStream(raw, context, server_hostname=None, https_compatible=False)
+        try:
+            await stream.do_handshake()
+        except (trio.BrokenResourceError, ssl.SSLError) as error:
+            await trio.aclose_forcefully(stream)
+            raise PeerUnreachable(f"{address} {_explain(error)}") from None
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        try:
+            _check_server(stream, server_key, address)
+        except PeerUnreachable:
+            await trio.aclose_forcefully(stream)
+            raise
+        return PeerStream(stream)
+    raise PeerUnreachable(
+        f"{address} did not answer within {timeout_seconds:g} seconds",
+        "Is a firewall in between, or another service on that port?",
+    )
+
+
+def _check_server(
+    stream: trio.SSLStream[trio.SocketStream], server_key: bytes, address: str
+) -> None:
+    der = stream.getpeercert(binary_form=True)
+    if der is None or _key_or_none(der) != server_key:
+        raise PeerUnreachable(
+            f"{address} is not the node that it should be: its key is another",
+            "Nothing was sent. Ask your counterparty whether it has a new home or address",
+        )
+    if stream.selected_alpn_protocol() is None:
+        raise PeerUnreachable(
+            f"{address} speaks another version of the protocol", "Update the older of the two nodes"
+        )
+
+
+def _key_or_none(der: bytes) -> bytes | None:
+    try:
+        return certificate_key(der)
+    except FormatError:
+        return None
+
+
+async def accept(
+    raw: trio.SocketStream, context: ssl.SSLContext, timeout_seconds: float
+) -> tuple[PeerStream, bytes | None, str | None]:
+    """The connection, the client's transport key (None: it showed none) and what it speaks."""
+    stream = trio.SSLStream(raw, context, server_side=True, https_compatible=False)
+    with trio.move_on_after(timeout_seconds):
+        try:
+            await stream.do_handshake()
+        except (trio.BrokenResourceError, ssl.SSLError) as error:
+            await trio.aclose_forcefully(stream)
+            raise PeerUnreachable(f"a client {_explain(error)}") from None
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        der = stream.getpeercert(binary_form=True)
+        return (
+            PeerStream(stream),
+            _key_or_none(der) if der else None,
+            stream.selected_alpn_protocol(),
+        )
+    await trio.aclose_forcefully(stream)
+    raise PeerUnreachable("a client did not finish its handshake in time")
+
+
+def _cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(dict.fromkeys(_cause(inner) for inner in error.exceptions))
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__
+
+
+def _explain(error: BaseException) -> str:
+    text = str(error.__cause__ or error)
+    if "CERTIFICATE_VERIFY_FAILED" in text or "UNKNOWN_CA" in text.upper():
+        return "is not the node that it should be: its certificate is not the paired one"
+    if "NO_APPLICATION_PROTOCOL" in text.upper().replace(" ", "_"):
+        return "speaks another version of the protocol"
+    return f"does not complete a TLS 1.3 handshake: {text}"
