@@ -155,7 +155,8 @@ class Link:
                 if waiting.cancelled_caught or not data:
                     _log.info("%s is gone", self.peer)
                     return
-                for message in self.session.receive(data):
+                self.session.feed(data)
+                while (message := self.session.next_message()) is not None:
                     await self._handle(message)
         except PeerBreach as breach:
             _log.warning("%s broke the protocol (%s): %s", self.peer, breach.code, breach)

@@ -459,8 +459,8 @@ class ChannelLog:
                 old = self._corrected(txn, found[1], index)
                 assert old is not None
 
-                def highest(key: LineKey = key, index: int = index) -> tuple[int, int]:
-                    return self._highest(key, index + 1)
+                def highest(key: LineKey = key) -> tuple[int, int]:
+                    return self._highest(key, first + len(records))
 
                 self.book.correct(key, old, record.quantity, highest)
 
@@ -532,9 +532,7 @@ class ChannelLog:
                         rows = self.index.rows_merged(group, merged)
                         value = encode_row(DerivedRow(self.covered, rows))
                         key = log_key(self.number)
-                        await self.store.submit(
-                            lambda txn, key=key, value=value: txn.put("derived", key, value)
-                        ).wait()
+                        await self.store.submit(put_job("derived", key, value)).wait()
                         self.index.replace(group, merged)
             else:
                 await grown.wait()
@@ -561,6 +559,11 @@ async def flush(logs: Sequence[ChannelLog], extra: Callable[[Txn], None] | None 
                 after()
 
         await logs[0].store.submit(job, done).wait()
+
+
+def put_job(table: str, key: bytes, value: bytes) -> Callable[[Txn], None]:
+    """A job that sets one value."""
+    return lambda txn: txn.put(table, key, value)
 
 
 def put_tile(txn: Txn, log: int, number: int, value: bytes) -> None:

@@ -33,6 +33,7 @@ from tallystick.protocol.pairing import PeerIdentity
 
 DIAL_FIRST_SECONDS = 0.2
 DIAL_MAX_SECONDS = 30.0
+STEADY_SECONDS = 5.0
 CONNECTIONS_MAX = 512
 HANDSHAKE_SECONDS = 10
 
@@ -75,7 +76,7 @@ class Node:
     async def _listen(
         self,
         listeners: list[trio.SocketListener],
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+        task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         await trio.serve_listeners(
             self._serve, listeners, handler_nursery=self._nursery, task_status=task_status
@@ -155,17 +156,18 @@ class Node:
         # The party whose name sorts first dials at once, the other a little later.
         await trio.sleep(0 if self.identity.name < name else 0.5)
         while True:
+            began = trio.current_time()
             link = self.links.get(name)
             if link is not None:
                 await link.ended.wait()
-                delay = DIAL_FIRST_SECONDS
             else:
                 try:
                     await self._dial(name)
-                    delay = DIAL_FIRST_SECONDS
                 except PeerUnreachable as error:
-                    _log.info("dialling %s: %s", name, error.message)
-                    delay = min(delay * 2, DIAL_MAX_SECONDS)
+                    _log.info("dialling %s: %s", name, error)
+            # A link that held for a while was a good one; others are tried ever more patiently.
+            held = trio.current_time() - began > STEADY_SECONDS
+            delay = DIAL_FIRST_SECONDS if held else min(delay * 2, DIAL_MAX_SECONDS)
             await trio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311
 
     async def _dial(self, name: str) -> None:

@@ -40,7 +40,7 @@ class RpcServer:
         self._methods = methods
 
     async def serve(
-        self, path: Path, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self, path: Path, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Listen until cancelled; the caller holds the home's lock."""
         path.unlink(missing_ok=True)
@@ -63,7 +63,7 @@ class RpcServer:
         try:
             async with stream, trio.open_nursery() as nursery:
                 async for data in stream:
-                    reader.feed(data)
+                    reader.feed(bytes(data))
                     while (body := reader.next_body()) is not None:
                         request = _decode_request(body)
                         await working.acquire()
@@ -158,7 +158,7 @@ class RpcClient:
         reader = FrameReader(FRAME_BYTES_MAX)
         try:
             async for data in self._stream:
-                reader.feed(data)
+                reader.feed(bytes(data))
                 while (body := reader.next_body()) is not None:
                     number, ok, result = _decode_answer(body)
                     event, answer = self._waiting.pop(number)
@@ -178,6 +178,6 @@ def _error(kind: str, message: str, advice: str) -> TallyError:
     """The error that the node raised, as an object of its own class."""
     if kind == "PeerBreach":
         return protocol_errors.PeerBreach("peer", message, advice)
-    found = getattr(protocol_errors, kind, None) or getattr(node_errors, kind, TallyError)
-    error: TallyError = found(message, advice)
+    found = getattr(protocol_errors, kind, None) or getattr(node_errors, kind, None)
+    error: TallyError = (found or TallyError)(message, advice)
     return error

@@ -12,7 +12,8 @@ HEADER_SIZE = 4
 
 
 def frame(body: bytes) -> bytes:
-    """The frame of a body."""
+    """The frame of a body, which is not empty."""
+    assert body
     return len(body).to_bytes(HEADER_SIZE, "big") + body
 
 
@@ -47,5 +48,6 @@ class FrameReader:
             return None
         length = int.from_bytes(self._buffer[:HEADER_SIZE], "big")
         if not 0 < length <= self._body_bytes_max:
+            self._buffer.clear()  # nothing is kept for a frame that is refused
             raise FormatError(f"a frame of {length} bytes; 1 to {self._body_bytes_max} are allowed")
         return length

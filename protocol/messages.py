@@ -30,7 +30,7 @@ class _Message(Struct, array_like=True, forbid_unknown_fields=True, frozen=True)
     """Base of the messages: arrays of known length."""
 
 
-class Hello(_Message, tag=1):
+class Hello(_Message, frozen=True, tag=1):
     """First on both sides: who speaks, which version, its clock (s), where it listens."""
 
     version: Annotated[int, Meta(ge=0, le=65535)]
@@ -39,7 +39,7 @@ class Hello(_Message, tag=1):
     address: Annotated[str, Meta(max_length=300)]
 
 
-class Holding(_Message, tag=2):
+class Holding(_Message, frozen=True, tag=2):
     """What the sender holds of the receiver's log in a channel, proved by the author's signature.
 
     Size 0 has an empty signature. Nothing is appended to a log before its author heard this.
@@ -55,7 +55,7 @@ class Holding(_Message, tag=2):
     cosignature: Annotated[bytes, Meta(max_length=72)]
 
 
-class Append(_Message, tag=3):
+class Append(_Message, frozen=True, tag=3):
     """Records of the sender's own log from index `first`, and its signature on the head after."""
 
     channel: Digest
@@ -64,7 +64,7 @@ class Append(_Message, tag=3):
     signature: Signature64
 
 
-class Cosign(_Message, tag=4):
+class Cosign(_Message, frozen=True, tag=4):
     """The sender holds the receiver's log up to `size`, durably, and every record is valid."""
 
     channel: Digest
@@ -72,7 +72,7 @@ class Cosign(_Message, tag=4):
     cosignature: Cosignature72
 
 
-class Return(_Message, tag=5):
+class Return(_Message, frozen=True, tag=5):
     """Records of the receiver's own log, which it lost; the signature is its own."""
 
     channel: Digest
@@ -81,27 +81,27 @@ class Return(_Message, tag=5):
     signature: Signature64
 
 
-class ProposeTerms(_Message, tag=6):
+class ProposeTerms(_Message, frozen=True, tag=6):
     """The terms record, and the proposer's signature on its log's head of size 1."""
 
     terms: Annotated[bytes, Meta(min_length=1, max_length=64 * 1024)]
     signature: Signature64
 
 
-class TermsHeld(_Message, tag=7):
+class TermsHeld(_Message, frozen=True, tag=7):
     """The proposal is stored and waits for a person."""
 
     channel: Digest
 
 
-class AcceptTerms(_Message, tag=8):
+class AcceptTerms(_Message, frozen=True, tag=8):
     """The accepter's signature on its log's head of size 1: the channel is founded."""
 
     channel: Digest
     signature: Signature64
 
 
-class ProposeCheckpoint(_Message, tag=9):
+class ProposeCheckpoint(_Message, frozen=True, tag=9):
     """A period's checkpoint text with the proposer's signature; `early`: before the grace time."""
 
     channel: Digest
@@ -110,7 +110,7 @@ class ProposeCheckpoint(_Message, tag=9):
     early: bool
 
 
-class SignCheckpoint(_Message, tag=10):
+class SignCheckpoint(_Message, frozen=True, tag=10):
     """The receiver of a proposal computed the same and signed."""
 
     channel: Digest
@@ -118,7 +118,7 @@ class SignCheckpoint(_Message, tag=10):
     signature: Signature64
 
 
-class RefuseCheckpoint(_Message, tag=11):
+class RefuseCheckpoint(_Message, frozen=True, tag=11):
     """The proposal cannot be signed now; nothing was signed."""
 
     channel: Digest
@@ -126,7 +126,7 @@ class RefuseCheckpoint(_Message, tag=11):
     reason: Said
 
 
-class StatementPage(_Message, tag=12):
+class StatementPage(_Message, frozen=True, tag=12):
     """The sender's own statement lines (canonical bytes) from `offset`, after it computed other
     ones than proposed. An incomplete page that ends the statement is the last.
     """
@@ -138,7 +138,7 @@ class StatementPage(_Message, tag=12):
     last: bool
 
 
-class WantPage(_Message, tag=13):
+class WantPage(_Message, frozen=True, tag=13):
     """The page so far is equal: send the next one."""
 
     channel: Digest
@@ -146,7 +146,7 @@ class WantPage(_Message, tag=13):
     offset: Size
 
 
-class Difference(_Message, tag=14):
+class Difference(_Message, frozen=True, tag=14):
     """The first line that differs, as the proposer and the other have it (empty: not there)."""
 
     channel: Digest
@@ -155,21 +155,21 @@ class Difference(_Message, tag=14):
     other: Annotated[bytes, Meta(max_length=4096)]
 
 
-class Halt(_Message, tag=15):
+class Halt(_Message, frozen=True, tag=15):
     """The sender stops this channel and says why."""
 
     channel: Digest
     reason: Said
 
 
-class Bye(_Message, tag=16):
+class Bye(_Message, frozen=True, tag=16):
     """The sender closes the session and says why."""
 
     code: Annotated[str, Meta(max_length=64)]
     reason: Said
 
 
-class Ping(_Message, tag=17):
+class Ping(_Message, frozen=True, tag=17):
     """Shows that the sender is alive; answered by nothing, any frame counts as life."""
 
 
@@ -200,7 +200,7 @@ _decode = msgspec.msgpack.Decoder(Message).decode
 def decode_message(body: bytes) -> Message:
     """The message of a frame's body; `PeerBreach` if it is none or not canonical."""
     try:
-        message = _decode(body)
+        message: Message = _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise PeerBreach("malformed", f"the peer sent a malformed message: {error}") from None
     if encode_message(message) != body:

@@ -138,9 +138,10 @@ def encode_pairing(message: Message) -> bytes:
 def decode_pairing(body: bytes) -> Message:
     """The message of a body; `PeerBreach` if it is none."""
     try:
-        return _decode(body)
+        message: Message = _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise PeerBreach("malformed", f"a malformed pairing message: {error}") from None
+    return message
 
 
 def encode_identity(identity: PeerIdentity) -> bytes:

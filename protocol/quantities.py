@@ -19,6 +19,7 @@ def parse_quantity(text: str, scale: int) -> int:
     Decimals and scientific notation are taken if they are exact at the scale and within 64 bits;
     anything else is a `QuantityError` that says why.
     """
+    value: int
     if len(text) < 19 and text.isascii() and text.isdigit():
         value = int(text) * 10**scale
     else:
@@ -44,6 +45,7 @@ def _parse_general(text: str, scale: int) -> int:
         raise QuantityError(f"{text!r} is not a decimal number")
     sign, whole, fraction, exponent = match.groups()
     digits = whole + (fraction or "")
+    value: int
     shift = scale - len(fraction or "") + int(exponent or 0)
     if not digits.strip("0"):
         return 0

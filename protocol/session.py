@@ -1,6 +1,6 @@
 """One connection between two nodes, without any I/O: bytes and intents in, bytes and messages out.
 
-The pump gives `receive` what arrived and gets validated messages; it asks `send` for the bytes of a
+The pump feeds what arrived and gets validated messages; it asks `send` for the bytes of a
 message. Both consult the tables of `states.py`, so an out-of-place message is the peer's breach
 and an out-of-place intent is our own bug. What each log's sizes allow (appends in a row, a bounded
 number in flight, co-signatures only of what was sent) is kept here too, and nothing else: whether
@@ -75,18 +75,27 @@ class Session:
         """A channel of these two parties that is open, with both logs' sizes here."""
         self.channels[channel_id] = ChannelLink(own_size, received_size)
 
-    def receive(self, data: bytes) -> list[Message]:
-        """The messages that these bytes complete; `PeerBreach` ends the session."""
-        messages = []
+    def feed(self, data: bytes) -> None:
+        """Take bytes that arrived; `PeerBreach` ends the session."""
         try:
             self._reader.feed(data)
-            while (body := self._reader.next_body()) is not None:
-                message = decode_message(body)
-                self._accept(message)
-                messages.append(message)
         except FormatError as error:
             raise PeerBreach("malformed", f"the peer sent a bad frame: {error.message}") from None
-        return messages
+
+    def next_message(self) -> Message | None:
+        """The next whole message, or None until more bytes came; `PeerBreach` ends the session.
+
+        One at a time: what a message brings about (a new channel) may allow the next one.
+        """
+        try:
+            body = self._reader.next_body()
+        except FormatError as error:
+            raise PeerBreach("malformed", f"the peer sent a bad frame: {error.message}") from None
+        if body is None:
+            return None
+        message = decode_message(body)
+        self._accept(message)
+        return message
 
     def send(self, message: Message) -> bytes:
         """The frame of a message that may be sent now."""

@@ -194,15 +194,15 @@ class _File:
         except PeriodError as error:
             self._fail(("period", "time_zone"), error.message, error.advice)
         self._table(("clocks",), tuple(_CLOCKS))
-        clocks = [
+        grace, dispute, answer = (
             self._duration_us(("clocks", name), default) // 1_000_000
             for name, default in _CLOCKS.items()
-        ]
+        )
         meters = self._get(("meters",))
         if not isinstance(meters, dict) or not meters:
             self._fail(("meters",), "there must be at least one meter", "Add [meters.NAME]")
         made = tuple(sorted((self._meter(name) for name in meters), key=lambda meter: meter.name))
-        return Terms(1, provider, consumer, calendar, zone, *clocks, made, nonce)
+        return Terms(1, provider, consumer, calendar, zone, grace, dispute, answer, made, nonce)
 
     def _party(self, key: str, parties: Mapping[str, PartyKeys]) -> PartyKeys:
         name = self._text((key,))

@@ -8,19 +8,19 @@ WORDS = tuple(
     canoe canyon carbon cargo carpet castle cedar cello chalk cherry chess circus clover cobra
     cocoa coffee comet compass copper coral cotton cradle crayon cricket crystal curtain cymbal
     dagger daisy dancer desert diamond dinner doctor dolphin domino donkey dragon drum eagle
-    easel echo eleven ember emerald engine envelope fabric falcon farmer feather fiddle finger
-    flamingo flute forest fossil fountain fox galaxy garden garlic gecko ginger giraffe glacier
+    easel echo eleven ember emerald engine estate fabric falcon farmer feather fiddle finger
+    flannel flute forest fossil fox fridge galaxy garden garlic gecko ginger giraffe glacier
     goblet golf grape gravel guitar hammer harbor harp hazel helmet heron honey hotel hunter
     iceberg igloo indigo insect iron island ivory jacket jaguar jasmine jelly jigsaw judge
     jungle kayak kernel kettle kitten koala ladder lantern lemon leopard library lily lion
     lizard lobster locket lotus lunar magnet mango maple marble meadow melon mercury mirror
-    monkey mosaic mountain muffin museum mustard napkin nectar needle nickel ninja novel nutmeg
+    monkey mosaic moth muffin museum mustard napkin nectar needle nickel ninja novel nutmeg
     oasis ocean octave olive onion opera orange orbit orchid otter oyster paddle palace panda
     paper parrot peach pebble pelican pencil pepper piano pigeon pillow pirate planet plum
     pocket pony potato prism pumpkin puzzle quartz quilt rabbit radio rainbow raven ribbon river
     robin rocket ruby saddle salmon sandal satin saturn shadow shovel silver singer sketch
     spider spruce squid stable stone sugar summer sunset tango teapot temple thunder tiger
-    timber tomato tractor trumpet tulip tunnel turtle umbrella valley vanilla velvet violin
+    timber tomato tractor trumpet tulip tunnel turtle unicorn valley vanilla velvet violin
     walnut whale willow yogurt
     """.split()
 )

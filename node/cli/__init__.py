@@ -1,0 +1,138 @@
+"""The command line: `tally VERB`. Each verb's module is loaded when it is used, and not before."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from tallystick.node.cli.context import Context, global_options, lone_error, merge
+from tallystick.protocol.errors import TallyError
+
+# verb: (module, the command in it, what it does), in the order in which people meet them
+VERBS = {
+    "init": ("init", "init", "make a home with its keys"),
+    "run": ("run", "command", "run the node"),
+    "invite": ("pairing", "invite", "print a code with which a peer can pair"),
+    "join": ("pairing", "join", "pair with the node that made a code"),
+    "propose": ("founding", "propose", "propose terms to a peer"),
+    "accept": ("founding", "accept", "accept proposed terms: found the channel"),
+    "emit": ("emit", "emit", "record a delta"),
+    "import": ("importing", "command", "record a file of usage"),
+    "correct": ("emit", "correct", "put a delta right, or void it"),
+    "derive": ("derive", "command", "show the balance, the same at both"),
+    "compare": ("comparing", "command", "explain how a file differs from the record"),
+    "checkpoint": ("closing", "checkpoint", "close a period, signed by both"),
+    "bundle": ("closing", "bundle", "write a closed period's proof"),
+    "prove": ("proofs", "prove", "prove a delta or a balance line"),
+    "verify": ("proofs", "verify", "check a bundle, offline"),
+    "status": ("status", "command", "show how each channel stands"),
+    "peers": ("pairing", "peers", "list the peers"),
+    "channels": ("founding", "channels", "list the channels"),
+    "log": ("records", "log", "list records"),
+    "show": ("records", "show", "show a delta"),
+    "vkey": ("init", "vkey", "print the verifier keys"),
+}
+
+
+class _Verbs(click.Group):
+    """The group that knows its verbs without loading them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module, name, _ = VERBS[cmd_name]
+        found: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], VERBS, 1)
+            hint = f" Did you mean {near[0]}?" if near else " See tally --help."
+            ctx.fail(f"There is no verb {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, said) for name, (_, _, said) in VERBS.items()])
+
+
+@click.command(cls=_Verbs)
+@click.version_option(package_name="tallystick", prog_name="tally")
+@global_options
+@click.pass_context
+def _tally(ctx: click.Context, home_: Path | None, channel: str | None, json_: bool) -> None:
+    """Usage billing that two companies can prove to each other.
+
+    Each runs a node beside its billing system; the two keep the same co-signed record.
+    """
+    ctx.obj = Context()
+    merge(ctx.obj, home_, channel, json_)
+
+
+def main() -> NoReturn:
+    """Run the command line; its exit codes are 0 fine, 1 does not hold, 2 usage, 3 unreachable."""
+    sys.exit(_run(sys.argv[1:]))
+
+
+def _run(arguments: list[str]) -> int:
+    json = "--json" in arguments
+    try:
+        _tally.main(arguments, prog_name="tally", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("stopped", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (SystemExit, click.exceptions.Exit) as stop:
+        code = stop.code if isinstance(stop, SystemExit) else stop.exit_code
+        return code if isinstance(code, int) else 0
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has enough of it; keep the interpreter from complaining.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except BaseExceptionGroup as group:
+        return _fail(lone_error(group), json)
+    except Exception as error:  # noqa: BLE001 - the last line of defence
+        return _fail(error, json)
+    return 0
+
+
+def _fail(error: BaseException, json: bool) -> int:
+    """Say what went wrong, and give the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    if isinstance(error, TallyError):
+        message, advice, code = error.message, error.advice, error.exit_code
+    else:
+        if os.environ.get("TALLYSTICK_DEBUG"):
+            raise error
+        message = f"internal error: {type(error).__name__}: {error}"
+        advice, code = "Please report it; TALLYSTICK_DEBUG=1 shows where", 70
+    if json:
+        from tallystick.node.cli.output import print_json
+
+        kind = type(error).__name__
+        print_json({"error": {"kind": kind, "message": message, "advice": advice}})
+    width = shutil.get_terminal_size((80, 24)).columns if sys.stderr.isatty() else 80
+    for row in textwrap.wrap(f"error: {message}", width, subsequent_indent="  ") or ["error"]:
+        click.echo(row, err=True)
+    for line in advice.splitlines():
+        for row in textwrap.wrap(line, width - 2):
+            click.echo(f"  {row}", err=True)
+    return code

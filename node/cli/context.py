@@ -1,0 +1,140 @@
+"""What every verb gets: the global options, and the way to the home and its node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from tallystick.node.books import Books
+    from tallystick.node.home import Home
+
+
+@dataclass(slots=True)
+class Context:
+    """The global options, wherever on the line they were given."""
+
+    home_path: Path | None = None
+    channel: str | None = None
+    json: bool = False
+
+    @property
+    def home(self) -> Path:
+        """Where the home is: --home, TALLYSTICK_HOME, or ~/.tallystick."""
+        from tallystick.node.home import default_path
+
+        return self.home_path or default_path()
+
+    def open_home(self) -> Home:
+        """The home; `HomeError` if there is none."""
+        from tallystick.node.home import open_home
+
+        return open_home(self.home)
+
+    @contextmanager
+    def books(self) -> Iterator[Books]:
+        """The home's books for reading, whether a node runs or not."""
+        from tallystick.node.books import Books
+
+        books = Books(self.open_home(), read_only=True)
+        try:
+            yield books
+        finally:
+            books.close()
+
+    def call(self, method: str, **params: object) -> Any:
+        """One request to the running node."""
+        import trio
+
+        from tallystick.node.rpc import RpcClient
+
+        home = self.open_home()
+
+        async def ask() -> Any:
+            async with RpcClient.connect(home) as client:
+                return await client.call(method, **params)
+
+        return _plain(trio.run, ask)
+
+    def live(self) -> dict[str, Any] | None:
+        """What only the running node knows; None if none runs."""
+        from tallystick.node.errors import NodeUnreachable
+
+        try:
+            answer: dict[str, Any] = self.call("live")
+        except NodeUnreachable:
+            return None
+        return answer
+
+    def hint(self, text: str) -> None:
+        """Tell a person what comes next; on standard error, so that pipes stay clean."""
+        if not self.json:
+            click.echo(text, err=True)
+
+
+def _plain(run: Callable[..., Any], function: Callable[..., Any]) -> Any:
+    """Run, and take a lone error out of the groups that nurseries wrap it in."""
+    try:
+        return run(function)
+    except BaseExceptionGroup as group:
+        raise lone_error(group) from None
+
+
+def lone_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error inside nested groups; the first, where there are several."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def global_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that are taken before and after the verb."""
+    for option in (
+        click.option("--json", "json_", is_flag=True, help="Print one JSON document."),
+        click.option("--channel", metavar="ID|PEER", help="Which channel, if there are several."),
+        click.option(
+            "--home",
+            "home_",
+            metavar="DIR",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="The node's home (default: $TALLYSTICK_HOME, or ~/.tallystick).",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def merge(context: Context, home: Path | None, channel: str | None, json: bool) -> None:
+    """Take the options of one place on the line; the later place wins."""
+    context.home_path = home or context.home_path
+    context.channel = channel or context.channel
+    context.json = json or context.json
+
+
+def verb(name: str) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a function a verb: it gets the context first, then its own options."""
+
+    def wrap(function: Callable[..., None]) -> click.Command:
+        @click.pass_obj
+        def call(
+            context: Context,
+            /,
+            home_: Path | None,
+            channel: str | None,
+            json_: bool,
+            **params: object,
+        ) -> None:
+            merge(context, home_, channel, json_)
+            function(context, **params)
+
+        call.__doc__ = function.__doc__
+        call.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+        return click.command(name)(global_options(call))
+
+    return wrap

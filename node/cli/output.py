@@ -1,0 +1,102 @@
+"""What verbs print: for people in at most 80 columns when nobody tells the width, JSON for programs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as RichProgress
+
+PLAIN_SECONDS = 5  # how often progress is told when nobody watches a terminal
+
+
+def say(text: str) -> None:
+    """Print a line for people."""
+    click.echo(text)
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document."""
+    import json
+
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else 80
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; columns of numbers are aligned to the right, long texts are folded."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for place, column in enumerate(columns):
+        cells = [row[place] for row in rows]
+        numeric = all(
+            cell.replace(",", "").replace(".", "").lstrip("-").isdigit() for cell in cells
+        )
+        made.add_column(column, justify="right" if numeric and cells else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell) for cell in row))
+    _console().print(made)
+
+
+class Progress:
+    """Progress of a long verb: a bar on a terminal, a plain line now and then otherwise."""
+
+    def __init__(self, title: str, total: int) -> None:
+        self._title = title
+        self._total = max(total, 1)
+        self._bar: RichProgress | None = None
+        self._task: Any = None
+        self._told = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty():
+            from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as RichProgress
+
+            self._bar = RichProgress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[said]}"),
+                console=_console(stderr=True),
+                transient=True,
+            )
+            self._task = self._bar.add_task(self._title, total=self._total, said="")
+            self._bar.start()
+        return self
+
+    def update(self, done: int, said: str) -> None:
+        """`done` of the total is behind us."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, said=said)
+        elif time.monotonic() - self._told >= PLAIN_SECONDS:
+            self._told = time.monotonic()
+            percent = min(100 * done // self._total, 100)
+            click.echo(f"{self._title}: {percent} %, {said}", err=True)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()

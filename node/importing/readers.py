@@ -1,0 +1,251 @@
+"""Rows of CSV, JSON Lines and Parquet files, streamed in batches, each value as exact text.
+
+A row that cannot be read is given as a `BadRow` with its reason and never stops the rest; what is
+wrong with the file as a whole is an error. Rows count from 1, the header aside.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from tallystick.node.importing.mapping import Mapping
+from tallystick.protocol.errors import InputError, MappingError
+
+FIELD_BYTES_MAX = 1024 * 1024
+LINE_BYTES_MAX = 16 * 1024 * 1024
+
+_SUFFIXES = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that cannot be read."""
+
+    row: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Rows:
+    """A batch: row numbers, and the wanted columns' texts row by row; how far the file is read."""
+
+    numbers: list[int] = field(default_factory=list)
+    values: list[Sequence[str]] = field(default_factory=list)
+    bad: list[BadRow] = field(default_factory=list)
+    bytes_read: int = 0
+
+
+def read_rows(path: Path, mapping: Mapping, batch_rows: int) -> Iterator[Rows]:
+    """The file's rows, with the columns of `mapping.columns()` in that order."""
+    inner = Path(path.stem) if path.suffix == ".gz" else path
+    form = mapping.format or _SUFFIXES.get(inner.suffix.lower())
+    if form is None:
+        raise InputError(
+            f"{path}: the name does not tell the format", 'Put format = "csv" into the mapping'
+        )
+    try:
+        if form == "parquet":
+            yield from _read_parquet(path, mapping, batch_rows)
+            return
+        with path.open("rb") as raw:
+            unzipped: IO[bytes] = gzip.open(raw) if path.suffix == ".gz" else raw  # type: ignore[assignment]
+            with closing(unzipped):
+                if form == "csv":
+                    delimiter = "\t" if inner.suffix.lower() == ".tsv" else mapping.delimiter
+                    yield from _read_csv(path, mapping, unzipped, raw, delimiter, batch_rows)
+                else:
+                    yield from _read_json_lines(mapping, unzipped, raw, batch_rows)
+    except (OSError, EOFError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path} cannot be read: {said}") from None
+
+
+def _missing(path: Path, column: str, columns: Sequence[str]) -> MappingError:
+    return MappingError(
+        f"{path} has no column {column!r}", f"Its columns: {', '.join(columns) or 'none'}"
+    )
+
+
+def _read_csv(
+    path: Path,
+    mapping: Mapping,
+    unzipped: IO[bytes],
+    raw: IO[bytes],
+    delimiter: str,
+    batch_rows: int,
+) -> Iterator[Rows]:
+    csv.field_size_limit(FIELD_BYTES_MAX)
+    # Bytes that are not UTF-8 become lone surrogates here, and are refused row by row below.
+    text = io.TextIOWrapper(unzipped, "utf-8-sig", errors="surrogateescape", newline="")
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    try:
+        header = next(reader, [])
+    except csv.Error as error:
+        raise InputError(f"{path}: the header cannot be read: {error}") from None
+    wanted = mapping.columns()
+    for column in wanted:
+        if column not in header:
+            raise _missing(path, column, header)
+        if header.count(column) > 1:
+            raise MappingError(f"{path} has the column {column!r} twice", "Rename one of them")
+    places = [header.index(column) for column in wanted]
+    width = len(header)
+    number = 0
+    ended = False
+    while not ended:
+        rows = Rows()
+        try:
+            for row in islice(reader, batch_rows):
+                number += 1
+                if len(row) == width:
+                    rows.numbers.append(number)
+                    rows.values.append([row[place] for place in places])
+                elif row:
+                    said = f"the row has {len(row)} fields, the header has {width}"
+                    rows.bad.append(BadRow(number, said))
+                else:
+                    number -= 1  # an empty line is no row
+            ended = not rows.numbers and not rows.bad
+        except csv.Error as error:
+            number += 1
+            rows.bad.append(BadRow(number, f"the row cannot be read: {error}"))
+        rows.bytes_read = raw.tell()
+        _refuse_bad_text(rows)
+        yield rows
+
+
+def _refuse_bad_text(rows: Rows) -> None:
+    """Take out rows with bytes that are not UTF-8; one look at all of them finds that none is."""
+    try:
+        "".join(["".join(values) for values in rows.values]).encode()
+    except UnicodeEncodeError:
+        numbers, values = rows.numbers, rows.values
+        rows.numbers, rows.values = [], []
+        for number, row in zip(numbers, values, strict=True):
+            try:
+                "".join(row).encode()
+            except UnicodeEncodeError:
+                rows.bad.append(BadRow(number, "the row is not UTF-8"))
+            else:
+                rows.numbers.append(number)
+                rows.values.append(row)
+
+
+def _read_json_lines(
+    mapping: Mapping, unzipped: IO[bytes], raw: IO[bytes], batch_rows: int
+) -> Iterator[Rows]:
+    wanted = mapping.columns()
+    # Numbers stay the text they are: a float would not be exact.
+    decode = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
+    number = 0
+    while True:
+        rows = Rows()
+        for _ in range(batch_rows):
+            line = unzipped.readline(LINE_BYTES_MAX)
+            if not line:
+                break
+            if number == 0:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            if not line.strip():
+                continue
+            number += 1
+            try:
+                document = decode(line)
+                values = [_json_text(document[column]) for column in wanted]
+            except KeyError as error:
+                rows.bad.append(BadRow(number, f"there is no {error.args[0]!r} in the row"))
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                rows.bad.append(BadRow(number, f"the row is not a JSON object: {error}"))
+            else:
+                rows.numbers.append(number)
+                rows.values.append(values)
+        rows.bytes_read = raw.tell()
+        yield rows
+        if not rows.numbers and not rows.bad:
+            return
+
+
+def _json_text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return str(value)
+    return msgspec.json.encode(value).decode()
+
+
+def _read_parquet(path: Path, mapping: Mapping, batch_rows: int) -> Iterator[Rows]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            wanted = mapping.columns()
+            for column in wanted:
+                if column not in names:
+                    raise _missing(path, column, names)
+            number = 0
+            size = path.stat().st_size
+            total = max(file.metadata.num_rows, 1)
+            for batch in file.iter_batches(batch_size=batch_rows, columns=wanted):
+                columns = [
+                    [_parquet_text(value) for value in _column(batch.column(name))]
+                    for name in wanted
+                ]
+                count = batch.num_rows
+                rows = Rows(list(range(number + 1, number + count + 1)))
+                rows.values = list(zip(*columns, strict=True))
+                number += count
+                rows.bytes_read = size * number // total
+                yield rows
+    except pyarrow.ArrowException as error:
+        raise InputError(f"{path} is not a Parquet file that can be read: {error}") from None
+
+
+def _column(array: Any) -> list[Any]:
+    """A column's values; times as integers, because Python's have no nanoseconds."""
+    import pyarrow
+
+    kind = array.type
+    if pyarrow.types.is_timestamp(kind):
+        per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit]
+        ticks = array.cast(pyarrow.int64()).to_pylist()
+        zone = "Z" if kind.tz else ""
+        return [None if tick is None else _iso(tick, per_second, zone) for tick in ticks]
+    values: list[Any] = array.to_pylist()
+    return values
+
+
+def _iso(tick: int, per_second: int, zone: str) -> str:
+    second, rest = divmod(tick, per_second)
+    whole = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{whole}.{rest * 10**9 // per_second:09}{zone}"
+
+
+def _parquet_text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return repr(value)
+    return str(value)
