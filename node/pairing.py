@@ -7,8 +7,10 @@ say the same code again and is welcomed again, so neither side stays half paired
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -43,6 +45,16 @@ from tallystick.protocol.pairing import (
 EXCHANGE_SECONDS = 10
 FRAME_BYTES_MAX = 16 * 1024
 _NEW_CODE = "Ask your counterparty for a new code: tally invite"
+_ADVICE = {
+    "self": "The code is for your counterparty's node",
+    "name-taken": "Another node of your name is paired there: sort that out with your counterparty",
+    "malformed": "Update the older of the two nodes",
+}  # for the other refusals a new code helps
+
+# Two joiners with one code at the same moment: the second must see that the first used it.
+_redeeming = trio.Lock()
+
+_log = logging.getLogger("tallystick.pairing")
 
 
 class PairingBook(Protocol):
@@ -116,15 +128,9 @@ async def join(code: str, identity: Identity, certificate: bytes, address: str) 
     try:
         with trio.fail_after(EXCHANGE_SECONDS):
             talk = _Conversation(stream)
-            challenge = await talk.hear()
-            if not isinstance(challenge, Challenge):
-                raise PeerBreach("out-of-order", "the inviter did not begin with a challenge")
+            challenge = _challenge(await talk.hear())
             await talk.say(build_join(identity, own, invite, challenge))
-            answer = await talk.hear()
-        if isinstance(answer, Refused):
-            raise PairingError(f"{invite.name} refused the pairing: {answer.text}", _NEW_CODE)
-        if not isinstance(answer, Welcome):
-            raise PeerBreach("out-of-order", "the inviter answered neither yes nor no")
+            answer = _welcome(await talk.hear(), invite.name)
         peer = verify_welcome(answer, invite, own, challenge)
         check_certificate_key(peer, certificate_key(peer.transport_certificate))
     except trio.TooSlowError:
@@ -143,6 +149,22 @@ async def join(code: str, identity: Identity, certificate: bytes, address: str) 
         await stream.aclose()
 
 
+def _challenge(message: Message) -> Challenge:
+    if not isinstance(message, Challenge):
+        raise PeerBreach("out-of-order", "the inviter did not begin with a challenge")
+    return message
+
+
+def _welcome(message: Message, inviter: str) -> Welcome:
+    if isinstance(message, Refused):
+        raise PairingError(
+            f"{inviter} refused the pairing: {message.text}", _ADVICE.get(message.code, _NEW_CODE)
+        )
+    if not isinstance(message, Welcome):
+        raise PeerBreach("out-of-order", "the inviter answered neither yes nor no")
+    return message
+
+
 async def serve_join(
     stream: PeerStream,
     identity: Identity,
@@ -153,23 +175,35 @@ async def serve_join(
 ) -> PeerIdentity | None:
     """The inviter's side; the new peer, or None if it was refused. Nothing half is stored."""
     own = own_identity(identity, certificate, address)
+    talk = _Conversation(stream)
+    challenge = Challenge(secrets.token_bytes(32))
+    message: Message | None = None
+    answer: Welcome | Refused = Refused("malformed", "expected a join")
     with trio.move_on_after(EXCHANGE_SECONDS):
         try:
-            talk = _Conversation(stream)
-            challenge = Challenge(secrets.token_bytes(32))
             await talk.say(challenge)
             message = await talk.hear()
-            if not isinstance(message, Join):
-                raise PeerBreach("out-of-order", "expected a join")
-            refused = await _judge(message, challenge, identity, book, now_s())
-            if isinstance(refused, Refused):
-                await talk.say(refused)
-                return None
-            await book.redeem(refused, message.identity)
-            await talk.say(build_welcome(identity, own, message.identity, challenge))
-        except (FormatError, PeerBreach, PeerUnreachable):
+        except (FormatError, PeerBreach) as error:
+            answer = Refused("malformed", error.message[:500])
+        except PeerUnreachable:
             return None
+    # Not under the time limit: what is stored must be told to the caller.
+    if isinstance(message, Join):
+        async with _redeeming:
+            verdict = await _judge(message, challenge, identity, book, now_s())
+            if isinstance(verdict, StoredInvite):
+                await book.redeem(verdict, message.identity)
+                answer = build_welcome(identity, own, message.identity, challenge)
+            else:
+                answer = verdict
+    with trio.move_on_after(EXCHANGE_SECONDS):
+        # A joiner that did not hear the welcome says its code again.
+        with suppress(PeerUnreachable):
+            await talk.say(answer)
+    if isinstance(message, Join) and isinstance(answer, Welcome):
         return message.identity
+    if isinstance(answer, Refused):
+        _log.info("a pairing was refused (%s): %s", answer.code, answer.text)
     return None
 
 
@@ -184,8 +218,10 @@ async def _judge(
     try:
         verify_join(message, stored, challenge, identity.transport_key)
         check_certificate_key(who, certificate_key(who.transport_certificate))
-    except (ProofError, FormatError) as error:
-        return Refused("wrong-secret", f"the proof does not hold: {error.message}")
+    except FormatError as error:
+        return Refused("malformed", error.message[:500])
+    except ProofError as error:
+        return Refused("wrong-secret", f"the proof does not hold: {error.message}"[:500])
     if stored.used_by and stored.used_by != who.transport_key:
         return Refused("used", "the code was used already; a code works once")
     if not stored.used_by and now_s > stored.expires_at_s:

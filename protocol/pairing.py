@@ -14,9 +14,9 @@ same words, made of all six keys, which people can compare by phone.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
+import re
 from typing import Annotated, Protocol
 
 import msgspec
@@ -33,7 +33,9 @@ WORD_COUNT = 8  # 64 bits: more than can be searched while a code is valid
 
 Signature64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
 Name = Annotated[str, Meta(min_length=1, max_length=253)]
-Address = Annotated[str, Meta(max_length=300)]
+# Neither may move a terminal's cursor when it is shown.
+Address = Annotated[str, Meta(max_length=300, pattern=r"\A[^\x00-\x20\x7f-\x9f]*\Z")]
+Reason = Annotated[str, Meta(max_length=500, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
 
 
 class Keys(Protocol):
@@ -79,7 +81,7 @@ class Invite(Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
     expires_at_s: Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
     def encode(self) -> str:
-        """The code: one line of text that survives e-mail, with a checksum against typing errors."""
+        """The code: one line that survives e-mail, with a checksum against typing errors."""
         body = _encode(self)
         return PREFIX + base64.urlsafe_b64encode(body + _checksum(body)).decode().rstrip("=")
 
@@ -119,7 +121,7 @@ class Refused(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, 
     """The inviter stored nothing; why."""
 
     code: Annotated[str, Meta(max_length=64)]
-    text: Annotated[str, Meta(max_length=500)]
+    text: Reason
 
 
 Message = Challenge | Join | Welcome | Refused
@@ -136,11 +138,13 @@ def encode_pairing(message: Message) -> bytes:
 
 
 def decode_pairing(body: bytes) -> Message:
-    """The message of a body; `PeerBreach` if it is none."""
+    """The message of a body; `PeerBreach` if it is none, or not in its canonical form."""
     try:
         message: Message = _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise PeerBreach("malformed", f"a malformed pairing message: {error}") from None
+    if _encode(message) != body:
+        raise PeerBreach("malformed", "a pairing message that is not in canonical form")
     return message
 
 
@@ -150,8 +154,11 @@ def encode_identity(identity: PeerIdentity) -> bytes:
 
 
 def decode_identity(data: bytes) -> PeerIdentity:
-    """The identity of stored bytes."""
-    return _decode_identity(data)
+    """The identity of stored bytes; `FormatError` if they are damaged."""
+    try:
+        return _decode_identity(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise FormatError(f"not a peer's identity: {error}") from None
 
 
 def _checksum(body: bytes) -> bytes:
@@ -162,24 +169,45 @@ def parse_invite(code: str) -> Invite:
     """The invite of a code, however it was wrapped; `InputError` says what is wrong with it."""
     text = "".join(code.split())
     if not text.startswith(PREFIX):
+        if re.match(r"tally[0-9]+-", text):
+            raise InputError(
+                f"the pairing code is of another version: {text.partition('-')[0]!r}",
+                "Update the older of the two nodes",
+            )
         raise InputError(
             f"this is not a pairing code; it begins with {PREFIX}", "Ask for a tally invite"
         )
-    try:
-        data = base64.urlsafe_b64decode(text[len(PREFIX) :] + "=" * (-len(text[len(PREFIX) :]) % 4))
-    except (binascii.Error, ValueError):
-        data = b""
-    body = data[:-4]
-    if len(data) < 8 or _checksum(body) != data[-4:]:
+    text = text.removeprefix(PREFIX)
+    strange = re.search(r"[^A-Za-z0-9_-]", text)
+    if strange:
         raise InputError(
-            "the pairing code is cut or mistyped: its checksum does not fit", "Copy it whole, again"
+            f"the pairing code is mistyped: {strange[0]!r} does not occur in codes",
+            "Copy it whole, again",
         )
+    if len(text) % 4 == 1:
+        raise _unreadable(b"")
+    data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    body = data[:-4]
+    if _checksum(body) != data[-4:]:
+        raise _unreadable(body)
     try:
         invite = _decode_invite(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InputError(f"the pairing code cannot be read: {error}") from None
     check_party_name(invite.name)
     return invite
+
+
+def _unreadable(body: bytes) -> InputError:
+    """What is wrong with a code whose checksum does not fit: its end is gone, or a letter."""
+    try:
+        _decode_invite(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        if "truncated" in str(error):
+            return InputError("the pairing code is cut: its end is missing", "Copy it whole, again")
+    return InputError(
+        "the pairing code is mistyped: its checksum does not fit", "Copy it whole, again"
+    )
 
 
 def invite_id(secret: bytes) -> bytes:

@@ -8,6 +8,7 @@ it pins the inviter's key, shows none of its own, and may speak nothing but the 
 from __future__ import annotations
 
 import datetime
+import logging
 import os
 import ssl
 import tempfile
@@ -31,6 +32,8 @@ from tallystick.node.errors import PeerUnreachable
 from tallystick.protocol.errors import FormatError, InputError
 from tallystick.protocol.keys import Identity
 
+_log = logging.getLogger("tallystick.tls")
+
 ALPN_SESSION = "tallystick/1"
 ALPN_PAIRING = "tallystick-pair/1"
 RECEIVE_BYTES = 256 * 1024
@@ -39,18 +42,30 @@ CLOSE_SECONDS = 2
 # Certificates carry no trust in time: pairing pins them, and a wrong clock must not unpair nodes.
 _NOT_BEFORE = datetime.datetime(1970, 1, 2, tzinfo=datetime.UTC)
 _NOT_AFTER = datetime.datetime(9999, 12, 30, tzinfo=datetime.UTC)
+_SIGNATURE_SIZE = 64  # the last bytes of an Ed25519 certificate
+_ANY_KEY = SigningKey(bytes(32))  # signs what is only compared up to the signature
 
 
 def certificate_der(name: str, key: SigningKey) -> bytes:
     """The party's self-signed certificate; the same every time it is made."""
-    private = Ed25519PrivateKey.from_private_bytes(bytes(key))
-    # A common name has at most 64 characters; nothing reads it, the key is what counts.
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
+    return _certificate(name, bytes(key.verify_key), key)
+
+
+def _certificate(name: str, key: bytes, signer: SigningKey) -> bytes:
+    private = Ed25519PrivateKey.from_private_bytes(bytes(signer))
+    # OpenSSL looks trusted certificates up by subject: the key in it keeps two peers apart even if
+    # one takes the other's name. A common name has at most 64 characters.
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, name[:64]),
+            x509.NameAttribute(NameOID.SERIAL_NUMBER, key.hex()),
+        ]
+    )
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
-        .public_key(private.public_key())
+        .public_key(Ed25519PublicKey.from_public_bytes(key))
         .serial_number(1)
         .not_valid_before(_NOT_BEFORE)
         .not_valid_after(_NOT_AFTER)
@@ -61,16 +76,25 @@ def certificate_der(name: str, key: SigningKey) -> bytes:
 
 
 def certificate_key(der: bytes) -> bytes:
-    """The key of a self-signed Ed25519 certificate; `FormatError` if it is not one."""
+    """The key of a certificate; `FormatError` if it is not one that `certificate_der` makes.
+
+    Nothing but the name, the key and the signature may vary, so a peer cannot hand over a
+    certificate that OpenSSL chokes on or takes for another's.
+    """
     try:
         certificate = x509.load_der_x509_certificate(der)
         key = certificate.public_key()
         if not isinstance(key, Ed25519PublicKey):
             raise FormatError("the certificate's key is not Ed25519")
         key.verify(certificate.signature, certificate.tbs_certificate_bytes)
+        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+        expected = _certificate(str(names[0].value), raw, _ANY_KEY) if names else b""
     except (ValueError, InvalidSignature) as error:
         raise FormatError(f"not a self-signed Ed25519 certificate: {error}") from None
-    return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    if expected[:-_SIGNATURE_SIZE] != der[:-_SIGNATURE_SIZE]:
+        raise FormatError("the certificate is not in the form that this protocol writes")
+    return raw
 
 
 def _load_own(context: ssl.SSLContext, identity: Identity, der: bytes, private_dir: Path) -> None:
@@ -129,10 +153,11 @@ def server_context(
 
 
 class PeerStream:
-    """An authenticated connection."""
+    """An authenticated connection. `dialled` is the address, or empty on the accepting side."""
 
-    def __init__(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
+    def __init__(self, stream: trio.SSLStream[trio.SocketStream], dialled: str = "") -> None:
         self._stream = stream
+        self._silent_address = dialled  # until the peer has said something
 
     async def send(self, data: bytes) -> None:
         """Send all; `PeerUnreachable` if the connection is gone."""
@@ -144,9 +169,18 @@ class PeerStream:
     async def receive(self) -> bytes:
         """Some bytes; empty at the end, however it came."""
         try:
-            return bytes(await self._stream.receive_some(RECEIVE_BYTES))
+            data = bytes(await self._stream.receive_some(RECEIVE_BYTES))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return b""
+            data = b""
+        # In TLS 1.3 the server judges our certificate after our side of the handshake is done.
+        if not data and self._silent_address:
+            _log.warning(
+                "%s closed the connection before it said anything: it may not know this node's"
+                " certificate; does tally peers over there name this node?",
+                self._silent_address,
+            )
+        self._silent_address = ""
+        return data
 
     async def aclose(self) -> None:
         """Close, without waiting long for the other side."""
@@ -171,11 +205,14 @@ async def dial(
     address: str, context: ssl.SSLContext, server_key: bytes, timeout_seconds: float
 ) -> PeerStream:
     """A connection to the node whose transport key is `server_key`, or `PeerUnreachable`."""
-    host, port = parse_address(address)
+    try:
+        host, port = parse_address(address)
+    except InputError as error:  # peers tell their addresses: a bad one must not stop us
+        raise PeerUnreachable(error.message, error.advice) from None
     with trio.move_on_after(timeout_seconds):
         try:
             raw = await trio.open_tcp_stream(host, port)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a name that no resolver takes
             reason = _cause(error)
             raise PeerUnreachable(
                 f"{address} cannot be reached: {reason}",
@@ -195,7 +232,7 @@ async def dial(
         except PeerUnreachable:
             await trio.aclose_forcefully(stream)
             raise
-        return PeerStream(stream)
+        return PeerStream(stream, address)
     raise PeerUnreachable(
         f"{address} did not answer within {timeout_seconds:g} seconds",
         "Is a firewall in between, or another service on that port?",
@@ -239,11 +276,12 @@ async def accept(
             await trio.aclose_forcefully(stream)
             raise
         der = stream.getpeercert(binary_form=True)
-        return (
-            PeerStream(stream),
-            _key_or_none(der) if der else None,
-            stream.selected_alpn_protocol(),
-        )
+        key = _key_or_none(der) if der else None
+        alpn = stream.selected_alpn_protocol()
+        if key is None and alpn != ALPN_PAIRING:
+            await trio.aclose_forcefully(stream)
+            raise PeerUnreachable(f"a client without a certificate asked for {alpn!r}")
+        return PeerStream(stream), key, alpn
     await trio.aclose_forcefully(stream)
     raise PeerUnreachable("a client did not finish its handshake in time")
 
@@ -254,6 +292,9 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(dict.fromkeys(_cause(inner) for inner in error.exceptions))
     if isinstance(error, OSError) and error.strerror:
+        # Errors of name resolution have negative numbers, and their own text.
+        if error.errno is not None and error.errno > 0:
+            return os.strerror(error.errno).lower()
         return error.strerror.lower()
     return str(error) or type(error).__name__
 
@@ -264,4 +305,8 @@ def _explain(error: BaseException) -> str:
         return "is not the node that it should be: its certificate is not the paired one"
     if "NO_APPLICATION_PROTOCOL" in text.upper().replace(" ", "_"):
         return "speaks another version of the protocol"
+    if "WRONG_VERSION_NUMBER" in text or "HTTP_REQUEST" in text:
+        return "does not speak TLS: is another service on that port?"
+    if isinstance(error.__cause__, ssl.SSLEOFError):
+        return "closed the connection during the TLS handshake"
     return f"does not complete a TLS 1.3 handshake: {text}"
