@@ -29,6 +29,7 @@ from tallystick.protocol.pairing import (
 )
 
 
+_IDENTITY = ("name", "log_key", "cosigner_key", "transport_key")
 _decode_invite = msgspec.msgpack.Decoder(StoredInvite).decode
 
 
@@ -105,6 +106,15 @@ class Books:
             await self.store.commit(lambda txn: put_peer(txn, changed))
             self.peers[name] = changed
 
+    def last_port(self) -> int:
+        """The port on which this node listened last; 0 before the first time."""
+        with self.store.read() as txn:
+            return int(txn.get("meta", b"port") or 0)
+
+    async def remember_port(self, port: int) -> None:
+        """Keep the port for the next start."""
+        await self.store.commit(lambda txn: txn.put("meta", b"port", str(port).encode()))
+
     def peer(self, name: str) -> PeerIdentity:
         """A paired peer by name."""
         if name not in self.peers:
@@ -162,9 +172,12 @@ class Invites:
         return _decode_invite(value) if value else None
 
     def knows_other(self, peer: PeerIdentity) -> bool:
-        """Whether another party of that name is paired already."""
-        known = self._books.peers.get(peer.name)
-        return known is not None and known.transport_key != peer.transport_key
+        """Whether a party of that name with other keys, or its keys by another name, is paired."""
+        for known in self._books.peers.values():
+            same = [getattr(known, field) == getattr(peer, field) for field in _IDENTITY]
+            if any(same) and not all(same):
+                return True
+        return False
 
     async def redeem(self, invite: StoredInvite, peer: PeerIdentity) -> None:
         """Store the peer and that it used the invite, in one transaction."""
@@ -176,12 +189,15 @@ class Invites:
             txn.put("invites", invite.id, encode_row(used))
             put_peer(txn, peer)
 
+        # Known at once, so that two invites cannot pair two nodes by one name.
+        self._books.peers[peer.name] = peer
         await self._books.store.commit(job)
 
     async def remember(self, peer: PeerIdentity) -> None:
         """Store a peer that we joined; `PairingError` if another one has its name."""
         if self.knows_other(peer):
             raise PairingError(
-                f"another node is paired as {peer.name} already", "Nothing was changed"
+                f"another node is paired as {peer.name}, or with one of its keys",
+                "Nothing was changed",
             )
         await self._books.store.commit(lambda txn: put_peer(txn, peer))

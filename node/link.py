@@ -17,6 +17,7 @@ import trio
 
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
+from tallystick.node.errors import PeerUnreachable
 from tallystick.node.store.disk import Ticket
 from tallystick.node.transport.tls import PeerStream
 from tallystick.protocol.errors import PeerBreach, ProofError, TallyError
@@ -139,8 +140,13 @@ class Link:
             while self._outbox:
                 data = b"".join(self._outbox)
                 self._outbox.clear()
-                with trio.fail_after(SILENCE_SECONDS):
-                    await self._stream.send(data)
+                with trio.move_on_after(SILENCE_SECONDS) as waiting:
+                    try:
+                        await self._stream.send(data)
+                    except PeerUnreachable as error:
+                        self.close(error.message)
+                if waiting.cancelled_caught:
+                    self.close("the peer does not read")
 
     async def _ping(self) -> None:
         while True:

@@ -50,6 +50,7 @@ from tallystick.protocol.records import (
     batch_bytes,
     batch_count,
     decode_batch,
+    join_batches,
 )
 
 TILE = 256
@@ -240,24 +241,25 @@ class ChannelLog:
         for batch in self._recent:
             if batch.first == start and batch.size <= limit:
                 return batch
-        parts: list[bytes] = []
+        pieces: list[bytes] = []
         stop = start
-        length = 0
         with self.store.read() as txn:
             found = txn.floor("batches", index_key(self.number, start))
             assert found is not None
             scan = txn.scan("batches", found[0], log_key(self.number + 1))
             for key, value in scan:
                 first = index_of(key)
-                if first + batch_count(value) > limit or (parts and length > READ_BYTES_MAX):
+                after = first + batch_count(value)
+                if after > limit or (pieces and sum(map(len, pieces)) > READ_BYTES_MAX):
                     break
-                more = decode_batch(value)[1][max(start - first, 0) :]
-                parts += more
-                length += len(value)
-                stop = first + batch_count(value)
+                if first < start:  # the peer stands inside a batch of ours
+                    value = batch_bytes(decode_batch(value)[1][start - first :])
+                pieces.append(value)
+                stop = after
             head = self.head_row(txn, stop)
         assert head is not None
-        return Batch(start, batch_bytes(parts), head.root, head.signature)
+        data = join_batches(stop - start, pieces)
+        return Batch(start, data, head.root, head.signature)
 
     def head_row(self, txn: Txn, size: int) -> HeadRow | None:
         """What is stored of the head of that size."""

@@ -16,10 +16,11 @@ import trio
 from tallystick.node.books import Books, clock_us
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
-from tallystick.node.errors import PeerUnreachable
+from tallystick.node.errors import HomeError, PeerUnreachable
 from tallystick.node.link import Link
 from tallystick.node.logs import flush
 from tallystick.node.pairing import serve_join
+from tallystick.node.store.residency import keep_small
 from tallystick.node.transport import tls
 from tallystick.protocol.errors import PeerBreach, TallyError
 from tallystick.protocol.messages import (
@@ -52,19 +53,21 @@ class Node:
         self.held: set[bytes] = set()  # proposals that the peer said it holds
         self.changed = trio.Event()  # set, and replaced, when a link, peer or channel changes
         self._connections = 0
+        self._dialling: set[str] = set()
         self._nursery: trio.Nursery | None = None
 
     # Running
 
     async def run(self, listen: str, ready: Callable[[str], None]) -> None:
         """Serve. `ready(address)` is called once peers can connect."""
-        host, _, port = listen.rpartition(":")
+        host, port = tls.parse_address(listen)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self.books.store.run)
+            nursery.start_soon(keep_small, self.books.home.store_path / "data.mdb")
             for channel, closer in self.books.channels.values():
                 self._start(channel, closer)
-            listeners = await trio.open_tcp_listeners(int(port), host=host.strip("[]") or None)
+            listeners = await self._bind(host, port)
             bound = listeners[0].socket.getsockname()
             shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
             self.address = self.books.config.network.advertise or f"{shown}:{bound[1]}"
@@ -72,6 +75,24 @@ class Node:
                 nursery.start_soon(self._keep_dialling, peer.name)
             await nursery.start(self._listen, listeners)
             ready(f"{shown}:{bound[1]}")
+
+    async def _bind(self, host: str, port: int) -> list[trio.SocketListener]:
+        """Listen. With port 0, on the same port as last time if it is free: peers know that one."""
+        last = self.books.last_port()
+        if not port and last:
+            try:
+                return await trio.open_tcp_listeners(last, host=host)
+            except OSError:
+                _log.info("port %d is taken; listening on another", last)
+        try:
+            listeners = await trio.open_tcp_listeners(port, host=host)
+        except OSError as error:
+            raise HomeError(
+                f"cannot listen on {host}:{port}: {error.strerror or error}",
+                "Is another program there? Choose another with --listen",
+            ) from None
+        await self.books.remember_port(listeners[0].socket.getsockname()[1])
+        return listeners
 
     async def _listen(
         self,
@@ -144,14 +165,14 @@ class Node:
 
     def add_peer(self, peer: PeerIdentity) -> None:
         """A peer was paired: keep dialling it from now on."""
-        known = peer.name in self.books.peers
         self.books.peers[peer.name] = peer
-        if not known and self._nursery is not None:
+        if peer.name not in self._dialling and self._nursery is not None:
             self._nursery.start_soon(self._keep_dialling, peer.name)
         self.notify()
 
     async def _keep_dialling(self, name: str) -> None:
         """Stay connected: dial with jittered backoff while there is no link."""
+        self._dialling.add(name)
         delay = DIAL_FIRST_SECONDS
         # The party whose name sorts first dials at once, the other a little later.
         await trio.sleep(0 if self.identity.name < name else 0.5)

@@ -149,6 +149,13 @@ def batch_bytes(parts: list[bytes]) -> bytes:
     return b"\xdd" + len(parts).to_bytes(4, "big") + b"".join(parts)
 
 
+def join_batches(count: int, batches: list[bytes]) -> bytes:
+    """One batch of the `count` records of several, without looking at a record."""
+    if len(batches) == 1:
+        return batches[0]
+    return b"\xdd" + count.to_bytes(4, "big") + b"".join(b[BATCH_HEADER_SIZE:] for b in batches)
+
+
 def batch_count(batch: bytes | memoryview) -> int:
     """How many records a batch holds, from its header alone."""
     return int.from_bytes(batch[1:BATCH_HEADER_SIZE], "big")

@@ -2,9 +2,9 @@
 
 New entries live in a dictionary; every so often they are written as a *run*: one file with the
 fingerprints, sorted, and behind them the indexes. Runs of like size are merged in the background,
-so a log of n entries has about log n runs, nothing is ever rewritten in place, and a look-up is a
-binary search in each run for a whole batch at once. Its cost hardly grows with the log, while a
-B-tree would dirty a page for every delta.
+so a log of n entries has about log n runs and nothing is ever rewritten in place. A look-up asks
+each run's filter, a whole batch at once, and reads a block of the few runs that may know. Its cost
+hardly grows with the log, while a B-tree would dirty a page for every delta.
 
 A fingerprint is a 64-bit hash seeded per home, so nobody outside can aim collisions at it; and a
 hit only names a candidate: whoever asks compares the record itself. The files hold nothing that
@@ -14,10 +14,11 @@ a crash left behind is just deleted.
 
 from __future__ import annotations
 
-import mmap
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -28,11 +29,13 @@ from tallystick.node.store.keyspace import RunRow
 
 RECENT_MAX = 65_536  # entries in memory before a run is written
 MERGE_WIDTH = 4  # so many runs of like size become one
-MAPPED_BYTES_MAX = 24 * 1024 * 1024  # above it, pages of runs are handed back to the system
-LOOKUPS_A_TRIM = 50_000
+MERGE_SLICE = 262_144  # entries that a merge holds in memory at once
+BLOCK = 256  # entries that a look-up reads from a run
+FILTER_BITS = 12  # of the filter for each entry: about one look-up in a hundred passes in vain
 
 Uint64s = npt.NDArray[np.uint64]
 _fingerprint = xxhash.xxh3_64_intdigest
+_ONE, _SIX, _THIRTY_TWO = np.uint64(1), np.uint64(0x3F), np.uint64(32)
 
 
 def fingerprints(names: Iterable[bytes], seed: int) -> list[int]:
@@ -40,81 +43,154 @@ def fingerprints(names: Iterable[bytes], seed: int) -> list[int]:
     return [_fingerprint(name, seed) for name in names]
 
 
+class _Filter:
+    """A blocked Bloom filter: four bits in one word of each entry, a word read for each look-up."""
+
+    def __init__(self, words: Uint64s) -> None:
+        self.words = words
+
+    @staticmethod
+    def size(entries: int) -> int:
+        """How many words a run of so many entries has."""
+        return entries * FILTER_BITS // 64 + 1
+
+    def _places(self, prints: Uint64s) -> tuple[npt.NDArray[np.int64], Uint64s]:
+        count = np.uint64(len(self.words))
+        places = ((prints >> _THIRTY_TWO) * count >> _THIRTY_TWO).astype(np.int64)
+        bits = _ONE << (prints & _SIX)
+        for shift in (6, 12, 18):
+            bits |= _ONE << (prints >> np.uint64(shift) & _SIX)
+        return places, bits
+
+    def add(self, prints: Uint64s) -> None:
+        """Add entries."""
+        places, bits = self._places(prints)
+        np.bitwise_or.at(self.words, places, bits)
+
+    def passing(self, prints: Uint64s) -> Uint64s:
+        """Those that may be there."""
+        places, bits = self._places(prints)
+        return prints[self.words[places] & bits == bits]
+
+
 class Run:
-    """One sorted run, mapped into memory."""
+    """One sorted run: a file of fingerprints, indexes, a filter, and every 256th fingerprint.
+
+    Read with plain reads, so that what look-ups and merges touch does not stay in memory.
+    """
 
     def __init__(self, path: Path, entries: int) -> None:
         self.path = path
         self.entries = entries
+        words, marks = _Filter.size(entries), -(-entries // BLOCK)
+        self._filter_at, self._words = 16 * entries, words
+        self._marks_at, self._marks = 16 * entries + 8 * words, marks
         try:
-            with path.open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"the id index file {path} cannot be read: {error}", "Run: tally doctor"
-            ) from None
-        if len(self._map) != 16 * entries:
-            raise StoreError(f"the id index file {path} has a wrong size", "Run: tally doctor")
-        self.prints = np.frombuffer(self._map, dtype="<u8", count=entries)
-        self.indexes = np.frombuffer(self._map, dtype="<u8", offset=8 * entries, count=entries)
+            size = path.stat().st_size
+        except OSError as error:
+            raise _unreadable(path, error.strerror or str(error)) from None
+        if size != self._marks_at + 8 * marks:
+            raise _unreadable(path, "it has a wrong size")
 
-    def trim(self) -> None:
-        """Let the system have the pages back that look-ups touched."""
-        self._map.madvise(mmap.MADV_DONTNEED)
+    def _read(self, at: int, count: int) -> Uint64s:
+        try:
+            return np.fromfile(self.path, dtype="<u8", count=count, offset=at)
+        except OSError as error:
+            raise _unreadable(self.path, error.strerror or str(error)) from None
 
-    def find(self, wanted: Uint64s) -> list[tuple[int, int]]:
-        """(fingerprint, index) of every entry whose fingerprint is in `wanted`, which is sorted."""
-        places = np.searchsorted(self.prints, wanted)
-        hits = np.flatnonzero(self.prints[np.minimum(places, self.entries - 1)] == wanted)
-        found = []
-        for hit in hits.tolist():
-            place, value = int(places[hit]), wanted[hit]
-            while place < self.entries and self.prints[place] == value:
-                found.append((int(value), int(self.indexes[place])))
+    @cached_property
+    def _filter(self) -> _Filter:
+        return _Filter(self._read(self._filter_at, self._words))
+
+    @cached_property
+    def _firsts(self) -> Uint64s:
+        """The fingerprint at the beginning of each block."""
+        return self._read(self._marks_at, self._marks)
+
+    def slice(self, start: int, stop: int) -> tuple[Uint64s, Uint64s]:
+        """The fingerprints and indexes of some entries."""
+        count = stop - start
+        return self._read(8 * start, count), self._read(8 * (self.entries + start), count)
+
+    def lower_bound(self, value: np.uint64) -> int:
+        """How many entries have a smaller fingerprint."""
+        block = max(int(np.searchsorted(self._firsts, value)) - 1, 0)
+        prints = self._read(8 * block * BLOCK, min(BLOCK, self.entries - block * BLOCK))
+        return block * BLOCK + int(np.searchsorted(prints, value))
+
+    def find(self, wanted: Uint64s) -> Iterator[tuple[int, int]]:
+        """(fingerprint, index) of every entry whose fingerprint is in `wanted`."""
+        for value in self._filter.passing(wanted):
+            place = self.lower_bound(value)
+            while place < self.entries:
+                prints, indexes = self.slice(place, place + 1)
+                if prints[0] != value:
+                    break
+                yield int(value), int(indexes[0])
                 place += 1
-        return found
+
+
+def _unreadable(path: Path, said: str) -> StoreError:
+    return StoreError(f"the id index file {path} cannot be read: {said}", "Run: tally doctor")
+
+
+class _RunWriter:
+    """Writes a run slice by slice, durably: it is on disk before the store's row names it."""
+
+    def __init__(self, file: IO[bytes], entries: int) -> None:
+        self._file = file
+        self._entries = entries
+        self._filter = _Filter(np.zeros(_Filter.size(entries), dtype="<u8"))
+        self._marks: list[Uint64s] = []
+        self._at = 0
+
+    def add(self, prints: Uint64s, indexes: Uint64s) -> None:
+        """The next entries in order."""
+        self._file.seek(8 * self._at)
+        self._file.write(prints.astype("<u8", copy=False).tobytes())
+        self._file.seek(8 * (self._entries + self._at))
+        self._file.write(indexes.astype("<u8", copy=False).tobytes())
+        self._filter.add(prints)
+        self._marks.append(prints[-self._at % BLOCK :: BLOCK])
+        self._at += len(prints)
+
+    def finish(self) -> None:
+        """Write what look-ups use, and fsync."""
+        assert self._at == self._entries
+        self._file.seek(16 * self._entries)
+        self._file.write(self._filter.words.tobytes())
+        for marks in self._marks:
+            self._file.write(marks.astype("<u8", copy=False).tobytes())
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
 
 def write_run(path: Path, prints: Uint64s, indexes: Uint64s) -> None:
-    """Write a run durably: it is on disk before the store's row names it."""
+    """Write a run of sorted entries durably."""
     with path.open("wb") as file:
-        file.write(prints.astype("<u8", copy=False).tobytes())
-        file.write(indexes.astype("<u8", copy=False).tobytes())
-        file.flush()
-        os.fsync(file.fileno())
+        writer = _RunWriter(file, len(prints))
+        writer.add(prints, indexes)
+        writer.finish()
 
 
 def merge_runs(path: Path, runs: Sequence[Run]) -> int:
-    """Write the runs' entries as one run, a slice of the fingerprints at a time; the entry count.
-
-    Memory stays bounded: a slice holds about two million entries.
-    """
+    """Write the runs' entries as one run, a slice of the fingerprints at a time; the entry count."""
     total = sum(run.entries for run in runs)
-    slices = total // 2_000_000 + 1
-    step = 2**64 // slices
-    bounds = [np.uint64(number * step) for number in range(1, slices)]
-    cuts = [
-        [0, *(int(np.searchsorted(run.prints, bound)) for bound in bounds), run.entries]
-        for run in runs
-    ]
-    at = 0
+    slices = total // MERGE_SLICE + 1
+    bounds = [np.uint64(number * (2**64 // slices)) for number in range(1, slices)]
+    cuts = [[0, *(run.lower_bound(bound) for bound in bounds), run.entries] for run in runs]
     with path.open("wb") as file:
+        writer = _RunWriter(file, total)
         for number in range(slices):
             parts = [
-                (run, cut[number], cut[number + 1]) for run, cut in zip(runs, cuts, strict=True)
+                run.slice(cut[number], cut[number + 1]) for run, cut in zip(runs, cuts, strict=True)
             ]
-            prints = np.concatenate([run.prints[a:b] for run, a, b in parts])
-            indexes = np.concatenate([run.indexes[a:b] for run, a, b in parts])
+            prints = np.concatenate([part for part, _ in parts])
+            indexes = np.concatenate([part for _, part in parts])
             order = np.argsort(prints, kind="stable")
-            file.seek(8 * at)
-            file.write(prints[order].tobytes())
-            file.seek(8 * (total + at))
-            file.write(indexes[order].tobytes())
-            at += len(prints)
-        file.flush()
-        os.fsync(file.fileno())
-    for run in runs:
-        run.trim()
+            if len(order):
+                writer.add(prints[order], indexes[order])
+        writer.finish()
     return total
 
 
@@ -127,7 +203,6 @@ class IdIndex:
         self._runs = [Run(folder / row.file, row.entries) for row in runs]
         self._recent: dict[int, int] = {}
         self._more: dict[int, list[int]] = {}  # further entries with a fingerprint in `_recent`
-        self._lookups = 0
 
     @property
     def recent(self) -> int:
@@ -208,17 +283,7 @@ class IdIndex:
             found[value] = [recent[value], *self._more.get(value, ())]
         if self._runs:
             wanted = np.array(prints, dtype=np.uint64)
-            wanted.sort()
             for run in self._runs:
                 for value, index in run.find(wanted):
                     found.setdefault(value, []).append(index)
-            self._trim(len(prints))
         return found
-
-    def _trim(self, lookups: int) -> None:
-        self._lookups += lookups
-        if self._lookups >= LOOKUPS_A_TRIM:
-            self._lookups = 0
-            if sum(run.entries for run in self._runs) * 16 > MAPPED_BYTES_MAX:
-                for run in self._runs:
-                    run.trim()

@@ -187,7 +187,7 @@ class PeerStream:
         with trio.move_on_after(CLOSE_SECONDS):
             try:
                 await self._stream.aclose()
-            except trio.BrokenResourceError:
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return
         await trio.aclose_forcefully(self._stream)
 
@@ -223,7 +223,9 @@ async def dial(
             await stream.do_handshake()
         except (trio.BrokenResourceError, ssl.SSLError) as error:
             await trio.aclose_forcefully(stream)
-            raise PeerUnreachable(f"{address} {_explain(error)}") from None
+            raise PeerUnreachable(
+                f"{address} {_explain(error)}", "Is the address right, and a node's?"
+            ) from None
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
@@ -306,7 +308,7 @@ def _explain(error: BaseException) -> str:
     if "NO_APPLICATION_PROTOCOL" in text.upper().replace(" ", "_"):
         return "speaks another version of the protocol"
     if "WRONG_VERSION_NUMBER" in text or "HTTP_REQUEST" in text:
-        return "does not speak TLS: is another service on that port?"
+        return "does not speak TLS"
     if isinstance(error.__cause__, ssl.SSLEOFError):
         return "closed the connection during the TLS handshake"
     return f"does not complete a TLS 1.3 handshake: {text}"

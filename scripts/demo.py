@@ -1,0 +1,220 @@
+"""The demonstration: two companies on one machine, each with its node, and a real usage trace.
+
+acme.example serves a language model and records each request's tokens; beta.example uses it and
+keeps its own export, in which a few things differ. The two nodes find exactly those.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import shutil
+import sys
+import time
+from collections import Counter
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import nodes
+
+HERE = Path(__file__).parent
+TRACE = HERE / "data" / "azure_llm_2023_conv.csv"
+FOLDER = HERE.parent / ".demo"
+PERIOD = "2023-11-16T18"
+
+MAP = """\
+time    = { column = "TIMESTAMP", zone = "UTC" }
+id      = { column = "request_id" }
+subject = { value = "conv" }
+[[meter]]
+meter = "context-tokens"
+quantity = { column = "ContextTokens" }
+[[meter]]
+meter = "generated-tokens"
+quantity = { column = "GeneratedTokens" }
+"""
+
+PROVIDER_MAP = MAP.replace('{ column = "request_id" }', '{ template = "conv-{row}" }')
+
+TERMS = """\
+provider = "acme.example"
+consumer = "beta.example"
+
+[period]
+calendar  = "hour"          # so that one hour's trace crosses a period's end
+time_zone = "UTC"
+
+[clocks]
+grace = "3d"
+
+[meters.context-tokens]
+unit      = "token"
+source    = "provider"
+tolerance = { relative = "0.01%", absolute = "100" }
+
+[meters.generated-tokens]
+unit      = "token"
+source    = "provider"
+tolerance = { relative = "0.01%", absolute = "100" }
+"""
+
+PLANTED = {"lost": 12, "doubled": 7, "late": 5, "off by one": 9}
+
+
+def main() -> None:
+    """Show it all, and check on the way that it is so."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir()
+    began = time.monotonic()
+    with nodes.running(FOLDER) as (acme, beta):
+        show = Show(acme, beta)
+        _pair(show)
+        _agree(show)
+        _record(show)
+        _compare(show)
+        _close(show)
+    show.title("Both nodes are stopped")
+    show.text(f"It took {time.monotonic() - began:.0f} seconds. What it made is in .demo/")
+
+
+class Show:
+    """Runs verbs as a person would, and shows what was typed and what came."""
+
+    def __init__(self, acme: nodes.Party, beta: nodes.Party) -> None:
+        self.acme, self.beta = acme, beta
+
+    def title(self, text: str) -> None:
+        """A heading."""
+        print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n== {text}")
+
+    def text(self, text: str) -> None:
+        """A remark."""
+        print(text, flush=True)
+
+    def run(
+        self, party: nodes.Party, *arguments: str, code: int = 0, shown: tuple[str, ...] = ()
+    ) -> str:
+        """A verb and its output; any other exit code ends the demonstration."""
+        words = [_short(word) for word in (shown or arguments)]
+        print(f"\n{party.name.split('.')[0]}$ tally {' '.join(words)}", flush=True)
+        done = party.tally(*arguments, check=False)
+        print((done.stdout + done.stderr).rstrip(), flush=True)
+        if done.returncode != code:
+            sys.exit(f"the demonstration failed: exit code {done.returncode}, expected {code}")
+        return done.stdout
+
+
+def _short(word: str) -> str:
+    """A word of a command line as the reader needs to see it."""
+    return word.replace(f"{FOLDER}/", "").replace(f"{HERE}/data/", "")
+
+
+def _pair(show: Show) -> None:
+    show.title("1. Two nodes run, and pair")
+    for party in (show.acme, show.beta):
+        show.text(f"{party.name} listens on {party.address}")
+    code = show.acme.json("invite")["code"]
+    show.text(f"\nacme$ tally invite\n{code[:58]}…")
+    show.run(show.beta, "join", code, shown=("join", f"{code[:12]}…"))
+    show.run(show.acme, "peers")
+
+
+def _agree(show: Show) -> None:
+    show.title("2. They agree on terms")
+    file = FOLDER / "terms.toml"
+    file.write_text(TERMS)
+    channel = show.acme.json("propose", str(file), "--to", show.beta.name)["channel"]
+    show.text(f"acme$ tally propose terms.toml --to {show.beta.name}   (channel {channel[:8]})")
+    show.run(show.beta, "accept", "--yes")
+
+
+def _record(show: Show) -> None:
+    show.title("3. acme records a real trace; beta's node co-signs it")
+    mapping = FOLDER / "acme.toml"
+    mapping.write_text(PROVIDER_MAP)
+    show.run(show.acme, "import", str(TRACE), "--map", str(mapping), "--wait")
+    show.run(show.acme, "derive")
+    show.text("\nbeta derives the same from its own copy of both logs:")
+    mine, theirs = show.acme.json("derive"), show.beta.json("derive")
+    if mine["digest"] != theirs["digest"] or mine["lines"] != theirs["lines"]:
+        sys.exit("the demonstration failed: the balances differ")
+    show.text(f"acme digest {mine['digest']}\nbeta digest {theirs['digest']}")
+
+
+def _compare(show: Show) -> None:
+    show.title("4. beta compares its own export, in which we planted differences")
+    planted = _plant(FOLDER / "beta.csv")
+    show.text("planted: " + ", ".join(f"{count} {what}" for what, count in PLANTED.items()))
+    mapping = FOLDER / "beta.toml"
+    mapping.write_text(MAP)
+    arguments = ("compare", str(FOLDER / "beta.csv"), "--period", PERIOD, "--map", str(mapping))
+    show.run(show.beta, *arguments, code=1)
+    document = json.loads(show.beta.tally(*arguments, "--json", check=False).stdout)
+    _check(document, planted)
+    show.text("\nThe report names each planted difference, and nothing else.")
+
+
+def _plant(file: Path) -> dict[str, set[str]]:
+    """Write beta's export; the ids that were changed, by the class that the report should give."""
+    with TRACE.open(newline="") as opened:
+        rows = [
+            {"request_id": f"conv-{number}", **row}
+            for number, row in enumerate(csv.DictReader(opened), 1)
+        ]
+    hour = [row for row in rows if row["TIMESTAMP"] < "2023-11-16 19"]
+    chance = random.Random(2023)
+    last = hour[-PLANTED["late"] :]
+    chosen = chance.sample(hour[: -PLANTED["late"]], sum(PLANTED.values()) - PLANTED["late"])
+    lost = chosen[: PLANTED["lost"]]
+    doubled = chosen[PLANTED["lost"] : PLANTED["lost"] + PLANTED["doubled"]]
+    off = chosen[PLANTED["lost"] + PLANTED["doubled"] :]
+    for row in last:
+        moment = datetime.fromisoformat(row["TIMESTAMP"][:26]) + timedelta(seconds=90)
+        row["TIMESTAMP"] = moment.isoformat(sep=" ")
+    for row in off:
+        row["GeneratedTokens"] = str(int(row["GeneratedTokens"]) + 1)
+    gone = {row["request_id"] for row in lost}
+    twice = {row["request_id"] for row in doubled}
+    with file.open("w", newline="") as opened:
+        writer = csv.DictWriter(opened, list(rows[0]))
+        writer.writeheader()
+        for row in rows:
+            if row["request_id"] not in gone:
+                writer.writerow(row)
+            if row["request_id"] in twice:
+                writer.writerow(row)
+    return {
+        "missing-here": gone,
+        "duplicate": twice,
+        "timing": {row["request_id"] for row in last},
+        "quantity": {row["request_id"] for row in off},
+    }
+
+
+def _check(document: dict[str, object], planted: dict[str, set[str]]) -> None:
+    """End the demonstration unless the report names exactly what was planted."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    with Path(str(document["events_file"])).open(newline="") as opened:
+        for row in csv.DictReader(opened):
+            found[row["meter"], row["class"], row["id"]] += 1
+    wanted: Counter[tuple[str, str, str]] = Counter()
+    for name, ids in planted.items():
+        for meter in ("context-tokens", "generated-tokens"):
+            if name != "quantity" or meter == "generated-tokens":
+                wanted.update((meter, name, id_) for id_ in ids)
+    if found != wanted:
+        sys.exit(f"the demonstration failed: {found - wanted} {wanted - found}")
+
+
+def _close(show: Show) -> None:
+    show.title("5. Both close the hour, and anybody can verify it")
+    show.run(show.acme, "checkpoint", PERIOD)
+    bundle = str(FOLDER / f"{PERIOD}.tally")
+    show.run(show.acme, "bundle", PERIOD, "-o", bundle, "--full")
+    empty = nodes.Party(FOLDER, "auditor.example")
+    show.run(empty, "verify", bundle)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The store: durable in order, all or nothing, and whole again after the disk failed."""
+
+from __future__ import annotations
+
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from tallystick.node.errors import HomeError, StoreError
+from tallystick.node.store.disk import Store, Txn
+
+
+@contextmanager
+def _disk_full() -> Iterator[None]:
+    """No file may grow: the real write fails, as on a full disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_commits_are_ordered_and_share_a_transaction(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s")
+    seen: list[int] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.run)
+        tickets = [
+            store.submit(
+                lambda txn, n=n: txn.put("meta", b"last", str(n).encode()),  # type: ignore[misc]
+                lambda n=n: seen.append(n),  # type: ignore[misc]
+            )
+            for n in range(50)
+        ]
+        await tickets[-1].wait()
+        assert seen == list(range(50))
+        nursery.cancel_scope.cancel()
+    with store.read() as txn:
+        assert txn.get("meta", b"last") == b"49"
+    store.close()
+
+
+async def test_a_full_disk_fails_all_that_waits_and_loses_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s")
+    reloaded: list[bool] = []
+    store.on_failure.append(lambda: reloaded.append(True))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.run)
+        await store.commit(lambda txn: txn.put("meta", b"kept", b"1"))
+        with _disk_full():
+            tickets = [
+                store.submit(lambda txn, n=n: txn.put("batches", bytes([n]), b"x" * 300_000))  # type: ignore[misc]
+                for n in range(3)
+            ]
+            for ticket in tickets:
+                with pytest.raises(StoreError, match="cannot be written"):
+                    await ticket.wait()
+        assert reloaded
+        await store.commit(lambda txn: txn.put("meta", b"after", b"2"))
+        nursery.cancel_scope.cancel()
+    store.close()
+    again = Store(tmp_path / "s")
+    with again.read() as txn:
+        assert (txn.get("meta", b"kept"), txn.get("meta", b"after")) == (b"1", b"2")
+        assert txn.get("batches", b"\x00") is None
+    again.close()
+
+
+def test_scan_and_floor(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s")
+
+    def fill(txn: Txn) -> None:
+        for n in (1, 3, 5):
+            txn.put("meta", bytes([n]), bytes([n]))
+
+    store.commit_now(fill)
+    with store.read() as txn:
+        assert [k for k, _ in txn.scan("meta", b"\x02", b"\x05")] == [b"\x03"]
+        assert txn.floor("meta", b"\x04") == (b"\x03", b"\x03")
+        assert txn.floor("meta", b"\x03") == (b"\x03", b"\x03")
+        assert txn.floor("meta", b"\x00") is None
+        top = txn.floor("peers", b"\xff")
+        assert top is None
+    store.close()
+
+
+def test_a_newer_store_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s")
+    store.commit_now(lambda txn: txn.put("meta", b"format", b"2"))
+    store.close()
+    with pytest.raises(HomeError, match="format 2"):
+        Store(tmp_path / "s")
+
+
+def test_a_damaged_store_is_refused(tmp_path: Path) -> None:
+    Store(tmp_path / "s").close()
+    (tmp_path / "s" / "data.mdb").write_bytes(b"garbage" * 4096)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        Store(tmp_path / "s")
