@@ -145,7 +145,10 @@ class Books:
         )
 
     def close(self) -> None:
-        """Close the store."""
+        """Close all files."""
+        for channel, _ in self.channels.values():
+            channel.own.index.close()
+            channel.peer.index.close()
         self.store.close()
 
 

@@ -49,7 +49,7 @@ from tallystick.protocol.records import (
 )
 from tallystick.protocol.terms import channel_id, role_of
 
-BATCH_RECORDS_MAX = 8192
+BATCH_RECORDS_MAX = 4096
 BATCHES_AHEAD_MAX = 2  # prepared but not yet durable: one on the disk, one being hashed
 
 
@@ -100,8 +100,8 @@ class Channel:
             own, peer = peer, own
         peer_role = role_of(terms, peer.name)
         self.peer_keys = peer
-        self.own = ChannelLog(store, index_folder, seed, numbers[0], terms, self.role)
-        self.peer = ChannelLog(store, index_folder, seed, numbers[1], terms, peer_role)
+        self.own = ChannelLog(store, index_folder, seed, numbers[0], terms, self.role, True)
+        self.peer = ChannelLog(store, index_folder, seed, numbers[1], terms, peer_role, False)
         self._clock_us = clock_us
         self.live = False
         self._requests: list[_Request] = []

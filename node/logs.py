@@ -101,7 +101,14 @@ class ChannelLog:
     """One log of a channel, ours or the peer's."""
 
     def __init__(
-        self, store: Store, folder: Path, seed: int, number: int, terms: Terms, role: Role
+        self,
+        store: Store,
+        folder: Path,
+        seed: int,
+        number: int,
+        terms: Terms,
+        role: Role,
+        ours: bool,
     ) -> None:
         self.store = store
         self.number = number
@@ -112,8 +119,11 @@ class ChannelLog:
         self.folder = Folder(terms)
         self._index_folder = folder
         self._seed = seed
+        self._recent_bytes_max = RECENT_BYTES_MAX if ours else 0
         self.flushing = trio.Lock()  # held from a flush's preparation until it is durable
         self.grown = trio.Event()  # set, and replaced, whenever the log grew durably
+        self.flushed = trio.Event()  # the same, whenever a flush made a run
+        self.index: IdIndex = IdIndex(folder, number, [])
         self._decoded: dict[int, list[Record]] = {}  # a few batches, for look-ups in a row
 
     def load(self, channel_id: bytes) -> None:
@@ -131,6 +141,7 @@ class ChannelLog:
             self.signed_size = row.signed_size
             self.cosigned_size = row.cosigned_size
             self.covered = derived.covered
+            self.index.close()
             self.index = IdIndex(self._index_folder, self.number, derived.runs)
             self.book = Book(self.folder, self._load_tally)
             self._in_flight: deque[_Prepared] = deque()
@@ -232,6 +243,18 @@ class ChannelLog:
             return delta.quantity
         quantity: int | None = msgspec.msgpack.decode(found[1], type=int | None)
         return quantity
+
+    def corrected(self) -> dict[tuple[str, str], int | None]:
+        """The effective quantity of every delta that was corrected (None: voided)."""
+        found: dict[tuple[str, str], int | None] = {}
+        with self.store.read() as txn:
+            scan = txn.scan("corrections", log_key(self.number), log_key(self.number + 1))
+            indexes = sorted(int.from_bytes(key[-8:], "big") for key, _ in scan)
+        for index in indexes:
+            record = self.record(index)
+            assert isinstance(record, Correction)
+            found[record.meter, record.id] = record.quantity
+        return found
 
     def batch_from(self, start: int, limit: int) -> Batch:
         """Records from index `start` for the peer: whole batches, up to about a mebibyte.
@@ -467,8 +490,9 @@ class ChannelLog:
                 self.book.correct(key, old, record.quantity, highest)
 
     def _keep(self, batch: Batch) -> None:
+        """Keep a few batches at hand: they are about to be sent."""
         self._recent.append(batch)
-        while sum(len(kept.data) for kept in self._recent) > RECENT_BYTES_MAX:
+        while sum(len(kept.data) for kept in self._recent) > self._recent_bytes_max:
             self._recent.popleft()
 
     def store_signature(self, size: int, root: bytes, signature: bytes) -> Ticket:
@@ -523,21 +547,30 @@ class ChannelLog:
         return job, done
 
     async def tend(self) -> None:
-        """Flush when enough came together, and merge runs; for as long as the node runs."""
+        """Flush when enough came together; for as long as the node runs."""
         while True:
             grown = self.grown
             if self.index.recent >= RECENT_MAX or len(self.book.dirty) >= RECENT_MAX:
                 await flush([self])
-                while group := self.index.mergeable():
-                    merged = await trio.to_thread.run_sync(self.index.merge, group)
-                    async with self.flushing:
-                        rows = self.index.rows_merged(group, merged)
-                        value = encode_row(DerivedRow(self.covered, rows))
-                        key = log_key(self.number)
-                        await self.store.submit(put_job("derived", key, value)).wait()
-                        self.index.replace(group, merged)
+                self.flushed.set()
+                self.flushed = trio.Event()
             else:
                 await grown.wait()
+
+    async def tend_index(self) -> None:
+        """Merge the index's runs, beside the flushes; for as long as the node runs."""
+        while True:
+            flushed = self.flushed
+            group = self.index.mergeable()
+            if not group:
+                await flushed.wait()
+                continue
+            merged = await trio.to_thread.run_sync(self.index.merge, group)
+            async with self.flushing:
+                rows = self.index.rows_merged(group, merged)
+                value = encode_row(DerivedRow(self.covered, rows))
+                await self.store.submit(put_job("derived", log_key(self.number), value)).wait()
+                self.index.replace(group, merged)
 
 
 async def flush(logs: Sequence[ChannelLog], extra: Callable[[Txn], None] | None = None) -> None:

@@ -107,8 +107,9 @@ class Node:
         assert self._nursery is not None
         self.books.store.on_failure.append(channel.load)
         self._nursery.start_soon(channel.run)
-        self._nursery.start_soon(channel.own.tend)
-        self._nursery.start_soon(channel.peer.tend)
+        for log in (channel.own, channel.peer):
+            self._nursery.start_soon(log.tend)
+            self._nursery.start_soon(log.tend_index)
 
     async def stop(self) -> None:
         """Write what would have to be read again at the next start."""

@@ -186,4 +186,4 @@ def check_texts(*texts: str, what: str = "text") -> None:
 
 def texts_plain(joined: str) -> bool:
     """Whether many texts, joined, are ASCII without controls: then none needs `check_texts`."""
-    return joined.isascii() and _control(joined) is None
+    return joined.isascii() and joined.isprintable()  # for ASCII, no Unicode version matters

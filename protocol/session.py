@@ -35,7 +35,7 @@ from tallystick.protocol.messages import (
 from tallystick.protocol.records import batch_count
 from tallystick.protocol.states import CHANNEL, CONNECTION, SENDABLE, Channel, Connection
 
-APPENDS_IN_FLIGHT_MAX = 8
+APPENDS_IN_FLIGHT_MAX = 5
 
 _CONNECTION_KINDS = (Hello, Bye, Ping, ProposeTerms, TermsHeld, AcceptTerms)
 

@@ -16,6 +16,7 @@ from tallystick.node.home import open_home
 from tallystick.node.node import Node
 from tallystick.node.rpc import RpcServer
 from tallystick.node.service import Service
+from tallystick.node.store.residency import give_back_freed
 
 
 @verb("run")
@@ -30,6 +31,7 @@ def command(context: Context, listen: str | None) -> None:
         level=logging.INFO,
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
     )
+    give_back_freed()
     home = open_home(context.home)
     with home.lock():
         books = Books(home, read_only=False)

@@ -31,7 +31,7 @@ RECENT_MAX = 65_536  # entries in memory before a run is written
 MERGE_WIDTH = 4  # so many runs of like size become one
 MERGE_SLICE = 262_144  # entries that a merge holds in memory at once
 BLOCK = 256  # entries that a look-up reads from a run
-FILTER_BITS = 12  # of the filter for each entry: about one look-up in a hundred passes in vain
+FILTER_BITS = 16  # of the filter for each entry: about one look-up in two hundred passes in vain
 
 Uint64s = npt.NDArray[np.uint64]
 _fingerprint = xxhash.xxh3_64_intdigest
@@ -86,17 +86,24 @@ class Run:
         self._filter_at, self._words = 16 * entries, words
         self._marks_at, self._marks = 16 * entries + 8 * words, marks
         try:
-            size = path.stat().st_size
+            self._file = path.open("rb", buffering=0)
+            size = os.fstat(self._file.fileno()).st_size
         except OSError as error:
             raise _unreadable(path, error.strerror or str(error)) from None
         if size != self._marks_at + 8 * marks:
+            self._file.close()
             raise _unreadable(path, "it has a wrong size")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
     def _read(self, at: int, count: int) -> Uint64s:
         try:
-            return np.fromfile(self.path, dtype="<u8", count=count, offset=at)
+            data = os.pread(self._file.fileno(), 8 * count, at)
         except OSError as error:
             raise _unreadable(self.path, error.strerror or str(error)) from None
+        return np.frombuffer(data, dtype="<u8", count=count)
 
     @cached_property
     def _filter(self) -> _Filter:
@@ -114,19 +121,30 @@ class Run:
 
     def lower_bound(self, value: np.uint64) -> int:
         """How many entries have a smaller fingerprint."""
-        block = max(int(np.searchsorted(self._firsts, value)) - 1, 0)
-        prints = self._read(8 * block * BLOCK, min(BLOCK, self.entries - block * BLOCK))
-        return block * BLOCK + int(np.searchsorted(prints, value))
+        block = max(int(self._firsts.searchsorted(value)) - 1, 0)
+        return block * BLOCK + int(self._block(block).searchsorted(value))
+
+    def _block(self, block: int) -> Uint64s:
+        return self._read(8 * block * BLOCK, min(BLOCK, self.entries - block * BLOCK))
 
     def find(self, wanted: Uint64s) -> Iterator[tuple[int, int]]:
         """(fingerprint, index) of every entry whose fingerprint is in `wanted`."""
-        for value in self._filter.passing(wanted):
-            place = self.lower_bound(value)
-            while place < self.entries:
-                prints, indexes = self.slice(place, place + 1)
-                if prints[0] != value:
+        passing = self._filter.passing(wanted)
+        blocks = np.maximum(self._firsts.searchsorted(passing).astype(np.int64) - 1, 0)
+        for value, block in zip(passing, blocks.tolist(), strict=True):
+            prints = self._block(block)
+            place = int(prints.searchsorted(value))
+            # Equal fingerprints may go on in the next block.
+            while True:
+                if place == len(prints):
+                    block, place = block + 1, 0
+                    if block >= self._marks:
+                        break
+                    prints = self._block(block)
+                if prints[place] != value:
                     break
-                yield int(value), int(indexes[0])
+                at = block * BLOCK + place
+                yield int(value), int(self._read(8 * (self.entries + at), 1)[0])
                 place += 1
 
 
@@ -273,7 +291,13 @@ class IdIndex:
         start = self._runs.index(group[0])
         self._runs[start : start + len(group)] = [Run(self._folder / merged.file, merged.entries)]
         for run in group:
+            run.close()
             run.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the runs' files."""
+        for run in self._runs:
+            run.close()
 
     def find(self, prints: Sequence[int]) -> dict[int, list[int]]:
         """The candidates of those fingerprints that have any."""

@@ -1,4 +1,4 @@
-"""Giving mapped pages back: what LMDB's readers touched stays in the page cache, not in our count.
+"""Giving memory back: what LMDB's readers touched stays in the page cache, not in our count.
 
 Reading a store through its map makes the process look as large as what it read, although the pages
 are the file's and can be dropped at any time. Dropping them ourselves keeps a node's memory flat
@@ -17,6 +17,7 @@ CHECK_SECONDS = 0.25
 SHARED_BYTES_MAX = 40 * 1024 * 1024
 
 _PAGE = mmap.PAGESIZE
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h
 
 
 def _shared_bytes() -> int:
@@ -34,6 +35,17 @@ def _mappings(file: Path) -> list[tuple[int, int]]:
             start, end = (int(part, 16) for part in fields[0].split("-"))
             found.append((start, end - start))
     return found
+
+
+def give_back_freed() -> None:
+    """Have the C library return freed memory to the system instead of keeping it for each thread.
+
+    Batches of a megabyte come and go through several threads; without this, glibc keeps them all.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 2)
+        mallopt(_M_MMAP_THRESHOLD, 256 * 1024)
 
 
 async def keep_small(file: Path) -> None:

@@ -47,6 +47,7 @@ def test_it_finds_what_a_dictionary_finds(
     found = {value: sorted(places) for value, places in index.find(wanted).items()}
     assert found == model
     again = IdIndex(folder, 7, index.rows())
+    index.close()
     flushed = {v: [p for p in places if p < covered] for v, places in model.items()}
     assert {v: sorted(p) for v, p in again.find(wanted).items()} == {
         v: p for v, p in flushed.items() if p
