@@ -28,7 +28,6 @@ from tallystick.protocol.pairing import (
     encode_identity,
 )
 
-
 _IDENTITY = ("name", "log_key", "cosigner_key", "transport_key")
 _decode_invite = msgspec.msgpack.Decoder(StoredInvite).decode
 
@@ -125,7 +124,7 @@ class Books:
         return self.peers[name]
 
     def select(self, selector: str | None, states: tuple[str, ...] = ("open", "halted")) -> bytes:
-        """The channel that a selector means: a prefix of its id, its peer's name, or the only one."""
+        """The channel of a selector: a prefix of its id, its peer's name, or the only one."""
         rows = {key: row for key, row in self.founding.rows.items() if row.state in states}
         if selector:
             rows = {

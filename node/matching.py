@@ -1,8 +1,8 @@
 """Pairing two lists of events in a columnar engine: by id, then by what is equal and close in time.
 
-Both lists are loaded into DuckDB, which joins them on disk if they do not fit into memory. What the
-ids leave over is swept once in order of time, subject by subject. Each event is in at most one pair;
-whatever is in none, or differs within its pair, becomes a row of `findings`.
+Both lists are loaded into DuckDB, which joins them on disk if they do not fit into memory. What
+the ids leave over is swept once in order of time, subject by subject. Each event is in at most one
+pair; whatever is in none, or differs within its pair, becomes a row of `findings`.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ class Matcher:
         ).fetchall()
         totals = {kind: (int(effect), int(events)) for kind, effect, events in found}
         if meter.aggregate == "max":
-            # Highest values do not add up: a lone class explains the whole, several explain nothing.
+            # Highest values do not add up: a lone class explains the whole, several nothing.
             gap = self.total("ours", meter)[0] - self.total("theirs", meter)[0]
             share = gap if len(totals) == 1 else 0
             totals = {kind: (share, events) for kind, (_, events) in totals.items()}
@@ -248,4 +248,4 @@ class Matcher:
                 {"meter": meter} if meter else {},
             )
             while rows := cursor.fetchmany(SWEEP_ROWS):
-                yield from (Finding(*row[:-1], int(row[-1])) for row in rows)
+                yield from (Finding._make((*row[:-1], int(row[-1]))) for row in rows)

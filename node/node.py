@@ -190,7 +190,7 @@ class Node:
             # A link that held for a while was a good one; others are tried ever more patiently.
             held = trio.current_time() - began > STEADY_SECONDS
             delay = DIAL_FIRST_SECONDS if held else min(delay * 2, DIAL_MAX_SECONDS)
-            await trio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311
+            await trio.sleep(delay * random.uniform(0.5, 1.0))
 
     async def _dial(self, name: str) -> None:
         peer = self.books.peers[name]

@@ -24,7 +24,7 @@ def render_comparison(comparison: Comparison) -> str:
     if comparison.rejected:
         lines += [
             "",
-            f"{comparison.rejected:,} rows of the file could not be read and are not in these sums;",
+            f"{comparison.rejected:,} rows of the file cannot be read and are not in these sums;",
             f"  the first: {comparison.first_reject}",
         ]
     if comparison.events_file:

@@ -92,7 +92,7 @@ class RpcServer:
             answer: tuple[int, bool, object] = (number, True, await called(**params))
         except TallyError as error:
             answer = (number, False, [type(error).__name__, error.message, error.advice])
-        except Exception:
+        except Exception:  # noqa: BLE001 - one request must not take the node with it
             _log.exception("%s failed inside the node", method)
             message = f"{method} failed inside the node; its log says why"
             answer = (number, False, ["TallyError", message, "Please report it"])

@@ -203,7 +203,7 @@ class Calendar:
     def _edge(
         self, instant_us: int, wall: datetime, offset: timedelta | None, direction: int
     ) -> int:
-        """The bound of the hour in one direction: the wall clock's, or an earlier change of offset."""
+        """The hour's bound in one direction: the wall clock's, or a change of offset before it."""
         shift = offset or timedelta()
         hour_start = _to_us((wall - shift).replace(tzinfo=UTC))
         bound = hour_start if direction < 0 else hour_start + 3600 * _SECOND_US

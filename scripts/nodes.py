@@ -1,4 +1,4 @@
-"""Real nodes for scripts and tests: processes started with `tally run`, paired and with a channel."""
+"""Real nodes for scripts and tests: processes of `tally run`, paired and with a channel."""
 
 from __future__ import annotations
 

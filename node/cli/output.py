@@ -1,8 +1,10 @@
-"""What verbs print: for people in at most 80 columns when nobody tells the width, JSON for programs."""
+"""What verbs print: for people (80 columns unless the terminal is wider), JSON for programs."""
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -20,6 +22,20 @@ PLAIN_SECONDS = 5  # how often progress is told when nobody watches a terminal
 def say(text: str) -> None:
     """Print a line for people."""
     click.echo(text)
+
+
+def folded(text: str, indent: int) -> str:
+    """A text in lines that fit the terminal, those after the first indented; words stay whole."""
+    width = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
+    lines = textwrap.wrap(
+        text,
+        width,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
+    return "\n".join(lines)
 
 
 def print_json(document: object) -> None:

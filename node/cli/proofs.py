@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from tallystick.node.cli.context import Context, verb
-from tallystick.node.cli.output import print_json, say
+from tallystick.node.cli.output import folded, print_json, say
 from tallystick.node.errors import StoreError
 from tallystick.protocol.errors import InputError
 
@@ -87,7 +87,8 @@ def verify(context: Context, file: Path) -> None:
         )
     else:
         for check in checks:
-            say(f"{check.number:>2} {'ok  ' if check.ok else 'FAIL'} {check.name}: {check.detail}")
+            verdict = "ok  " if check.ok else "FAIL"
+            say(folded(f"{check.number:>2} {verdict} {check.name}: {check.detail}", indent=8))
         say("")
         say(f"{file.name}: every check holds" if good else f"{file.name}: NOT PROVEN")
     if not good:

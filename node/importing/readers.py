@@ -67,7 +67,9 @@ def read_rows(path: Path, mapping: Mapping, batch_rows: int) -> Iterator[Rows]:
             yield from _read_parquet(path, mapping, batch_rows)
             return
         with path.open("rb") as raw:
-            unzipped: IO[bytes] = gzip.open(raw) if path.suffix == ".gz" else raw  # type: ignore[assignment]
+            unzipped: IO[bytes] = (
+                gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw  # type: ignore[assignment]
+            )
             with closing(unzipped):
                 if form == "csv":
                     delimiter = "\t" if inner.suffix.lower() == ".tsv" else mapping.delimiter

@@ -70,7 +70,8 @@ class _Filter:
     def passing(self, prints: Uint64s) -> Uint64s:
         """Those that may be there."""
         places, bits = self._places(prints)
-        return prints[self.words[places] & bits == bits]
+        passing: Uint64s = prints[self.words[places] & bits == bits]
+        return passing
 
 
 class Run:
@@ -192,7 +193,7 @@ def write_run(path: Path, prints: Uint64s, indexes: Uint64s) -> None:
 
 
 def merge_runs(path: Path, runs: Sequence[Run]) -> int:
-    """Write the runs' entries as one run, a slice of the fingerprints at a time; the entry count."""
+    """Write the runs' entries as one run, slice by slice; the entry count."""
     total = sum(run.entries for run in runs)
     slices = total // MERGE_SLICE + 1
     bounds = [np.uint64(number * (2**64 // slices)) for number in range(1, slices)]

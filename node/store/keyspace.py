@@ -4,20 +4,20 @@ The store is one LMDB environment with a few named tables. Keys of logs begin wi
 (big-endian), then an index or size, so that appends land at the end of their log's range. Log
 numbers are `2 × channel number` for our own log and one more for the peer's.
 
-| table       | key                                  | value                                        |
-| ----------- | ------------------------------------ | -------------------------------------------- |
-| meta        | name                                 | format version, counters                     |
-| peers       | party name                           | PeerIdentity (MessagePack)                   |
-| invites     | invite id                            | StoredInvite                                 |
-| channels    | channel id                           | ChannelRow                                   |
-| logs        | log                                  | LogRow: the log's state                      |
-| batches     | log, first index                     | batch: the very bytes that are hashed        |
-| heads       | log, size                            | HeadRow: root, signature, co-signature       |
-| tiles       | log, level, number                   | root of 256^level leaves ‖ last leaf (level 1) |
-| corrections | log, hash of meter and id            | the delta's quantity as corrected            |
-| derived     | log                                  | DerivedRow: how far the rows below reach     |
-| lines       | log, charge start, meter, subject    | Tally                                        |
-| checkpoints | channel number, sequence             | CheckpointRow                                |
+| table       | key                                | value                                         |
+| ----------- | ---------------------------------- | --------------------------------------------- |
+| meta        | name                               | format version, counters                      |
+| peers       | party name                         | PeerIdentity (MessagePack)                    |
+| invites     | invite id                          | StoredInvite                                  |
+| channels    | channel id                         | ChannelRow                                    |
+| logs        | log                                | LogRow: the log's state                       |
+| batches     | log, first index                   | batch: the very bytes that are hashed         |
+| heads       | log, size                          | HeadRow: root, signature, co-signature        |
+| tiles       | log, level, number                 | root of 256^level leaves (‖ the last leaf)    |
+| corrections | log, hash of meter and id          | the delta's quantity as corrected             |
+| derived     | log                                | DerivedRow: how far the rows below reach      |
+| lines       | log, charge start, meter, subject  | Tally                                         |
+| checkpoints | channel number, sequence           | CheckpointRow                                 |
 
 `tiles`, `derived`, `lines` and the id index's files follow from the rest and can be rebuilt.
 """

@@ -52,6 +52,7 @@ def test_it_finds_what_a_dictionary_finds(
     assert {v: sorted(p) for v, p in again.find(wanted).items()} == {
         v: p for v, p in flushed.items() if p
     }
+    again.close()
 
 
 def test_entries_beyond_the_flush_stay_in_memory(tmp_path: Path) -> None:
@@ -60,6 +61,7 @@ def test_entries_beyond_the_flush_stay_in_memory(tmp_path: Path) -> None:
     _flush(index, tmp_path, 0, 2)
     assert index.recent == 1
     assert index.find([10, 20, 30]) == {10: [0], 20: [1], 30: [2]}
+    index.close()
 
 
 def test_merging_keeps_the_number_of_runs_small(tmp_path: Path) -> None:
@@ -72,6 +74,7 @@ def test_merging_keeps_the_number_of_runs_small(tmp_path: Path) -> None:
     assert len(index.rows()) <= 3 * MERGE_WIDTH
     assert len(list(tmp_path.iterdir())) == len(index.rows())
     assert len(index.find(list(range(64)))) == 64
+    index.close()
 
 
 def test_a_truncated_run_is_noticed(tmp_path: Path) -> None:

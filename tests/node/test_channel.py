@@ -1,0 +1,294 @@
+"""A channel on two real stores, without a network: what is kept up to date equals what is replayed.
+
+Two parties' channels hand each other their batches directly. Whatever is emitted, corrected and
+closed, in whatever batches, and however often either side starts again, both derive the same lines,
+and the same that `replay` derives from the records alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import builders
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tallystick.node.channel import Channel
+from tallystick.node.closing import Closer
+from tallystick.node.errors import StoreError
+from tallystick.node.importing.drafts import Draft
+from tallystick.node.logs import ChannelLog, flush
+from tallystick.node.store.disk import Store
+from tallystick.node.store.keyspace import ChannelRow
+from tallystick.protocol.errors import InvalidRecord, PeerBreach
+from tallystick.protocol.messages import Append, Message
+from tallystick.protocol.records import Correction, Delta, batch_bytes, encode_record
+from tallystick.protocol.replay import rederive
+from tallystick.protocol.statement import Line
+
+HOUR_US = builders.HOUR_US
+NOW_US = builders.DECEMBER_US + 40 * builders.DAY_US
+PROVIDER, CONSUMER = "acme.example", "beta.example"
+
+
+@dataclass
+class Side:
+    """One party's channel, its clock, and what it would say on the wire."""
+
+    folder: Path
+    name: str
+    now_us: int = NOW_US
+    said: list[Message] = field(default_factory=list)
+
+    def open(self) -> None:
+        terms = builders.make_terms(builders.identity(PROVIDER), builders.identity(CONSUMER))
+        other = CONSUMER if self.name == PROVIDER else PROVIDER
+        (self.folder / "ids").mkdir(parents=True, exist_ok=True)
+        self.store = Store(self.folder / "store")
+        row = ChannelRow(0, encode_record(terms), other, "open", b"", "")
+        identity = builders.identity(self.name)
+        self.channel = Channel(
+            self.store, self.folder / "ids", 7, identity, row, lambda: self.now_us
+        )
+        self.channel.live = True
+        self.store.on_failure.append(self.channel.load)
+        self.scope = trio.CancelScope()
+        self.stopped = trio.Event()
+        self.closer = Closer(self.channel, agree_early=True, clock_us=lambda: self.now_us)
+
+    async def run(self) -> None:
+        with self.scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.store.run)
+                nursery.start_soon(self.channel.run)
+        self.stopped.set()
+
+    def close(self) -> None:
+        self.channel.own.index.close()
+        self.channel.peer.index.close()
+        self.store.close()
+
+    def lines(self) -> list[Line]:
+        return self.closer.open_lines()
+
+
+@asynccontextmanager
+async def two(folder: Path) -> Iterator[tuple[Side, Side]]:  # type: ignore[misc]
+    """Both sides with a founded channel."""
+    sides = (Side(folder / "a", PROVIDER), Side(folder / "b", CONSUMER))
+    async with trio.open_nursery() as nursery:
+        for side in sides:
+            side.open()
+            nursery.start_soon(side.run)
+            await side.channel.found().wait()
+        await exchange(*sides)
+        yield sides
+        nursery.cancel_scope.cancel()
+    for side in sides:
+        side.close()
+
+
+async def exchange(a: Side, b: Side) -> None:
+    """Bring each side's copy of the other's log up to date."""
+    for author, reader in ((a, b), (b, a)):
+        while author.channel.own.durable_size > reader.channel.peer.state.size:
+            batch = await author.channel.signed_batch(reader.channel.peer.state.size)
+            message = Append(author.channel.id, batch.first, batch.data, batch.signature)
+            await reader.channel.receive(message, author.channel.take_cosignature).wait()
+
+
+async def restart(side: Side, nursery: trio.Nursery) -> None:
+    """Stop without writing anything more, and start again from what is on disk."""
+    side.scope.cancel()
+    await side.stopped.wait()
+    side.close()
+    side.open()
+    nursery.start_soon(side.run)
+
+
+def replayed(side: Side) -> list[Line]:
+    """The open lines, from the records alone."""
+    channel = side.channel
+
+    def source(log: ChannelLog) -> object:
+        def batches() -> Iterator[bytes]:
+            for _, records in log.records(0, log.durable_size):
+                yield batch_bytes([encode_record(record) for record in records])
+
+        return batches
+
+    logs = (channel.provider_log, channel.consumer_log)
+    sizes = (logs[0].durable_size, logs[1].durable_size)
+    return rederive(channel.terms, channel.id, source(logs[0]), source(logs[1]), sizes)  # type: ignore[arg-type]
+
+
+METERS = ("calls", "peak", "tokens")
+_deltas = st.tuples(
+    st.sampled_from(METERS),
+    st.integers(0, 30),
+    st.sampled_from(("x", "y")),
+    st.integers(-5, 50),
+    st.integers(0, 70),  # days after the beginning of October
+)
+_steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("emit"), st.booleans(), st.lists(_deltas, min_size=1, max_size=8)),
+        st.tuples(
+            st.just("correct"),
+            st.booleans(),
+            st.tuples(st.sampled_from(METERS), st.integers(0, 30), st.none() | st.integers(-5, 50)),
+        ),
+        st.tuples(st.just("flush"), st.booleans(), st.none()),
+        st.tuples(st.just("restart"), st.booleans(), st.none()),
+        st.tuples(st.just("close"), st.booleans(), st.none()),
+    ),
+    max_size=14,
+)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(steps=_steps)
+def test_both_sides_derive_what_replay_derives(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, bool, object]]
+) -> None:
+    trio.run(_world, tmp_path_factory.mktemp("world"), steps)
+
+
+async def _world(folder: Path, steps: list[tuple[str, bool, object]]) -> None:
+    async with trio.open_nursery() as nursery, two(folder) as (a, b):
+        closed = 0
+        for what, first, details in steps:
+            side = a if first else b
+            if what == "emit":
+                await side.channel.emit([_draft(*fields) for fields in details])  # type: ignore[attr-defined]
+            elif what == "correct":
+                meter, id_, quantity = details  # type: ignore[misc]
+                record = Correction(f"id-{id_}", meter, quantity, "wrong", NOW_US)
+                try:
+                    await side.channel.append_own(record)
+                except InvalidRecord:
+                    continue
+            elif what == "flush":
+                await flush([side.channel.own, side.channel.peer])
+            elif what == "restart":
+                await restart(side, nursery)
+            elif closed < 2:
+                await _close(a, b, ("2026-10", "2026-11")[closed])
+                closed += 1
+            await exchange(a, b)
+        assert a.lines() == b.lines()
+        assert a.lines() == replayed(a)
+        await restart(a, nursery)
+        assert a.lines() == b.lines()
+        a.scope.cancel()
+        b.scope.cancel()
+
+
+def _draft(meter: str, id_: int, subject: str, quantity: int, days: int) -> Draft:
+    occurred = builders.OCTOBER_US + days * builders.DAY_US + 12 * HOUR_US
+    return Draft(f"id-{id_}", meter, subject, quantity, occurred)
+
+
+async def _close(a: Side, b: Side, label: str) -> None:
+    """Close a period through the two closers, their messages handed over directly."""
+    await exchange(a, b)
+    async with trio.open_nursery() as nursery:
+        to_a, to_b = trio.open_memory_channel[Message](9), trio.open_memory_channel[Message](9)
+
+        async def serve(
+            side: Side, incoming: trio.MemoryReceiveChannel[Message], out: object
+        ) -> None:
+            async for message in incoming:
+                await side.closer.handle(message, out.send_nowait)  # type: ignore[attr-defined]
+
+        nursery.start_soon(serve, a, to_a[1], to_b[0])
+        nursery.start_soon(serve, b, to_b[1], to_a[0])
+        row = await a.closer.close(label, force=True, send=to_b[0].send_nowait)
+        while a.channel.own.state.last_checkpoint != row.digest:
+            await trio.sleep(0.001)
+        while b.channel.own.state.last_checkpoint != row.digest:
+            await trio.sleep(0.001)
+        nursery.cancel_scope.cancel()
+    await exchange(a, b)
+
+
+async def test_a_full_disk_answers_with_an_error_and_recording_goes_on(tmp_path: Path) -> None:
+    import resource
+    import signal
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    async with two(tmp_path) as (a, b):
+        await a.channel.emit([_draft("tokens", 1, "x", 5, 1)])
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+        try:
+            with pytest.raises(StoreError, match="cannot be written"):
+                await a.channel.emit([_draft("tokens", n, "y" * 100, 5, 1) for n in range(2, 3000)])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        result = await a.channel.emit([_draft("tokens", 2, "x", 7, 1)])
+        assert result.indexes == [2]
+        await exchange(a, b)
+        assert a.lines() == b.lines() == replayed(a)
+
+
+async def test_a_clock_that_goes_back_does_not_stop_anything(tmp_path: Path) -> None:
+    async with two(tmp_path) as (a, b):
+        await a.channel.emit([_draft("tokens", 1, "x", 5, 1)])
+        a.now_us -= HOUR_US
+        await a.channel.emit([_draft("tokens", 2, "x", 5, 1)])
+        await exchange(a, b)
+        first, second = (b.channel.peer.record(index) for index in (1, 2))
+        assert isinstance(first, Delta)
+        assert isinstance(second, Delta)
+        assert first.recorded_at == second.recorded_at == NOW_US
+
+
+async def test_emits_at_once_share_a_batch_and_each_gets_its_own_answer(tmp_path: Path) -> None:
+    async with two(tmp_path) as (a, _):
+        results = {}
+
+        async def emit(n: int) -> None:
+            results[n] = await a.channel.emit([_draft("tokens", n % 25, "x", 5, 1)])
+
+        async with trio.open_nursery() as nursery:
+            for n in range(50):
+                nursery.start_soon(emit, n)
+        assert sorted({r.indexes[0] for r in results.values()}) == list(range(1, 26))
+        assert sum(r.duplicates for r in results.values()) == 25
+        assert all(results[n].indexes == results[n + 25].indexes for n in range(25))
+
+
+async def test_a_peers_batch_with_a_known_id_is_refused_and_nothing_is_stored(
+    tmp_path: Path,
+) -> None:
+    async with two(tmp_path) as (a, b):
+        await a.channel.emit([_draft("tokens", 1, "x", 5, 1)])
+        await exchange(a, b)
+        delta = a.channel.own.record(1)
+        again = batch_bytes([encode_record(delta)])
+        message = Append(a.channel.id, 2, again, bytes(64))
+        with pytest.raises(PeerBreach, match="there twice"):
+            b.channel.receive(message, lambda *answer: None)
+        twice = Append(a.channel.id, 2, batch_bytes([encode_record(delta)] * 2), bytes(64))
+        with pytest.raises(PeerBreach, match="there twice"):
+            b.channel.receive(twice, lambda *answer: None)
+        assert b.channel.peer.state.size == 2
+
+
+async def test_a_wrong_signature_leaves_no_trace(tmp_path: Path) -> None:
+    async with two(tmp_path) as (a, b):
+        await a.channel.emit([_draft("tokens", 1, "x", 5, 1)])
+        batch = await a.channel.signed_batch(1)
+        bad = Append(a.channel.id, 1, batch.data, bytes(64))
+        with pytest.raises(PeerBreach, match="signature does not hold"):
+            b.channel.receive(bad, lambda *answer: None)
+        await exchange(a, b)
+        assert a.lines() == b.lines()
