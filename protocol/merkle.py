@@ -102,7 +102,7 @@ class Frontier:
     @classmethod
     def from_bytes(cls, size: int, data: bytes) -> Frontier:
         """The frontier of a size and its peaks; `FormatError` if they do not fit."""
-        if len(data) != HASH_SIZE * size.bit_count():
+        if size < 0 or len(data) != HASH_SIZE * size.bit_count():
             raise FormatError(f"a tree of {size} leaves does not have {len(data)} bytes of peaks")
         peaks = (data[at : at + HASH_SIZE] for at in range(0, len(data), HASH_SIZE))
         return cls(size, tuple(peaks))
@@ -196,9 +196,12 @@ def verify_consistency(
     if not 0 <= old_size <= new_size:
         raise ProofError(f"a tree of {old_size} is not a prefix of one of {new_size}")
     if old_size in (0, new_size):
-        expected = EMPTY_ROOT if not old_size else new_root
-        if path or old_root != expected:
-            raise ProofError("the consistency proof does not hold")
+        if path:
+            raise ProofError("the consistency proof is too long")
+        if not old_size and old_root != EMPTY_ROOT:
+            raise ProofError("the old root is not the empty tree's")
+        if old_size == new_size and old_root != new_root:
+            raise ProofError(f"two different roots of one size, {old_size}")
         return
     rest = list(path)
     if not old_size & (old_size - 1):

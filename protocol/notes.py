@@ -51,38 +51,50 @@ def format_note(note: Note) -> bytes:
 
 
 def parse_note(data: bytes) -> Note:
-    """The note of these bytes; `FormatError` says what is wrong and where."""
+    """The note of these bytes (c2sp.org/signed-note); `FormatError` says what is wrong and where.
+
+    Nothing is verified here: lines of any key are taken, whatever their signature says.
+    """
     if len(data) > NOTE_BYTES_MAX:
         raise FormatError(f"a note of {len(data)} bytes; {NOTE_BYTES_MAX} are allowed")
     try:
         whole = data.decode()
     except UnicodeDecodeError as error:
         raise FormatError(f"the note is not UTF-8 at byte {error.start}") from None
-    if _CONTROL.search(whole):
-        raise FormatError("the note holds a control character")
+    control = _CONTROL.search(whole)
+    if control is not None:
+        row = whole.count("\n", 0, control.start()) + 1
+        raise FormatError(f"line {row} of the note holds a control character, {control[0]!r}")
+    if not whole.endswith("\n"):
+        raise FormatError("the note does not end with a newline")
     text, gap, lines = whole.rpartition("\n\n")
-    if not gap or not text or not lines.endswith("\n"):
-        raise FormatError("the note has no empty line before its signatures, or ends without one")
+    if not gap:
+        raise FormatError("the note has no empty line between its text and its signatures")
+    if not lines:
+        raise FormatError("the note has no signature after its last empty line")
     rows = lines[:-1].split("\n")
     if len(rows) > SIGNATURES_MAX:
         raise FormatError(f"the note has {len(rows)} signatures; {SIGNATURES_MAX} are allowed")
-    note = Note(text + "\n", tuple(_parse_line(row) for row in rows))
-    if format_note(note) != data:
-        raise FormatError("the note is not in canonical form")
-    return note
+    first = text.count("\n") + 3  # the text's last newline is cut off, and an empty line follows
+    return Note(
+        text + "\n", tuple(_parse_line(row, number) for number, row in enumerate(rows, first))
+    )
 
 
-def _parse_line(row: str) -> Signature:
+def _parse_line(row: str, number: int) -> Signature:
     match = _LINE.fullmatch(row)
     if match is None:
-        raise FormatError(f"not a signature line: {row[:80]!r}")
+        raise FormatError(f"line {number} of the note is not a signature line: {row[:80]!r}")
     try:
         material = base64.b64decode(match[2], validate=True)
     except ValueError:
-        raise FormatError(f"the signature of {match[1]} is not base64") from None
+        raise FormatError(f"line {number}: the signature of {match[1]} is not base64") from None
     if len(material) < 5:
-        raise FormatError(f"the signature of {match[1]} is too short")
-    return Signature(match[1], material[:4], material[4:])
+        raise FormatError(f"line {number}: the signature of {match[1]} is too short")
+    signature = Signature(match[1], material[:4], material[4:])
+    if signature.line() != row + "\n":  # the last digit's spare bits must be zero
+        raise FormatError(f"line {number}: the base64 of {match[1]} is not canonical")
+    return signature
 
 
 def sign_note(text: str, name: str, key: SigningKey) -> Signature:

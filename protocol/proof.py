@@ -38,6 +38,8 @@ def parse_path(title: str, data: bytes) -> Proof:
     begin = f"{title}\n".encode()
     if not data.startswith(begin):
         raise FormatError(f"not a proof: it does not begin with {title}")
+    if data.startswith(b"extra ", len(begin)):
+        raise FormatError("the proof has an extra line, which none of ours has")
     end = data.find(b"\n\n") + 2
     match = _PROOF.fullmatch(data[len(begin) : end].decode("ascii", "replace")) if end > 1 else None
     if match is None:

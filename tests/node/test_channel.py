@@ -7,6 +7,7 @@ and the same that `replay` derives from the records alone.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -88,7 +89,9 @@ async def two(folder: Path) -> Iterator[tuple[Side, Side]]:  # type: ignore[misc
             await side.channel.found().wait()
         await exchange(*sides)
         yield sides
-        nursery.cancel_scope.cancel()
+        for side in sides:
+            side.scope.cancel()
+            await side.stopped.wait()
     for side in sides:
         side.close()
 
@@ -130,22 +133,19 @@ def replayed(side: Side) -> list[Line]:
 METERS = ("calls", "peak", "tokens")
 _deltas = st.tuples(
     st.sampled_from(METERS),
-    st.integers(0, 30),
+    st.integers(0, 8),
     st.sampled_from(("x", "y")),
     st.integers(-5, 50),
     st.integers(0, 70),  # days after the beginning of October
 )
+_correction = st.tuples(st.sampled_from(METERS), st.integers(0, 8), st.none() | st.integers(-5, 50))
 _steps = st.lists(
     st.one_of(
         st.tuples(st.just("emit"), st.booleans(), st.lists(_deltas, min_size=1, max_size=8)),
-        st.tuples(
-            st.just("correct"),
-            st.booleans(),
-            st.tuples(st.sampled_from(METERS), st.integers(0, 30), st.none() | st.integers(-5, 50)),
-        ),
+        st.tuples(st.just("correct"), st.booleans(), _correction),
         st.tuples(st.just("flush"), st.booleans(), st.none()),
         st.tuples(st.just("restart"), st.booleans(), st.none()),
-        st.tuples(st.just("close"), st.booleans(), st.none()),
+        st.tuples(st.just("close"), st.booleans(), st.tuples(st.lists(_deltas), _correction)),
     ),
     max_size=14,
 )
@@ -169,17 +169,17 @@ async def _world(folder: Path, steps: list[tuple[str, bool, object]]) -> None:
             if what == "emit":
                 await side.channel.emit([_draft(*fields) for fields in details])  # type: ignore[attr-defined]
             elif what == "correct":
-                meter, id_, quantity = details  # type: ignore[misc]
-                record = Correction(f"id-{id_}", meter, quantity, "wrong", NOW_US)
-                try:
-                    await side.channel.append_own(record)
-                except InvalidRecord:
-                    continue
+                await _correct(side, details)  # type: ignore[arg-type]
             elif what == "flush":
                 await flush([side.channel.own, side.channel.peer])
             elif what == "restart":
                 await restart(side, nursery)
             elif closed < 2:
+                await exchange(a, b)
+                # What the answering side has beyond the proposal's heads must not count.
+                drafts, correction = details  # type: ignore[misc]
+                await b.channel.emit([_draft(*fields) for fields in drafts])
+                await _correct(b, correction)
                 await _close(a, b, ("2026-10", "2026-11")[closed])
                 closed += 1
             await exchange(a, b)
@@ -187,8 +187,6 @@ async def _world(folder: Path, steps: list[tuple[str, bool, object]]) -> None:
         assert a.lines() == replayed(a)
         await restart(a, nursery)
         assert a.lines() == b.lines()
-        a.scope.cancel()
-        b.scope.cancel()
 
 
 def _draft(meter: str, id_: int, subject: str, quantity: int, days: int) -> Draft:
@@ -196,9 +194,17 @@ def _draft(meter: str, id_: int, subject: str, quantity: int, days: int) -> Draf
     return Draft(f"id-{id_}", meter, subject, quantity, occurred)
 
 
+async def _correct(side: Side, correction: tuple[str, int, int | None]) -> None:
+    """Correct a delta if it is there and not voided."""
+    meter, id_, quantity = correction
+    with contextlib.suppress(InvalidRecord):
+        await side.channel.append_own(
+            Correction(f"id-{id_}", meter, quantity, "wrong", side.channel.now_recorded_at())
+        )
+
+
 async def _close(a: Side, b: Side, label: str) -> None:
     """Close a period through the two closers, their messages handed over directly."""
-    await exchange(a, b)
     async with trio.open_nursery() as nursery:
         to_a, to_b = trio.open_memory_channel[Message](9), trio.open_memory_channel[Message](9)
 
@@ -211,10 +217,9 @@ async def _close(a: Side, b: Side, label: str) -> None:
         nursery.start_soon(serve, a, to_a[1], to_b[0])
         nursery.start_soon(serve, b, to_b[1], to_a[0])
         row = await a.closer.close(label, force=True, send=to_b[0].send_nowait)
-        while a.channel.own.state.last_checkpoint != row.digest:
-            await trio.sleep(0.001)
-        while b.channel.own.state.last_checkpoint != row.digest:
-            await trio.sleep(0.001)
+        for log in (a.channel.own, b.channel.own):
+            while log.state.last_checkpoint != row.digest or log.durable_size < log.state.size:
+                await trio.sleep(0.001)
         nursery.cancel_scope.cancel()
     await exchange(a, b)
 
