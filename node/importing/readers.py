@@ -98,9 +98,18 @@ def _read_csv(
     csv.field_size_limit(FIELD_BYTES_MAX)
     # Bytes that are not UTF-8 become lone surrogates here, and are refused row by row below.
     text = io.TextIOWrapper(unzipped, "utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
     try:
-        header = next(reader, [])
+        reader = csv.reader(text, delimiter=delimiter, strict=True)
+        yield from _csv_rows(path, mapping, reader, raw, batch_rows)
+    finally:
+        text.detach()  # the caller closes the file
+
+
+def _csv_rows(
+    path: Path, mapping: Mapping, reader: Any, raw: IO[bytes], batch_rows: int
+) -> Iterator[Rows]:
+    try:
+        header: list[str] = next(reader, [])
     except csv.Error as error:
         raise InputError(f"{path}: the header cannot be read: {error}") from None
     wanted = mapping.columns()
