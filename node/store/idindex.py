@@ -170,7 +170,7 @@ class _RunWriter:
         self._file.seek(8 * (self._entries + self._at))
         self._file.write(indexes.astype("<u8", copy=False).tobytes())
         self._filter.add(prints)
-        self._marks.append(prints[-self._at % BLOCK :: BLOCK])
+        self._marks.append(prints[-self._at % BLOCK :: BLOCK].copy())  # not all of `prints`
         self._at += len(prints)
 
     def finish(self) -> None:

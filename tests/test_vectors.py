@@ -1,0 +1,101 @@
+"""The known-answer vectors: those on disk are what the implementation makes, and what it accepts.
+
+`signed-note.json` and `rfc6962.json` come from the standards' own examples and not from us.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from vector_files import make_files
+
+from tallystick.protocol.errors import FormatError
+from tallystick.protocol.heads import parse_head_note
+from tallystick.protocol.keys import parse_vkey
+from tallystick.protocol.line_proof import verify_line_proof
+from tallystick.protocol.merkle import leaf_hash, root_of, verify_consistency, verify_inclusion
+from tallystick.protocol.notes import parse_note, verify_note_signature
+from tallystick.protocol.pairing import parse_invite
+from tallystick.protocol.proof import parse_proof, verify_proof
+from tallystick.protocol.records import Terms, batch_bytes, decode_record
+from tallystick.protocol.replay import rederive
+from tallystick.protocol.terms import channel_id
+
+VECTORS = Path(__file__).parent / "vectors"
+MADE = make_files()
+
+
+def _load(name: str) -> Any:
+    return json.loads((VECTORS / name).read_text())
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_made_anew_they_are_the_same_bytes(name: str) -> None:
+    assert (VECTORS / name).read_bytes() == MADE[name]
+
+
+def test_every_file_is_known_and_specified() -> None:
+    formats = (VECTORS.parents[1] / "docs" / "formats.md").read_text()
+    files = {file.name for file in VECTORS.iterdir()}
+    assert files == {*MADE, "rfc6962.json", "signed-note.json"}
+    assert [name for name in sorted(files) if name not in formats] == []
+
+
+def test_refused_records() -> None:
+    for case in _load("records.json")["refused"]:
+        with pytest.raises(FormatError):
+            decode_record(bytes.fromhex(case["bytes"]))
+
+
+def test_proofs_from_disk_hold() -> None:
+    for case in _load("inclusion.json"):
+        path = [bytes.fromhex(item) for item in case["path"]]
+        leaf, root = bytes.fromhex(case["leaf"]), bytes.fromhex(case["root"])
+        verify_inclusion(leaf, case["index"], case["size"], path, root)
+    for case in _load("consistency.json"):
+        path = [bytes.fromhex(item) for item in case["path"]]
+        roots = bytes.fromhex(case["old_root"]), bytes.fromhex(case["new_root"])
+        verify_consistency(case["old_size"], roots[0], case["new_size"], roots[1], path)
+    case = _load("tlog-proof.json")
+    keys = parse_vkey(case["log_vkey"]), parse_vkey(case["cosigner_vkey"])
+    verify_proof(parse_proof(case["proof"].encode()), bytes.fromhex(case["leaf"]), *keys)
+    note = _load("heads.json")
+    head = parse_head_note(note["note"].encode(), *keys)
+    assert (head.head.size, head.cosigned_at_s) == (note["size"], note["cosigned_at"])
+    case = _load("line-proof.json")
+    terms = decode_record(bytes.fromhex(case["terms"]))
+    assert isinstance(terms, Terms)
+    line = bytes.fromhex(case["line"])
+    verify_line_proof(case["proof"].encode(), line, terms, channel_id(terms))
+
+
+def test_derivation_from_disk() -> None:
+    case = _load("derive.json")
+    terms = decode_record(bytes.fromhex(case["terms"]))
+    assert isinstance(terms, Terms)
+    logs = [
+        [batch_bytes([bytes.fromhex(record)]) for record in case[f"{role}_records"]]
+        for role in ("provider", "consumer")
+    ]
+    lines = rederive(
+        terms, channel_id(terms), lambda: logs[0], lambda: logs[1], (len(logs[0]), len(logs[1]))
+    )
+    assert [msgspec.to_builtins(line) for line in lines] == case["open_lines"]
+
+
+def test_the_invite_from_disk() -> None:
+    case = _load("invite.json")
+    invite = parse_invite(case["code"])
+    assert (invite.name, invite.secret.hex()) == (case["name"], case["secret"])
+
+
+def test_the_standards_own_examples() -> None:
+    note = _load("signed-note.json")
+    verify_note_signature(parse_note(note["note"].encode()), parse_vkey(note["vkey"]))
+    tree = _load("rfc6962.json")
+    leaves = [leaf_hash(bytes.fromhex(item)) for item in tree["inputs"]]
+    assert [root_of(leaves[:size]).hex() for size in range(len(leaves) + 1)] == tree["roots"]
