@@ -17,6 +17,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from tallystick.node.channel import Channel
 from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import read_drafts
@@ -80,6 +82,11 @@ def compare_file(channel: Channel, file: Path, mapping_file: Path, label: str) -
                 matcher.load("theirs", _record_events(log, names, reach))
             matcher.match()
             return _collect(channel, file, period, meters, matcher, reading)
+        except duckdb.Error as error:
+            raise StoreError(
+                f"the engine that compares stopped: {str(error).splitlines()[0]}",
+                f"It needs memory, and room for what does not fit in {tempfile.gettempdir()}",
+            ) from error
         finally:
             matcher.close()
 
@@ -177,9 +184,9 @@ def _collect(
                 rule,
             )
         )
-    scales = {meter.name: meter.scale for meter in meters}
+    by_name = {meter.name: meter for meter in meters}
     events_file = file.with_name(f"{file.name}.{period.label.replace(':', '')}.differences.csv")
-    written = _write_events(events_file, matcher.findings(), scales, examples)
+    written = _write_events(events_file, matcher.findings(), by_name, examples)
     return Comparison(
         file,
         period.label,
@@ -196,36 +203,45 @@ def _collect(
 def _write_events(
     path: Path,
     findings: Iterator[Finding],
-    scales: dict[str, int],
+    meters: dict[str, Meter],
     examples: dict[tuple[str, str], list[Finding]],
 ) -> int:
     """Write the events file whole or not at all; how many events, and the first of each class."""
     count = 0
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", newline="", encoding="utf-8") as out:
-            writer = csv.writer(out)
-            writer.writerow(_COLUMNS)
-            for finding in findings:
-                count += 1
-                first = examples.setdefault((finding.meter, finding.kind), [])
-                if len(first) < EXAMPLES:
-                    first.append(finding)
-                writer.writerow(_row(finding, scales[finding.meter]))
-        if count:
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        else:
-            Path(name).unlink()
-            path.unlink(missing_ok=True)
+        part = Path(name)
+        try:
+            with os.fdopen(handle, "w", newline="", encoding="utf-8") as out:
+                writer = csv.writer(out)
+                writer.writerow(_COLUMNS)
+                for finding in findings:
+                    count += 1
+                    first = examples.setdefault((finding.meter, finding.kind), [])
+                    if len(first) < EXAMPLES:
+                        first.append(finding)
+                    writer.writerow(_row(finding, meters[finding.meter]))
+            if count:
+                part.chmod(0o644)
+                part.replace(path)
+            else:
+                path.unlink(missing_ok=True)
+        finally:
+            part.unlink(missing_ok=True)  # only still there if it did not become the file
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from None
     return count
 
 
-def _row(finding: Finding, scale: int) -> list[object]:
+def _row(finding: Finding, meter: Meter) -> list[object]:
     def amount(value: int | None) -> str:
-        return "" if value is None else format_quantity(value, scale)
+        return "" if value is None else format_quantity(value, meter.scale)
+
+    effect = {  # a count counts events, and single events do not add up to a maximum
+        "sum": amount(finding.effect),
+        "count": str(finding.effect),
+        "max": "",
+    }
 
     return [
         finding.meter,
@@ -238,7 +254,7 @@ def _row(finding: Finding, scale: int) -> list[object]:
         finding.their_place if finding.their_place is not None else "",
         show_time(finding.their_at),
         amount(finding.their_quantity),
-        amount(finding.effect),
+        effect[meter.aggregate],
     ]
 
 

@@ -55,6 +55,7 @@ from tallystick.protocol.records import (
 
 TILE = 256
 READ_BYTES_MAX = 1024 * 1024  # one batch read for catching up
+DECODED_MAX = 4  # batches kept decoded for look-ups
 RECENT_BYTES_MAX = 8 * 1024 * 1024  # durable batches kept in memory for the peer
 
 _decode_log = msgspec.msgpack.Decoder(LogRow).decode
@@ -202,16 +203,17 @@ class ChannelLog:
         for prepared in self._in_flight:
             if prepared.first <= index < prepared.first + len(prepared.records):
                 return prepared.records[index - prepared.first]
+        # Look-ups come in runs (a file is imported again), so a few batches are kept decoded.
+        for first, records in self._decoded.items():
+            if first <= index < first + len(records):
+                return records[index - first]
         with self.store.read() as txn:
             found = txn.floor("batches", index_key(self.number, index))
-            assert found is not None and found[0][:4] == log_key(self.number)
-            first = index_of(found[0])
-            records = self._decoded.get(first)
-            if records is None:
-                records = decode_batch(found[1])[0]
-                if len(self._decoded) >= 4:
-                    del self._decoded[next(iter(self._decoded))]
-                self._decoded[first] = records
+        assert found is not None and found[0][:4] == log_key(self.number)
+        first, records = index_of(found[0]), decode_batch(found[1])[0]
+        if len(self._decoded) >= DECODED_MAX:
+            del self._decoded[next(iter(self._decoded))]
+        self._decoded[first] = records
         return records[index - first]
 
     def find(self, meter: str, id: str) -> tuple[int, Delta] | None:

@@ -1,8 +1,9 @@
 """Pairing two lists of events in a columnar engine: by id, then by what is equal and close in time.
 
 Both lists are loaded into DuckDB, which joins them on disk if they do not fit into memory. What
-the ids leave over is swept once in order of time, subject by subject. Each event is in at most one
-pair; whatever is in none, or differs within its pair, becomes a row of `findings`.
+the ids leave over is paired by subject, quantity and time: first what is equal to the microsecond,
+then run by run. Each event is in at most one pair; whatever is in none, or differs within its pair,
+becomes a row of `findings`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow
 
-from tallystick.protocol.compare import CLASSES, ClassTotal
+from tallystick.node.runs import pair_run
+from tallystick.protocol.compare import CLASSES, ClassTotal, cause_of_maximum
 from tallystick.protocol.records import Meter
 
 THREADS = 2
@@ -33,6 +35,8 @@ _SCHEMA = pyarrow.schema(
 _PAIR_SCHEMA = pyarrow.schema(
     [("ours", pyarrow.int64()), ("theirs", pyarrow.int64()), ("meter", pyarrow.string())]
 )
+
+_Side = list[tuple[int, int]]
 
 
 class Event(NamedTuple):
@@ -96,6 +100,10 @@ class Matcher:
 
     def match(self) -> None:
         """Pair all events and note what differs."""
+        self._db.execute("CREATE TABLE kinds (meter VARCHAR, counts BOOLEAN, reach BIGINT)")
+        for name, meter in self._meters.items():
+            row = [name, meter.aggregate == "count", meter.match_window_us]
+            self._db.execute("INSERT INTO kinds VALUES (?, ?, ?)", row)
         self._db.execute(
             """
             CREATE TABLE ranked AS SELECT *, CASE WHEN id IS NULL THEN 1 ELSE
@@ -103,16 +111,17 @@ class Matcher:
             FROM ours;
             INSERT INTO pairs SELECT o.place, t.place, o.meter
             FROM ranked o JOIN theirs t ON o.meter = t.meter AND o.id = t.id WHERE o.copy = 1;
-            CREATE TABLE doubles (place BIGINT, meter VARCHAR);
+            CREATE TABLE named AS SELECT DISTINCT meter FROM pairs;
             """
         )
-        self._sweep()
+        self._pair_equal()
+        self._pair_runs()
+        self._find_doubles()
+        self._find_differences()
+
+    def _find_differences(self) -> None:
+        """Give whatever is in no pair, or differs within its pair, its class and effect."""
         effect = "CASE WHEN m.counts THEN {count} ELSE {amount} END"
-        self._db.execute("CREATE TABLE kinds (meter VARCHAR, counts BOOLEAN)")
-        self._db.executemany(
-            "INSERT INTO kinds VALUES (?, ?)",
-            [[name, meter.aggregate == "count"] for name, meter in self._meters.items()],
-        )
         bounds = {"start": self._start_us, "stop": self._end_us}
         inside = "({0}.instant >= $start AND {0}.instant < $stop)"
         ours_in, theirs_in = inside.format("o"), inside.format("t")
@@ -122,15 +131,14 @@ class Matcher:
             SELECT o.meter, CASE WHEN {ours_in} AND {theirs_in} THEN 'quantity' ELSE 'timing' END
                     AS kind, coalesce(o.id, t.id) AS id, o.subject, o.place AS op, o.instant AS oat,
                 o.quantity AS oq, t.place AS tp, t.instant AS tat, t.quantity AS tq,
-                CASE WHEN {ours_in} AND {theirs_in} THEN
-                    CASE WHEN m.counts THEN 0 ELSE o.quantity::HUGEINT - t.quantity END
+                CASE WHEN {ours_in} AND {theirs_in} THEN o.quantity::HUGEINT - t.quantity
                 WHEN {ours_in} THEN {effect.format(count=1, amount="o.quantity::HUGEINT")}
                 ELSE {effect.format(count=-1, amount="-t.quantity::HUGEINT")} END AS effect
             FROM pairs p JOIN ours o ON o.place = p.ours AND o.meter = p.meter
                 JOIN theirs t ON t.place = p.theirs AND t.meter = p.meter
                 JOIN kinds m ON m.meter = p.meter
             WHERE {ours_in} <> {theirs_in}
-                OR ({ours_in} AND {theirs_in} AND o.quantity <> t.quantity)
+                OR ({ours_in} AND {theirs_in} AND o.quantity <> t.quantity AND NOT m.counts)
             UNION ALL
             SELECT o.meter, CASE WHEN o.copy > 1 OR d.place IS NOT NULL THEN 'duplicate'
                     ELSE 'missing-there' END, o.id, o.subject, o.place, o.instant, o.quantity,
@@ -150,10 +158,9 @@ class Matcher:
             bounds,
         )
 
-    def _sweep(self) -> None:
-        """Pair what the ids left over, one to one and in order of time, within the window."""
-        rows = self._stream(
-            """
+    def _left_over(self) -> str:
+        """Both sides' events that have no partner yet; a later copy of an id never gets one."""
+        return """
             SELECT meter, subject, quantity, instant, 0 AS side, place FROM ranked o
             WHERE copy = 1 AND NOT EXISTS
                 (SELECT 1 FROM pairs p WHERE p.ours = o.place AND p.meter = o.meter)
@@ -161,49 +168,66 @@ class Matcher:
             SELECT meter, subject, quantity, instant, 1, place FROM theirs t
             WHERE NOT EXISTS
                 (SELECT 1 FROM pairs p WHERE p.theirs = t.place AND p.meter = t.meter)
+            """
+
+    def _pair_equal(self) -> None:
+        """Pair what is equal in everything, time included."""
+        self._db.execute(
+            f"""
+            CREATE TEMP TABLE alike AS SELECT *, row_number() OVER
+                (PARTITION BY meter, subject, quantity, instant, side ORDER BY place) AS copy
+            FROM ({self._left_over()});
+            INSERT INTO pairs SELECT o.place, t.place, o.meter FROM alike o JOIN alike t
+                USING (meter, subject, quantity, instant, copy) WHERE o.side = 0 AND t.side = 1;
+            DROP TABLE alike;
+            """
+        )
+
+    def _pair_runs(self) -> None:
+        """Pair what is left over and differs only in time, by less than the window."""
+        rows = self._stream(
+            f"""
+            SELECT coalesce(instant - lag(instant) OVER (PARTITION BY meter, subject, quantity
+                ORDER BY instant, side, place) > reach, true) AS first, meter, side, instant, place
+            FROM ({self._left_over()}) JOIN kinds USING (meter)
             ORDER BY meter, subject, quantity, instant, side, place
             """
         )
         pairs: list[tuple[int, int, str]] = []
-        doubles: list[tuple[int, str]] = []
-        group: tuple[str, str, int] | None = None
-        waiting: list[tuple[int, int, int]] = []  # (time, side, place), all of one side
-        paired_at: int | None = None  # time of our last event in a pair
-        window = 0
-
-        def leave(entry: tuple[int, int, int]) -> None:
-            """An event of ours found no partner: is it a copy of one that did?"""
-            at, side, place = entry
-            if side == 0 and paired_at is not None and abs(at - paired_at) <= window and group:
-                doubles.append((place, group[0]))
-
-        for meter, subject, quantity, at, side, place in rows:
-            if group != (meter, subject, quantity):
-                for entry in waiting:
-                    leave(entry)
-                group, waiting, paired_at = (meter, subject, quantity), [], None
-                window = self._meters[meter].match_window_us
-            while waiting and at - waiting[0][0] > window:
-                leave(waiting.pop(0))
-            if waiting and waiting[0][1] != side:
-                other = waiting.pop(0)
-                ours, theirs = (place, other[2]) if side == 0 else (other[2], place)
-                paired_at = at if side == 0 else other[0]
-                pairs.append((ours, theirs, meter))
-            else:
-                waiting.append((at, side, place))
+        for meter, ours, theirs in _runs(rows):
+            window_us = self._meters[meter].match_window_us
+            for i, j in pair_run([at for at, _ in ours], [at for at, _ in theirs], window_us):
+                pairs.append((ours[i][1], theirs[j][1], meter))
             if len(pairs) >= SWEEP_ROWS:
-                self._insert_swept(pairs)
-        for entry in waiting:
-            leave(entry)
-        self._insert_swept(pairs)
-        if doubles:
-            self._db.executemany("INSERT INTO doubles VALUES (?, ?)", doubles)
+                self._insert_pairs(pairs)
+        self._insert_pairs(pairs)
 
-    def _insert_swept(self, pairs: list[tuple[int, int, str]]) -> None:
+    def _insert_pairs(self, pairs: list[tuple[int, int, str]]) -> None:
         if pairs:
             self._insert("pairs", _PAIR_SCHEMA, list(zip(*pairs, strict=True)))
             pairs.clear()
+
+    def _find_doubles(self) -> None:
+        """Our unpaired events that repeat one in a pair, where no id says that they are others."""
+        near = """
+            SELECT a.place, a.meter FROM alone a ASOF JOIN coupled c
+                ON a.meter = c.meter AND a.subject = c.subject AND a.quantity = c.quantity
+                AND a.instant {order} c.instant
+            JOIN kinds k ON k.meter = a.meter WHERE abs(a.instant - c.instant) <= k.reach
+            """
+        self._db.execute(
+            f"""
+            CREATE TEMP TABLE alone AS SELECT * FROM ranked o
+                ANTI JOIN pairs p ON o.place = p.ours AND o.meter = p.meter
+                WHERE copy = 1 AND (id IS NULL OR meter NOT IN (SELECT meter FROM named));
+            CREATE TEMP TABLE coupled AS SELECT o.* FROM ranked o
+                SEMI JOIN pairs p ON o.place = p.ours AND o.meter = p.meter
+                SEMI JOIN alone a ON o.meter = a.meter AND o.subject = a.subject
+                    AND o.quantity = a.quantity;
+            CREATE TABLE doubles AS
+                {near.format(order=">=")} UNION {near.format(order="<=")};
+            """
+        )
 
     def _stream(self, query: str) -> Iterator[tuple[Any, ...]]:
         """A query's rows; on a cursor of its own, so that others can run meanwhile."""
@@ -231,11 +255,30 @@ class Matcher:
         ).fetchall()
         totals = {kind: (int(effect), int(events)) for kind, effect, events in found}
         if meter.aggregate == "max":
-            # Highest values do not add up: a lone class explains the whole, several nothing.
+            cause = cause_of_maximum(*self._maxima(meter))
             gap = self.total("ours", meter)[0] - self.total("theirs", meter)[0]
-            share = gap if len(totals) == 1 else 0
-            totals = {kind: (share, events) for kind, (_, events) in totals.items()}
+            totals = {k: (gap if k == cause else 0, events) for k, (_, events) in totals.items()}
         return {kind: ClassTotal(*totals[kind]) for kind in CLASSES if kind in totals}
+
+    def _maxima(self, meter: Meter) -> list[dict[str, int]]:
+        """Each side's highest quantity in the period, by class; "" is what both sides have."""
+        inside = "{0} >= $start AND {0} < $stop"
+        bounds = {"meter": meter.name, "start": self._start_us, "stop": self._end_us}
+        agreed = self._db.execute(
+            f"""SELECT '', max(quantity) FROM ours o
+            ANTI JOIN findings f ON f.meter = o.meter AND f.op = o.place
+            WHERE o.meter = $meter AND {inside.format("instant")} HAVING count(*) > 0""",
+            bounds,
+        ).fetchall()
+        sides = []
+        for quantity, instant in (("oq", "oat"), ("tq", "tat")):
+            found = self._db.execute(
+                f"""SELECT kind, max({quantity}) FROM findings
+                WHERE meter = $meter AND {inside.format(instant)} GROUP BY kind""",
+                bounds,
+            ).fetchall()
+            sides.append(dict(agreed + found))
+        return sides
 
     def findings(self, meter: str | None = None, limit: int | None = None) -> Iterator[Finding]:
         """The differences, by meter, class, time and id."""
@@ -249,3 +292,17 @@ class Matcher:
             )
             while rows := cursor.fetchmany(SWEEP_ROWS):
                 yield from (Finding._make((*row[:-1], int(row[-1]))) for row in rows)
+
+
+def _runs(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, _Side, _Side]]:
+    """The runs that have events of both sides: their meter, and each side's times and places."""
+    meter = ""
+    sides: tuple[_Side, _Side] = ([], [])
+    for first, name, side, instant, place in rows:
+        if first:
+            if all(sides):
+                yield meter, *sides
+            meter, sides = name, ([], [])
+        sides[side].append((instant, place))
+    if all(sides):
+        yield meter, *sides

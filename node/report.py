@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from tallystick.node.comparison import Comparison, show_time
 from tallystick.node.matching import Finding
 from tallystick.protocol.compare import MeterComparison
 from tallystick.protocol.quantities import format_quantity
+
+COLUMNS = 80
 
 _WORDS = {
     "timing": "in another period",
@@ -29,7 +33,22 @@ def render_comparison(comparison: Comparison) -> str:
         ]
     if comparison.events_file:
         lines += ["", f"The events behind each line: {comparison.events_file}"]
-    return "\n".join(lines)
+    return "\n".join(part for line in lines for part in _folded(line))
+
+
+def _folded(line: str) -> list[str]:
+    """A line that is too long, at its spaces; a path or an id is never broken."""
+    if len(line) <= COLUMNS:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()))
+    return textwrap.wrap(
+        line.lstrip(),
+        COLUMNS,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _meter(comparison: Comparison, meter: MeterComparison) -> list[str]:
@@ -59,7 +78,7 @@ def _example(finding: Finding, scale: int) -> str:
         ("there", finding.their_at, finding.their_quantity),
     ):
         if at is not None and quantity is not None:
-            clock = show_time(at)[11:19]
+            clock = show_time(at)[5:19].replace("T", " ")
             sides.append(f"{format_quantity(quantity, scale)} {who} at {clock}")
     return f"{name[:24]}, {', '.join(sides)}"
 

@@ -62,17 +62,38 @@ def judge(meter: Meter, ours: int, theirs: int, our_role: Role, deltas: int) -> 
         return True, f"not judged: {deltas} deltas, fewer than the terms' {tolerance.least}"
     base = abs(ours if tolerance.base == our_role else theirs)
     relative = tolerance.relative_ppm * base // 1_000_000
-    allowed = max(relative, tolerance.absolute)
+    absolute = tolerance.absolute
+    if meter.aggregate == "count":
+        absolute //= 10**meter.scale
+    allowed = max(relative, absolute)
     percent = format_quantity(tolerance.relative_ppm, 4).rstrip("0").rstrip(".")
     which = (
         f"{percent}% of the {tolerance.base}'s number"
-        if relative >= tolerance.absolute
+        if relative >= absolute
         else "the absolute bound"
     )
     bound = f"{format_quantity(allowed, scale)} {meter.unit} ({which})"
     if difference <= allowed:
         return True, f"within the tolerance of {bound}"
     return False, f"above the tolerance of {bound}"
+
+
+def cause_of_maximum(ours: Mapping[str, int], theirs: Mapping[str, int]) -> str | None:
+    """The one class without which both maxima were equal; None if there is no such class.
+
+    Both map each class to the highest quantity of its events in the period on that side, and ""
+    to that of the events on which both agree. A side without events counts as zero.
+    """
+    target = max(theirs.values(), default=0)
+    causes = []
+    for name in CLASSES:
+        if name in ours or name in theirs:
+            undone = [quantity for other, quantity in ours.items() if other != name]
+            if name in theirs:
+                undone.append(theirs[name])
+            if max(undone, default=0) == target:
+                causes.append(name)
+    return causes[0] if len(causes) == 1 else None
 
 
 def comparison_document(
