@@ -16,9 +16,10 @@ import trio
 
 from tallystick.node.channel import Channel
 from tallystick.node.errors import PeerUnreachable
-from tallystick.node.logs import ChannelLog, flush
+from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import CheckpointRow, encode_row, index_key, log_key
+from tallystick.node.upkeep import flush
 from tallystick.protocol.checkpoint import (
     Checkpoint,
     LogHead,

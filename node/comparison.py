@@ -57,8 +57,8 @@ class Comparison:
 
     @property
     def within_tolerance(self) -> bool:
-        """Whether the terms tolerate every meter's difference, and every row could be read."""
-        return not self.rejected and all(meter.within_tolerance for meter in self.meters)
+        """Whether the terms tolerate every meter's difference, between what could be read."""
+        return all(meter.within_tolerance for meter in self.meters)
 
     def document(self) -> dict[str, Any]:
         """The comparison as JSON has it."""

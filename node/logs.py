@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,28 +18,26 @@ import msgspec
 import trio
 
 from tallystick.node.store.disk import Store, Ticket, Txn
-from tallystick.node.store.idindex import RECENT_MAX, IdIndex, fingerprints, write_run
+from tallystick.node.store.idindex import IdIndex, fingerprints
 from tallystick.node.store.keyspace import (
     DerivedRow,
     HeadRow,
     LogRow,
-    RunRow,
     encode_row,
     index_key,
     index_of,
     line_key,
     line_of,
     log_key,
-    pack_tally,
-    tile_key,
     unpack_tally,
 )
+from tallystick.node.store.tiles import TILE, put_tile
 from tallystick.protocol.derive import Book, Changes, Folder, LineKey, Tally
 from tallystick.protocol.errors import InvalidRecord
 from tallystick.protocol.heads import Head
 from tallystick.protocol.keys import origin
 from tallystick.protocol.log import LogState, Rules, append
-from tallystick.protocol.merkle import Frontier, root_of
+from tallystick.protocol.merkle import Frontier
 from tallystick.protocol.records import (
     Correction,
     Delta,
@@ -53,7 +50,6 @@ from tallystick.protocol.records import (
     join_batches,
 )
 
-TILE = 256
 READ_BYTES_MAX = 1024 * 1024  # one batch read for catching up
 DECODED_MAX = 4  # batches kept decoded for look-ups
 RECENT_BYTES_MAX = 8 * 1024 * 1024  # durable batches kept in memory for the peer
@@ -118,7 +114,7 @@ class ChannelLog:
         self.party = terms.provider if role == "provider" else terms.consumer
         self.rules = Rules(terms, role)
         self.folder = Folder(terms)
-        self._index_folder = folder
+        self.index_folder = folder
         self._seed = seed
         self._recent_bytes_max = RECENT_BYTES_MAX if ours else 0
         self.flushing = trio.Lock()  # held from a flush's preparation until it is durable
@@ -143,7 +139,7 @@ class ChannelLog:
             self.cosigned_size = row.cosigned_size
             self.covered = derived.covered
             self.index.close()
-            self.index = IdIndex(self._index_folder, self.number, derived.runs)
+            self.index = IdIndex(self.index_folder, self.number, derived.runs)
             self.book = Book(self.folder, self._load_tally)
             self._in_flight: deque[_Prepared] = deque()
             self._recent: deque[Batch] = deque()
@@ -518,100 +514,3 @@ class ChannelLog:
             txn.put("logs", log_key(self.number), row)
 
         return self.store.submit(job)
-
-    # What can be rebuilt
-
-    def flush_parts(self) -> tuple[Callable[[Txn], None], Callable[[], None]]:
-        """A job that writes balances and new index entries, and what to do once it is durable."""
-        below = self.durable_size
-        prints, indexes = self.index.freeze(below)
-        lines = {key: pack_tally(tally) for key, tally in self.book.dirty.items()}
-        rows = self.index.rows()
-        row = RunRow(self.index.run_name(self.covered, below), len(prints))
-        if len(prints):
-            rows.append(row)
-
-        def job(txn: Txn) -> None:
-            if len(prints):
-                write_run(self._index_folder / row.file, prints, indexes)
-            for key, value in lines.items():
-                txn.put("lines", line_key(self.number, key), value)
-            txn.put("derived", log_key(self.number), encode_row(DerivedRow(below, rows)))
-
-        def done() -> None:
-            self.covered = below
-            if len(prints):
-                self.index.adopt(row, below)
-            for key, value in lines.items():
-                if pack_tally(self.book.dirty[key]) == value:
-                    del self.book.dirty[key]
-
-        return job, done
-
-    async def tend(self) -> None:
-        """Flush when enough came together; for as long as the node runs."""
-        while True:
-            grown = self.grown
-            if self.index.recent >= RECENT_MAX or len(self.book.dirty) >= RECENT_MAX:
-                await flush([self])
-                self.flushed.set()
-                self.flushed = trio.Event()
-            else:
-                await grown.wait()
-
-    async def tend_index(self) -> None:
-        """Merge the index's runs, beside the flushes; for as long as the node runs."""
-        while True:
-            flushed = self.flushed
-            group = self.index.mergeable()
-            if not group:
-                await flushed.wait()
-                continue
-            merged = await trio.to_thread.run_sync(self.index.merge, group)
-            async with self.flushing:
-                rows = self.index.rows_merged(group, merged)
-                value = encode_row(DerivedRow(self.covered, rows))
-                await self.store.submit(put_job("derived", log_key(self.number), value)).wait()
-                self.index.replace(group, merged)
-
-
-async def flush(logs: Sequence[ChannelLog], extra: Callable[[Txn], None] | None = None) -> None:
-    """Write what follows from these logs' records, so that a start need not read them again.
-
-    `extra` is written in the same transaction.
-    """
-    async with AsyncExitStack() as stack:
-        for log in logs:
-            await stack.enter_async_context(log.flushing)
-        parts = [log.flush_parts() for log in logs]
-
-        def job(txn: Txn) -> None:
-            for write, _ in parts:
-                write(txn)
-            if extra:
-                extra(txn)
-
-        def done() -> None:
-            for _, after in parts:
-                after()
-
-        await logs[0].store.submit(job, done).wait()
-
-
-def put_job(table: str, key: bytes, value: bytes) -> Callable[[Txn], None]:
-    """A job that sets one value."""
-    return lambda txn: txn.put(table, key, value)
-
-
-def put_tile(txn: Txn, log: int, number: int, value: bytes) -> None:
-    """Store a completed tile, and the tile above once it is complete."""
-    txn.put("tiles", tile_key(log, 1, number), value)
-    level = 1
-    while (number + 1) % TILE == 0:
-        below = range(number + 1 - TILE, number + 1)
-        roots = [txn.get("tiles", tile_key(log, level, n)) for n in below]
-        number //= TILE
-        level += 1
-        txn.put(
-            "tiles", tile_key(log, level, number), root_of([root[:32] for root in roots if root])
-        )

@@ -18,10 +18,10 @@ from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.errors import HomeError, PeerUnreachable
 from tallystick.node.link import Link
-from tallystick.node.logs import flush
 from tallystick.node.pairing import serve_join
 from tallystick.node.store.residency import keep_small
 from tallystick.node.transport import tls
+from tallystick.node.upkeep import flush, tend, tend_index
 from tallystick.protocol.errors import PeerBreach, TallyError
 from tallystick.protocol.messages import (
     PROTOCOL_VERSION,
@@ -108,8 +108,8 @@ class Node:
         self.books.store.on_failure.append(channel.load)
         self._nursery.start_soon(channel.run)
         for log in (channel.own, channel.peer):
-            self._nursery.start_soon(log.tend)
-            self._nursery.start_soon(log.tend_index)
+            self._nursery.start_soon(tend, log)
+            self._nursery.start_soon(tend_index, log)
 
     async def stop(self) -> None:
         """Write what would have to be read again at the next start."""

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from tallystick.node.channel import Channel
-from tallystick.node.logs import TILE, ChannelLog
+from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import CheckpointRow, index_key, index_of, log_key, tile_key
+from tallystick.node.store.tiles import TILE
 from tallystick.protocol.bundle import BundleContents, write_bundle
 from tallystick.protocol.checkpoint import verify_checkpoint
 from tallystick.protocol.errors import InputError

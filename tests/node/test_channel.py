@@ -23,9 +23,10 @@ from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import Draft
-from tallystick.node.logs import ChannelLog, flush
+from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Store
 from tallystick.node.store.keyspace import ChannelRow
+from tallystick.node.upkeep import flush
 from tallystick.protocol.errors import InvalidRecord, PeerBreach
 from tallystick.protocol.messages import Append, Message
 from tallystick.protocol.records import Correction, Delta, batch_bytes, encode_record

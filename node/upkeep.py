@@ -1,0 +1,108 @@
+"""The upkeep of a log: writing what follows from its records, so that a start need not read them.
+
+Balances and new index entries are flushed when enough came together, in one transaction with how
+far they reach; runs of the index are merged beside that. All of it can be rebuilt from the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+
+import trio
+
+from tallystick.node.logs import ChannelLog
+from tallystick.node.store.disk import Txn
+from tallystick.node.store.idindex import RECENT_MAX, write_run
+from tallystick.node.store.keyspace import (
+    DerivedRow,
+    RunRow,
+    encode_row,
+    line_key,
+    log_key,
+    pack_tally,
+)
+
+
+async def flush(logs: Sequence[ChannelLog], extra: Callable[[Txn], None] | None = None) -> None:
+    """Write what follows from these logs' records, so that a start need not read them again.
+
+    `extra` is written in the same transaction.
+    """
+    async with AsyncExitStack() as stack:
+        for log in logs:
+            await stack.enter_async_context(log.flushing)
+        parts = [_parts(log) for log in logs]
+
+        def job(txn: Txn) -> None:
+            for write, _ in parts:
+                write(txn)
+            if extra:
+                extra(txn)
+
+        def done() -> None:
+            for _, after in parts:
+                after()
+
+        await logs[0].store.submit(job, done).wait()
+
+
+def _parts(log: ChannelLog) -> tuple[Callable[[Txn], None], Callable[[], None]]:
+    """A job that writes balances and new index entries, and what to do once it is durable."""
+    below = log.durable_size
+    prints, indexes = log.index.freeze(below)
+    lines = {key: pack_tally(tally) for key, tally in log.book.dirty.items()}
+    rows = log.index.rows()
+    row = RunRow(log.index.run_name(log.covered, below), len(prints))
+    if len(prints):
+        rows.append(row)
+
+    def job(txn: Txn) -> None:
+        if len(prints):
+            write_run(log.index_folder / row.file, prints, indexes)
+        for key, value in lines.items():
+            txn.put("lines", line_key(log.number, key), value)
+        txn.put("derived", log_key(log.number), encode_row(DerivedRow(below, rows)))
+
+    def done() -> None:
+        log.covered = below
+        if len(prints):
+            log.index.adopt(row, below)
+        for key, value in lines.items():
+            if pack_tally(log.book.dirty[key]) == value:
+                del log.book.dirty[key]
+
+    return job, done
+
+
+async def tend(log: ChannelLog) -> None:
+    """Flush when enough came together; for as long as the node runs."""
+    while True:
+        grown = log.grown
+        if log.index.recent >= RECENT_MAX or len(log.book.dirty) >= RECENT_MAX:
+            await flush([log])
+            log.flushed.set()
+            log.flushed = trio.Event()
+        else:
+            await grown.wait()
+
+
+async def tend_index(log: ChannelLog) -> None:
+    """Merge the index's runs, beside the flushes; for as long as the node runs."""
+    while True:
+        flushed = log.flushed
+        group = log.index.mergeable()
+        if not group:
+            await flushed.wait()
+            continue
+        merged = await trio.to_thread.run_sync(log.index.merge, group)
+        async with log.flushing:
+            rows = log.index.rows_merged(group, merged)
+            value = encode_row(DerivedRow(log.covered, rows))
+            await log.store.submit(_put("derived", log_key(log.number), value)).wait()
+            log.index.replace(group, merged)
+
+
+def _put(table: str, key: bytes, value: bytes) -> Callable[[Txn], None]:
+    """A job that sets one value."""
+    return lambda txn: txn.put(table, key, value)

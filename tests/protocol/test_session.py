@@ -1,0 +1,204 @@
+"""The session is its table: two sessions joined in memory, and every step that the table lacks."""
+
+from __future__ import annotations
+
+import pytest
+
+from tallystick.protocol.errors import PeerBreach
+from tallystick.protocol.framing import frame
+from tallystick.protocol.messages import (
+    AcceptTerms,
+    Append,
+    Bye,
+    Cosign,
+    Difference,
+    Halt,
+    Hello,
+    Holding,
+    Message,
+    Ping,
+    ProposeCheckpoint,
+    ProposeTerms,
+    RefuseCheckpoint,
+    Return,
+    SignCheckpoint,
+    StatementPage,
+    TermsHeld,
+    WantPage,
+    encode_message,
+)
+from tallystick.protocol.records import batch_bytes
+from tallystick.protocol.session import APPENDS_IN_FLIGHT_MAX, Session
+from tallystick.protocol.states import CHANNEL, CONNECTION, SENDABLE, Channel, Connection
+
+ID = bytes(range(32))
+HASH, SIGNATURE, COSIGNATURE = bytes(32), bytes(64), bytes(72)
+BATCH = batch_bytes([b"\xc0", b"\xc0"])  # two records, which no session looks into
+
+EXAMPLES: dict[type, Message] = {
+    type(message): message
+    for message in (
+        Hello(1, "beta.example", 0, ""),
+        Holding(ID, 0, 0, HASH, b"", b""),
+        Append(ID, 0, BATCH, SIGNATURE),
+        Cosign(ID, 2, COSIGNATURE),
+        Return(ID, 0, BATCH, SIGNATURE),
+        ProposeTerms(b"x", SIGNATURE),
+        TermsHeld(ID),
+        AcceptTerms(ID, SIGNATURE),
+        ProposeCheckpoint(ID, "text", SIGNATURE, False),
+        SignCheckpoint(ID, HASH, SIGNATURE),
+        RefuseCheckpoint(ID, HASH, "no"),
+        StatementPage(ID, HASH, 0, [], True),
+        WantPage(ID, HASH, 0),
+        Difference(ID, HASH, b"", b""),
+        Halt(ID, "no"),
+        Bye("done", ""),
+        Ping(),
+    )
+}
+IN_CHANNEL = [kind for kind in EXAMPLES if hasattr(EXAMPLES[kind], "channel")]
+IN_CHANNEL = [kind for kind in IN_CHANNEL if kind not in (TermsHeld, AcceptTerms)]
+
+
+def _live(own_size: int = 0) -> Session:
+    """Acme's session after both hellos, with one channel."""
+    session = Session("acme.example", "beta.example")
+    _hear(session, EXAMPLES[Hello])
+    session.add_channel(ID, own_size, 0)
+    return session
+
+
+def _hear(session: Session, message: Message) -> Message | None:
+    session.feed(frame(encode_message(message)))
+    return session.next_message()
+
+
+def test_two_sessions_say_hello_append_and_cosign() -> None:
+    acme = Session("acme.example", "beta.example")
+    beta = Session("beta.example", "acme.example")
+    beta.feed(acme.send(Hello(1, "acme.example", 5, "a:1")))
+    acme.feed(beta.send(Hello(1, "beta.example", 5, "b:1")))
+    assert beta.next_message() == Hello(1, "acme.example", 5, "a:1")
+    assert acme.next_message() == Hello(1, "beta.example", 5, "b:1")
+    acme.add_channel(ID, 2, 0)
+    beta.add_channel(ID, 0, 0)
+    acme.feed(beta.send(Holding(ID, 0, 0, HASH, b"", b"")))
+    acme.next_message()
+    assert acme.channels[ID].may_append
+    beta.feed(acme.send(Append(ID, 0, BATCH, SIGNATURE)))
+    beta.next_message()
+    assert beta.channels[ID].received_size == 2
+    acme.feed(beta.send(Cosign(ID, 2, COSIGNATURE)))
+    acme.next_message()
+    assert acme.channels[ID].cosigned_size == 2
+    assert not acme.channels[ID].in_flight
+
+
+def test_bytes_may_come_one_at_a_time() -> None:
+    session = Session("acme.example", "beta.example")
+    heard = []
+    for byte in frame(encode_message(EXAMPLES[Hello])) + frame(encode_message(Ping())):
+        session.feed(bytes([byte]))
+        heard.append(session.next_message())
+    assert [message for message in heard if message] == [EXAMPLES[Hello], Ping()]
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_what_the_connections_table_lacks_is_a_breach(kind: type) -> None:
+    fresh = Session("acme.example", "beta.example")
+    if (Connection.GREETING, kind) in CONNECTION:
+        _hear(fresh, EXAMPLES[kind])
+        assert fresh.state is CONNECTION[Connection.GREETING, kind]
+    else:
+        with pytest.raises(PeerBreach) as raised:
+            _hear(fresh, EXAMPLES[kind])
+        assert raised.value.code == "out-of-order"
+
+
+@pytest.mark.parametrize("kind", IN_CHANNEL)
+@pytest.mark.parametrize("state", Channel)
+def test_what_the_channels_table_lacks_is_a_breach(state: Channel, kind: type) -> None:
+    session = _live()
+    link = session.channels[ID]
+    link.state = state
+    link.in_flight.append(2)  # so that the example's co-signature is of something sent
+    if (state, kind) in CHANNEL:
+        _hear(session, EXAMPLES[kind])
+        assert link.state is CHANNEL[state, kind]
+    else:
+        with pytest.raises(PeerBreach) as raised:
+            _hear(session, EXAMPLES[kind])
+        assert raised.value.code == "out-of-order"
+
+
+def test_the_tables_leave_no_message_out() -> None:
+    spoken = {kind for _, kind in CHANNEL} | {kind for _, kind in CONNECTION}
+    assert spoken == set(EXAMPLES)
+    assert set(SENDABLE) == set(Channel)
+
+
+def test_nothing_of_ours_goes_out_before_the_peer_confirmed() -> None:
+    session = _live(own_size=2)
+    with pytest.raises(AssertionError):
+        session.send(Append(ID, 0, BATCH, SIGNATURE))
+
+
+def test_a_peer_that_holds_more_makes_us_recover() -> None:
+    session = _live(own_size=0)
+    _hear(session, Holding(ID, 0, 4, HASH, SIGNATURE, b""))
+    assert session.channels[ID].state is Channel.RECOVERING
+    _hear(session, Return(ID, 0, BATCH, SIGNATURE))
+    with pytest.raises(PeerBreach):
+        _hear(session, Return(ID, 0, BATCH, SIGNATURE))
+    session.recovered(ID)
+    assert session.channels[ID].may_append
+    assert session.channels[ID].sent_size == 2
+
+
+def test_appends_in_flight_are_bounded() -> None:
+    session = _live(own_size=100)
+    _hear(session, Holding(ID, 0, 0, HASH, b"", b""))
+    for n in range(APPENDS_IN_FLIGHT_MAX):
+        session.send(Append(ID, 2 * n, BATCH, SIGNATURE))
+    assert not session.channels[ID].may_append
+    _hear(session, Cosign(ID, 4, COSIGNATURE))
+    assert len(session.channels[ID].in_flight) == APPENDS_IN_FLIGHT_MAX - 2
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (Append(ID, 1, BATCH, SIGNATURE), "out-of-order"),
+        (Cosign(ID, 2, COSIGNATURE), "out-of-order"),
+        (Append(HASH, 0, BATCH, SIGNATURE), "wrong-channel"),
+    ],
+)
+def test_sizes_and_channels_that_do_not_fit(message: Message, code: str) -> None:
+    session = _live()
+    _hear(session, EXAMPLES[Holding])
+    with pytest.raises(PeerBreach) as raised:
+        _hear(session, message)
+    assert raised.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("hello", "code"),
+    [(Hello(2, "beta.example", 0, ""), "version"), (Hello(1, "x.example", 0, ""), "wrong-party")],
+)
+def test_a_hello_of_another(hello: Hello, code: str) -> None:
+    with pytest.raises(PeerBreach) as raised:
+        _hear(Session("acme.example", "beta.example"), hello)
+    assert raised.value.code == code
+
+
+@pytest.mark.parametrize(
+    "data",
+    [bytes(4), b"\xff\xff\xff\xff", frame(b"\xc1"), frame(b"\x91\x63"), frame(b"\x92\x11\x00")],
+)
+def test_malformed_bytes(data: bytes) -> None:
+    session = _live()
+    with pytest.raises(PeerBreach) as raised:
+        session.feed(data)
+        session.next_message()
+    assert raised.value.code == "malformed"
