@@ -13,8 +13,8 @@ from tallystick.node.cli.output import print_json, say, table
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _time(instant_us: int) -> str:
-    return (_EPOCH + timedelta(microseconds=instant_us)).strftime("%Y-%m-%d %H:%M:%S.%f")
+def _time(instant_us: int, form: str = "%Y-%m-%d %H:%M:%S.%f") -> str:
+    return (_EPOCH + timedelta(microseconds=instant_us)).strftime(form)
 
 
 @verb("log")
@@ -44,7 +44,8 @@ def _row(document: dict[str, Any]) -> list[str]:
         what = next(
             line for line in document["checkpoint"].splitlines() if line.startswith("period ")
         )
-    occurred = _time(document["occurred_at"]) if "occurred_at" in document else ""
+    at = document.get("occurred_at")
+    occurred = "" if at is None else _time(at, "%Y-%m-%d %H:%M:%S")
     quantity = document.get("quantity", "")
     return [str(document["index"]), document["kind"], what, quantity or "", occurred]
 

@@ -68,8 +68,8 @@ class Impostor:
             await stream.aclose()
         return heard
 
-    def hello(self, version: int = 1, party: str = "beta.example") -> bytes:
-        return frame(encode_message(Hello(version, party, int(time.time()), "")))
+    def hello(self, version: int = 1, party: str = "beta.example", skew: int = 0) -> bytes:
+        return frame(encode_message(Hello(version, party, int(time.time()) + skew, "")))
 
 
 @contextmanager
@@ -147,6 +147,17 @@ def test_a_truncated_frame_is_waited_for_and_forgotten(
     heard = trio.run(impostor.talk, impostor.hello(), frame(b"x" * 100)[:50])
     assert _bye(heard) == ""
     assert acme.json("status")["running"]
+
+
+def test_a_clock_an_hour_wrong_is_reported_and_nothing_else(
+    acme_and_impostor: tuple[nodes.Party, Impostor],
+) -> None:
+    acme, impostor = acme_and_impostor
+    holding = Holding(impostor.channel, impostor.own_size, 0, bytes(32), b"", b"")
+    heard = trio.run(impostor.talk, impostor.hello(skew=3600), frame(encode_message(holding)))
+    assert _bye(heard) == ""
+    log = (acme.home.parent / f"{acme.name}.log").read_text()
+    assert "the clock of beta.example is +3600 s off ours" in log
 
 
 def test_an_invalid_record_halts_the_channel_and_stores_nothing(tmp_path: Path) -> None:
