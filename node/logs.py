@@ -9,6 +9,7 @@ and memory is loaded again, so a log never continues from records that were not 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from pathlib import Path
 import msgspec
 import trio
 
+from tallystick.node.errors import StoreError
 from tallystick.node.store.disk import Store, Ticket, Txn
-from tallystick.node.store.idindex import IdIndex, fingerprints
+from tallystick.node.store.idindex import RECENT_MAX, IdIndex, fingerprints
 from tallystick.node.store.keyspace import (
     DerivedRow,
     HeadRow,
@@ -54,6 +56,7 @@ READ_BYTES_MAX = 1024 * 1024  # one batch read for catching up
 DECODED_MAX = 4  # batches kept decoded for look-ups
 RECENT_BYTES_MAX = 8 * 1024 * 1024  # durable batches kept in memory for the peer
 
+_log = logging.getLogger("tallystick.logs")
 _decode_log = msgspec.msgpack.Decoder(LogRow).decode
 _decode_head = msgspec.msgpack.Decoder(HeadRow).decode
 _decode_derived = msgspec.msgpack.Decoder(DerivedRow).decode
@@ -139,13 +142,35 @@ class ChannelLog:
             self.cosigned_size = row.cosigned_size
             self.covered = derived.covered
             self.index.close()
-            self.index = IdIndex(self.index_folder, self.number, derived.runs)
+            self.index = self._open_index(txn, derived)
             self.book = Book(self.folder, self._load_tally)
             self._in_flight: deque[_Prepared] = deque()
             self._recent: deque[Batch] = deque()
             self._decoded.clear()
             for first, records in self._stored(txn, derived.covered):
                 self._fold(first, records, txn)
+
+    def _open_index(self, txn: Txn, derived: DerivedRow) -> IdIndex:
+        """The id index; made anew from the records if a file of it is missing or cut."""
+        try:
+            return IdIndex(self.index_folder, self.number, derived.runs)
+        except StoreError as error:
+            if self.store.read_only:
+                raise
+            _log.warning("%s; making the index of %s's log anew", error.message, self.party.name)
+        index = IdIndex(self.index_folder, self.number, [])
+        start = 0
+        for first, records in self._stored(txn, 0):
+            below = min(first + len(records), derived.covered)
+            deltas = [
+                (n, r) for n, r in enumerate(records, first) if type(r) is Delta and n < below
+            ]
+            names = [record_name(delta.meter, delta.id) for _, delta in deltas]
+            index.add(fingerprints(names, self._seed), [n for n, _ in deltas])
+            if index.recent >= RECENT_MAX or (below == derived.covered and index.recent):
+                index.write(start, below)
+                start = below
+        return index
 
     def _log_row(self, txn: Txn) -> LogRow:
         value = txn.get("logs", log_key(self.number))

@@ -78,6 +78,7 @@ class Store:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self.read_only = read_only
         if not read_only:
             path.mkdir(mode=0o700, exist_ok=True)
         disk = os.statvfs(path)

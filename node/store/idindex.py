@@ -150,7 +150,10 @@ class Run:
 
 
 def _unreadable(path: Path, said: str) -> StoreError:
-    return StoreError(f"the id index file {path} cannot be read: {said}", "Run: tally doctor")
+    return StoreError(
+        f"the id index file {path} cannot be read: {said}",
+        "Start the node: it makes the index anew from its records",
+    )
 
 
 class _RunWriter:
@@ -260,6 +263,13 @@ class IdIndex:
         kept += [(v, index) for v, more in self._more.items() for index in more if index >= below]
         self._recent, self._more = {}, {}
         self.add([value for value, _ in kept], [index for _, index in kept])
+
+    def write(self, first: int, below: int) -> None:
+        """Make a run of what is in memory, all at once."""
+        prints, indexes = self.freeze(below)
+        row = RunRow(self.run_name(first, below), len(prints))
+        write_run(self._folder / row.file, prints, indexes)
+        self.adopt(row, below)
 
     def run_name(self, first: int, below: int) -> str:
         """A file name that no other run of this home has: the records' range is in it."""

@@ -298,3 +298,28 @@ async def test_a_wrong_signature_leaves_no_trace(tmp_path: Path) -> None:
             b.channel.receive(bad, lambda *answer: None)
         await exchange(a, b)
         assert a.lines() == b.lines()
+
+
+async def test_a_lost_index_is_made_anew_from_the_records(tmp_path: Path) -> None:
+    async with trio.open_nursery() as nursery, two(tmp_path) as (a, b):
+        drafts = [_draft("tokens", n, "x", 5, 1) for n in range(500)]
+        await a.channel.emit(drafts)
+        await flush([a.channel.own, a.channel.peer])
+        await a.channel.emit([_draft("calls", 1, "x", 5, 1)])
+        for file in (a.folder / "ids").iterdir():
+            file.write_bytes(file.read_bytes()[:-8])
+        await restart(a, nursery)
+        result = await a.channel.emit([*drafts, _draft("calls", 1, "x", 5, 1)])
+        assert (result.duplicates, result.problems) == (501, [])
+        await exchange(a, b)
+        assert a.lines() == b.lines()
+
+
+async def test_a_half_written_run_of_a_crash_is_no_harm(tmp_path: Path) -> None:
+    async with trio.open_nursery() as nursery, two(tmp_path) as (a, _):
+        await a.channel.emit([_draft("tokens", n, "x", 5, 1) for n in range(50)])
+        name = a.channel.own.index.run_name(0, 51)
+        (a.folder / "ids" / name).write_bytes(b"half")
+        await restart(a, nursery)
+        await flush([a.channel.own])
+        assert a.channel.own.find("tokens", "id-7") is not None

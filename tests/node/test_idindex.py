@@ -11,14 +11,6 @@ from hypothesis import strategies as st
 
 from tallystick.node.errors import StoreError
 from tallystick.node.store.idindex import MERGE_WIDTH, IdIndex, Run, fingerprints, write_run
-from tallystick.node.store.keyspace import RunRow
-
-
-def _flush(index: IdIndex, folder: Path, first: int, below: int) -> None:
-    prints, indexes = index.freeze(below)
-    row = RunRow(index.run_name(first, below), len(prints))
-    write_run(folder / row.file, prints, indexes)
-    index.adopt(row, below)
 
 
 @settings(max_examples=60, deadline=None)
@@ -39,7 +31,7 @@ def test_it_finds_what_a_dictionary_finds(
             model.setdefault(value, []).append(place)
         size += len(batch)
         if every and number % every == 0 and size > covered:
-            _flush(index, folder, covered, size)
+            index.write(covered, size)
             covered = size
             while group := index.mergeable():
                 index.replace(group, index.merge(group))
@@ -58,7 +50,7 @@ def test_it_finds_what_a_dictionary_finds(
 def test_entries_beyond_the_flush_stay_in_memory(tmp_path: Path) -> None:
     index = IdIndex(tmp_path, 1, [])
     index.add([10, 20, 30], range(3))
-    _flush(index, tmp_path, 0, 2)
+    index.write(0, 2)
     assert index.recent == 1
     assert index.find([10, 20, 30]) == {10: [0], 20: [1], 30: [2]}
     index.close()
@@ -68,7 +60,7 @@ def test_merging_keeps_the_number_of_runs_small(tmp_path: Path) -> None:
     index = IdIndex(tmp_path, 1, [])
     for number in range(64):
         index.add([number], [number])
-        _flush(index, tmp_path, number, number + 1)
+        index.write(number, number + 1)
         while group := index.mergeable():
             index.replace(group, index.merge(group))
     assert len(index.rows()) <= 3 * MERGE_WIDTH
