@@ -15,11 +15,11 @@ import msgspec
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.config import Config, load_config
-from tallystick.node.errors import PairingError
+from tallystick.node.errors import PairingError, StoreError
 from tallystick.node.founding import Founding
 from tallystick.node.home import Home
 from tallystick.node.store.disk import Store, Txn
-from tallystick.node.store.keyspace import encode_row
+from tallystick.node.store.keyspace import ChannelRow, encode_row
 from tallystick.protocol.errors import InputError
 from tallystick.protocol.pairing import (
     PeerIdentity,
@@ -27,6 +27,8 @@ from tallystick.protocol.pairing import (
     decode_identity,
     encode_identity,
 )
+
+OPEN_TRIES = 4
 
 _IDENTITY = ("name", "log_key", "cosigner_key", "transport_key")
 _decode_invite = msgspec.msgpack.Decoder(StoredInvite).decode
@@ -80,14 +82,7 @@ class Books:
 
     def load_channel(self, channel: bytes) -> tuple[Channel, Closer]:
         """Open a founded channel."""
-        found = Channel(
-            self.store,
-            self.index_folder,
-            self.seed,
-            self.identity,
-            self.founding.rows[channel],
-            clock_us,
-        )
+        found = self._open(self.founding.rows[channel])
         agree = self.config.checkpoints.early == "agree"
         closer = Closer(found, agree_early=agree, clock_us=clock_us)
         self.channels[channel] = (found, closer)
@@ -113,6 +108,20 @@ class Books:
     async def remember_port(self, port: int) -> None:
         """Keep the port for the next start."""
         await self.store.commit(lambda txn: txn.put("meta", b"port", str(port).encode()))
+
+    def _open(self, row: ChannelRow) -> Channel:
+        for _ in range(OPEN_TRIES - 1):
+            try:
+                return self._open_once(row)
+            except StoreError:
+                if not self.store.read_only:
+                    raise
+                # The running node merged an index file away while we looked: look again.
+                time.sleep(0.05)
+        return self._open_once(row)
+
+    def _open_once(self, row: ChannelRow) -> Channel:
+        return Channel(self.store, self.index_folder, self.seed, self.identity, row, clock_us)
 
     def peer(self, name: str) -> PeerIdentity:
         """A paired peer by name."""

@@ -253,6 +253,29 @@ def test_a_checkpoint_on_other_numbers_names_the_line_and_signs_nothing(tmp_path
             assert party.json("status")["channels"][0]["last_checkpoint"] is None
 
 
+def test_closing_early_takes_both(tmp_path: Path) -> None:
+    with nodes.channel(tmp_path) as (acme, beta):
+        acme.tally("emit", "context-tokens", "3", "--subject", "s", "--id", "now", "--wait")
+        period = acme.json("derive")["lines"][0]["period"]
+        early = acme.tally("checkpoint", period, check=False)
+        assert (early.returncode, "grace time" in early.stderr) == (2, True)
+        beta.stop()
+        config = beta.home / "config.toml"
+        config.write_text(config.read_text().replace('# early = "agree"', 'early = "refuse"'))
+        beta.start()
+        nodes.wait_until(lambda: acme.json("status")["channels"][0]["connected"])
+        refused = acme.tally("checkpoint", period, "--force", check=False)
+        assert refused.returncode == 2
+        assert "did not sign" in refused.stderr
+        beta.stop()
+        config.write_text(config.read_text().replace('early = "refuse"', ""))
+        beta.start()
+        nodes.wait_until(lambda: acme.json("status")["channels"][0]["state"] == "open")
+        signed = acme.json("checkpoint", period, "--force")["signed_by"]
+        assert signed == ["acme.example", "beta.example"]
+        nodes.wait_until(lambda: beta.json("status")["channels"][0]["last_checkpoint"] == period)
+
+
 def test_several_channels_and_choosing_one(tmp_path: Path) -> None:
     with nodes.running(tmp_path, ("acme.example", "beta.example", "gamma.example")) as parties:
         acme, beta, gamma = parties
