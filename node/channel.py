@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.logs import Batch, ChannelLog
 from tallystick.node.store.disk import Store, Ticket
@@ -150,8 +151,12 @@ class Channel:
                 count += len(group[-1].drafts)
             if not self._requests:
                 self._requested = trio.Event()
-            ticket = self._append(group)
-            ticket.then_always(self._slots.release)
+            try:
+                ticket = self._append(group)
+                ticket.then_always(self._slots.release)
+            except StoreError as error:
+                self._slots.release()
+                ticket = Ticket.failed(error)
             for request in group:
                 request.ticket = ticket
                 request.scheduled.set()
@@ -354,6 +359,8 @@ class Channel:
         stored and nothing co-signed.
         """
         peer = self.peer
+        if message.first != peer.state.size:
+            raise StoreError("the peer's records came while the store was being read again")
         try:
             records, parts = decode_batch(message.batch)
             prints = self._check_new(peer, records)

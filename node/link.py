@@ -20,7 +20,7 @@ from tallystick.node.closing import Closer
 from tallystick.node.errors import PeerUnreachable
 from tallystick.node.store.disk import Ticket
 from tallystick.node.transport.tls import PeerStream
-from tallystick.protocol.errors import PeerBreach, ProofError, TallyError
+from tallystick.protocol.errors import PeerBreach, ProofError, TallyError, lone_error
 from tallystick.protocol.heads import verify_head_signature
 from tallystick.protocol.messages import (
     AcceptTerms,
@@ -126,6 +126,9 @@ class Link:
                     self.send(hello)
                     await self._read()
                     nursery.cancel_scope.cancel()
+        except* TallyError as group:
+            # The peer went away, or our disk failed: the next link begins with what is held.
+            _log.warning("link to %s ends: %s", self.peer, lone_error(group))
         finally:
             self.ended.set()
             for channel, _ in self._channels.values():

@@ -54,7 +54,7 @@ from tallystick.protocol.records import (
 
 READ_BYTES_MAX = 1024 * 1024  # one batch read for catching up
 DECODED_MAX = 4  # batches kept decoded for look-ups
-RECENT_BYTES_MAX = 8 * 1024 * 1024  # durable batches kept in memory for the peer
+RECENT_BYTES_MAX = 4 * 1024 * 1024  # durable batches kept in memory for the peer
 
 _log = logging.getLogger("tallystick.logs")
 _decode_log = msgspec.msgpack.Decoder(LogRow).decode

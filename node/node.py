@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+import ssl
 from collections.abc import Callable
 
 import trio
@@ -16,7 +17,7 @@ import trio
 from tallystick.node.books import Books, clock_us
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
-from tallystick.node.errors import HomeError, PeerUnreachable
+from tallystick.node.errors import HomeError
 from tallystick.node.link import Link
 from tallystick.node.pairing import serve_join
 from tallystick.node.store.residency import keep_small
@@ -54,6 +55,8 @@ class Node:
         self.changed = trio.Event()  # set, and replaced, when a link, peer or channel changes
         self._connections = 0
         self._dialling: set[str] = set()
+        self._trusted: tuple[bytes, ...] = ()
+        self._context: ssl.SSLContext | None = None
         self._nursery: trio.Nursery | None = None
 
     # Running
@@ -63,6 +66,7 @@ class Node:
         host, port = tls.parse_address(listen)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            self.books.store.on_failure.append(self._drop_links)
             nursery.start_soon(self.books.store.run)
             nursery.start_soon(keep_small, self.books.home.store_path / "data.mdb")
             for channel, closer in self.books.channels.values():
@@ -111,6 +115,11 @@ class Node:
             self._nursery.start_soon(tend, log)
             self._nursery.start_soon(tend_index, log)
 
+    def _drop_links(self) -> None:
+        """What was received but not written must come again, on new links."""
+        for link in self.links.values():
+            link.close("the store failed")
+
     async def stop(self) -> None:
         """Write what would have to be read again at the next start."""
         for channel, _ in self.books.channels.values():
@@ -129,12 +138,7 @@ class Node:
             return
         self._connections += 1
         try:
-            context = tls.server_context(
-                self.identity,
-                self.certificate,
-                [peer.transport_certificate for peer in self.books.peers.values()],
-                self.books.home.path,
-            )
+            context = self._server_context()
             accepted, key, alpn = await tls.accept(stream, context, HANDSHAKE_SECONDS)
             if alpn == tls.ALPN_PAIRING and key is None:
                 await self._pair(accepted)
@@ -148,6 +152,16 @@ class Node:
             _log.info("a connection was refused: %s", error)
         finally:
             self._connections -= 1
+
+    def _server_context(self) -> ssl.SSLContext:
+        """The context for listening, made anew when a peer was paired."""
+        certificates = tuple(p.transport_certificate for p in self.books.peers.values())
+        if self._trusted != certificates or self._context is None:
+            self._trusted = certificates
+            self._context = tls.server_context(
+                self.identity, self.certificate, certificates, self.books.home.path
+            )
+        return self._context
 
     async def _pair(self, stream: tls.PeerStream) -> None:
         try:
@@ -185,7 +199,7 @@ class Node:
             else:
                 try:
                     await self._dial(name)
-                except PeerUnreachable as error:
+                except TallyError as error:
                     _log.info("dialling %s: %s", name, error)
             # A link that held for a while was a good one; others are tried ever more patiently.
             held = trio.current_time() - began > STEADY_SECONDS

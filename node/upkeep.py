@@ -6,11 +6,13 @@ far they reach; runs of the index are merged beside that. All of it can be rebui
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 import trio
 
+from tallystick.node.errors import StoreError
 from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.idindex import RECENT_MAX, write_run
@@ -22,6 +24,10 @@ from tallystick.node.store.keyspace import (
     log_key,
     pack_tally,
 )
+
+RETRY_SECONDS = 5
+
+_log = logging.getLogger("tallystick.upkeep")
 
 
 async def flush(logs: Sequence[ChannelLog], extra: Callable[[Txn], None] | None = None) -> None:
@@ -80,7 +86,12 @@ async def tend(log: ChannelLog) -> None:
     while True:
         grown = log.grown
         if log.index.recent >= RECENT_MAX or len(log.book.dirty) >= RECENT_MAX:
-            await flush([log])
+            try:
+                await flush([log])
+            except StoreError as error:
+                _log.error("%s; trying again", error.message)
+                await trio.sleep(RETRY_SECONDS)
+                continue
             log.flushed.set()
             log.flushed = trio.Event()
         else:
@@ -95,12 +106,19 @@ async def tend_index(log: ChannelLog) -> None:
         if not group:
             await flushed.wait()
             continue
-        merged = await trio.to_thread.run_sync(log.index.merge, group)
-        async with log.flushing:
-            rows = log.index.rows_merged(group, merged)
-            value = encode_row(DerivedRow(log.covered, rows))
-            await log.store.submit(_put("derived", log_key(log.number), value)).wait()
-            log.index.replace(group, merged)
+        index = log.index
+        try:
+            merged = await trio.to_thread.run_sync(index.merge, group)
+            async with log.flushing:
+                if index is not log.index:
+                    continue  # the store failed meanwhile, and the index was opened again
+                rows = index.rows_merged(group, merged)
+                value = encode_row(DerivedRow(log.covered, rows))
+                await log.store.submit(_put("derived", log_key(log.number), value)).wait()
+                index.replace(group, merged)
+        except (StoreError, OSError) as error:
+            _log.error("the id index could not be merged: %s; trying again", error)
+            await trio.sleep(RETRY_SECONDS)
 
 
 def _put(table: str, key: bytes, value: bytes) -> Callable[[Txn], None]:

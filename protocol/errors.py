@@ -98,6 +98,13 @@ class PeerBreach(TallyError):
         self.code = code
 
 
+def lone_error(error: BaseException) -> BaseException:
+    """The error inside the groups that concurrent tasks wrap it in; the first, if several."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 class WorldError(TallyError):
     """The world failed: a socket, a disk or another process."""
 

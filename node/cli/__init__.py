@@ -13,8 +13,8 @@ from typing import NoReturn
 
 import click
 
-from tallystick.node.cli.context import Context, global_options, lone_error, merge
-from tallystick.protocol.errors import TallyError
+from tallystick.node.cli.context import Context, global_options, merge
+from tallystick.protocol.errors import TallyError, lone_error
 
 # verb: (module, the command in it, what it does), in the order in which people meet them
 VERBS = {

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tallystick.protocol.errors import lone_error
+
 if TYPE_CHECKING:
     from tallystick.node.books import Books
     from tallystick.node.home import Home
@@ -83,14 +85,6 @@ def _plain(run: Callable[..., Any], function: Callable[..., Any]) -> Any:
         return run(function)
     except BaseExceptionGroup as group:
         raise lone_error(group) from None
-
-
-def lone_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error inside nested groups; the first, where there are several."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def global_options(function: Callable[..., Any]) -> Callable[..., Any]:

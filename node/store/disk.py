@@ -192,6 +192,13 @@ class Ticket:
         self._done = trio.Event()
         self._error: StoreError | None = None
 
+    @classmethod
+    def failed(cls, error: StoreError) -> Ticket:
+        """The ticket of a job that could not even be prepared."""
+        ticket = cls(None)
+        ticket.settle(error)
+        return ticket
+
     def then_always(self, release: Callable[[], None]) -> None:
         """Run `release` when the commit is over, well or not."""
         self._always = release

@@ -31,7 +31,7 @@ RECENT_MAX = 65_536  # entries in memory before a run is written
 MERGE_WIDTH = 4  # so many runs of like size become one
 MERGE_SLICE = 65_536  # entries that a merge holds in memory at once
 BLOCK = 256  # entries that a look-up reads from a run
-FILTER_BITS = 16  # of the filter for each entry: about one look-up in two hundred passes in vain
+FILTER_BITS = 12  # of the filter for each entry: about one look-up in a hundred passes in vain
 
 Uint64s = npt.NDArray[np.uint64]
 _fingerprint = xxhash.xxh3_64_intdigest

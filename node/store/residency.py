@@ -13,7 +13,7 @@ from pathlib import Path
 
 import trio
 
-CHECK_SECONDS = 0.25
+CHECK_SECONDS = 0.1
 SHARED_BYTES_MAX = 40 * 1024 * 1024
 
 _PAGE = mmap.PAGESIZE

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 from nacl.signing import SigningKey
 
-from tallystick.node.errors import PeerUnreachable
+from tallystick.node.errors import PeerUnreachable, StoreError
 from tallystick.protocol.errors import FormatError, InputError
 from tallystick.protocol.keys import Identity
 
@@ -101,11 +101,16 @@ def _load_own(context: ssl.SSLContext, identity: Identity, der: bytes, private_d
     """Give the context our certificate and key; ssl reads them from a file only."""
     private = Ed25519PrivateKey.from_private_bytes(bytes(identity.transport))
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    handle, name = tempfile.mkstemp(dir=private_dir, prefix=".tls-")  # mode 0600
+    try:
+        handle, name = tempfile.mkstemp(dir=private_dir, prefix=".tls-")  # mode 0600
+    except OSError as error:
+        raise StoreError(f"{private_dir} cannot be written: {error.strerror}") from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(pem + ssl.DER_cert_to_PEM_cert(der).encode())
         context.load_cert_chain(name)
+    except OSError as error:
+        raise StoreError(f"{private_dir} cannot be written: {error.strerror}") from None
     finally:
         Path(name).unlink()
 

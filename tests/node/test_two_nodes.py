@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import subprocess
 from pathlib import Path
@@ -251,6 +252,29 @@ def test_a_checkpoint_on_other_numbers_names_the_line_and_signs_nothing(tmp_path
         assert "context-tokens s 101" in beta.json("status")["channels"][0]["difference"]
         for party in (acme, beta):
             assert party.json("status")["channels"][0]["last_checkpoint"] is None
+
+
+@pytest.mark.parametrize("where", ["at the peer", "here"])
+def test_a_full_disk_loses_nothing_and_passes(tmp_path: Path, where: str) -> None:
+    with nodes.channel(tmp_path) as (acme, beta):
+        rows = [f"2026-02-01 00:00:00,fd-{n},{n}" for n in range(20_000)]
+        export, mapping = _write(tmp_path, rows)
+        _emit(acme, "before")
+        victim = (acme if where == "here" else beta).process
+        assert victim is not None
+        # No file of the process may grow: the kernel refuses its real writes.
+        resource.prlimit(victim.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        done = acme.tally("import", export, "--map", mapping, check=False)
+        assert done.returncode == (3 if where == "here" else 0)
+        assert ("cannot be written" in done.stderr) == (where == "here")
+        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(victim.pid, resource.RLIMIT_FSIZE, unlimited)
+        acme.tally("import", export, "--map", mapping, "--wait")
+        assert acme.json("derive")["digest"] == beta.json("derive")["digest"]
+        lines = beta.json("derive", "--period", "2026-02-01T00")["lines"]
+        assert [line["deltas"] for line in lines] == [20_000]
+        for party in (acme, beta):
+            assert party.json("status")["channels"][0]["state"] == "open"
 
 
 def test_closing_early_takes_both(tmp_path: Path) -> None:
