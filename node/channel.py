@@ -309,13 +309,15 @@ class Channel:
         return batch
 
     def take_cosignature(self, size: int, cosignature: bytes) -> None:
-        """Check and keep the peer's co-signature of our head of that size."""
+        """Check the peer's co-signature of our head of that size, and keep it durably."""
         with self.store.read() as txn:
             row = self.own.head_row(txn, size)
         if row is None or not row.signature:
             raise PeerBreach("bad-cosignature", f"the peer co-signed size {size}, never signed")
         self._check_cosignature(self.own.head(size, row.root), cosignature)
-        self.own.store_cosignature(size, cosignature)
+        self.own.store_cosignature(size, cosignature, self._tell_cosigned)
+
+    def _tell_cosigned(self) -> None:
         self.cosigned_at_us = self._clock_us()
         self.cosigned.set()
         self.cosigned = trio.Event()

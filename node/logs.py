@@ -139,7 +139,7 @@ class ChannelLog:
             )
             self.durable_size = row.size
             self.signed_size = row.signed_size
-            self.cosigned_size = row.cosigned_size
+            self.cosigned_size = self._cosigned_ahead = row.cosigned_size
             self.covered = derived.covered
             self.index.close()
             self.index = self._open_index(txn, derived)
@@ -439,7 +439,7 @@ class ChannelLog:
         if signature:
             self.signed_size = size
         if cosignature:
-            self.cosigned_size = size
+            self._cosigned_ahead = size
         row = encode_row(self._row())
         tiles = self._tile_rows(first, appended.leaves, appended.tiles)
         corrections = [(n, r) for n, r in enumerate(records, first) if isinstance(r, Correction)]
@@ -456,6 +456,8 @@ class ChannelLog:
                 txn.put("corrections", prefix + index.to_bytes(8, "big"), value)
 
         def done() -> None:
+            if cosignature:
+                self.cosigned_size = max(self.cosigned_size, size)
             self._show(prepared)
             then(Batch(first, data, root, signature))
 
@@ -469,7 +471,7 @@ class ChannelLog:
             self.state.last_recorded_at,
             self.state.last_checkpoint,
             self.signed_size,
-            self.cosigned_size,
+            self._cosigned_ahead,
         )
 
     def _tile_rows(
@@ -523,19 +525,26 @@ class ChannelLog:
         self.signed_size = max(self.signed_size, size)
         return self._store_head(size, HeadRow(root, signature, b""))
 
-    def store_cosignature(self, size: int, cosignature: bytes) -> Ticket:
-        """Keep the peer's co-signature of a head that we signed."""
+    def store_cosignature(self, size: int, cosignature: bytes, then: Callable[[], None]) -> Ticket:
+        """Keep the peer's co-signature of a head that we signed; `then` runs once it is durable."""
         with self.store.read() as txn:
             row = self.head_row(txn, size)
         assert row is not None
-        self.cosigned_size = max(self.cosigned_size, size)
-        return self._store_head(size, HeadRow(row.root, row.signature, cosignature))
+        self._cosigned_ahead = max(self._cosigned_ahead, size)
 
-    def _store_head(self, size: int, head: HeadRow) -> Ticket:
+        def done() -> None:
+            self.cosigned_size = max(self.cosigned_size, size)
+            then()
+
+        return self._store_head(size, HeadRow(row.root, row.signature, cosignature), done)
+
+    def _store_head(
+        self, size: int, head: HeadRow, done: Callable[[], None] | None = None
+    ) -> Ticket:
         row = encode_row(self._row())
 
         def job(txn: Txn) -> None:
             txn.put("heads", index_key(self.number, size), encode_row(head))
             txn.put("logs", log_key(self.number), row)
 
-        return self.store.submit(job)
+        return self.store.submit(job, done)

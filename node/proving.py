@@ -36,17 +36,6 @@ class DeltaProof:
     leaf: bytes
 
 
-def _tile_leaves(txn: Txn, log: ChannelLog, tile: int, stop: int) -> tuple[bytes, list[bytes]]:
-    """The leaf hash before a tile, and the tile's leaf hashes up to index `stop`."""
-    previous = log.channel_id
-    if tile:
-        row = txn.get("tiles", tile_key(log.number, 1, tile - 1))
-        assert row is not None
-        previous = row[32:]
-    parts = list(_parts(txn, log, tile * TILE, min((tile + 1) * TILE, stop)))
-    return previous, chain_leaves(previous, parts)
-
-
 def _parts(txn: Txn, log: ChannelLog, start: int, stop: int) -> Iterator[bytes]:
     """The bytes of the records from `start` up to `stop`."""
     found = txn.floor("batches", index_key(log.number, start))
@@ -58,21 +47,47 @@ def _parts(txn: Txn, log: ChannelLog, start: int, stop: int) -> Iterator[bytes]:
         yield from decode_batch(value)[1][max(start - first, 0) : stop - first]
 
 
-def _subtree(txn: Txn, log: ChannelLog, start: int, end: int) -> bytes:
-    """The Merkle tree hash of the leaves from `start` up to `end`."""
-    width = end - start
-    level, span = 1, TILE
-    while span <= width:
-        if span == width and start % span == 0:
-            row = txn.get("tiles", tile_key(log.number, level, start // span))
-            if row is not None:
-                return row[:32]
-        level, span = level + 1, span * TILE
-    if start // TILE == (end - 1) // TILE:
-        _, leaves = _tile_leaves(txn, log, start // TILE, end)
-        return root_of(leaves[start % TILE :])
-    half = 1 << ((width - 1).bit_length() - 1)
-    return node_hash(_subtree(txn, log, start, start + half), _subtree(txn, log, start + half, end))
+class _Tree:
+    """A log's tree up to a size, as the store keeps it; each tile is recomputed once at most."""
+
+    def __init__(self, txn: Txn, log: ChannelLog, size: int) -> None:
+        self._txn, self._log, self._size = txn, log, size
+        self._tiles: dict[int, tuple[list[bytes], list[bytes]]] = {}
+
+    def _tile(self, number: int) -> tuple[list[bytes], list[bytes]]:
+        """The records of a tile, and its leaf hashes after the one before it."""
+        if number not in self._tiles:
+            previous = self._log.channel_id
+            if number:
+                row = self._txn.get("tiles", tile_key(self._log.number, 1, number - 1))
+                assert row is not None
+                previous = row[32:]
+            start = number * TILE
+            parts = list(_parts(self._txn, self._log, start, min(start + TILE, self._size)))
+            self._tiles[number] = parts, [previous, *chain_leaves(previous, parts)]
+        return self._tiles[number]
+
+    def leaf_data(self, index: int) -> bytes:
+        """A record after the leaf hash before it."""
+        parts, leaves = self._tile(index // TILE)
+        return leaves[index % TILE] + parts[index % TILE]
+
+    def subtree(self, start: int, end: int) -> bytes:
+        """The Merkle tree hash of the leaves from `start` up to `end`."""
+        width = end - start
+        level, span = 1, TILE
+        while span <= width:
+            if span == width and start % span == 0:
+                row = self._txn.get("tiles", tile_key(self._log.number, level, start // span))
+                if row is not None:
+                    return row[:32]
+            level, span = level + 1, span * TILE
+        if start // TILE == (end - 1) // TILE:
+            _, leaves = self._tile(start // TILE)
+            first = start % TILE + 1
+            return root_of(leaves[first : first + width])
+        half = 1 << ((width - 1).bit_length() - 1)
+        return node_hash(self.subtree(start, start + half), self.subtree(start + half, end))
 
 
 def signed_head(channel: Channel, log: ChannelLog, txn: Txn, size: int) -> bytes:
@@ -98,13 +113,11 @@ def prove_delta(channel: Channel, log: ChannelLog, index: int) -> DeltaProof:
             "See tally status; wait for the peer, or emit with --wait",
         )
     with channel.store.read() as txn:
-        tile = index // TILE
-        previous, leaves = _tile_leaves(txn, log, tile, index + 1)
-        before = leaves[-2] if len(leaves) > 1 else previous
-        record = next(_parts(txn, log, index, index + 1))
-        path = inclusion_path(index, size, lambda a, b: _subtree(txn, log, a, b))
+        tree = _Tree(txn, log, size)
+        path = inclusion_path(index, size, tree.subtree)
         note = signed_head(channel, log, txn, size)
-    return DeltaProof(index, size, format_proof(index, path, note), before + record)
+        leaf = tree.leaf_data(index)
+    return DeltaProof(index, size, format_proof(index, path, note), leaf)
 
 
 def prove_line(row: CheckpointRow, line: Line) -> tuple[bytes, bytes]:

@@ -24,11 +24,14 @@ from tallystick.node.closing import Closer
 from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.logs import ChannelLog
+from tallystick.node.proving import prove_delta
 from tallystick.node.store.disk import Store
 from tallystick.node.store.keyspace import ChannelRow
 from tallystick.node.upkeep import flush
 from tallystick.protocol.errors import InvalidRecord, PeerBreach
+from tallystick.protocol.keys import ED25519_COSIGNATURE, ED25519_NOTE, Vkey, origin
 from tallystick.protocol.messages import Append, Message
+from tallystick.protocol.proof import parse_proof, verify_proof
 from tallystick.protocol.records import Correction, Delta, batch_bytes, encode_record
 from tallystick.protocol.replay import rederive
 from tallystick.protocol.statement import Line
@@ -104,6 +107,7 @@ async def exchange(a: Side, b: Side) -> None:
             batch = await author.channel.signed_batch(reader.channel.peer.state.size)
             message = Append(author.channel.id, batch.first, batch.data, batch.signature)
             await reader.channel.receive(message, author.channel.take_cosignature).wait()
+            await author.channel.wait_cosigned(batch.size)
 
 
 async def restart(side: Side, nursery: trio.Nursery) -> None:
@@ -323,3 +327,26 @@ async def test_a_half_written_run_of_a_crash_is_no_harm(tmp_path: Path) -> None:
         await restart(a, nursery)
         await flush([a.channel.own])
         assert a.channel.own.find("tokens", "id-7") is not None
+
+
+async def test_any_record_is_provable_wherever_tiles_and_batches_end(tmp_path: Path) -> None:
+    async with two(tmp_path) as (a, b):
+        done = 1
+        for count in (254, 1, 1, 300, 700, 3):
+            drafts = [_draft("tokens", n, "x", 5, 1) for n in range(done, done + count)]
+            await a.channel.emit(drafts)
+            done += count
+        await exchange(a, b)
+        for channel, log in ((a.channel, a.channel.own), (b.channel, b.channel.peer)):
+            author, peer = log.party, channel.own.party
+            if log is channel.own:
+                peer = channel.peer.party
+            keys = (
+                Vkey(origin(author.name, channel.id), ED25519_NOTE, author.log_key),
+                Vkey(peer.name, ED25519_COSIGNATURE, peer.cosigner_key),
+            )
+            for index in (0, 1, 254, 255, 256, 257, 511, 512, 600, 1023, 1024, done - 1):
+                proof = prove_delta(channel, log, index)
+                head = verify_proof(parse_proof(proof.proof), proof.leaf, *keys)
+                assert head.head.size == done
+                assert proof.leaf[32:] == encode_record(log.record(index))
