@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,17 +71,25 @@ class Home:
         if len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX:
             return path
         digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
-        folder = Path(tempfile.gettempdir()) / f"tallystick-{os.getuid()}"
+        # Not TMPDIR: the node and the command line must find one place, and it must be short.
+        folder = Path("/tmp") / f"tallystick-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.stat()
-        if found.st_uid != os.getuid() or found.st_mode & 0o077:
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
             raise HomeError(f"{folder} is not ours alone", "Remove it, or use a shorter --home")
         return folder / digest
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Be the one process that writes here; `HomeError` names the other one."""
-        with (self.path / "lock").open("a+") as file:
+        lock = self.path / "lock"
+        try:
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise HomeError(
+                f"{lock} cannot be opened: {error.strerror}", "The home must be yours to write in"
+            ) from None
+        with os.fdopen(handle, "a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -90,7 +99,6 @@ class Home:
                     f"the home {self.path} is in use by process {holder}",
                     "A node is running here; stop it first, or use another home",
                 ) from None
-            (self.path / "lock").chmod(0o600)
             file.truncate(0)
             file.write(f"{os.getpid()}\n")
             file.flush()
@@ -106,13 +114,13 @@ def create_home(path: Path, name: str, seed: bytes) -> Home:
     """Make a home; `HomeError` if something is there already, and then nothing changes."""
     check_party_name(name)
     path = path.absolute()
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        if (path / "seed").exists():
-            raise HomeError(
-                f"there is a home in {path} already", "Use it, or choose another with --home"
-            )
-        raise HomeError(f"{path} is not empty", "Choose another place with --home")
     try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            if (path / "seed").exists():
+                raise HomeError(
+                    f"there is a home in {path} already", "Use it, or choose another with --home"
+                )
+            raise HomeError(f"{path} is not empty", "Choose another place with --home")
         path.parent.mkdir(parents=True, exist_ok=True)
         # Built beside and renamed into place: a home is there whole, or not at all.
         made = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -131,7 +139,9 @@ def create_home(path: Path, name: str, seed: bytes) -> Home:
             raise
         _sync(path.parent)
     except OSError as error:
-        raise HomeError(f"{path} cannot be made: {error.strerror}") from None
+        raise HomeError(
+            f"{path} cannot be made: {error.strerror}", "Choose another place with --home"
+        ) from None
     return Home(path, name)
 
 

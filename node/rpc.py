@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ from tallystick.node import errors as node_errors
 from tallystick.node.errors import NodeUnreachable
 from tallystick.node.home import Home
 from tallystick.protocol import errors as protocol_errors
-from tallystick.protocol.errors import FormatError, TallyError
+from tallystick.protocol.errors import FormatError, InputError, TallyError
 from tallystick.protocol.framing import FrameReader, frame
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 IN_FLIGHT_MAX = 16  # requests of one connection that are worked on at once
-RECEIVE_BYTES = 256 * 1024
+# what the decoder raises for garbage: text that is no UTF-8, and arrays nested without end, too
+UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _log = logging.getLogger("tallystick.rpc")
 _encode = msgspec.msgpack.Encoder().encode
@@ -62,16 +63,17 @@ class RpcServer:
         working = trio.Semaphore(IN_FLIGHT_MAX)
         try:
             async with stream, trio.open_nursery() as nursery:
-                async for data in stream:
-                    reader.feed(bytes(data))
-                    while (body := reader.next_body()) is not None:
-                        request = _decode_request(body)
-                        await working.acquire()
-                        nursery.start_soon(self._answer, stream, sending, working, request)
+                with suppress(trio.BrokenResourceError):
+                    async for data in stream:
+                        reader.feed(bytes(data))
+                        while (body := reader.next_body()) is not None:
+                            request = _decode_request(body)
+                            await working.acquire()
+                            nursery.start_soon(self._answer, stream, sending, working, request)
                 # A caller that went away still gets its work done, not its answer.
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
-        except* (msgspec.MsgspecError, FormatError) as group:
+        except* (*UNDECODABLE, FormatError) as group:
             _log.warning("a bad request on the node's socket: %s", group.exceptions[0])
 
     async def _answer(
@@ -89,17 +91,24 @@ class RpcServer:
                     f"the running node does not know {method!r}",
                     "Restart it: it is of another version than this tally",
                 )
-            answer: tuple[int, bool, object] = (number, True, await called(**params))
+            body = _encode((number, True, await called(**params)))
+            if len(body) > FRAME_BYTES_MAX:
+                raise InputError(
+                    f"the answer to {method} has {len(body)} bytes, {FRAME_BYTES_MAX} are allowed",
+                    "Ask for less at once",
+                )
         except TallyError as error:
-            answer = (number, False, [type(error).__name__, error.message, error.advice])
+            body = _encode((number, False, [type(error).__name__, error.message, error.advice]))
         except Exception:  # noqa: BLE001 - one request must not take the node with it
             _log.exception("%s failed inside the node", method)
             message = f"{method} failed inside the node; its log says why"
-            answer = (number, False, ["TallyError", message, "Please report it"])
+            body = _encode((number, False, ["TallyError", message, "Please report it"]))
         finally:
             working.release()
-        async with sending:
-            await stream.send_all(frame(_encode(answer)))
+        # Without a caller there is nobody to answer; what else it asked for goes on.
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            async with sending:
+                await stream.send_all(frame(body))
 
 
 class RpcClient:

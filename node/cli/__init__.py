@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import textwrap
+import traceback
 from pathlib import Path
 from typing import NoReturn
 
@@ -121,7 +122,7 @@ def _fail(error: BaseException, json: bool) -> int:
         message, advice, code = error.message, error.advice, error.exit_code
     else:
         if os.environ.get("TALLYSTICK_DEBUG"):
-            raise error
+            traceback.print_exception(error)
         message = f"internal error: {type(error).__name__}: {error}"
         advice, code = "Please report it; TALLYSTICK_DEBUG=1 shows where", 70
     if json:
@@ -130,9 +131,14 @@ def _fail(error: BaseException, json: bool) -> int:
         kind = type(error).__name__
         print_json({"error": {"kind": kind, "message": message, "advice": advice}})
     width = shutil.get_terminal_size((80, 24)).columns if sys.stderr.isatty() else 80
-    for row in textwrap.wrap(f"error: {message}", width, subsequent_indent="  ") or ["error"]:
+    # Paths, ids and commands stay whole, so that they can be copied.
+    wrapper = textwrap.TextWrapper(
+        max(width, 20), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    for row in wrapper.wrap(f"error: {message}"):
         click.echo(row, err=True)
+    wrapper.initial_indent = "  "
     for line in advice.splitlines():
-        for row in textwrap.wrap(line, width - 2):
-            click.echo(f"  {row}", err=True)
+        for row in wrapper.wrap(line):
+            click.echo(row, err=True)
     return code

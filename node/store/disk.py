@@ -79,9 +79,15 @@ class Store:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self.read_only = read_only
-        if not read_only:
-            path.mkdir(mode=0o700, exist_ok=True)
-        disk = os.statvfs(path)
+        try:
+            if not read_only:
+                path.mkdir(mode=0o700, exist_ok=True)
+            disk = os.statvfs(path)
+        except OSError as error:
+            raise StoreError(
+                f"the store in {path} cannot be opened: {error.strerror}",
+                "A node that was never started has none: tally run makes it",
+            ) from None
         # LMDB wants a multiple of the page size; a tiny disk still gets room for an empty store.
         size = math.ceil(max(disk.f_blocks * disk.f_frsize, 1 << 26) / 65536) * 65536
         try:

@@ -93,6 +93,30 @@ def test_without_a_node_what_writes_says_how_to_start_it(tmp_path: Path) -> None
     assert "run" in done.stderr
 
 
+def test_a_command_in_an_advice_stays_whole(tmp_path: Path) -> None:
+    home = str(tmp_path.joinpath(*["a-folder-with-hyphens"] * 5))
+    _run("--home", home, "init", "--name", "acme.example")
+    assert home in _run("--home", home, "invite").stderr.split()
+
+
+@pytest.mark.parametrize(("debug", "traced"), [("", False), ("1", True)])
+def test_a_bug_has_its_own_exit_code(debug: str, traced: bool) -> None:
+    code = (
+        "import sys\n"
+        "from tallystick.node.cli import _fail\n"
+        "sys.exit(_fail(ZeroDivisionError('x'), json=False))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TALLYSTICK_DEBUG": debug},
+    )
+    assert done.returncode == 70
+    assert "internal error: ZeroDivisionError" in done.stderr
+    assert done.stderr.startswith("ZeroDivisionError") == traced
+
+
 def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     done = subprocess.run(
         f"{sys.executable} -c '{_MAIN}' --help | head -n 1; exit ${{PIPESTATUS[0]}}",

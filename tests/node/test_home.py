@@ -103,3 +103,28 @@ def test_a_deep_home_gets_a_socket_elsewhere(tmp_path: Path) -> None:
     home = create_home(deep, "acme.example", SEED)
     assert len(os.fsencode(home.socket_path)) <= SOCKET_PATH_BYTES_MAX
     assert home.socket_path == open_home(deep).socket_path
+
+
+def test_a_socket_elsewhere_is_where_both_sides_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path.joinpath(*["a-long-folder-name"] * 6)
+    home = create_home(deep, "acme.example", SEED)
+    before = home.socket_path
+    monkeypatch.setenv("TMPDIR", str(deep))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    assert home.socket_path == before
+    assert len(os.fsencode(home.socket_path)) <= SOCKET_PATH_BYTES_MAX
+
+
+def test_a_place_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HomeError, match="cannot be made"):
+        create_home(tmp_path / ("a" * 300), "acme.example", SEED)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
+    home = create_home(tmp_path / "h", "acme.example", SEED)
+    (home.path / "lock").mkdir()
+    with pytest.raises(HomeError, match="lock cannot be opened"), home.lock():
+        pass

@@ -104,3 +104,9 @@ def test_a_damaged_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "s" / "data.mdb").write_bytes(b"garbage" * 4096)
     with pytest.raises(StoreError, match="cannot be opened"):
         Store(tmp_path / "s")
+
+
+def test_a_home_without_a_store_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(StoreError) as raised:
+        Store(tmp_path / "none", read_only=True)
+    assert "tally run" in raised.value.advice
