@@ -309,15 +309,16 @@ class Channel:
         return batch
 
     def take_cosignature(self, size: int, cosignature: bytes) -> None:
-        """Check the peer's co-signature of our head of that size, and keep it durably."""
+        """Check the peer's co-signature of our head of that size, and keep it.
+
+        Who waits for it need not wait for our disk: if it is lost, the peer says it again.
+        """
         with self.store.read() as txn:
             row = self.own.head_row(txn, size)
         if row is None or not row.signature:
             raise PeerBreach("bad-cosignature", f"the peer co-signed size {size}, never signed")
         self._check_cosignature(self.own.head(size, row.root), cosignature)
-        self.own.store_cosignature(size, cosignature, self._tell_cosigned)
-
-    def _tell_cosigned(self) -> None:
+        self.own.store_cosignature(size, cosignature)
         self.cosigned_at_us = self._clock_us()
         self.cosigned.set()
         self.cosigned = trio.Event()
@@ -333,7 +334,7 @@ class Channel:
 
     async def wait_cosigned(self, size: int) -> None:
         """Return once the peer has co-signed our log up to `size`."""
-        while self.own.cosigned_size < size:
+        while self.own.cosigned_ahead < size:
             await self.cosigned.wait()
 
     def take_back(self, message: Return) -> Ticket:

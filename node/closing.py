@@ -182,6 +182,7 @@ class Closer:
             raise PeerUnreachable(
                 f"{channel.peer_keys.name} has not co-signed our log yet", "See tally status"
             )
+        await channel.store.commit(lambda txn: None)  # so that the co-signatures are on disk
         sizes = (channel.provider_log.cosigned_size, channel.consumer_log.cosigned_size)
         checkpoint, lines = self._compute(period, sizes)
         return _Proposal(checkpoint, lines, trio.Event())

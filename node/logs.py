@@ -139,7 +139,7 @@ class ChannelLog:
             )
             self.durable_size = row.size
             self.signed_size = row.signed_size
-            self.cosigned_size = self._cosigned_ahead = row.cosigned_size
+            self.cosigned_size = self.cosigned_ahead = row.cosigned_size
             self.covered = derived.covered
             self.index.close()
             self.index = self._open_index(txn, derived)
@@ -439,7 +439,7 @@ class ChannelLog:
         if signature:
             self.signed_size = size
         if cosignature:
-            self._cosigned_ahead = size
+            self.cosigned_ahead = size
         row = encode_row(self._row())
         tiles = self._tile_rows(first, appended.leaves, appended.tiles)
         corrections = [(n, r) for n, r in enumerate(records, first) if isinstance(r, Correction)]
@@ -471,7 +471,7 @@ class ChannelLog:
             self.state.last_recorded_at,
             self.state.last_checkpoint,
             self.signed_size,
-            self._cosigned_ahead,
+            self.cosigned_ahead,
         )
 
     def _tile_rows(
@@ -525,16 +525,15 @@ class ChannelLog:
         self.signed_size = max(self.signed_size, size)
         return self._store_head(size, HeadRow(root, signature, b""))
 
-    def store_cosignature(self, size: int, cosignature: bytes, then: Callable[[], None]) -> Ticket:
-        """Keep the peer's co-signature of a head that we signed; `then` runs once it is durable."""
+    def store_cosignature(self, size: int, cosignature: bytes) -> Ticket:
+        """Keep the peer's co-signature of a head that we signed."""
         with self.store.read() as txn:
             row = self.head_row(txn, size)
         assert row is not None
-        self._cosigned_ahead = max(self._cosigned_ahead, size)
+        self.cosigned_ahead = max(self.cosigned_ahead, size)
 
         def done() -> None:
             self.cosigned_size = max(self.cosigned_size, size)
-            then()
 
         return self._store_head(size, HeadRow(row.root, row.signature, cosignature), done)
 

@@ -136,12 +136,12 @@ class Service:
         found, _ = self._channel(channel)
         with trio.move_on_after(seconds):
             await found.wait_cosigned(size)
-        if found.own.cosigned_size < size:
+        if found.own.cosigned_ahead < size:
             raise PeerUnreachable(
                 f"{found.peer_keys.name} has not co-signed within {seconds:g} seconds",
                 "What was recorded is durable here and is co-signed when the peer is back",
             )
-        return {"cosigned": found.own.cosigned_size}
+        return {"cosigned": found.own.cosigned_ahead}
 
     async def correct(
         self, channel: str | None, meter: str, id: str, quantity: int | None, reason: str
