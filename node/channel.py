@@ -168,7 +168,7 @@ class Channel:
         pairs = [(draft.meter, draft.id) for draft in drafts]
         prints = own.fingerprints(pairs)
         known = own.known(prints)
-        recorded_at = max(self._clock_us(), own.state.last_recorded_at)
+        recorded_at = self.now_recorded_at()
         first = own.state.size
         allows = own.rules.allows
         if (

@@ -18,7 +18,6 @@ from tallystick.node.importing.mapping import load_mapping
 from tallystick.node.importing.rejects import RejectsFile
 from tallystick.node.rpc import RpcClient
 from tallystick.protocol.errors import MappingError
-from tallystick.protocol.records import Terms
 
 IN_FLIGHT_MAX = 4
 WAIT_SECONDS = 600.0
@@ -59,7 +58,7 @@ def command(context: Context, file: Path, mapping_file: Path, wait: bool) -> Non
     with context.books() as books:
         key = books.select(context.channel)
         terms = books.founding.terms_of(key)
-    importer = _Importer(context, key, terms, file, wait)
+    importer = _Importer(context, key, file, wait)
     meters = {meter.name: meter for meter in terms.meters}
     batches = read_drafts(file, mapping, meters)
     started = time.monotonic()
@@ -86,10 +85,9 @@ def command(context: Context, file: Path, mapping_file: Path, wait: bool) -> Non
 
 
 class _Importer:
-    def __init__(self, context: Context, key: bytes, terms: Terms, file: Path, wait: bool) -> None:
+    def __init__(self, context: Context, key: bytes, file: Path, wait: bool) -> None:
         self._context = context
         self._key = key
-        self._terms = terms
         self._file = file
         self._wait = wait
         self._counts = _Counts()
