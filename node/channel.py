@@ -8,11 +8,13 @@ before that is durable, and signed when the peer has answered.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import trio
+from nacl.signing import SigningKey
 
 from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import Draft
@@ -33,7 +35,8 @@ from tallystick.protocol.heads import (
     verify_head_cosignature,
     verify_head_signature,
 )
-from tallystick.protocol.keys import Identity
+from tallystick.protocol.keys import KEYS_MAX, Identity
+from tallystick.protocol.log import LogFacts
 from tallystick.protocol.messages import Append, Return
 from tallystick.protocol.quantities import format_quantity
 from tallystick.protocol.records import (
@@ -206,8 +209,7 @@ class Channel:
             records,
             parts,
             prints,
-            recorded_at,
-            own.state.last_checkpoint,
+            msgspec.structs.replace(own.state.facts, recorded_at=recorded_at),
             self._sign,
             lambda batch: None,
         )
@@ -294,16 +296,23 @@ class Channel:
 
     def now_recorded_at(self) -> int:
         """The `recorded_at` of a record made now: a log's never goes back."""
-        return max(self._clock_us(), self.own.state.last_recorded_at)
+        return max(self._clock_us(), self.own.state.facts.recorded_at)
 
-    def _sign(self, head: Head) -> tuple[bytes, bytes]:
-        return (sign_head(head, self.identity.log) if self.live else b"", b"")
+    def _sign(self, head: Head, facts: LogFacts) -> tuple[bytes, bytes]:
+        if not self.live:
+            return b"", b""
+        return sign_head(head, self._log_signer(facts)), b""
+
+    def _log_signer(self, facts: LogFacts) -> SigningKey:
+        key = self.own.rules.keyring(facts).keys(self.role, "log")[-1].key
+        return self.identity.signer_of("log", key)
 
     async def signed_batch(self, start: int) -> Batch:
         """Records from `start` with a signed head; the signature is durable before it is sent."""
         batch = self.own.batch_from(start, self.own.durable_size)
         if not batch.signature:
-            signature = sign_head(self.own.head(batch.size, batch.root), self.identity.log)
+            head = self.own.head(batch.size, batch.root)
+            signature = sign_head(head, self._log_signer(self.own.state.facts))
             await self.own.store_signature(batch.size, batch.root, signature).wait()
             batch = Batch(batch.first, batch.data, batch.root, signature)
         return batch
@@ -323,10 +332,36 @@ class Channel:
         self.cosigned.set()
         self.cosigned = trio.Event()
 
+    def verify_author(self, log: ChannelLog, head: Head, facts: LogFacts, signature: bytes) -> None:
+        """Refuse (`ProofError`) a head that no log key of its author signed that counts there."""
+        keys = log.rules.keyring(facts).counting(log.role, "log", facts.recorded_at)
+        for key in keys[1:]:
+            with suppress(ProofError):
+                return verify_head_signature(head, key, signature)
+        return verify_head_signature(head, keys[0], signature)
+
+    def verify_ours(self, head: Head, signature: bytes) -> None:
+        """Refuse (`ProofError`) a head of our log that none of our log keys signed.
+
+        The keys that we may have forgotten count too: all of them come from the seed.
+        """
+        for number in range(KEYS_MAX):
+            key = bytes(self.identity.signer("log", number).verify_key)
+            with suppress(ProofError):
+                return verify_head_signature(head, key, signature)
+        raise ProofError(f"head {head.size}: none of our keys signed it")
+
     def _check_cosignature(self, head: Head, cosignature: bytes) -> None:
-        peer = self.peer_keys
+        # The time it was made is in it, and which keys counted then is in the peer's log.
+        at_us = int.from_bytes(cosignature[:8], "big") * 1_000_000
+        keys = self.peer.keyring.counting(self.peer.role, "cosigner", at_us)
+        name = self.peer_keys.name
         try:
-            verify_head_cosignature(head, peer.name, peer.cosigner_key, cosignature)
+            for key in keys[1:]:
+                with suppress(ProofError):
+                    verify_head_cosignature(head, name, key, cosignature)
+                    return
+            verify_head_cosignature(head, name, keys[0], cosignature)
         except (ProofError, FormatError) as error:
             raise PeerBreach(
                 "bad-cosignature", f"the peer's co-signature does not hold: {error.message}"
@@ -343,8 +378,8 @@ class Channel:
             records, parts = decode_batch(message.batch)
             prints = self._check_new(self.own, records)
 
-            def sign(head: Head) -> tuple[bytes, bytes]:
-                verify_head_signature(head, self.own.party.log_key, message.signature)
+            def sign(head: Head, facts: LogFacts) -> tuple[bytes, bytes]:
+                self.verify_author(self.own, head, facts, message.signature)
                 return message.signature, b""
 
             return self.own.submit(records, parts, prints, sign, lambda batch: None)
@@ -368,13 +403,13 @@ class Channel:
             records, parts = decode_batch(message.batch)
             prints = self._check_new(peer, records)
             cosignature = b""
+            key = self.own.keyring.keys(self.role, "cosigner")[-1].key
+            cosigner = self.identity.signer_of("cosigner", key)
 
-            def sign(head: Head) -> tuple[bytes, bytes]:
+            def sign(head: Head, facts: LogFacts) -> tuple[bytes, bytes]:
                 nonlocal cosignature
-                verify_head_signature(head, self.peer_keys.log_key, message.signature)
-                cosignature = cosign_head(
-                    head, self.identity.cosigner, self._clock_us() // 1_000_000
-                )
+                self.verify_author(peer, head, facts, message.signature)
+                cosignature = cosign_head(head, cosigner, self._clock_us() // 1_000_000)
                 return message.signature, cosignature
 
             return peer.submit(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -25,14 +26,12 @@ from tallystick.protocol.checkpoint import (
     LogHead,
     build_checkpoint,
     checkpoint_note,
-    log_vkeys,
     parse_checkpoint,
     sign_checkpoint,
     verify_checkpoint,
 )
 from tallystick.protocol.derive import Deriver, period_lines
 from tallystick.protocol.errors import DiffersError, FormatError, InputError, PeerBreach, ProofError
-from tallystick.protocol.keys import Vkey
 from tallystick.protocol.messages import (
     PAGE_LINES,
     Difference,
@@ -206,9 +205,8 @@ class Closer:
         return LogHead(log.party.name, size, row.root)
 
     def _message(self, checkpoint: Checkpoint, early: bool) -> ProposeCheckpoint:
-        identity = self.channel.identity
-        signature = sign_checkpoint(checkpoint, identity.name, identity.log)
-        return ProposeCheckpoint(self.channel.id, checkpoint.text(), signature.blob, early)
+        blob = self._sign(checkpoint).blob
+        return ProposeCheckpoint(self.channel.id, checkpoint.text(), blob, early)
 
     # Answer
 
@@ -279,18 +277,28 @@ class Closer:
             refuse("the statement is the same, but the rest of the text is not")
 
     def _peer_signature(self, text: str, blob: bytes) -> Signature:
-        vkey = self._vkey(self.channel.peer_keys.name)
-        signature = Signature(vkey.name, vkey.id, blob)
-        verify_note_signature(Note(text, (signature,)), vkey)
+        """The peer's signature line, by whichever of its keys made it."""
+        channel = self.channel
+        at_us = channel.own.state.facts.recorded_at
+        counting = channel.own.keyring.counting(channel.peer.role, "log", at_us)
+        vkeys = [v for v in channel.own.keyring.log_vkeys(channel.peer.role) if v.key in counting]
+        for vkey in vkeys[1:]:
+            signature = Signature(vkey.name, vkey.id, blob)
+            with suppress(ProofError):
+                verify_note_signature(Note(text, (signature,)), vkey)
+                return signature
+        signature = Signature(vkeys[0].name, vkeys[0].id, blob)
+        verify_note_signature(Note(text, (signature,)), vkeys[0])
         return signature
 
-    def _vkey(self, party: str) -> Vkey:
-        terms = self.channel.terms
-        return log_vkeys(terms, self.channel.id)[terms.provider.name != party]
-
     def _sign(self, checkpoint: Checkpoint) -> Signature:
-        identity = self.channel.identity
-        return sign_checkpoint(checkpoint, identity.name, identity.log)
+        """Our signature, by our newest log key that both logs know."""
+        channel = self.channel
+        rings = (channel.own.keyring, channel.peer.keyring)
+        number = min(ring.number(channel.role, "log") for ring in rings)
+        key = next(k for k in rings[0].keys(channel.role, "log") if k.number == number)
+        signer = channel.identity.signer_of("log", key.key)
+        return sign_checkpoint(checkpoint, channel.identity.name, signer)
 
     async def _signed(self, message: SignCheckpoint) -> None:
         proposal = self._proposal
@@ -307,7 +315,7 @@ class Closer:
 
     async def take_close(self, record: Close) -> None:
         """The peer's log says that a period is closed: complete what we may have missed."""
-        checkpoint = verify_checkpoint(record.checkpoint, self.channel.terms, self.channel.id)
+        checkpoint = verify_checkpoint(record.checkpoint, self.channel.peer.keyring)
         if all(row.digest != checkpoint.digest() for row in self.rows):
             period = self._calendar.parse(checkpoint.period)
             sizes = (checkpoint.heads[0].size, checkpoint.heads[1].size)
@@ -356,7 +364,7 @@ class Closer:
         """Say in our log which periods are closed, where it does not say so already."""
         own = self.channel.own
         digests = [row.digest for row in self.rows]
-        said = own.state.last_checkpoint
+        said = own.state.facts.checkpoint
         for row in self.rows[digests.index(said) + 1 if said else 0 :]:
             await self.channel.append_own(Close(row.note, self.channel.now_recorded_at()))
 

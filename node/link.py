@@ -21,7 +21,6 @@ from tallystick.node.errors import PeerUnreachable
 from tallystick.node.store.disk import Ticket
 from tallystick.node.transport.tls import PeerStream
 from tallystick.protocol.errors import PeerBreach, ProofError, TallyError, lone_error
-from tallystick.protocol.heads import verify_head_signature
 from tallystick.protocol.messages import (
     AcceptTerms,
     Append,
@@ -282,7 +281,7 @@ class Link:
         if message.size:
             try:
                 head = own.head(message.size, message.root)
-                verify_head_signature(head, own.party.log_key, message.signature)
+                channel.verify_ours(head, message.signature)
             except ProofError:
                 raise PeerBreach("bad-head", "the peer shows a head that we never signed") from None
         if message.own_size < channel.peer.durable_size:

@@ -37,8 +37,9 @@ from tallystick.node.store.tiles import TILE, put_tile
 from tallystick.protocol.derive import Book, Changes, Folder, LineKey, Tally
 from tallystick.protocol.errors import InvalidRecord
 from tallystick.protocol.heads import Head
+from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import origin
-from tallystick.protocol.log import LogState, Rules, append
+from tallystick.protocol.log import LogFacts, LogState, Rules, append
 from tallystick.protocol.merkle import Frontier
 from tallystick.protocol.records import (
     Correction,
@@ -55,6 +56,9 @@ from tallystick.protocol.records import (
 READ_BYTES_MAX = 1024 * 1024  # one batch read for catching up
 DECODED_MAX = 4  # batches kept decoded for look-ups
 RECENT_BYTES_MAX = 4 * 1024 * 1024  # durable batches kept in memory for the peer
+
+# A new head and its log's facts to the signature and co-signature on it; either may be empty.
+Sign = Callable[[Head, LogFacts], tuple[bytes, bytes]]
 
 _log = logging.getLogger("tallystick.logs")
 _decode_log = msgspec.msgpack.Decoder(LogRow).decode
@@ -134,9 +138,7 @@ class ChannelLog:
             derived_value = txn.get("derived", log_key(self.number))
             derived = _decode_derived(derived_value) if derived_value else DerivedRow(0, [])
             frontier = Frontier.from_bytes(row.size, row.frontier)
-            self.state = LogState(
-                row.last_leaf, frontier, row.last_recorded_at, row.last_checkpoint
-            )
+            self.state = LogState(row.last_leaf, frontier, row.facts)
             self.durable_size = row.size
             self.signed_size = row.signed_size
             self.cosigned_size = self.cosigned_ahead = row.cosigned_size
@@ -175,7 +177,7 @@ class ChannelLog:
     def _log_row(self, txn: Txn) -> LogRow:
         value = txn.get("logs", log_key(self.number))
         if value is None:
-            return LogRow(0, self.channel_id, b"", 0, b"", 0, 0)
+            return LogRow(0, self.channel_id, b"", LogFacts(), 0, 0)
         return _decode_log(value)
 
     def _fold(self, first: int, records: Sequence[Record], txn: Txn) -> None:
@@ -312,6 +314,11 @@ class ChannelLog:
         value = txn.get("heads", index_key(self.number, size))
         return _decode_head(value) if value else None
 
+    @property
+    def keyring(self) -> Keyring:
+        """The keys of both parties as this log knows them now."""
+        return self.rules.keyring(self.state.facts)
+
     def head(self, size: int, root: bytes) -> Head:
         """A head of this log."""
         return Head(origin(self.party.name, self.channel_id), size, root)
@@ -399,7 +406,7 @@ class ChannelLog:
         records: Sequence[Record],
         parts: Sequence[bytes],
         prints: Sequence[int],
-        sign: Callable[[Head], tuple[bytes, bytes]],
+        sign: Sign,
         then: Callable[[Batch], None],
     ) -> Ticket:
         """Append valid records whose ids are new: prepare all, and queue one job for the disk.
@@ -407,24 +414,23 @@ class ChannelLog:
         `prints` are those of the deltas among them; `sign` gives the head's signature and
         co-signature (either may be empty); `then` runs once the batch is durable.
         """
-        last, checkpoint = self.rules.check_batch(self.state, records, self)
-        return self.submit_checked(records, parts, prints, last, checkpoint, sign, then)
+        facts = self.rules.check_batch(self.state, records, self)
+        return self.submit_checked(records, parts, prints, facts, sign, then)
 
     def submit_checked(
         self,
         records: Sequence[Record],
         parts: Sequence[bytes],
         prints: Sequence[int],
-        last_recorded_at: int,
-        checkpoint: bytes,
-        sign: Callable[[Head], tuple[bytes, bytes]],
+        facts: LogFacts,
+        sign: Sign,
         then: Callable[[Batch], None],
     ) -> Ticket:
         """The same for records that `Rules.check_batch` has passed already."""
         first = self.state.size
-        appended = append(self.state, parts, last_recorded_at, checkpoint)
+        appended = append(self.state, parts, facts)
         root = appended.state.frontier.root()
-        signature, cosignature = sign(self.head(appended.state.size, root))
+        signature, cosignature = sign(self.head(appended.state.size, root), facts)
         head = HeadRow(root, signature, cosignature)
         if len(prints) == len(records):
             indexes: Sequence[int] = range(first, first + len(records))
@@ -468,8 +474,7 @@ class ChannelLog:
             self.state.size,
             self.state.last_leaf,
             self.state.frontier.to_bytes(),
-            self.state.last_recorded_at,
-            self.state.last_checkpoint,
+            self.state.facts,
             self.signed_size,
             self.cosigned_ahead,
         )

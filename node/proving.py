@@ -100,8 +100,9 @@ def signed_head(channel: Channel, log: ChannelLog, txn: Txn, size: int) -> bytes
         )
     head = SignedHead(log.head(size, row.root), row.signature, row.cosignature)
     cosigner = channel.consumer_log if log is channel.provider_log else channel.provider_log
-    keys = cosigner.party
-    return head.note(log.party.log_key, keys.name, keys.cosigner_key)
+    return head.note(
+        log.keyring.log_vkeys(log.role), cosigner.keyring.cosigner_vkeys(cosigner.role)
+    )
 
 
 def prove_delta(channel: Channel, log: ChannelLog, index: int) -> DeltaProof:
@@ -131,7 +132,7 @@ def prove_line(row: CheckpointRow, line: Line) -> tuple[bytes, bytes]:
 
 def bundle(channel: Channel, row: CheckpointRow, out: BinaryIO, *, full: bool) -> None:
     """Write a closed period's bundle."""
-    checkpoint = verify_checkpoint(row.note, channel.terms, channel.id)
+    checkpoint = verify_checkpoint(row.note, channel.own.keyring)
     logs = (channel.provider_log, channel.consumer_log)
     with channel.store.read() as txn:
         heads = [

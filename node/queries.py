@@ -12,7 +12,7 @@ from tallystick.node.logs import ChannelLog
 from tallystick.node.store.keyspace import CheckpointRow
 from tallystick.protocol.checkpoint import verify_checkpoint
 from tallystick.protocol.errors import InputError
-from tallystick.protocol.keys import ED25519_COSIGNATURE, ED25519_NOTE, Vkey, origin
+from tallystick.protocol.keys import ED25519_COSIGNATURE, Vkey
 from tallystick.protocol.merkle import EMPTY_ROOT
 from tallystick.protocol.pairing import comparison_words
 from tallystick.protocol.quantities import format_quantity
@@ -100,12 +100,12 @@ def status(books: Books, live: dict[str, Any] | None) -> dict[str, Any]:
 
 def vkeys(books: Books, channel: Channel) -> dict[str, str]:
     """The verifier keys of a channel's logs and co-signers."""
-    own, peer = channel.own.party, channel.peer.party
+    own, peer = channel.own, channel.peer
     return {
-        "log": str(Vkey(origin(own.name, channel.id), ED25519_NOTE, own.log_key)),
-        "cosigner": str(Vkey(own.name, ED25519_COSIGNATURE, own.cosigner_key)),
-        "peer_log": str(Vkey(origin(peer.name, channel.id), ED25519_NOTE, peer.log_key)),
-        "peer_cosigner": str(Vkey(peer.name, ED25519_COSIGNATURE, peer.cosigner_key)),
+        "log": str(own.keyring.log_vkeys(own.role)[0]),
+        "cosigner": str(own.keyring.cosigner_vkeys(own.role)[0]),
+        "peer_log": str(peer.keyring.log_vkeys(peer.role)[0]),
+        "peer_cosigner": str(peer.keyring.cosigner_vkeys(peer.role)[0]),
     }
 
 
@@ -236,7 +236,7 @@ def checkpoint_document(channel: Channel, closer: Closer, label: str) -> dict[st
     row = closer.row_of(channel.own.folder.calendar.parse(label))
     if row is None:
         raise InputError(f"{label} is not closed", f"Close it: tally checkpoint {label}")
-    checkpoint = verify_checkpoint(row.note, channel.terms, channel.id)
+    checkpoint = verify_checkpoint(row.note, channel.own.keyring)
     return {
         "checkpoint": row.note.decode(),
         "digest": row.digest.hex(),

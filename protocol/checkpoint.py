@@ -18,7 +18,8 @@ from datetime import UTC, datetime, timedelta
 from nacl.signing import SigningKey
 
 from tallystick.protocol.errors import FormatError, InvalidRecord, ProofError
-from tallystick.protocol.keys import ED25519_NOTE, Vkey, origin
+from tallystick.protocol.keyring import Keyring
+from tallystick.protocol.keys import Vkey, origin
 from tallystick.protocol.notes import (
     Note,
     Signature,
@@ -29,7 +30,7 @@ from tallystick.protocol.notes import (
 )
 from tallystick.protocol.periods import Period
 from tallystick.protocol.quantities import format_quantity
-from tallystick.protocol.records import TIME_MAX_US, Close, PartyKeys, Terms, encode_record
+from tallystick.protocol.records import ROLES, TIME_MAX_US, Close, Role, Terms, encode_record
 from tallystick.protocol.statement import Line, meter_units, statement_root
 
 TITLE = "tallystick checkpoint v1"
@@ -206,15 +207,6 @@ def _unb64(text: str) -> bytes:
     return data
 
 
-def log_vkeys(terms: Terms, channel_id: bytes) -> tuple[Vkey, Vkey]:
-    """The verifier keys of both logs, the provider's first."""
-    return (_log_vkey(terms.provider, channel_id), _log_vkey(terms.consumer, channel_id))
-
-
-def _log_vkey(party: PartyKeys, channel_id: bytes) -> Vkey:
-    return Vkey(origin(party.name, channel_id), ED25519_NOTE, party.log_key)
-
-
 def sign_checkpoint(checkpoint: Checkpoint, party: str, key: SigningKey) -> Signature:
     """One party's signature line, by its log key."""
     return sign_note(checkpoint.text(), origin(party, checkpoint.channel_id), key)
@@ -227,11 +219,14 @@ def checkpoint_note(checkpoint: Checkpoint, signatures: Sequence[Signature]) -> 
     return format_note(Note(checkpoint.text(), tuple(ordered)))
 
 
-def verify_checkpoint(note_bytes: bytes, terms: Terms, channel_id: bytes) -> Checkpoint:
-    """The checkpoint of a note that exactly both parties signed; `ProofError` if they did not."""
+def verify_checkpoint(note_bytes: bytes, ring: Keyring, at_us: int | None = None) -> Checkpoint:
+    """The checkpoint of a note that exactly both parties signed; `ProofError` if they did not.
+
+    With `at_us`, only keys that count then are taken; without, every key that ever counted.
+    """
     note = parse_note(note_bytes)
     checkpoint = parse_checkpoint(note.text)
-    vkeys = log_vkeys(terms, channel_id)
+    terms, channel_id = ring.terms, ring.channel_id
     if checkpoint.channel_id != channel_id:
         raise ProofError("the checkpoint is of another channel")
     parties = (terms.provider.name, terms.consumer.name)
@@ -239,20 +234,26 @@ def verify_checkpoint(note_bytes: bytes, terms: Terms, channel_id: bytes) -> Che
         head.party for head in checkpoint.heads
     ):
         raise ProofError("the checkpoint names other parties than the terms")
-    if len(note.signatures) != 2 or tuple(s.name for s in note.signatures) != tuple(
-        vkey.name for vkey in vkeys
-    ):
+    names = tuple(origin(party, channel_id) for party in parties)
+    if len(note.signatures) != 2 or tuple(s.name for s in note.signatures) != names:
         raise ProofError("a checkpoint carries exactly two signatures, the provider's first")
-    for vkey in vkeys:
-        verify_note_signature(note, vkey)
+    for role in ROLES:
+        verify_note_signature(note, checkpoint_vkey(note, ring, role, at_us))
     return checkpoint
 
 
-def check_close(terms: Terms, record: Close, previous: bytes) -> bytes:
+def checkpoint_vkey(note: Note, ring: Keyring, role: Role, at_us: int | None) -> Vkey:
+    """The key of a party's that the note's signature line names, if it counts; else the newest."""
+    counting = None if at_us is None else ring.counting(role, "log", at_us)
+    vkeys = [v for v in ring.log_vkeys(role) if counting is None or v.key in counting]
+    ids = {signature.key_id for signature in note.signatures if signature.name == vkeys[0].name}
+    return next((vkey for vkey in vkeys if vkey.id in ids), vkeys[0])
+
+
+def check_close(ring: Keyring, record: Close, previous: bytes) -> bytes:
     """The digest of a valid Close's checkpoint; `InvalidRecord` if the log may not hold it."""
-    channel = hashlib.sha256(encode_record(terms)).digest()
     try:
-        checkpoint = verify_checkpoint(record.checkpoint, terms, channel)
+        checkpoint = verify_checkpoint(record.checkpoint, ring, record.recorded_at)
     except (FormatError, ProofError) as error:
         raise InvalidRecord(f"its checkpoint does not hold: {error.message}") from None
     if checkpoint.previous != previous:

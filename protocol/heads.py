@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from nacl.signing import SigningKey
 
 from tallystick.protocol.errors import FormatError, ProofError
-from tallystick.protocol.keys import (
-    ED25519_COSIGNATURE,
-    ED25519_NOTE,
-    Vkey,
-    key_id,
-    verify_signature,
-)
+from tallystick.protocol.keys import ED25519_COSIGNATURE, Vkey, verify_signature
 from tallystick.protocol.notes import (
     Note,
     Signature,
@@ -62,15 +58,28 @@ class SignedHead:
     signature: bytes
     cosignature: bytes
 
-    def note(self, log_key: bytes, cosigner: str, cosigner_key: bytes) -> bytes:
-        """The signed note: the author's 0x01 line, then the peer's 0x04 line."""
-        author = Signature(
-            self.head.origin, key_id(self.head.origin, ED25519_NOTE, log_key), self.signature
+    def note(self, logs: Sequence[Vkey], cosigners: Sequence[Vkey]) -> bytes:
+        """The signed note: the author's 0x01 line, then the peer's 0x04 line.
+
+        Of several keys each line names the one that made it; the last one is not tried.
+        """
+        text = head_text(self.head)
+        for log in logs[:-1]:
+            with suppress(ProofError):
+                verify_head_signature(self.head, log.key, self.signature)
+                break
+        else:
+            log = logs[-1]
+        for cosigner in cosigners[:-1]:
+            with suppress(ProofError):
+                verify_cosignature_blob(text, cosigner, self.cosignature)
+                break
+        else:
+            cosigner = cosigners[-1]
+        author = Signature(log.name, log.id, self.signature)
+        return format_note(
+            Note(text, (author, Signature(cosigner.name, cosigner.id, self.cosignature)))
         )
-        peer = Signature(
-            cosigner, key_id(cosigner, ED25519_COSIGNATURE, cosigner_key), self.cosignature
-        )
-        return format_note(Note(head_text(self.head), (author, peer)))
 
 
 def head_text(head: Head) -> str:

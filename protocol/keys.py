@@ -11,20 +11,20 @@ import base64
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
 from tallystick.protocol.errors import FormatError, InputError, ProofError
+from tallystick.protocol.records import Job
 
 SEED_SIZE = 32
 ED25519_NOTE = 0x01  # signature type of a log's key (c2sp.org/signed-note)
+KEYS_MAX = 256  # rotations that one seed can serve, for each job
 ED25519_COSIGNATURE = 0x04  # signature type of a cosigner's key (c2sp.org/tlog-cosignature)
-
-Job = Literal["log", "cosigner", "transport"]
 
 _PARTY_NAME = re.compile(
     r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*"
@@ -41,12 +41,15 @@ def check_party_name(name: str) -> str:
     return name
 
 
-def derive_key(seed: bytes, job: Job) -> SigningKey:
-    """The key for one job: HKDF-Expand (RFC 5869) with HMAC-SHA-256 and the job as its label."""
+def derive_key(seed: bytes, job: Job, number: int = 0) -> SigningKey:
+    """The key for one job: HKDF-Expand (RFC 5869) with HMAC-SHA-256 and the job as its label.
+
+    A key that follows another by rotation has its number in the label too.
+    """
     if len(seed) != SEED_SIZE:
         raise FormatError(f"a seed is {SEED_SIZE} bytes, not {len(seed)}")
-    label = f"tallystick/v1 key {job}".encode()
-    return SigningKey(hmac.digest(seed, label + b"\x01", "sha256"))
+    label = f"tallystick/v1 key {job}" + (f" {number}" if number else "")
+    return SigningKey(hmac.digest(seed, label.encode() + b"\x01", "sha256"))
 
 
 def origin(party: str, channel_id: bytes) -> str:
@@ -92,22 +95,33 @@ def parse_vkey(text: str) -> Vkey:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A party's name with its three private keys."""
+    """A party's name with its three private keys; `signer` derives those that follow them."""
 
     name: str
     log: SigningKey
     cosigner: SigningKey
     transport: SigningKey
+    signer: Callable[[Job, int], SigningKey] = field(repr=False, compare=False)
 
     @classmethod
     def from_seed(cls, name: str, seed: bytes) -> Identity:
         """The identity that a party's seed stands for."""
+        signer = lru_cache(maxsize=3 * KEYS_MAX)(partial(derive_key, seed))
         return cls(
             check_party_name(name),
-            derive_key(seed, "log"),
-            derive_key(seed, "cosigner"),
-            derive_key(seed, "transport"),
+            signer("log", 0),
+            signer("cosigner", 0),
+            signer("transport", 0),
+            signer,
         )
+
+    def signer_of(self, job: Job, key: bytes) -> SigningKey:
+        """The private key of one of this party's public keys; `FormatError` if it is not ours."""
+        for number in range(KEYS_MAX):
+            signer = self.signer(job, number)
+            if bytes(signer.verify_key) == key:
+                return signer
+        raise FormatError(f"{key.hex()} is not a {job} key of {self.name}")
 
     @property
     def log_key(self) -> bytes:

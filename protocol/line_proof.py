@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 from tallystick.protocol.checkpoint import Checkpoint, parse_checkpoint, verify_checkpoint
 from tallystick.protocol.errors import ProofError
+from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.merkle import inclusion_path, leaf_hash, root_of, verify_inclusion
 from tallystick.protocol.notes import parse_note
 from tallystick.protocol.proof import Proof, format_path, parse_path
-from tallystick.protocol.records import Terms
 from tallystick.protocol.statement import Line, decode_line, line_leaves
 
 TITLE = "tallystick line-proof v1"
@@ -60,15 +60,15 @@ def parse_line_proof(data: bytes) -> Proof:
     return parse_path(TITLE, data)
 
 
-def verify_line_proof(proof: bytes, line: bytes, terms: Terms, channel_id: bytes) -> VerifiedLine:
-    """The line, if both parties of these terms signed a statement with it.
+def verify_line_proof(proof: bytes, line: bytes, ring: Keyring) -> VerifiedLine:
+    """The line, if both parties signed a statement with it, by keys of the ring.
 
     `proof` and `line` are the two files' bytes. `FormatError` if either is not in its one form,
     `ProofError` if a signature or the inclusion does not hold.
     """
     parsed = parse_line_proof(proof)
     found = decode_line(line)
-    checkpoint = verify_checkpoint(parsed.note, terms, channel_id)
+    checkpoint = verify_checkpoint(parsed.note, ring)
     verify_inclusion(
         leaf_hash(line), parsed.index, checkpoint.lines, parsed.path, checkpoint.statement_root
     )

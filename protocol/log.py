@@ -1,9 +1,10 @@
 """One party's log as a value, and which records may come next in it.
 
 `LogState` is all that is needed to append: how many records, the last leaf's hash, the Merkle
-frontier and the newest `recorded_at`. Validity (`check_batch`) is a pure function of that, the
-terms and the records, so two honest nodes never disagree on it. What needs the log's past (that an
-id is new, what a correction corrects) is checked by whoever holds the past, with `LogPast`.
+frontier and the few facts that later records depend on. Validity (`check_batch`) is a pure
+function of that, the terms and the records, so two honest nodes never disagree on it. What needs
+the log's past (that an id is new, what a correction corrects) is checked by whoever holds the
+past, with `LogPast`.
 """
 
 from __future__ import annotations
@@ -12,19 +13,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
+from msgspec import Struct
+
 from tallystick.protocol.checkpoint import check_close
 from tallystick.protocol.errors import FormatError, InvalidRecord
+from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.merkle import Frontier, chain_leaves
 from tallystick.protocol.records import (
+    Announced,
     Close,
     Correction,
     Delta,
+    Epoch,
     Record,
     Role,
+    Rotation,
     Terms,
     check_texts,
     texts_plain,
 )
+
+
+class LogFacts(Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
+    """What the records of a log say that later ones depend on.
+
+    `checkpoint` is the digest of the newest Close's checkpoint (empty before the first), `epoch`
+    the number of the newest Epoch, `keys` every rotation, in order.
+    """
+
+    recorded_at: int = 0
+    checkpoint: bytes = b""
+    epoch: int = 0
+    keys: tuple[Announced, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +53,12 @@ class LogState:
 
     last_leaf: bytes
     frontier: Frontier
-    last_recorded_at: int
-    last_checkpoint: bytes  # digest of the newest Close's checkpoint, empty before the first
+    facts: LogFacts
 
     @classmethod
     def empty(cls, channel_id: bytes) -> LogState:
         """The log before its first record."""
-        return cls(channel_id, Frontier.empty(), 0, b"")
+        return cls(channel_id, Frontier.empty(), LogFacts())
 
     @property
     def size(self) -> int:
@@ -60,13 +79,11 @@ class Appended:
     tiles: list[bytes]
 
 
-def append(
-    state: LogState, parts: Sequence[bytes], recorded_at: int, checkpoint: bytes
-) -> Appended:
-    """The log with these records' bytes appended; the last two are from `check_batch`."""
+def append(state: LogState, parts: Sequence[bytes], facts: LogFacts) -> Appended:
+    """The log with these records' bytes appended; the facts are from `check_batch`."""
     leaves = chain_leaves(state.last_leaf, parts)
     frontier, tiles = state.frontier.extend_with_tiles(leaves)
-    after = LogState(leaves[-1] if leaves else state.last_leaf, frontier, recorded_at, checkpoint)
+    after = LogState(leaves[-1] if leaves else state.last_leaf, frontier, facts)
     return Appended(after, leaves, tiles)
 
 
@@ -88,6 +105,13 @@ class Rules:
             for meter in terms.meters
             if meter.source in (role, "both")
         }
+        self._ring = Keyring(terms)
+
+    def keyring(self, facts: LogFacts) -> Keyring:
+        """The keys of both parties as a log with these facts knows them."""
+        if self._ring.announced != facts.keys:
+            self._ring = Keyring(self.terms, facts.keys)
+        return self._ring
 
     def allows(self, meter: str, quantity: int) -> bool:
         """Whether a delta of this meter and quantity is valid in this party's log."""
@@ -109,15 +133,14 @@ class Rules:
                 " (in the meter's smallest unit)"
             )
 
-    def check_batch(
-        self, state: LogState, records: Sequence[Record], past: LogPast
-    ) -> tuple[int, bytes]:
-        """Check all but the ids' newness; return the new `recorded_at` and checkpoint digest.
+    def check_batch(self, state: LogState, records: Sequence[Record], past: LogPast) -> LogFacts:
+        """Check all but the ids' newness; return the facts after these records.
 
         Raises `InvalidRecord` that names the first record that does not fit, by its index.
         """
         limits = self._limits
-        last, checkpoint = state.last_recorded_at, state.last_checkpoint
+        facts = state.facts
+        last = facts.recorded_at
         index = state.size
         texts: list[str] = []
         corrected: dict[tuple[str, str], tuple[Delta, int | None]] | None = None
@@ -140,8 +163,8 @@ class Rules:
                             if type(delta) is Delta
                         }
                     self._check_correction(record, past, corrected)
-                elif type(record) is Close:
-                    checkpoint = check_close(self.terms, record, checkpoint)
+                elif not isinstance(record, Terms):
+                    facts = self._check_rare(facts, index, record)
                 elif index or record != self.terms:
                     _refuse("terms stand only at the beginning of a log")
                 if not isinstance(record, Terms):
@@ -159,7 +182,32 @@ class Rules:
                     index += 1
         except (InvalidRecord, FormatError) as error:
             raise InvalidRecord(f"record {index}: {error.message}", error.advice) from None
-        return last, checkpoint
+        return LogFacts(last, facts.checkpoint, facts.epoch, facts.keys)
+
+    def _check_rare(
+        self, facts: LogFacts, index: int, record: Close | Epoch | Rotation | Correction | Delta
+    ) -> LogFacts:
+        match record:
+            case Close():
+                digest = check_close(self.keyring(facts), record, facts.checkpoint)
+                return LogFacts(0, digest, facts.epoch, facts.keys)
+            case Epoch():
+                self._check_epoch(facts, index, record)
+                return LogFacts(0, facts.checkpoint, record.number, facts.keys)
+            case Rotation():
+                ring = self.keyring(facts).after(record)
+                return LogFacts(0, facts.checkpoint, facts.epoch, ring.announced)
+            case _:
+                raise AssertionError(record)
+
+    def _check_epoch(self, facts: LogFacts, index: int, record: Epoch) -> None:
+        _check_reason(record.reason)
+        if record.number != facts.epoch + 1:
+            _refuse(f"epoch {record.number} does not follow epoch {facts.epoch}")
+        if len(record.lost_root) != (32 if record.lost_size else 0):
+            _refuse("an epoch names a lost head whole or not at all")
+        if record.lost_size and record.lost_size <= index:
+            _refuse(f"it says that size {record.lost_size} was lost, but that is not after it")
 
     def _check_correction(
         self,
@@ -167,9 +215,8 @@ class Rules:
         past: LogPast,
         corrected: dict[tuple[str, str], tuple[Delta, int | None]],
     ) -> None:
-        # A reason may be longer than other texts, so it is looked at in pieces.
-        pieces = (record.reason[i : i + 32] for i in range(0, len(record.reason), 32))
-        check_texts(record.id, *pieces, what="id or reason")
+        check_texts(record.id, what="id")
+        _check_reason(record.reason)
         key = (record.meter, record.id)
         known = corrected.get(key) or past.effective(*key)
         if known is None:
@@ -183,3 +230,9 @@ class Rules:
 
 def _refuse(message: str) -> NoReturn:
     raise InvalidRecord(message)
+
+
+def _check_reason(reason: str) -> None:
+    # A reason may be longer than other texts, so it is looked at in pieces.
+    pieces = (reason[i : i + 32] for i in range(0, len(reason), 32))
+    check_texts(*pieces, what="reason")

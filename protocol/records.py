@@ -31,7 +31,10 @@ Text = Annotated[str, Meta(min_length=1, max_length=TEXT_BYTES_MAX)]
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
 Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Signature64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
 Role = Literal["provider", "consumer"]
+Job = Literal["log", "cosigner", "transport"]
+ROLES: tuple[Role, Role] = ("provider", "consumer")
 
 
 class PartyKeys(Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
@@ -117,7 +120,50 @@ class Close(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, ta
     recorded_at: TimeUs
 
 
-Record = Terms | Delta | Correction | Close
+class Epoch(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag=5):
+    """A fresh start after both parties lost a part of this log; its index is what was kept.
+
+    `peer_size` and `peer_root` are what the author has of the other log then. `lost_size` and
+    `lost_root` are the newest head of the lost part that anybody knows of; 0 and empty if none.
+    """
+
+    number: Annotated[int, Meta(ge=1, le=INT64_MAX)]
+    peer_size: Annotated[int, Meta(ge=0, le=INT64_MAX)]
+    peer_root: Digest
+    lost_size: Annotated[int, Meta(ge=0, le=INT64_MAX)]
+    lost_root: Annotated[bytes, Meta(max_length=32)]
+    reason: Reason
+    recorded_at: TimeUs
+
+
+class Rotation(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag=6):
+    """A party's next key for a job, in its own log and repeated in the peer's (`keyring`).
+
+    `signature` is its log key's, `proof` the new key's own on the same text; for a transport key
+    the proof is its certificate (DER). The key before counts up to `old_until`.
+    """
+
+    party: Role
+    job: Job
+    number: Annotated[int, Meta(ge=1, le=INT64_MAX)]
+    key: Key
+    old_until: TimeUs
+    signature: Signature64
+    proof: Annotated[bytes, Meta(max_length=2048)]
+    recorded_at: TimeUs
+
+
+class Announced(Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
+    """What a log keeps in mind of a valid rotation."""
+
+    party: Role
+    job: Job
+    number: int
+    key: Key
+    old_until: TimeUs
+
+
+Record = Terms | Delta | Correction | Close | Epoch | Rotation
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_one = msgspec.msgpack.Decoder(Record).decode

@@ -84,17 +84,17 @@ def survey_log(
     state = LogState.empty(channel_id)
     fault: InvalidRecord | None = None
     for index, records, parts in _segments(batches, size):
-        recorded_at, checkpoint = state.last_recorded_at, state.last_checkpoint
+        facts = state.facts
         if fault is None:
             try:
-                recorded_at, checkpoint = rules.check_batch(state, records, past)
+                facts = rules.check_batch(state, records, past)
             except InvalidRecord as error:
                 fault = error
             else:
                 past.note(records)
                 ids.note(records)
                 closes += _closes(index, records)
-        state = append(state, parts, recorded_at, checkpoint).state
+        state = append(state, parts, facts).state
     if fault is None:
         fault = ids.fault(batches, size)
     return LogSummary(state, past.keys, tuple(closes), fault)

@@ -30,22 +30,20 @@ from tallystick.protocol.bundle import (
 )
 from tallystick.protocol.checkpoint import (
     Checkpoint,
-    log_vkeys,
     meter_totals,
     verify_checkpoint,
 )
 from tallystick.protocol.derive import period_lines
 from tallystick.protocol.errors import ProofError, TallyError
-from tallystick.protocol.heads import parse_head_note
-from tallystick.protocol.keys import ED25519_COSIGNATURE, Vkey
+from tallystick.protocol.heads import Head, parse_head_note
+from tallystick.protocol.keyring import Keyring
+from tallystick.protocol.notes import parse_note
 from tallystick.protocol.periods import Calendar
-from tallystick.protocol.records import Role, Terms, decode_record
+from tallystick.protocol.records import ROLES, Role, Terms, decode_record
 from tallystick.protocol.rendering import parse_statement_json, statement_csv, statement_json
 from tallystick.protocol.replay import LogSummary, merge_closes, replay, survey_log
 from tallystick.protocol.statement import Line, first_difference, statement_root
 from tallystick.protocol.terms import channel_id, check_terms
-
-_ROLES: tuple[Role, Role] = ("provider", "consumer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +63,7 @@ class _Known:
     logs: tuple[BundledLog, BundledLog]  # 1
     terms: Terms  # 2
     channel_id: bytes  # 2
+    ring: Keyring  # 3
     checkpoint: Checkpoint  # 3
     lines: list[Line]  # 5
     summaries: tuple[LogSummary, LogSummary]  # 7
@@ -127,7 +126,8 @@ def _check_terms(known: _Known) -> str:
 
 def _check_checkpoint(known: _Known) -> str:
     """3. Both parties' log keys signed the checkpoint, for this channel and a period of it."""
-    checkpoint = verify_checkpoint(known.bundle.members[CHECKPOINT], known.terms, known.channel_id)
+    known.ring = Keyring(known.terms)
+    checkpoint = verify_checkpoint(known.bundle.members[CHECKPOINT], known.ring)
     terms_digest = hashlib.sha256(known.bundle.members[TERMS]).digest()
     if checkpoint.terms_digest != terms_digest:
         raise ProofError("the checkpoint was signed under other terms")
@@ -146,13 +146,9 @@ def _check_heads(known: _Known) -> str:
     """4. Each head has its author's signature and its peer's co-signature, and is the
     checkpoint's.
     """
-    provider, consumer = known.terms.provider, known.terms.consumer
-    vkeys = log_vkeys(known.terms, known.channel_id)
     names = (PROVIDER_HEAD, CONSUMER_HEAD)
-    peers = (consumer, provider)
-    for name, vkey, peer, expected in zip(names, vkeys, peers, known.checkpoint.heads, strict=True):
-        cosigner = Vkey(peer.name, ED25519_COSIGNATURE, peer.cosigner_key)
-        head = parse_head_note(known.bundle.members[name], vkey, cosigner).head
+    for name, role, expected in zip(names, ROLES, known.checkpoint.heads, strict=True):
+        head = _head(known.bundle.members[name], known.ring, role)
         if (head.size, head.root) != (expected.size, expected.root):
             raise ProofError(
                 f"{name} is signed for {head.size} records, root {head.root.hex()};"
@@ -160,6 +156,16 @@ def _check_heads(known: _Known) -> str:
             )
     sizes = [head.size for head in known.checkpoint.heads]
     return f"{sizes[0]} and {sizes[1]} records, each signed and co-signed"
+
+
+def _head(data: bytes, ring: Keyring, role: Role) -> Head:
+    """The head of a note by keys of the ring: those that its signature lines name."""
+    ids = {signature.key_id for signature in parse_note(data).signatures}
+    logs = ring.log_vkeys(role)
+    cosigners = ring.cosigner_vkeys("consumer" if role == "provider" else "provider")
+    log = next((vkey for vkey in logs if vkey.id in ids), logs[0])
+    cosigner = next((vkey for vkey in cosigners if vkey.id in ids), cosigners[0])
+    return parse_head_note(data, log, cosigner).head
 
 
 def _check_statement(known: _Known) -> str:
@@ -216,7 +222,7 @@ def _check_totals(known: _Known) -> str:
 def _check_records(known: _Known) -> str:
     """7. The records are canonical, and their chain and tree have the heads' sizes and roots."""
     found = []
-    for log, role, head in zip(known.logs, _ROLES, known.checkpoint.heads, strict=True):
+    for log, role, head in zip(known.logs, ROLES, known.checkpoint.heads, strict=True):
         if log.count != head.size:
             raise ProofError(f"{log.count} records of the {role}; its head counts {head.size}")
         summary = survey_log(known.terms, role, known.channel_id, log.batches, head.size)
@@ -232,7 +238,7 @@ def _check_records(known: _Known) -> str:
 
 def _check_validity(known: _Known) -> str:
     """8. Each record is valid under the terms and what is before it; ids are unique."""
-    for role, summary in zip(_ROLES, known.summaries, strict=True):
+    for role, summary in zip(ROLES, known.summaries, strict=True):
         if summary.fault is not None:
             raise ProofError(f"in the {role}'s log, {summary.fault.message}", summary.fault.advice)
     known.closes = merge_closes(*known.summaries)

@@ -20,7 +20,13 @@ from tallystick.protocol.checkpoint import (
 )
 from tallystick.protocol.derive import period_lines
 from tallystick.protocol.heads import Head, SignedHead, cosign_head, sign_head
-from tallystick.protocol.keys import Identity, origin
+from tallystick.protocol.keys import (
+    ED25519_COSIGNATURE,
+    ED25519_NOTE,
+    Identity,
+    Vkey,
+    origin,
+)
 from tallystick.protocol.log import LogState, Rules, append
 from tallystick.protocol.periods import Calendar
 from tallystick.protocol.records import (
@@ -137,13 +143,13 @@ class MemoryLog:
         self.batches.append(batch_bytes(parts))
         self.records += records
         now = self.state
-        self.state = append(now, parts, now.last_recorded_at, now.last_checkpoint).state
+        self.state = append(now, parts, now.facts).state
 
     def append(self, *records: Record) -> None:
         """Append one batch of valid records."""
-        recorded_at, checkpoint = self._rules.check_batch(self.state, records, self)
+        facts = self._rules.check_batch(self.state, records, self)
         self.append_unchecked(*records)
-        self.state = replace(self.state, last_recorded_at=recorded_at, last_checkpoint=checkpoint)
+        self.state = replace(self.state, facts=facts)
         for record in records:
             if isinstance(record, Delta):
                 assert (record.meter, record.id) not in self._now
@@ -161,12 +167,12 @@ class MemoryLog:
         subject: str = "project-7",
     ) -> None:
         """Append one delta, recorded a second after whatever is there."""
-        recorded_at = self.state.last_recorded_at + 1_000_000
+        recorded_at = self.state.facts.recorded_at + 1_000_000
         self.append(Delta(id, meter, subject, quantity, occurred_at, recorded_at, None))
 
     def correct(self, id: str, meter: str, quantity: int | None) -> None:
         """Append one correction."""
-        recorded_at = self.state.last_recorded_at + 1_000_000
+        recorded_at = self.state.facts.recorded_at + 1_000_000
         self.append(Correction(id, meter, quantity, "counted twice", recorded_at))
 
     def head(self) -> Head:
@@ -186,7 +192,8 @@ def cosigned(head: Head, author: Identity, peer: Identity) -> bytes:
         sign_head(head, author.log),
         cosign_head(head, peer.cosigner, COSIGNED_AT_SECONDS),
     )
-    return signed.note(author.log_key, peer.name, peer.cosigner_key)
+    log = Vkey(head.origin, ED25519_NOTE, author.log_key)
+    return signed.note([log], [Vkey(peer.name, ED25519_COSIGNATURE, peer.cosigner_key)])
 
 
 @dataclass(frozen=True)
@@ -253,7 +260,7 @@ class Channel:
         self.closed.append(closed)
         for log in self.logs:
             if log.role in record_in:
-                log.append(Close(note, log.state.last_recorded_at + 1))
+                log.append(Close(note, log.state.facts.recorded_at + 1))
         return closed
 
     def bundle(self, closed: Closed, full: bool = False) -> bytes:

@@ -15,6 +15,7 @@ from vector_files import make_files
 
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.heads import parse_head_note
+from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import parse_vkey
 from tallystick.protocol.line_proof import verify_line_proof
 from tallystick.protocol.merkle import leaf_hash, root_of, verify_consistency, verify_inclusion
@@ -70,7 +71,7 @@ def test_proofs_from_disk_hold() -> None:
     terms = decode_record(bytes.fromhex(case["terms"]))
     assert isinstance(terms, Terms)
     line = bytes.fromhex(case["line"])
-    verify_line_proof(case["proof"].encode(), line, terms, channel_id(terms))
+    verify_line_proof(case["proof"].encode(), line, Keyring(terms))
 
 
 def test_derivation_from_disk() -> None:

@@ -13,9 +13,9 @@ from typing import Any
 import builders
 import msgspec
 
-from tallystick.protocol.checkpoint import log_vkeys
 from tallystick.protocol.errors import PeriodError, QuantityError
 from tallystick.protocol.heads import cosign_head, head_text, sign_head
+from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import ED25519_COSIGNATURE, Identity, Vkey, derive_key
 from tallystick.protocol.line_proof import build_line_proof
 from tallystick.protocol.merkle import (
@@ -34,7 +34,7 @@ from tallystick.protocol.pairing import (
 from tallystick.protocol.periods import Calendar
 from tallystick.protocol.proof import format_proof
 from tallystick.protocol.quantities import format_quantity, parse_quantity
-from tallystick.protocol.records import Delta, encode_record
+from tallystick.protocol.records import ROLES, Delta, encode_record
 from tallystick.protocol.statement import encode_line, line_leaves, statement_root
 from tallystick.protocol.verify import verify_bundle
 from tallystick.protocol.words import WORDS
@@ -68,7 +68,7 @@ def _keys(channel: builders.Channel) -> dict[str, Any]:
     return {
         "parties": [_party(who, who.name.encode().ljust(32, b"\0")[:32]) for who in parties],
         "channel": channel.id.hex(),
-        "log_vkeys": [str(vkey) for vkey in log_vkeys(channel.terms, channel.id)],
+        "log_vkeys": [str(Keyring(channel.terms).log_vkeys(role)[0]) for role in ROLES],
     }
 
 
@@ -167,7 +167,7 @@ def _tlog_proof(channel: builders.Channel) -> dict[str, Any]:
     index = 7
     path = inclusion_path(index, len(leaves), lambda a, b: root_of(leaves[a:b]))
     return {
-        "log_vkey": str(log_vkeys(channel.terms, channel.id)[0]),
+        "log_vkey": str(Keyring(channel.terms).log_vkeys("provider")[0]),
         "cosigner_vkey": str(
             Vkey(channel.consumer.name, ED25519_COSIGNATURE, channel.consumer.cosigner_key)
         ),

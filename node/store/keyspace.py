@@ -31,8 +31,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tallystick.protocol.derive import LineKey, Tally
+from tallystick.protocol.log import LogFacts
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 TABLES = (
     "meta",
@@ -78,8 +79,7 @@ class LogRow(Struct, array_like=True):
     size: int
     last_leaf: bytes
     frontier: bytes
-    last_recorded_at: int
-    last_checkpoint: bytes
+    facts: LogFacts
     signed_size: int
     cosigned_size: int
 

@@ -223,7 +223,7 @@ async def _close(a: Side, b: Side, label: str) -> None:
         nursery.start_soon(serve, b, to_b[1], to_a[0])
         row = await a.closer.close(label, force=True, send=to_b[0].send_nowait)
         for log in (a.channel.own, b.channel.own):
-            while log.state.last_checkpoint != row.digest or log.durable_size < log.state.size:
+            while log.state.facts.checkpoint != row.digest or log.durable_size < log.state.size:
                 await trio.sleep(0.001)
         nursery.cancel_scope.cancel()
     await exchange(a, b)

@@ -21,6 +21,7 @@ from tallystick.protocol.checkpoint import (
     verify_checkpoint,
 )
 from tallystick.protocol.errors import FormatError, InvalidRecord, ProofError, TallyError
+from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import Identity
 from tallystick.protocol.records import TIME_MAX_US, Close
 
@@ -118,25 +119,25 @@ def test_the_digest_is_of_the_text_and_not_of_who_signed_first() -> None:
 def test_both_signatures_are_needed() -> None:
     a, b = BUSY.provider, BUSY.consumer
     checkpoint = OCTOBER.checkpoint
-    assert verify_checkpoint(OCTOBER.note, BUSY.terms, BUSY.id) == checkpoint
+    assert verify_checkpoint(OCTOBER.note, Keyring(BUSY.terms)) == checkpoint
     stranger = Identity.from_seed(b.name, bytes(32))
     for parties in [(a,), (b,), (a, a), (a, stranger)]:
         with pytest.raises((ProofError, FormatError)):
-            verify_checkpoint(signed(checkpoint, *parties), BUSY.terms, BUSY.id)
+            verify_checkpoint(signed(checkpoint, *parties), Keyring(BUSY.terms))
 
 
 def test_it_is_of_this_channel_and_these_parties() -> None:
     a, b = BUSY.provider, BUSY.consumer
     other = Channel(calendar="day")
     with pytest.raises(ProofError, match="another channel"):
-        verify_checkpoint(OCTOBER.note, other.terms, other.id)
+        verify_checkpoint(OCTOBER.note, Keyring(other.terms))
     swapped = replace(OCTOBER.checkpoint, provider=b.name, consumer=a.name)
     with pytest.raises(ProofError, match="other parties"):
-        verify_checkpoint(signed(swapped, a, b), BUSY.terms, BUSY.id)
+        verify_checkpoint(signed(swapped, a, b), Keyring(BUSY.terms))
     heads = OCTOBER.checkpoint.heads[::-1]
     swapped = replace(OCTOBER.checkpoint, heads=(heads[0], heads[1]))
     with pytest.raises(ProofError, match="other parties"):
-        verify_checkpoint(signed(swapped, a, b), BUSY.terms, BUSY.id)
+        verify_checkpoint(signed(swapped, a, b), Keyring(BUSY.terms))
 
 
 def test_no_changed_byte_goes_unnoticed() -> None:
@@ -145,19 +146,19 @@ def test_no_changed_byte_goes_unnoticed() -> None:
         changed = bytearray(note)
         changed[position] ^= 1 << position % 8
         with pytest.raises(TallyError):
-            verify_checkpoint(bytes(changed), BUSY.terms, BUSY.id)
+            verify_checkpoint(bytes(changed), Keyring(BUSY.terms))
 
 
 def test_a_close_follows_the_one_before_it() -> None:
     first, second = Close(OCTOBER.note, 1), Close(NOVEMBER.note, 2)
-    digest = check_close(BUSY.terms, first, b"")
+    digest = check_close(Keyring(BUSY.terms), first, b"")
     assert digest == OCTOBER.checkpoint.digest()
-    assert check_close(BUSY.terms, second, digest) == NOVEMBER.checkpoint.digest()
+    assert check_close(Keyring(BUSY.terms), second, digest) == NOVEMBER.checkpoint.digest()
     for record, previous in [(second, b""), (first, digest)]:
         with pytest.raises(InvalidRecord, match="does not follow"):
-            check_close(BUSY.terms, record, previous)
+            check_close(Keyring(BUSY.terms), record, previous)
     with pytest.raises(InvalidRecord, match="does not hold"):
-        check_close(BUSY.terms, Close(b"hello", 1), b"")
+        check_close(Keyring(BUSY.terms), Close(b"hello", 1), b"")
 
 
 def test_totals_are_exact_beyond_64_bits() -> None:

@@ -31,9 +31,9 @@ TIME_SECONDS = 1_793_491_200
 ROOT = bytes(range(100, 132))
 HEAD = Head(ORIGIN, 20_852_163, ROOT)
 SIGNED = SignedHead(HEAD, sign_head(HEAD, ACME.log), cosign_head(HEAD, BETA.cosigner, TIME_SECONDS))
-NOTE = SIGNED.note(ACME.log_key, "beta.example", BETA.cosigner_key)
 LOG = Vkey(ORIGIN, ED25519_NOTE, ACME.log_key)
 COSIGNER = Vkey("beta.example", ED25519_COSIGNATURE, BETA.cosigner_key)
+NOTE = SIGNED.note([LOG], [COSIGNER])
 
 # The body of the example in c2sp.org/tlog-checkpoint.
 EXAMPLE = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n"

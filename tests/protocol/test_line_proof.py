@@ -6,6 +6,7 @@ import pytest
 from builders import Channel, busy_channel
 
 from tallystick.protocol.errors import FormatError, ProofError
+from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.line_proof import (
     build_line_proof,
     format_line_proof,
@@ -25,7 +26,7 @@ def proved(index: int) -> tuple[bytes, bytes]:
 
 def test_each_line_of_a_statement_is_provable() -> None:
     for index, line in enumerate(NOVEMBER.lines):
-        verified = verify_line_proof(*proved(index), BUSY.terms, BUSY.id)
+        verified = verify_line_proof(*proved(index), Keyring(BUSY.terms))
         assert verified.line == line
         assert verified.checkpoint == NOVEMBER.checkpoint
 
@@ -36,7 +37,7 @@ def test_a_statement_of_one_line_has_an_empty_path() -> None:
     closed = channel.close()
     text = build_line_proof(closed.lines, 0, closed.note)
     assert text == b"tallystick line-proof v1\nindex 0\n\n" + closed.note
-    verify_line_proof(text, encode_line(closed.lines[0]), channel.terms, channel.id)
+    verify_line_proof(text, encode_line(closed.lines[0]), Keyring(channel.terms))
 
 
 def test_the_text_reads_back() -> None:
@@ -52,21 +53,21 @@ def test_no_changed_byte_goes_unnoticed() -> None:
         changed = bytearray(text)
         changed[position] ^= 1 << position % 8
         with pytest.raises((FormatError, ProofError)):
-            verify_line_proof(bytes(changed), line, BUSY.terms, BUSY.id)
+            verify_line_proof(bytes(changed), line, Keyring(BUSY.terms))
     for position in range(len(line)):
         changed = bytearray(line)
         changed[position] ^= 1 << position % 8
         with pytest.raises((FormatError, ProofError)):
-            verify_line_proof(text, bytes(changed), BUSY.terms, BUSY.id)
+            verify_line_proof(text, bytes(changed), Keyring(BUSY.terms))
 
 
 def test_a_proof_of_another_line_or_channel_does_not_hold() -> None:
     text, _ = proved(0)
     with pytest.raises(ProofError):
-        verify_line_proof(text, encode_line(NOVEMBER.lines[1]), BUSY.terms, BUSY.id)
+        verify_line_proof(text, encode_line(NOVEMBER.lines[1]), Keyring(BUSY.terms))
     other = Channel(calendar="day")
     with pytest.raises(ProofError):
-        verify_line_proof(*proved(0), other.terms, other.id)
+        verify_line_proof(*proved(0), Keyring(other.terms))
 
 
 def test_lines_that_the_checkpoint_does_not_close_are_refused() -> None:
@@ -97,4 +98,4 @@ def test_other_texts_are_no_proof(text: bytes) -> None:
 def test_an_index_beyond_the_statement_does_not_hold() -> None:
     text = format_line_proof(10**18, (), NOVEMBER.note)
     with pytest.raises(ProofError):
-        verify_line_proof(text, encode_line(NOVEMBER.lines[0]), BUSY.terms, BUSY.id)
+        verify_line_proof(text, encode_line(NOVEMBER.lines[0]), Keyring(BUSY.terms))

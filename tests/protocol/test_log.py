@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.protocol.errors import InvalidRecord
-from tallystick.protocol.log import LogState, Rules, append
+from tallystick.protocol.log import LogFacts, LogState, Rules, append
 from tallystick.protocol.records import Close, Correction, Delta, Record, encode_record
 
 CHANNEL = Channel()
@@ -36,23 +36,23 @@ class NoPast:
         return None
 
 
-def check(*records: Record, state: LogState = ROOTED) -> tuple[int, bytes]:
+def check(*records: Record, state: LogState = ROOTED) -> LogFacts:
     return Rules(CHANNEL.terms, "provider").check_batch(state, records, NoPast())
 
 
 def test_each_leaf_hashes_the_one_before_it() -> None:
     parts = [b"one", b"two"]
-    appended = append(LogState.empty(CHANNEL.id), parts, 7, b"")
+    appended = append(LogState.empty(CHANNEL.id), parts, LogFacts(7))
     first = hashlib.sha256(b"\0" + CHANNEL.id + b"one").digest()
     second = hashlib.sha256(b"\0" + first + b"two").digest()
     assert appended.leaves == [first, second]
     assert appended.state.last_leaf == second
     assert appended.state.frontier.root() == hashlib.sha256(b"\1" + first + second).digest()
-    assert (appended.state.size, appended.state.last_recorded_at) == (2, 7)
+    assert (appended.state.size, appended.state.facts.recorded_at) == (2, 7)
 
 
 def test_appending_nothing_changes_nothing() -> None:
-    again = append(ROOTED, [], ROOTED.last_recorded_at, ROOTED.last_checkpoint)
+    again = append(ROOTED, [], ROOTED.facts)
     assert again.state == ROOTED
     assert again.leaves == []
 
@@ -60,27 +60,27 @@ def test_appending_nothing_changes_nothing() -> None:
 @given(st.lists(st.binary(max_size=8), max_size=30), st.integers(0, 30))
 def test_how_it_was_appended_does_not_matter(parts: list[bytes], cut: int) -> None:
     empty = LogState.empty(CHANNEL.id)
-    whole = append(empty, parts, 1, b"").state
-    half = append(empty, parts[:cut], 1, b"").state
-    assert append(half, parts[cut:], 1, b"").state == whole
+    whole = append(empty, parts, LogFacts(1)).state
+    half = append(empty, parts[:cut], LogFacts(1)).state
+    assert append(half, parts[cut:], LogFacts(1)).state == whole
 
 
 def test_every_256_leaves_complete_a_tile() -> None:
-    appended = append(LogState.empty(CHANNEL.id), [b"x"] * 600, 1, b"")
+    appended = append(LogState.empty(CHANNEL.id), [b"x"] * 600, LogFacts(1))
     assert len(appended.tiles) == 2
 
 
 def test_valid_records_give_the_new_time_and_checkpoint() -> None:
-    assert check(delta("a"), delta("b", recorded_at=9)) == (9, b"")
+    assert check(delta("a"), delta("b", recorded_at=9)) == LogFacts(9)
     note = BUSY.closed[0].note
     checked = Rules(BUSY.terms, "provider").check_batch(
         BUSY.provider_log.state.empty(BUSY.id), [BUSY.terms, Close(note, 3)], NoPast()
     )
-    assert checked == (3, BUSY.closed[0].checkpoint.digest())
+    assert checked == LogFacts(3, BUSY.closed[0].checkpoint.digest())
 
 
 def test_a_correction_may_stand_in_the_batch_of_its_delta() -> None:
-    assert check(delta("a"), Correction("a", "tokens", 4, "typo", 6)) == (6, b"")
+    assert check(delta("a"), Correction("a", "tokens", 4, "typo", 6)) == LogFacts(6)
 
 
 @pytest.mark.parametrize(
@@ -113,14 +113,14 @@ def test_a_provider_may_not_record_a_meter_of_the_consumer() -> None:
 
 
 def test_time_does_not_go_back_between_batches() -> None:
-    state = append(ROOTED, [encode_record(delta())], 5, b"").state
+    state = append(ROOTED, [encode_record(delta())], LogFacts(5)).state
     with pytest.raises(InvalidRecord, match="record 2: recorded_at goes back"):
         check(delta("b", recorded_at=4), state=state)
 
 
 def test_a_log_begins_with_its_own_terms() -> None:
     empty = LogState.empty(CHANNEL.id)
-    assert check(CHANNEL.terms, delta(), state=empty) == (5, b"")
+    assert check(CHANNEL.terms, delta(), state=empty) == LogFacts(5)
     other = Channel(calendar="day").terms
     for records in ([delta()], [other]):
         with pytest.raises(InvalidRecord, match="record 0"):

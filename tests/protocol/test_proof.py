@@ -34,9 +34,7 @@ def head_note(size: int) -> bytes:
     head = head_of(size)
     signature = sign_head(head, ACME.log)
     cosignature = cosign_head(head, BETA.cosigner, TIME_SECONDS)
-    return SignedHead(head, signature, cosignature).note(
-        ACME.log_key, "beta.example", BETA.cosigner_key
-    )
+    return SignedHead(head, signature, cosignature).note([LOG], [COSIGNER])
 
 
 def proof_file(index: int, size: int) -> bytes:
