@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -16,11 +17,12 @@ from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.config import Config, load_config
 from tallystick.node.errors import PairingError, StoreError
-from tallystick.node.founding import Founding
+from tallystick.node.founding import Founding, decode_channel
 from tallystick.node.home import Home
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import ChannelRow, encode_row
 from tallystick.protocol.errors import InputError
+from tallystick.protocol.keys import Identity
 from tallystick.protocol.pairing import (
     PeerIdentity,
     StoredInvite,
@@ -29,6 +31,7 @@ from tallystick.protocol.pairing import (
 )
 
 OPEN_TRIES = 4
+RESTORED = b"restored"  # in the table `meta`: the store was put here by a restore
 
 _IDENTITY = ("name", "log_key", "cosigner_key", "transport_key")
 _decode_invite = msgspec.msgpack.Decoder(StoredInvite).decode
@@ -42,15 +45,23 @@ def clock_us() -> int:
 class Books:
     """An open home. With `read_only` nothing is written and a running node is not disturbed."""
 
-    def __init__(self, home: Home, *, read_only: bool) -> None:
-        self.home = home
-        self.config: Config = load_config(home.config_path)
-        self.identity = home.identity()
-        self.index_folder = home.path / "ids"
-        if not read_only:
-            self.index_folder.mkdir(mode=0o700, exist_ok=True)
-        self.store = Store(home.store_path, read_only=read_only)
+    def __init__(
+        self,
+        config: Config,
+        identity: Identity,
+        store: Store,
+        index_folder: Path,
+        clock_us: Callable[[], int],
+    ) -> None:
+        self.config = config
+        self.identity = identity
+        self.store = store
+        self.index_folder = index_folder
+        self.clock_us = clock_us
+        read_only = store.read_only
         self.seed = self._seed(read_only)
+        if not read_only:
+            self._doubt_copies()
         self.founding = Founding(self.store, self.identity)
         with self.store.read() as txn:
             scan = txn.scan("peers", b"", b"\xff" * 254)
@@ -61,6 +72,35 @@ class Books:
                 self.load_channel(channel)
         if not read_only:
             self._remove_leftovers()
+
+    @classmethod
+    def open(cls, home: Home, *, read_only: bool) -> Books:
+        """The books of a home."""
+        config = load_config(home.config_path)
+        identity = home.identity()
+        folder = home.path / "ids"
+        if not read_only:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        return cls(config, identity, Store(home.store_path, read_only=read_only), folder, clock_us)
+
+    def _doubt_copies(self) -> None:
+        """If this store was copied here, what we signed last is not certain in any channel."""
+        place = self.store.place()
+        with self.store.read() as txn:
+            before = txn.get("meta", b"place")
+            marked = txn.get("meta", RESTORED) is not None
+            rows = list(txn.scan("channels", b"", b"\xff" * 33)) if before else []
+        if before == place and not marked:
+            return
+
+        def job(txn: Txn) -> None:
+            for key, value in rows:
+                row = decode_channel(value)
+                txn.put("channels", key, encode_row(msgspec.structs.replace(row, doubt=1)))
+            txn.put("meta", b"place", place)
+            txn.delete("meta", RESTORED)
+
+        self.store.commit_now(job)
 
     def _seed(self, read_only: bool) -> int:
         """The seed of the ids' fingerprints: drawn once a home, so nobody can aim at it."""
@@ -84,7 +124,7 @@ class Books:
         """Open a founded channel."""
         found = self._open(self.founding.rows[channel])
         agree = self.config.checkpoints.early == "agree"
-        closer = Closer(found, agree_early=agree, clock_us=clock_us)
+        closer = Closer(found, agree_early=agree, clock_us=self.clock_us)
         self.channels[channel] = (found, closer)
         return found, closer
 
@@ -121,7 +161,7 @@ class Books:
         return self._open_once(row)
 
     def _open_once(self, row: ChannelRow) -> Channel:
-        return Channel(self.store, self.index_folder, self.seed, self.identity, row, clock_us)
+        return Channel(self.store, self.index_folder, self.seed, self.identity, row, self.clock_us)
 
     def peer(self, name: str) -> PeerIdentity:
         """A paired peer by name."""

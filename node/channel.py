@@ -2,7 +2,8 @@
 
 Emits that arrive together become one batch with one head, one hash pass and one fsync. A head is
 signed only while a session has confirmed what the peer holds of our log (`live`); what is recorded
-before that is durable, and signed when the peer has answered.
+before that is durable, and signed when the peer has answered. While what we lost of our log comes
+back (`recovery`), emits wait.
 """
 
 from __future__ import annotations
@@ -37,13 +38,15 @@ from tallystick.protocol.heads import (
 )
 from tallystick.protocol.keys import KEYS_MAX, Identity
 from tallystick.protocol.log import LogFacts
-from tallystick.protocol.messages import Append, Return
+from tallystick.protocol.messages import Append, Holding
 from tallystick.protocol.quantities import format_quantity
 from tallystick.protocol.records import (
     Close,
     Correction,
     Delta,
+    Epoch,
     Record,
+    Rotation,
     Terms,
     check_texts,
     decode_batch,
@@ -51,6 +54,7 @@ from tallystick.protocol.records import (
     encode_record,
     texts_plain,
 )
+from tallystick.protocol.session import Rewriting
 from tallystick.protocol.terms import channel_id, role_of
 
 BATCH_RECORDS_MAX = 4096
@@ -108,6 +112,13 @@ class Channel:
         self.peer = ChannelLog(store, index_folder, seed, numbers[1], terms, peer_role, False)
         self._clock_us = clock_us
         self.live = False
+        self.doubt = row.doubt  # see `ChannelRow`
+        self.own_epoch = 0  # the size after the epoch that this process wrote or found
+        self.peer_epoch = False  # whether the peer's is here
+        self.cuts = 0  # how often the end of our log was set aside, so that sizes changed
+        self.gate = trio.Lock()  # held while our log is prepared to grow, or cut
+        self.resumed = trio.Event()  # emits wait for it
+        self.resumed.set()
         self._requests: list[_Request] = []
         self._requested = trio.Event()
         self._slots = trio.Semaphore(BATCHES_AHEAD_MAX)
@@ -130,6 +141,36 @@ class Channel:
         """The consumer's log."""
         return self.peer if self.role == "provider" else self.own
 
+    # Confirmation
+
+    @property
+    def signed_size(self) -> int:
+        """What we signed of our log. The terms count: signing them again gives the same bytes."""
+        return max(self.own.signed_size, min(self.own.state.size, 1))
+
+    def go_live(self) -> None:
+        """The peer said what it holds of our log, and it is ours: heads may be signed."""
+        self.live = True
+
+    def part(self) -> None:
+        """The link ended, or the channel halted: sign nothing until the peer speaks again."""
+        self.live = False
+        self.resume()
+
+    def pause(self) -> None:
+        """Let emits wait."""
+        if self.resumed.is_set():
+            self.resumed = trio.Event()
+
+    def resume(self) -> None:
+        """Let emits go on."""
+        self.resumed.set()
+
+    async def settle(self) -> None:
+        """Return when nothing of our log is on its way to the disk."""
+        while not self.own.settled:
+            await self.store.commit(lambda txn: None)
+
     # Our log
 
     async def emit(self, drafts: Sequence[Draft]) -> EmitResult:
@@ -146,24 +187,35 @@ class Channel:
         """Turn what callers emit into batches, for as long as the node runs."""
         while True:
             await self._requested.wait()
+            await self.resumed.wait()
             await self._slots.acquire()
-            group: list[_Request] = []
-            count = 0
-            while self._requests and count < BATCH_RECORDS_MAX:
-                group.append(self._requests.pop(0))
-                count += len(group[-1].drafts)
-            if not self._requests:
-                self._requested = trio.Event()
-            try:
-                ticket = self._append(group)
-                ticket.then_always(self._slots.release)
-            except StoreError as error:
-                self._slots.release()
-                ticket = Ticket.failed(error)
+            async with self.gate:
+                if not self.resumed.is_set():
+                    self._slots.release()
+                    continue
+                group: list[_Request] = []
+                count = 0
+                while self._requests and count < BATCH_RECORDS_MAX:
+                    group.append(self._requests.pop(0))
+                    count += len(group[-1].drafts)
+                if not self._requests:
+                    self._requested = trio.Event()
+                try:
+                    ticket = self._append(group)
+                    ticket.then_always(self._slots.release)
+                except StoreError as error:
+                    self._slots.release()
+                    ticket = Ticket.failed(error)
             for request in group:
                 request.ticket = ticket
                 request.scheduled.set()
-            await trio.lowlevel.checkpoint()
+
+    async def emit_paused(self, drafts: Sequence[Draft]) -> EmitResult:
+        """The same as `emit` while emits wait, for what goes before them."""
+        request = _Request(drafts)
+        async with self.gate:
+            await self._append([request]).wait()
+        return request.result
 
     def _append(self, group: Sequence[_Request]) -> Ticket:
         own = self.own
@@ -279,14 +331,28 @@ class Channel:
                 "Use a new id for a new event, or tally correct for a mistake",
             )
 
-    async def append_own(self, record: Correction | Close) -> int:
+    async def append_own(self, record: Correction | Close | Rotation) -> int:
         """Append another kind of record of ours; its index, once durable."""
-        index = self.own.state.size
-        ticket = self.own.submit(
-            [record], [encode_record(record)], [], self._sign, lambda batch: None
-        )
+        while True:
+            await self.resumed.wait()
+            async with self.gate:
+                if self.resumed.is_set():
+                    index, ticket = self._append_record(record)
+                    break
         await ticket.wait()
         return index
+
+    async def append_paused(self, record: Correction | Epoch) -> int:
+        """The same while emits wait."""
+        async with self.gate:
+            index, ticket = self._append_record(record)
+            await ticket.wait()
+        return index
+
+    def _append_record(self, record: Record) -> tuple[int, Ticket]:
+        parts = [encode_record(record)]
+        index = self.own.state.size
+        return index, self.own.submit([record], parts, [], self._sign, lambda batch: None)
 
     def found(self) -> Ticket:
         """Append the terms as our log's first record."""
@@ -307,9 +373,11 @@ class Channel:
         key = self.own.rules.keyring(facts).keys(self.role, "log")[-1].key
         return self.identity.signer_of("log", key)
 
-    async def signed_batch(self, start: int) -> Batch:
-        """Records from `start` with a signed head; the signature is durable before it is sent."""
-        batch = self.own.batch_from(start, self.own.durable_size)
+    async def signed_batch(self, start: int, stop: int) -> Batch:
+        """Records from `start` up to at most `stop` with a signed head; the signature is durable
+        before it is sent.
+        """
+        batch = self.own.batch_from(start, stop)
         if not batch.signature:
             head = self.own.head(batch.size, batch.root)
             signature = sign_head(head, self._log_signer(self.own.state.facts))
@@ -326,7 +394,7 @@ class Channel:
             row = self.own.head_row(txn, size)
         if row is None or not row.signature:
             raise PeerBreach("bad-cosignature", f"the peer co-signed size {size}, never signed")
-        self._check_cosignature(self.own.head(size, row.root), cosignature)
+        self.check_cosignature(self.own.head(size, row.root), cosignature)
         self.own.store_cosignature(size, cosignature)
         self.cosigned_at_us = self._clock_us()
         self.cosigned.set()
@@ -351,7 +419,8 @@ class Channel:
                 return verify_head_signature(head, key, signature)
         raise ProofError(f"head {head.size}: none of our keys signed it")
 
-    def _check_cosignature(self, head: Head, cosignature: bytes) -> None:
+    def check_cosignature(self, head: Head, cosignature: bytes) -> None:
+        """`PeerBreach` unless a co-signer's key of the peer's made it that counted then."""
         # The time it was made is in it, and which keys counted then is in the peer's log.
         at_us = int.from_bytes(cosignature[:8], "big") * 1_000_000
         keys = self.peer.keyring.counting(self.peer.role, "cosigner", at_us)
@@ -372,22 +441,6 @@ class Channel:
         while self.own.cosigned_ahead < size:
             await self.cosigned.wait()
 
-    def take_back(self, message: Return) -> Ticket:
-        """Append records of our own log that the peer returns, under our own signature."""
-        try:
-            records, parts = decode_batch(message.batch)
-            prints = self._check_new(self.own, records)
-
-            def sign(head: Head, facts: LogFacts) -> tuple[bytes, bytes]:
-                self.verify_author(self.own, head, facts, message.signature)
-                return message.signature, b""
-
-            return self.own.submit(records, parts, prints, sign, lambda batch: None)
-        except (InvalidRecord, FormatError, ProofError) as error:
-            raise PeerBreach(
-                "bad-return", f"what the peer returned of our log: {error.message}"
-            ) from None
-
     # The peer's log
 
     def receive(self, message: Append, then: Callable[[int, bytes], None]) -> Ticket:
@@ -401,7 +454,8 @@ class Channel:
             raise StoreError("the peer's records came while the store was being read again")
         try:
             records, parts = decode_batch(message.batch)
-            prints = self._check_new(peer, records)
+            prints = self.check_new(peer, records)
+            self._check_agreed(records)
             cosignature = b""
             key = self.own.keyring.keys(self.role, "cosigner")[-1].key
             cosigner = self.identity.signer_of("cosigner", key)
@@ -420,7 +474,7 @@ class Channel:
         except ProofError as error:
             raise PeerBreach("bad-head", f"the peer's head: {error.message}") from None
 
-    def _check_new(self, log: ChannelLog, records: Sequence[Record]) -> list[int]:
+    def check_new(self, log: ChannelLog, records: Sequence[Record]) -> list[int]:
         """The fingerprints of the batch's deltas; `InvalidRecord` if an id is not new."""
         deltas = [record for record in records if type(record) is Delta]
         prints = log.fingerprints([(delta.meter, delta.id) for delta in deltas])
@@ -436,3 +490,22 @@ class Channel:
                     raise InvalidRecord(f"{delta.meter}/{delta.id} is there twice")
                 seen.add(pair)
         return prints
+
+    def _check_agreed(self, records: Sequence[Record]) -> None:
+        """A fresh start after a loss is only taken from a peer while we may have lost it too."""
+        if any(isinstance(record, Epoch) for record in records):
+            if not self.doubt:
+                raise InvalidRecord("it begins an epoch, but nothing is lost here")
+            self.peer_epoch = True
+
+    def examine_rewriting(self, breach: Rewriting) -> PeerBreach:
+        """What to say of a peer that sends other records for what it sent before."""
+        return breach
+
+    def examine_holding(self, message: Holding) -> PeerBreach:
+        """What to say of a signed head of ours that is not in our history."""
+        return PeerBreach(
+            "inconsistent",
+            f"the peer holds another history of our log at size {message.size}, signed by us",
+            "Was this home restored from a backup and written to? Keep both copies",
+        )

@@ -81,6 +81,7 @@ class Closer:
         self._proposal: _Proposal | None = None
         self._answering: list[Line] = []  # our lines, while we page them to the proposer
         self._completing = trio.Lock()
+        self._catching_up = trio.Lock()
         self.difference: str = ""  # the first differing line of the last failed proposal
         self.load()
 
@@ -198,11 +199,7 @@ class Closer:
         return checkpoint, lines
 
     def _head(self, log: ChannelLog, size: int) -> LogHead:
-        with self.channel.store.read() as txn:
-            row = log.head_row(txn, size)
-        if row is None or not row.signature:
-            raise FormatError(f"there is no signed head of size {size} of {log.party.name}'s log")
-        return LogHead(log.party.name, size, row.root)
+        return LogHead(log.party.name, size, log.root_at(size))
 
     def _message(self, checkpoint: Checkpoint, early: bool) -> ProposeCheckpoint:
         blob = self._sign(checkpoint).blob
@@ -250,6 +247,9 @@ class Closer:
                 return
         if self._proposal is not None and channel.role == "provider":
             refuse("a proposal of the provider's is under way")
+            return
+        if not channel.live:
+            refuse("this node is not confirmed yet; try again soon")
             return
         try:
             period = self._calendar.parse(theirs.period)
@@ -313,17 +313,40 @@ class Closer:
         proposal.answered.set()
         await self.append_close()
 
-    async def take_close(self, record: Close) -> None:
-        """The peer's log says that a period is closed: complete what we may have missed."""
-        checkpoint = verify_checkpoint(record.checkpoint, self.channel.peer.keyring)
-        if all(row.digest != checkpoint.digest() for row in self.rows):
-            period = self._calendar.parse(checkpoint.period)
-            sizes = (checkpoint.heads[0].size, checkpoint.heads[1].size)
-            ours, lines = self._compute(period, sizes)
+    async def catch_up(self) -> None:
+        """Complete what the logs say was closed and is not closed here yet.
+
+        A checkpoint's last message may have been lost, or a part of this home.
+        """
+        async with self._catching_up:
+            for log in (self.channel.own, self.channel.peer):
+                said = log.state.facts.checkpoint
+                if said and all(row.digest != said for row in self.rows):
+                    for record in log.closes():
+                        await self._take_close(log, record)
+            if self.channel.live:
+                await self.append_close()
+
+    async def _take_close(self, log: ChannelLog, record: Close) -> None:
+        checkpoint = verify_checkpoint(record.checkpoint, log.keyring)
+        follows = checkpoint.previous == (self.last.digest if self.last else b"")
+        logs = (self.channel.provider_log, self.channel.consumer_log)
+        sizes = (checkpoint.heads[0].size, checkpoint.heads[1].size)
+        held = all(size <= log.durable_size for size, log in zip(sizes, logs, strict=True))
+        if follows and held:
+            ours, lines = self._compute(self._calendar.parse(checkpoint.period), sizes)
             if ours.text() != checkpoint.text():
-                raise PeerBreach("bad-checkpoint", "the peer closed a period on other numbers")
+                raise PeerBreach("bad-checkpoint", "a period was closed on other numbers")
             await self._store(checkpoint, lines, record.checkpoint)
-        await self.append_close()
+
+    def next_head(self, log: ChannelLog, start: int) -> int:
+        """Where a batch from index `start` should end at the latest: at a head that a checkpoint
+        names, so that it is signed and co-signed by itself; else at the log's end.
+        """
+        sizes = (
+            row.provider_size if log.role == "provider" else row.consumer_size for row in self.rows
+        )
+        return min((size for size in sizes if size > start), default=log.durable_size)
 
     async def _complete(
         self, checkpoint: Checkpoint, lines: Sequence[Line], signatures: Sequence[Signature]

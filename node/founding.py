@@ -21,11 +21,12 @@ from tallystick.protocol.errors import (
 from tallystick.protocol.heads import Head, sign_head, verify_head_signature
 from tallystick.protocol.keys import Identity, origin
 from tallystick.protocol.merkle import Frontier, chain_leaves
+from tallystick.protocol.messages import Founded
 from tallystick.protocol.pairing import PeerIdentity
 from tallystick.protocol.records import PartyKeys, Terms, decode_record, encode_record
 from tallystick.protocol.terms import channel_id, check_terms
 
-_decode = msgspec.msgpack.Decoder(ChannelRow).decode
+decode_channel = msgspec.msgpack.Decoder(ChannelRow).decode
 
 
 def party_keys(who: Identity | PeerIdentity) -> PartyKeys:
@@ -48,7 +49,7 @@ class Founding:
         self._identity = identity
         with store.read() as txn:
             scan = txn.scan("channels", b"", b"\xff" * 33)
-            self.rows = {key: _decode(value) for key, value in scan}
+            self.rows = {key: decode_channel(value) for key, value in scan}
 
     def terms_of(self, channel: bytes) -> Terms:
         """The terms of a row."""
@@ -58,7 +59,9 @@ class Founding:
 
     def signature(self, terms: Terms) -> bytes:
         """Our signature on our log's first head: the acceptance of these terms."""
-        return sign_head(first_head(self._identity.name, terms), self._identity.log)
+        own = terms.provider if terms.provider.name == self._identity.name else terms.consumer
+        signer = self._identity.signer_of("log", own.log_key)
+        return sign_head(first_head(own.name, terms), signer)
 
     async def propose(self, terms: Terms, peer: PeerIdentity) -> bytes:
         """Keep terms of ours durably; the channel id."""
@@ -94,30 +97,68 @@ class Founding:
     async def open(self, channel: bytes, signature: bytes | None = None) -> ChannelRow:
         """The channel is founded: both signatures are there."""
         row = self.rows[channel]
-        opened = ChannelRow(row.number, row.terms, row.peer, "open", signature or row.signature, "")
+        opened = msgspec.structs.replace(
+            row, state="open", signature=signature or row.signature, reason=""
+        )
         await self._put(channel, opened)
         return opened
 
     async def halt(self, channel: bytes, reason: str) -> None:
         """Nothing more is signed in this channel."""
-        row = self.rows[channel]
         await self._put(
-            channel, ChannelRow(row.number, row.terms, row.peer, "halted", row.signature, reason)
+            channel, msgspec.structs.replace(self.rows[channel], state="halted", reason=reason)
         )
 
-    def verify_acceptance(self, channel: bytes, peer: PeerIdentity, signature: bytes) -> None:
-        """Refuse an acceptance that the peer's log key did not sign."""
+    async def set_doubt(self, channel: bytes, doubt: int) -> None:
+        """Say whether what we signed last in this channel is certain (see `ChannelRow`)."""
+        await self._put(channel, msgspec.structs.replace(self.rows[channel], doubt=doubt))
+
+    def check_founded(self, message: Founded, peer: PeerIdentity) -> tuple[Terms, bytes]:
+        """The terms of a channel that both accepted, and the peer's signature.
+
+        `PeerBreach` unless they are between us two and both signatures hold, ours included: so
+        nobody can tell us that we agreed to what we did not.
+        """
         try:
-            head = first_head(peer.name, self.terms_of(channel))
-            verify_head_signature(head, peer.log_key, signature)
-        except ProofError as error:
-            raise PeerBreach("bad-terms", f"the peer's acceptance: {error.message}") from None
+            terms = decode_record(message.terms)
+            if not isinstance(terms, Terms):
+                raise FormatError("not a terms record")
+            check_terms(terms)
+            names = {terms.provider.name, terms.consumer.name}
+            if names != {self._identity.name, peer.name}:
+                raise InvalidRecord("they are not between the two of us")
+            signatures = (message.provider_signature, message.consumer_signature)
+            theirs = b""
+            for party, signature in zip((terms.provider, terms.consumer), signatures, strict=True):
+                verify_head_signature(first_head(party.name, terms), party.log_key, signature)
+                if party.name == self._identity.name:
+                    self._identity.signer_of("log", party.log_key)
+                else:
+                    theirs = signature
+        except (FormatError, InvalidRecord, InputError, ProofError) as error:
+            raise PeerBreach("bad-terms", f"the channel of the peer: {error.message}") from None
+        return terms, theirs
+
+    def founded(self, channel: bytes) -> Founded:
+        """What proves to the peer that both founded an open channel."""
+        row, terms = self.rows[channel], self.terms_of(channel)
+        ours = self.signature(terms)
+        both = (ours, row.signature)
+        if terms.provider.name != self._identity.name:
+            both = (row.signature, ours)
+        return Founded(row.terms, *both)
+
+    async def restore(self, terms: Terms, peer: PeerIdentity, signature: bytes) -> bytes:
+        """Keep a channel that we had founded and lost; nothing of it is certain yet."""
+        channel = channel_id(terms)
+        await self._add(channel, terms, peer.name, "proposed", signature, 1)
+        return channel
 
     async def _add(
-        self, channel: bytes, terms: Terms, peer: str, state: str, signature: bytes
+        self, channel: bytes, terms: Terms, peer: str, state: str, signature: bytes, doubt: int = 0
     ) -> None:
         number = 1 + max((row.number for row in self.rows.values()), default=-1)
-        row = ChannelRow(number, encode_record(terms), peer, state, signature, "")
+        row = ChannelRow(number, encode_record(terms), peer, state, signature, "", doubt)
         await self._put(channel, row)
 
     async def _put(self, channel: bytes, row: ChannelRow) -> None:

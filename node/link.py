@@ -15,18 +15,20 @@ from typing import Protocol
 
 import trio
 
+from tallystick.node import recovery
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.errors import PeerUnreachable
+from tallystick.node.logs import CHECKPOINT_MARK
 from tallystick.node.store.disk import Ticket
-from tallystick.node.transport.tls import PeerStream
 from tallystick.protocol.errors import PeerBreach, ProofError, TallyError, lone_error
 from tallystick.protocol.messages import (
-    AcceptTerms,
     Append,
     Bye,
+    Channels,
     Cosign,
     Difference,
+    Founded,
     Halt,
     Hello,
     Holding,
@@ -41,42 +43,57 @@ from tallystick.protocol.messages import (
     TermsHeld,
     WantPage,
 )
-from tallystick.protocol.records import Close, decode_batch
-from tallystick.protocol.session import APPENDS_IN_FLIGHT_MAX, Session
+from tallystick.protocol.session import APPENDS_IN_FLIGHT_MAX, Rewriting, Session
+from tallystick.protocol.states import SENDABLE, Connection
 from tallystick.protocol.states import Channel as Standing
-from tallystick.protocol.states import Connection
 
 PING_SECONDS = 15
 SILENCE_SECONDS = 50  # a peer that says nothing for so long is taken for gone
 SKEW_SECONDS = 300  # a clock off by more is reported
 OUTBOX_FRAMES_MAX = 1024
+RETURN_SECONDS = 30  # a peer that returns nothing of our log for so long does not mean to
 
 _log = logging.getLogger("tallystick.link")
+_OF_CONNECTION = (Hello, Channels, Bye, Ping, ProposeTerms, TermsHeld, Founded)
+
+
+class Stream(Protocol):
+    """An authenticated connection."""
+
+    async def send(self, data: bytes) -> None:
+        """Send all; `PeerUnreachable` if the peer is gone."""
+
+    async def receive(self) -> bytes:
+        """What arrived; empty at the end."""
+
+    async def aclose(self) -> None:
+        """Close it."""
 
 
 class Owner(Protocol):
-    """What a link needs of the node: its channels with this peer, and decisions about terms."""
-
-    def channels_with(self, peer: str) -> list[tuple[Channel, Closer]]:
-        """The open channels."""
+    """What a link needs of the node: decisions about whole channels."""
 
     async def greeted(self, link: Link, hello: Hello) -> None:
-        """The peer said hello: send again what it may have missed."""
+        """The peer said hello: say what it may have missed, and which channels are open."""
 
-    async def handle_terms(
-        self, link: Link, message: ProposeTerms | TermsHeld | AcceptTerms
-    ) -> None:
+    def channels_open(self, link: Link, listed: list[bytes]) -> None:
+        """The peer said which channels are open there."""
+
+    async def handle_terms(self, link: Link, message: ProposeTerms | TermsHeld | Founded) -> None:
         """Founding of channels."""
 
     async def halt(self, channel: Channel, reason: str) -> None:
         """Stop a channel durably."""
+
+    async def certain(self, channel: Channel) -> None:
+        """What we signed last in a channel is certain again."""
 
 
 class Link:
     """A connection that authenticated as `peer`."""
 
     def __init__(
-        self, owner: Owner, stream: PeerStream, party: str, peer: str, *, dialled: bool
+        self, owner: Owner, stream: Stream, party: str, peer: str, *, dialled: bool
     ) -> None:
         self.peer = peer
         self.dialled = dialled
@@ -86,7 +103,7 @@ class Link:
         self._owner = owner
         self._stream = stream
         self._channels: dict[bytes, tuple[Channel, Closer]] = {}
-        self._held: dict[bytes, int] = {}  # how much of our log the peer returns
+        self._held: dict[bytes, Holding] = {}  # what the peer said that it holds of our logs
         self._wakes: dict[bytes, trio.Event] = {}
         self._outbox: deque[bytes] = deque()
         self._outgoing = trio.Event()
@@ -131,7 +148,7 @@ class Link:
         finally:
             self.ended.set()
             for channel, _ in self._channels.values():
-                channel.live = False
+                channel.part()
             with trio.CancelScope(shield=True):
                 await self._stream.aclose()
 
@@ -166,6 +183,9 @@ class Link:
                 self.session.feed(data)
                 while (message := self.session.next_message()) is not None:
                     await self._handle(message)
+        except Rewriting as breach:
+            channel, _ = self._channels[breach.append.channel]
+            await self._halt(channel, channel.examine_rewriting(breach))
         except PeerBreach as breach:
             _log.warning("%s broke the protocol (%s): %s", self.peer, breach.code, breach)
             self.send(Bye(breach.code, str(breach)[:1000]))
@@ -186,9 +206,9 @@ class Link:
                         self.skew_seconds,
                     )
                 await self._owner.greeted(self, message)
-                for channel, closer in self._owner.channels_with(self.peer):
-                    self.open_channel(channel, closer)
-            case ProposeTerms() | TermsHeld() | AcceptTerms():
+            case Channels():
+                self._owner.channels_open(self, message.channels)
+            case ProposeTerms() | TermsHeld() | Founded():
                 await self._owner.handle_terms(self, message)
             case Bye():
                 _log.warning(
@@ -207,7 +227,8 @@ class Link:
         peer = channel.peer
         self._channels[channel.id] = (channel, closer)
         self._wakes[channel.id] = trio.Event()
-        self.session.add_channel(channel.id, channel.own.state.size, peer.state.size)
+        own_size = channel.signed_size
+        self.session.add_channel(channel.id, own_size, peer.state.size)
         size = peer.state.size
         root, signature, cosignature = bytes(32), b"", b""
         if size:
@@ -215,32 +236,46 @@ class Link:
                 row = peer.head_row(txn, size)
             assert row is not None
             root, signature, cosignature = row.root, row.signature, row.cosignature
-        own_size = channel.own.state.size
-        self.send(Holding(channel.id, own_size, size, root, signature, cosignature))
+        self.send(Holding(channel.id, channel.doubt, own_size, size, root, signature, cosignature))
         assert self._nursery is not None
-        self._nursery.start_soon(self._send_log, channel)
+        self._nursery.start_soon(self._send_log, channel, closer)
+
+    def halt_unspoken(self, channel: Channel, reason: str) -> None:
+        """Tell the peer that a channel is halted here, which it takes for open."""
+        if channel.id not in self.session.channels:
+            self.session.add_channel(channel.id, 0, 0)
+        self._say(Halt(channel.id, reason[:1000]))
+
+    def _say(self, message: Message) -> None:
+        """Send an answer if the channel's state still allows it; the next link makes up for it."""
+        assert not isinstance(message, _OF_CONNECTION)
+        if type(message) in SENDABLE[self.session.channels[message.channel].state]:
+            self.send(message)
 
     async def _handle_in_channel(self, message: Message) -> None:
-        assert not isinstance(message, Hello | Bye | Ping | ProposeTerms | TermsHeld | AcceptTerms)
-        channel, closer = self._channels[message.channel]
+        assert not isinstance(message, _OF_CONNECTION)
         link = self.session.channels[message.channel]
         if link.state is Standing.HALTED and not isinstance(message, Halt):
             return
+        if message.channel not in self._channels:
+            return  # a halt of what is halted here anyway
+        channel, closer = self._channels[message.channel]
         try:
             match message:
                 case Holding():
-                    await self._confirm(channel, message)
+                    await self._confirm(channel, closer, message)
                 case Append():
                     await self._take(channel, closer, message)
                 case Cosign():
                     channel.take_cosignature(message.size, message.cosignature)
                     self._wake(channel)
+                    await self._settle_doubt(channel)
                 case Return():
-                    await self._recover(channel, message)
+                    await self._recover(channel, closer, message)
                 case Halt():
                     _log.warning("%s halted the channel: %s", self.peer, message.reason)
                     await self._owner.halt(channel, f"the peer halted it: {message.reason}")
-                    channel.live = False
+                    channel.part()
                 case _:
                     # May wait for the disk or the peer, and the peer's next words with it.
                     assert self._nursery is not None
@@ -259,7 +294,7 @@ class Link:
             | Difference,
         )
         try:
-            await closer.handle(message, self.send)
+            await closer.handle(message, self._say)
         except PeerBreach as breach:
             await self._halt(closer.channel, breach)
         except TallyError as error:
@@ -268,92 +303,125 @@ class Link:
     async def _halt(self, channel: Channel, breach: PeerBreach) -> None:
         """A breach in a channel stops that channel and no other."""
         _log.error("channel %s halts: %s", channel.id.hex()[:8], breach)
-        channel.live = False
-        if self.session.channels[channel.id].state is not Standing.HALTED:
-            self.send(Halt(channel.id, str(breach)[:1000]))
+        channel.part()
+        self._say(Halt(channel.id, str(breach)[:1000]))
         await self._owner.halt(channel, str(breach))
 
     # Our log to the peer
 
-    async def _confirm(self, channel: Channel, message: Holding) -> None:
+    async def _confirm(self, channel: Channel, closer: Closer, message: Holding) -> None:
         """The peer said what it holds of our log: go on from there, or fetch back what we lost."""
         own = channel.own
+        await channel.settle()
         if message.size:
             try:
-                head = own.head(message.size, message.root)
-                channel.verify_ours(head, message.signature)
+                channel.verify_ours(own.head(message.size, message.root), message.signature)
             except ProofError:
                 raise PeerBreach("bad-head", "the peer shows a head that we never signed") from None
         if message.own_size < channel.peer.durable_size:
             assert self._nursery is not None
-            self._nursery.start_soon(self._give_back, channel, message.own_size)
-        if message.size > own.state.size:
-            if own.state.size > own.signed_size:
-                raise PeerBreach(
-                    "restored",
-                    f"the peer holds {message.size} records of our log, we signed"
-                    f" {own.signed_size} and recorded more since",
-                    "This home looks restored from an old backup: nothing is signed, nothing lost",
-                )
+            self._nursery.start_soon(self._give_back, channel, closer, message.own_size)
+        self._held[channel.id] = message
+        if message.size > self.session.channels[channel.id].own_size:
             _log.warning(
-                "the peer holds %d records of our log, we have %d: fetching ours back",
+                "%s holds %d records of our log, we signed %d: fetching ours back",
+                self.peer,
                 message.size,
-                own.state.size,
+                own.signed_size,
             )
-            self._held[channel.id] = message.size
+            await recovery.set_aside(channel)
+            assert self._nursery is not None
+            self._nursery.start_soon(self._watch_return, channel)
             return
-        if message.size:
-            with channel.store.read() as txn:
-                row = own.head_row(txn, message.size)
-            if row is None or row.root != message.root:
-                raise PeerBreach(
-                    "inconsistent",
-                    f"the peer holds another history of our log at size {message.size}",
-                    "Was this home restored from a backup and written to? Keep both copies",
-                )
-            if message.cosignature and message.size >= own.cosigned_size:
-                if not row.signature:
-                    await own.store_signature(message.size, row.root, message.signature).wait()
-                channel.take_cosignature(message.size, message.cosignature)
-        channel.live = True
+        if message.size and own.root_at(message.size) != message.root:
+            raise channel.examine_holding(message)
+        await self._go_on(channel, closer)
+
+    async def _go_on(self, channel: Channel, closer: Closer) -> None:
+        """Our log is what the peer holds, or longer: sign again."""
+        message = self._held[channel.id]
+        if message.cosignature and message.size > channel.own.cosigned_size:
+            await recovery.adopt(channel, message.size, message.root, message.signature)
+            channel.take_cosignature(message.size, message.cosignature)
+        if channel.doubt and message.doubt and (channel.doubt, message.doubt) != (2, 2):
+            _log.error(
+                "both homes of the channel with %s came from copies, so records may be lost on"
+                " both sides: nothing is signed until people at both agree (tally recover --agree)",
+                self.peer,
+            )
+            channel.resume()
+            return
+        channel.go_live()
+        if channel.doubt == message.doubt == 2:
+            await recovery.begin_epoch(channel)
+        await recovery.record_aside(channel)
+        channel.resume()
+        await closer.catch_up()
         self._wake(channel)
+        await self._settle_doubt(channel)
+
+    async def _settle_doubt(self, channel: Channel) -> None:
+        """Once both logs are whole again, and say so, nothing is doubtful any more."""
+        message = self._held.get(channel.id)
+        if not channel.doubt or not channel.live or message is None:
+            return
+        if channel.peer.durable_size < message.own_size:
+            return
+        both = 0 < channel.own_epoch <= channel.own.cosigned_size and channel.peer_epoch
+        if message.doubt and not both:
+            return
+        await self._owner.certain(channel)
 
     def _wake(self, channel: Channel) -> None:
         self._wakes[channel.id].set()
         self._wakes[channel.id] = trio.Event()
 
-    async def _send_log(self, channel: Channel) -> None:
+    async def _send_log(self, channel: Channel, closer: Closer) -> None:
         """Send our log's batches as they become durable, within the session's window."""
         link = self.session.channels[channel.id]
         own = channel.own
         while True:
             grown, wake = own.grown, self._wakes[channel.id]
-            if link.may_append and own.durable_size > link.sent_size:
-                batch = await channel.signed_batch(link.sent_size)
+            if channel.live and link.may_append and own.durable_size > link.sent_size:
+                stop = closer.next_head(own, link.sent_size)
+                batch = await channel.signed_batch(link.sent_size, stop)
                 link.own_size = max(link.own_size, batch.size)
-                if link.may_append and batch.first == link.sent_size:
+                if channel.live and link.may_append and batch.first == link.sent_size:
                     self.send(Append(channel.id, batch.first, batch.data, batch.signature))
                 await trio.lowlevel.checkpoint()
                 continue
             await _first_of(grown, wake)
 
-    async def _give_back(self, channel: Channel, start: int) -> None:
-        """Send the peer the records of its own log that it lost."""
+    async def _give_back(self, channel: Channel, closer: Closer, start: int) -> None:
+        """Send the peer the records of its own log that it lost, up to each head that counts."""
         peer = channel.peer
         while start < peer.durable_size:
-            batch = peer.batch_from(start, peer.durable_size)
-            self.send(Return(channel.id, batch.first, batch.data, batch.signature))
+            batch = peer.batch_from(start, closer.next_head(peer, start))
+            with channel.store.read() as txn:
+                row = peer.head_row(txn, batch.size)
+            assert row is not None
+            self._say(Return(channel.id, batch.first, batch.data, batch.signature, row.cosignature))
             start = batch.size
             while self._outbox:
                 await trio.sleep(0.01)
 
-    async def _recover(self, channel: Channel, message: Return) -> None:
+    async def _recover(self, channel: Channel, closer: Closer, message: Return) -> None:
         """Take records of our own log back from the peer, checking our signature on them."""
-        await channel.take_back(message).wait()
-        if channel.own.state.size >= self._held[channel.id]:
+        await recovery.take_back(channel, message)
+        if channel.own.state.size >= self._held[channel.id].size:
+            if channel.own.root_at(self._held[channel.id].size) != self._held[channel.id].root:
+                raise PeerBreach("bad-return", "the peer returned another log than it holds")
             self.session.recovered(channel.id)
-            channel.live = True
-            self._wake(channel)
+            await self._go_on(channel, closer)
+
+    async def _watch_return(self, channel: Channel) -> None:
+        """A peer that says it holds our records and does not return them must not block us."""
+        link = self.session.channels[channel.id]
+        while link.state is Standing.RECOVERING:
+            before = channel.own.durable_size
+            await trio.sleep(RETURN_SECONDS)
+            if link.state is Standing.RECOVERING and channel.own.durable_size == before:
+                self.close("the peer does not return our records")
 
     # The peer's log to us
 
@@ -362,15 +430,16 @@ class Link:
             await self._unanswered.popleft().wait()
 
         def then(size: int, cosignature: bytes) -> None:
-            self.send(Cosign(channel.id, size, cosignature))
+            self._say(Cosign(channel.id, size, cosignature))
 
-        self._unanswered.append(channel.receive(message, then))
-        if b"tallystick checkpoint" in message.batch:
-            records, _ = decode_batch(message.batch)
-            await self._unanswered[-1].wait()
-            for record in records:
-                if isinstance(record, Close):
-                    await closer.take_close(record)
+        ticket = channel.receive(message, then)
+        self._unanswered.append(ticket)
+        if CHECKPOINT_MARK in message.batch:
+            await ticket.wait()
+            await closer.catch_up()
+        if channel.doubt:
+            await ticket.wait()
+            await self._settle_doubt(channel)
 
 
 async def _first_of(*events: trio.Event) -> None:

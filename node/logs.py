@@ -19,9 +19,11 @@ import msgspec
 import trio
 
 from tallystick.node.errors import StoreError
+from tallystick.node.rebuilding import index_anew, rebuild
 from tallystick.node.store.disk import Store, Ticket, Txn
-from tallystick.node.store.idindex import RECENT_MAX, IdIndex, fingerprints
+from tallystick.node.store.idindex import IdIndex, fingerprints
 from tallystick.node.store.keyspace import (
+    COVERED_NOTHING,
     DerivedRow,
     HeadRow,
     LogRow,
@@ -34,6 +36,7 @@ from tallystick.node.store.keyspace import (
     unpack_tally,
 )
 from tallystick.node.store.tiles import TILE, put_tile
+from tallystick.node.tree import LogTree
 from tallystick.protocol.derive import Book, Changes, Folder, LineKey, Tally
 from tallystick.protocol.errors import InvalidRecord
 from tallystick.protocol.heads import Head
@@ -42,6 +45,7 @@ from tallystick.protocol.keys import origin
 from tallystick.protocol.log import LogFacts, LogState, Rules, append
 from tallystick.protocol.merkle import Frontier
 from tallystick.protocol.records import (
+    Close,
     Correction,
     Delta,
     Record,
@@ -53,6 +57,7 @@ from tallystick.protocol.records import (
     join_batches,
 )
 
+CHECKPOINT_MARK = b"tallystick checkpoint"  # stands in every batch that has a Close record
 READ_BYTES_MAX = 1024 * 1024  # one batch read for catching up
 DECODED_MAX = 4  # batches kept decoded for look-ups
 RECENT_BYTES_MAX = 4 * 1024 * 1024  # durable batches kept in memory for the peer
@@ -129,14 +134,24 @@ class ChannelLog:
         self.flushed = trio.Event()  # the same, whenever a flush made a run
         self.index: IdIndex = IdIndex(folder, number, [])
         self._decoded: dict[int, list[Record]] = {}  # a few batches, for look-ups in a row
+        self._in_flight: deque[_Prepared] = deque()
+        self._recent: deque[Batch] = deque()
 
     def load(self, channel_id: bytes) -> None:
         """Bring memory to what is on disk."""
         self.channel_id = channel_id
         with self.store.read() as txn:
+            row, derived = self._log_row(txn), self._derived_row(txn)
+        if derived.covered == COVERED_NOTHING:
+            if self.store.read_only:
+                raise StoreError(
+                    f"the balances of {self.party.name}'s log are to be made anew",
+                    "Start the node, or wait until it has done so",
+                )
+            rebuild(self, row.size)
+        with self.store.read() as txn:
             row = self._log_row(txn)
-            derived_value = txn.get("derived", log_key(self.number))
-            derived = _decode_derived(derived_value) if derived_value else DerivedRow(0, [])
+            derived = self._derived_row(txn)
             frontier = Frontier.from_bytes(row.size, row.frontier)
             self.state = LogState(row.last_leaf, frontier, row.facts)
             self.durable_size = row.size
@@ -144,15 +159,15 @@ class ChannelLog:
             self.cosigned_size = self.cosigned_ahead = row.cosigned_size
             self.covered = derived.covered
             self.index.close()
-            self.index = self._open_index(txn, derived)
+            self.index = self._open_index(derived)
             self.book = Book(self.folder, self._load_tally)
-            self._in_flight: deque[_Prepared] = deque()
-            self._recent: deque[Batch] = deque()
+            self._in_flight.clear()
+            self._recent.clear()
             self._decoded.clear()
             for first, records in self._stored(txn, derived.covered):
                 self._fold(first, records, txn)
 
-    def _open_index(self, txn: Txn, derived: DerivedRow) -> IdIndex:
+    def _open_index(self, derived: DerivedRow) -> IdIndex:
         """The id index; made anew from the records if a file of it is missing or cut."""
         try:
             return IdIndex(self.index_folder, self.number, derived.runs)
@@ -160,25 +175,17 @@ class ChannelLog:
             if self.store.read_only:
                 raise
             _log.warning("%s; making the index of %s's log anew", error.message, self.party.name)
-        index = IdIndex(self.index_folder, self.number, [])
-        start = 0
-        for first, records in self._stored(txn, 0):
-            below = min(first + len(records), derived.covered)
-            deltas = [
-                (n, r) for n, r in enumerate(records, first) if type(r) is Delta and n < below
-            ]
-            names = [record_name(delta.meter, delta.id) for _, delta in deltas]
-            index.add(fingerprints(names, self._seed), [n for n, _ in deltas])
-            if index.recent >= RECENT_MAX or (below == derived.covered and index.recent):
-                index.write(start, below)
-                start = below
-        return index
+        return index_anew(self, derived.covered)
 
     def _log_row(self, txn: Txn) -> LogRow:
         value = txn.get("logs", log_key(self.number))
         if value is None:
             return LogRow(0, self.channel_id, b"", LogFacts(), 0, 0)
         return _decode_log(value)
+
+    def _derived_row(self, txn: Txn) -> DerivedRow:
+        value = txn.get("derived", log_key(self.number))
+        return _decode_derived(value) if value else DerivedRow(0, [])
 
     def _fold(self, first: int, records: Sequence[Record], txn: Txn) -> None:
         """Add stored records to the index and the balances."""
@@ -280,6 +287,24 @@ class ChannelLog:
             assert isinstance(record, Correction)
             found[record.meter, record.id] = record.quantity
         return found
+
+    def closes(self) -> list[Close]:
+        """The log's Close records, in order."""
+        with self.store.read() as txn:
+            scan = txn.scan("batches", index_key(self.number, 0), log_key(self.number + 1))
+            found = [value for _, value in scan if CHECKPOINT_MARK in value]
+        records = [record for batch in found for record in decode_batch(batch)[0]]
+        return [record for record in records if isinstance(record, Close)]
+
+    def root_at(self, size: int) -> bytes:
+        """The root of the log's first `size` durable records."""
+        with self.store.read() as txn:
+            return LogTree(txn, self.number, self.channel_id, size).root()
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing of the log is on its way to the disk."""
+        return not self._in_flight
 
     def batch_from(self, start: int, limit: int) -> Batch:
         """Records from index `start` for the peer: whole batches, up to about a mebibyte.

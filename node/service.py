@@ -56,7 +56,11 @@ class Service:
         """A new pairing code."""
         node = self._node
         invite, stored = new_invite(
-            node.identity, node.address, lifetime_seconds, clock_us() / 1e6, secrets.token_bytes(16)
+            node.identity,
+            node.peering.address,
+            lifetime_seconds,
+            clock_us() / 1e6,
+            secrets.token_bytes(16),
         )
         await self._books.pairing_book().add(stored)
         return {"code": invite.encode(), "expires_at": invite.expires_at_s}
@@ -64,9 +68,9 @@ class Service:
     async def join(self, code: str) -> dict[str, Any]:
         """Pair with the node that made the code."""
         node = self._node
-        peer = await join(code, node.identity, node.certificate, node.address)
+        peer = await join(code, node.identity, node.certificate, node.peering.address)
         await self._books.pairing_book().remember(peer)
-        node.add_peer(peer)
+        node.peering.add_peer(peer)
         return {"peer": peer.name, "words": comparison_words(node.identity, peer)}
 
     async def propose(self, source: bytes, to: str) -> dict[str, Any]:
@@ -77,10 +81,10 @@ class Service:
         terms = parse_terms(source, parties, secrets.token_bytes(16))
         check_terms(terms)
         channel = await founding.propose(terms, peer)
-        link = node.links.get(peer.name)
+        link = node.peering.links.get(peer.name)
         if link is not None and link.live:
             link.send(ProposeTerms(founding.rows[channel].terms, founding.signature(terms)))
-        held = await self._until(lambda: channel in node.held)
+        held = await self._until(lambda: channel in node.peering.held)
         return {
             "channel": channel.hex(),
             "delivered": held,
@@ -91,7 +95,7 @@ class Service:
         """Accept terms that a peer proposed: found the channel."""
         node, founding = self._node, self._books.founding
         channel = self._books.select(selector, ("offered",))
-        await node.open(channel)
+        await node.peering.open(channel)
         row = founding.rows[channel]
         opened, _ = self._books.channels[channel]
         delivered = await self._until(lambda: opened.peer.durable_size > 0)
@@ -101,7 +105,7 @@ class Service:
         with trio.move_on_after(WAIT_SECONDS):
             while not condition():
                 with trio.move_on_after(0.05):
-                    await self._node.changed.wait()
+                    await self._node.peering.changed.wait()
         return condition()
 
     def _channel(self, selector: str | None) -> tuple[Channel, Closer]:
@@ -161,7 +165,7 @@ class Service:
         """Close a period with the peer."""
         found, closer = self._channel(channel)
         self._check_not_halted(found)
-        link = self._node.links.get(found.peer_keys.name)
+        link = self._node.peering.links.get(found.peer_keys.name)
         send = link.send if link is not None and link.live and found.live else None
         row = await closer.close(period, force=force, send=send)
         return {"period": row.period, "digest": row.digest.hex()}
@@ -172,7 +176,7 @@ class Service:
         now = clock_us()
         channels = {}
         for key, (channel, closer) in self._books.channels.items():
-            link = node.links.get(channel.peer_keys.name)
+            link = node.peering.links.get(channel.peer_keys.name)
             channels[key.hex()] = {
                 "connected": link is not None and link.live,
                 "confirmed": channel.live,
@@ -182,5 +186,5 @@ class Service:
                 "difference": closer.difference,
                 "clock_skew_seconds": round(link.skew_seconds, 1) if link else None,
             }
-        peers = {name: link.live for name, link in node.links.items()}
-        return {"address": node.address, "channels": channels, "peers": peers}
+        peers = {name: link.live for name, link in node.peering.links.items()}
+        return {"address": node.peering.address, "channels": channels, "peers": peers}

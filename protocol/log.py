@@ -15,10 +15,11 @@ from typing import NoReturn, Protocol
 
 from msgspec import Struct
 
-from tallystick.protocol.checkpoint import check_close
+from tallystick.protocol.checkpoint import check_close, parse_checkpoint
 from tallystick.protocol.errors import FormatError, InvalidRecord
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.merkle import Frontier, chain_leaves
+from tallystick.protocol.notes import parse_note
 from tallystick.protocol.records import (
     Announced,
     Close,
@@ -85,6 +86,25 @@ def append(state: LogState, parts: Sequence[bytes], facts: LogFacts) -> Appended
     frontier, tiles = state.frontier.extend_with_tiles(leaves)
     after = LogState(leaves[-1] if leaves else state.last_leaf, frontier, facts)
     return Appended(after, leaves, tiles)
+
+
+def fold_facts(facts: LogFacts, records: Sequence[Record]) -> LogFacts:
+    """The facts after records that are known to be valid."""
+    for record in records:
+        if isinstance(record, Terms):
+            continue
+        checkpoint, epoch, keys = facts.checkpoint, facts.epoch, facts.keys
+        match record:
+            case Close():
+                checkpoint = parse_checkpoint(parse_note(record.checkpoint).text).digest()
+            case Epoch():
+                epoch = record.number
+            case Rotation(party, job, number, key, old_until):
+                keys = (*keys, Announced(party, job, number, key, old_until))
+            case _:
+                pass
+        facts = LogFacts(record.recorded_at, checkpoint, epoch, keys)
+    return facts
 
 
 class LogPast(Protocol):

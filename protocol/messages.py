@@ -19,6 +19,7 @@ PROTOCOL_VERSION = 1
 FRAME_BYTES_MAX = 8 * 1024 * 1024
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 PAGE_LINES = 256
+CHANNELS_MAX = 4096  # between two parties
 
 Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Signature64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
@@ -43,11 +44,13 @@ class Holding(_Message, frozen=True, tag=2):
     """What the sender holds of the receiver's log in a channel, proved by the author's signature.
 
     Size 0 has an empty signature. Nothing is appended to a log before its author heard this.
-    `own_size` is what the sender has of its own log: if that is less than the receiver holds, the
-    receiver returns the rest.
+    `own_size` is what the sender signed of its own log: if that is less than the receiver holds,
+    the receiver returns the rest. `doubt` is 1 if the sender's home came from a copy and it has
+    not been confirmed since, 2 if its people also agree to go on with what is left.
     """
 
     channel: Digest
+    doubt: Annotated[int, Meta(ge=0, le=2)]
     own_size: Size
     size: Size
     root: Digest
@@ -73,12 +76,16 @@ class Cosign(_Message, frozen=True, tag=4):
 
 
 class Return(_Message, frozen=True, tag=5):
-    """Records of the receiver's own log, which it lost; the signature is its own."""
+    """Records of the receiver's own log, which it lost; the signature is its own.
+
+    The sender's co-signature on that head comes with it, if it made one.
+    """
 
     channel: Digest
     first: Size
     batch: Annotated[bytes, Meta(min_length=6, max_length=BATCH_BYTES_MAX)]
     signature: Signature64
+    cosignature: Annotated[bytes, Meta(max_length=72)]
 
 
 class ProposeTerms(_Message, frozen=True, tag=6):
@@ -94,11 +101,15 @@ class TermsHeld(_Message, frozen=True, tag=7):
     channel: Digest
 
 
-class AcceptTerms(_Message, frozen=True, tag=8):
-    """The accepter's signature on its log's head of size 1: the channel is founded."""
+class Founded(_Message, frozen=True, tag=8):
+    """A channel that both accepted: the terms, and each party's signature on its log's head of
+    size 1. It tells a proposer that its terms were accepted, and a party that lost all else what
+    it had agreed to.
+    """
 
-    channel: Digest
-    signature: Signature64
+    terms: Annotated[bytes, Meta(min_length=1, max_length=64 * 1024)]
+    provider_signature: Signature64
+    consumer_signature: Signature64
 
 
 class ProposeCheckpoint(_Message, frozen=True, tag=9):
@@ -173,15 +184,22 @@ class Ping(_Message, frozen=True, tag=17):
     """Shows that the sender is alive; answered by nothing, any frame counts as life."""
 
 
+class Channels(_Message, frozen=True, tag=18):
+    """The channels with the receiver that are open at the sender; said once, after the hello."""
+
+    channels: Annotated[list[Digest], Meta(max_length=CHANNELS_MAX)]
+
+
 Message = (
     Hello
+    | Channels
     | Holding
     | Append
     | Cosign
     | Return
     | ProposeTerms
     | TermsHeld
-    | AcceptTerms
+    | Founded
     | ProposeCheckpoint
     | SignCheckpoint
     | RefuseCheckpoint

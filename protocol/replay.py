@@ -117,7 +117,7 @@ def replay(
     sides = []
     for side, batches in enumerate((provider, consumer)):
         stops = [(close.heads[side].size, close.end_us) for close in closes]
-        sides.append(_replay_log(folder, batches, sizes[side], stops, corrected[side]))
+        sides.append(replay_log(folder, batches, sizes[side], stops, corrected[side]))
     closed_until_us = closes[-1].end_us if closes else None
     return Deriver(terms, folder).lines(sides[0], sides[1], closed_until_us)
 
@@ -280,7 +280,7 @@ class _Ids:
         return None
 
 
-def _replay_log(
+def replay_log(
     folder: Folder,
     batches: BatchSource,
     size: int,

@@ -17,10 +17,11 @@ from tallystick.protocol.framing import FrameReader, frame
 from tallystick.protocol.messages import (
     FRAME_BYTES_MAX,
     PROTOCOL_VERSION,
-    AcceptTerms,
     Append,
     Bye,
+    Channels,
     Cosign,
+    Founded,
     Halt,
     Hello,
     Holding,
@@ -37,15 +38,27 @@ from tallystick.protocol.states import CHANNEL, CONNECTION, SENDABLE, Channel, C
 
 APPENDS_IN_FLIGHT_MAX = 5
 
-_CONNECTION_KINDS = (Hello, Bye, Ping, ProposeTerms, TermsHeld, AcceptTerms)
+_CONNECTION_KINDS = (Hello, Bye, Ping, Channels, ProposeTerms, TermsHeld, Founded)
+
+
+class Rewriting(PeerBreach):
+    """The peer sends other records for what it sent before; `append` may convict it."""
+
+    def __init__(self, append: Append, received_size: int) -> None:
+        super().__init__(
+            "rewriting",
+            f"the peer sent records from {append.first} again, of which {received_size} are here",
+            "An honest peer goes on from what its counterparty holds",
+        )
+        self.append = append
 
 
 @dataclass(slots=True)
 class ChannelLink:
     """A channel in one session: how far each log has travelled.
 
-    `own_size` is what we hold of our log (and may send), `sent_size` what the peer was sent,
-    `cosigned_size` what it co-signed in this session; `received_size` is the peer's log here.
+    `own_size` is what we signed of our log, `sent_size` what the peer was sent, `cosigned_size`
+    what it co-signed in this session; `received_size` is the peer's log here.
     """
 
     own_size: int
@@ -157,6 +170,8 @@ class Session:
     def _track(self, link: ChannelLink, message: Message) -> None:
         match message:
             case Append():
+                if message.first < link.received_size:
+                    raise Rewriting(message, link.received_size)
                 if message.first != link.received_size:
                     raise PeerBreach(
                         "out-of-order",

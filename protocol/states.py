@@ -15,11 +15,12 @@ from __future__ import annotations
 from enum import Enum
 
 from tallystick.protocol.messages import (
-    AcceptTerms,
     Append,
     Bye,
+    Channels,
     Cosign,
     Difference,
+    Founded,
     Halt,
     Hello,
     Holding,
@@ -53,7 +54,7 @@ class Channel(Enum):
 
 
 _ANYTIME = (Ping, Bye)
-_CONNECTION_WIDE = (ProposeTerms, TermsHeld, AcceptTerms)
+_CONNECTION_WIDE = (Channels, ProposeTerms, TermsHeld, Founded)
 _ABOUT_PEERS_LOG = (
     Append,
     ProposeCheckpoint,

@@ -145,7 +145,7 @@ def proof(folder: Path, records: int) -> dict[str, Any]:
     """Time and size of a delta's proof."""
     with nodes.channel(folder) as (acme, _):
         trio.run(_load, acme, 0, records)
-    books = Books(open_home(acme.home), read_only=True)
+    books = Books.open(open_home(acme.home), read_only=True)
     channel, _ = next(iter(books.channels.values()))
     taken, sizes = [], []
     for n in range(200):

@@ -43,7 +43,7 @@ class Context:
         """The home's books for reading, whether a node runs or not."""
         from tallystick.node.books import Books
 
-        books = Books(self.open_home(), read_only=True)
+        books = Books.open(self.open_home(), read_only=True)
         try:
             yield books
         finally:

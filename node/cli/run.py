@@ -12,7 +12,7 @@ import trio
 
 from tallystick.node.books import Books
 from tallystick.node.cli.context import Context, verb
-from tallystick.node.home import open_home
+from tallystick.node.home import Home, open_home
 from tallystick.node.node import Node
 from tallystick.node.rpc import RpcServer
 from tallystick.node.service import Service
@@ -34,15 +34,15 @@ def command(context: Context, listen: str | None) -> None:
     give_back_freed()
     home = open_home(context.home)
     with home.lock():
-        books = Books(home, read_only=False)
+        books = Books.open(home, read_only=False)
         try:
-            trio.run(_serve, books, listen or books.config.network.listen)
+            trio.run(_serve, home, books, listen or books.config.network.listen)
         finally:
             books.close()
 
 
-async def _serve(books: Books, listen: str) -> None:
-    node = Node(books)
+async def _serve(home: Home, books: Books, listen: str) -> None:
+    node = Node(home, books)
     service = Service(node)
     server = RpcServer(service.methods)
 
@@ -51,7 +51,7 @@ async def _serve(books: Books, listen: str) -> None:
 
     async with trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signal, node, nursery.cancel_scope.cancel)
-        await nursery.start(server.serve, books.home.socket_path)
+        await nursery.start(server.serve, home.socket_path)
         nursery.start_soon(node.run, listen, ready)
 
 

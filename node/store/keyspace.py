@@ -18,6 +18,9 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | derived     | log                                | DerivedRow: how far the rows below reach      |
 | lines       | log, charge start, meter, subject  | Tally                                         |
 | checkpoints | channel number, sequence           | CheckpointRow                                 |
+| aside       | log, first index                   | batch that was cut off, to be recorded again  |
+| unplaced    | log, index                         | UnplacedRow: what could not be                |
+| evidence    | channel number, digest             | an evidence file                              |
 
 `tiles`, `derived`, `lines` and the id index's files follow from the rest and can be rebuilt.
 """
@@ -34,6 +37,7 @@ from tallystick.protocol.derive import LineKey, Tally
 from tallystick.protocol.log import LogFacts
 
 FORMAT_VERSION = 2
+COVERED_NOTHING = -1
 
 TABLES = (
     "meta",
@@ -48,6 +52,9 @@ TABLES = (
     "derived",
     "lines",
     "checkpoints",
+    "aside",
+    "unplaced",
+    "evidence",
 )
 
 _LOG = struct.Struct(">I")
@@ -62,7 +69,8 @@ class ChannelRow(Struct, array_like=True):
     """A channel: its number here, the terms record, how far founding is, and with whom.
 
     `state` is `proposed` (by us), `offered` (by the peer), `open` or `halted`; `signature` is the
-    other side's signature on its log's first head.
+    other side's signature on its log's first head. `doubt` is 1 while what we signed last is not
+    certain, because the home came from a copy, and 2 if people agreed to go on with what is left.
     """
 
     number: int
@@ -71,6 +79,7 @@ class ChannelRow(Struct, array_like=True):
     state: str
     signature: bytes
     reason: str
+    doubt: int
 
 
 class LogRow(Struct, array_like=True):
@@ -100,10 +109,20 @@ class RunRow(Struct, array_like=True):
 
 
 class DerivedRow(Struct, array_like=True):
-    """Lines and id index cover the log's records below `covered`."""
+    """Lines and id index cover the log's records below `covered`.
+
+    `COVERED_NOTHING` says that they are wrong and must be made anew.
+    """
 
     covered: int
     runs: list[RunRow]
+
+
+class UnplacedRow(Struct, array_like=True):
+    """A record of ours that was set aside and could not be recorded again, and why."""
+
+    record: bytes
+    reason: str
 
 
 class CheckpointRow(Struct, array_like=True):

@@ -55,7 +55,7 @@ class Side:
         other = CONSUMER if self.name == PROVIDER else PROVIDER
         (self.folder / "ids").mkdir(parents=True, exist_ok=True)
         self.store = Store(self.folder / "store")
-        row = ChannelRow(0, encode_record(terms), other, "open", b"", "")
+        row = ChannelRow(0, encode_record(terms), other, "open", b"", "", 0)
         identity = builders.identity(self.name)
         self.channel = Channel(
             self.store, self.folder / "ids", 7, identity, row, lambda: self.now_us
@@ -104,7 +104,9 @@ async def exchange(a: Side, b: Side) -> None:
     """Bring each side's copy of the other's log up to date."""
     for author, reader in ((a, b), (b, a)):
         while author.channel.own.durable_size > reader.channel.peer.state.size:
-            batch = await author.channel.signed_batch(reader.channel.peer.state.size)
+            batch = await author.channel.signed_batch(
+                reader.channel.peer.state.size, author.channel.own.durable_size
+            )
             message = Append(author.channel.id, batch.first, batch.data, batch.signature)
             await reader.channel.receive(message, author.channel.take_cosignature).wait()
             await author.store.commit(lambda txn: None)
@@ -296,7 +298,7 @@ async def test_a_peers_batch_with_a_known_id_is_refused_and_nothing_is_stored(
 async def test_a_wrong_signature_leaves_no_trace(tmp_path: Path) -> None:
     async with two(tmp_path) as (a, b):
         await a.channel.emit([_draft("tokens", 1, "x", 5, 1)])
-        batch = await a.channel.signed_batch(1)
+        batch = await a.channel.signed_batch(1, a.channel.own.durable_size)
         bad = Append(a.channel.id, 1, batch.data, bytes(64))
         with pytest.raises(PeerBreach, match="signature does not hold"):
             b.channel.receive(bad, lambda *answer: None)

@@ -22,6 +22,7 @@ from tallystick.protocol.messages import (
     FRAME_BYTES_MAX,
     Append,
     Bye,
+    Channels,
     Cosign,
     Halt,
     Hello,
@@ -37,7 +38,7 @@ class Impostor:
     """Speaks to acme with beta's own keys, as a broken or hostile peer would."""
 
     def __init__(self, acme: nodes.Party, beta: nodes.Party) -> None:
-        books = Books(open_home(beta.home), read_only=True)
+        books = Books.open(open_home(beta.home), read_only=True)
         self.identity = books.identity
         peer = books.peers[acme.name]
         self.channel = next(iter(books.channels), bytes(32))
@@ -70,7 +71,8 @@ class Impostor:
         return heard
 
     def hello(self, version: int = 1, party: str = "beta.example", skew: int = 0) -> bytes:
-        return frame(encode_message(Hello(version, party, int(time.time()) + skew, "")))
+        hello = Hello(version, party, int(time.time()) + skew, "")
+        return frame(encode_message(hello)) + frame(encode_message(Channels([self.channel])))
 
 
 @contextmanager
@@ -95,8 +97,8 @@ def acme_and_impostor(
 
 def _cases(impostor: Impostor) -> dict[str, tuple[list[bytes], str]]:
     hello = impostor.hello()
-    holding = Holding(impostor.channel, impostor.own_size, 0, bytes(32), b"", b"")
-    other = Holding(bytes(32), 0, 0, bytes(32), b"", b"")
+    holding = Holding(impostor.channel, 0, impostor.own_size, 0, bytes(32), b"", b"")
+    other = Holding(bytes(32), 0, 0, 0, bytes(32), b"", b"")
     delta = Delta("x", "context-tokens", "s", 1, 1, 1, None)
     batch = batch_bytes([encode_record(delta)])
     ahead = Append(impostor.channel, 99, batch, bytes(64))
@@ -111,7 +113,7 @@ def _cases(impostor: Impostor) -> dict[str, tuple[list[bytes], str]]:
         "an empty frame": ([hello, bytes(4)], "malformed"),
         "a huge frame": ([hello, b"\xff\xff\xff\xff"], "malformed"),
         "trailing bytes": ([hello, frame(padded + b"\x00")], "malformed"),
-        "another spelling": ([hello, frame(b"\xdc\x00\x07" + padded[1:])], "malformed"),
+        "another spelling": ([hello, frame(b"\xdc\x00\x08" + padded[1:])], "malformed"),
         "a strange channel": ([hello, frame(encode_message(other))], "wrong-channel"),
         "records ahead": (
             [hello, frame(encode_message(holding)), frame(encode_message(ahead))],
@@ -154,7 +156,7 @@ def test_a_clock_an_hour_wrong_is_reported_and_nothing_else(
     acme_and_impostor: tuple[nodes.Party, Impostor],
 ) -> None:
     acme, impostor = acme_and_impostor
-    holding = Holding(impostor.channel, impostor.own_size, 0, bytes(32), b"", b"")
+    holding = Holding(impostor.channel, 0, impostor.own_size, 0, bytes(32), b"", b"")
     heard = trio.run(impostor.talk, impostor.hello(skew=3600), frame(encode_message(holding)))
     assert _bye(heard) == ""
     log = (acme.home.parent / f"{acme.name}.log").read_text()
@@ -168,7 +170,7 @@ def test_an_invalid_record_halts_the_channel_and_stores_nothing(tmp_path: Path) 
         delta = Delta("x", "context-tokens", "s", 1, 1, 2**50, None)
         batch = batch_bytes([encode_record(delta)])
         append = Append(impostor.channel, impostor.own_size, batch, bytes(64))
-        holding = Holding(impostor.channel, impostor.own_size, 0, bytes(32), b"", b"")
+        holding = Holding(impostor.channel, 0, impostor.own_size, 0, bytes(32), b"", b"")
         heard = trio.run(
             impostor.talk,
             impostor.hello(),
@@ -189,12 +191,12 @@ def test_an_invalid_record_halts_the_channel_and_stores_nothing(tmp_path: Path) 
 
 def test_a_head_that_its_author_did_not_sign_halts_the_channel(tmp_path: Path) -> None:
     with _only_acme(tmp_path) as (acme, impostor):
-        books = Books(open_home(acme.home), read_only=True)
+        books = Books.open(open_home(acme.home), read_only=True)
         terms = next(iter(books.channels.values()))[0].terms
         books.close()
         assert isinstance(terms, Terms)
         # A claim about acme's own log, under a signature that acme never made.
-        holding = Holding(impostor.channel, impostor.own_size, 1, bytes(32), bytes(64), b"")
+        holding = Holding(impostor.channel, 0, impostor.own_size, 1, bytes(32), bytes(64), b"")
         heard = trio.run(impostor.talk, impostor.hello(), frame(encode_message(holding)))
         assert any(isinstance(m, Halt) and "never signed" in m.reason for m in heard)
         assert acme.json("status")["channels"][0]["state"] == "halted"

@@ -207,7 +207,7 @@ def test_a_home_restored_from_an_old_copy_gets_its_records_back(tmp_path: Path) 
         assert acme.json("status")["channels"][0]["state"] == "open"
 
 
-def test_a_restored_home_that_was_written_to_signs_nothing(tmp_path: Path) -> None:
+def test_a_restored_home_that_was_written_to_records_it_once(tmp_path: Path) -> None:
     with nodes.channel(tmp_path) as (acme, beta):
         acme.stop()
         shutil.copytree(acme.home, tmp_path / "old")
@@ -220,9 +220,12 @@ def test_a_restored_home_that_was_written_to_signs_nothing(tmp_path: Path) -> No
         acme.start()
         acme.tally("emit", "context-tokens", "9", "--subject", "s", "--id", "f-2")
         beta.start()
-        nodes.wait_until(lambda: acme.json("status")["channels"][0]["state"] == "halted")
-        assert "restored" in acme.json("status")["channels"][0]["reason"]
-        assert beta.json("status")["channels"][0]["theirs"]["size"] == 2
+        nodes.wait_until(lambda: beta.json("status")["channels"][0]["theirs"]["size"] == 3)
+        nodes.wait_until(lambda: acme.json("status")["channels"][0]["own"]["cosigned"] == 3)
+        assert [delta["index"] for delta in acme.json("show", "f-1")["deltas"]] == [1]
+        assert [delta["index"] for delta in beta.json("show", "f-2")["deltas"]] == [2]
+        assert acme.json("derive")["digest"] == beta.json("derive")["digest"]
+        acme.tally("emit", "context-tokens", "9", "--subject", "s", "--id", "f-3", "--wait")
 
 
 def test_a_checkpoint_on_other_numbers_names_the_line_and_signs_nothing(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ import pytest
 from tallystick.protocol.errors import PeerBreach
 from tallystick.protocol.framing import frame
 from tallystick.protocol.messages import (
-    AcceptTerms,
     Append,
     Bye,
+    Channels,
     Cosign,
     Difference,
+    Founded,
     Halt,
     Hello,
     Holding,
@@ -28,7 +29,7 @@ from tallystick.protocol.messages import (
     encode_message,
 )
 from tallystick.protocol.records import batch_bytes
-from tallystick.protocol.session import APPENDS_IN_FLIGHT_MAX, Session
+from tallystick.protocol.session import APPENDS_IN_FLIGHT_MAX, Rewriting, Session
 from tallystick.protocol.states import CHANNEL, CONNECTION, SENDABLE, Channel, Connection
 
 ID = bytes(range(32))
@@ -39,13 +40,14 @@ EXAMPLES: dict[type, Message] = {
     type(message): message
     for message in (
         Hello(1, "beta.example", 0, ""),
-        Holding(ID, 0, 0, HASH, b"", b""),
+        Holding(ID, 0, 0, 0, HASH, b"", b""),
         Append(ID, 0, BATCH, SIGNATURE),
         Cosign(ID, 2, COSIGNATURE),
-        Return(ID, 0, BATCH, SIGNATURE),
+        Return(ID, 0, BATCH, SIGNATURE, b""),
         ProposeTerms(b"x", SIGNATURE),
+        Channels([ID]),
         TermsHeld(ID),
-        AcceptTerms(ID, SIGNATURE),
+        Founded(b"x", SIGNATURE, SIGNATURE),
         ProposeCheckpoint(ID, "text", SIGNATURE, False),
         SignCheckpoint(ID, HASH, SIGNATURE),
         RefuseCheckpoint(ID, HASH, "no"),
@@ -58,7 +60,7 @@ EXAMPLES: dict[type, Message] = {
     )
 }
 IN_CHANNEL = [kind for kind in EXAMPLES if hasattr(EXAMPLES[kind], "channel")]
-IN_CHANNEL = [kind for kind in IN_CHANNEL if kind not in (TermsHeld, AcceptTerms)]
+IN_CHANNEL = [kind for kind in IN_CHANNEL if kind not in (TermsHeld, Founded)]
 
 
 def _live(own_size: int = 0) -> Session:
@@ -83,7 +85,7 @@ def test_two_sessions_say_hello_append_and_cosign() -> None:
     assert acme.next_message() == Hello(1, "beta.example", 5, "b:1")
     acme.add_channel(ID, 2, 0)
     beta.add_channel(ID, 0, 0)
-    acme.feed(beta.send(Holding(ID, 0, 0, HASH, b"", b"")))
+    acme.feed(beta.send(Holding(ID, 0, 0, 0, HASH, b"", b"")))
     acme.next_message()
     assert acme.channels[ID].may_append
     beta.feed(acme.send(Append(ID, 0, BATCH, SIGNATURE)))
@@ -146,11 +148,11 @@ def test_nothing_of_ours_goes_out_before_the_peer_confirmed() -> None:
 
 def test_a_peer_that_holds_more_makes_us_recover() -> None:
     session = _live(own_size=0)
-    _hear(session, Holding(ID, 0, 4, HASH, SIGNATURE, b""))
+    _hear(session, Holding(ID, 0, 0, 4, HASH, SIGNATURE, b""))
     assert session.channels[ID].state is Channel.RECOVERING
-    _hear(session, Return(ID, 0, BATCH, SIGNATURE))
+    _hear(session, Return(ID, 0, BATCH, SIGNATURE, b""))
     with pytest.raises(PeerBreach):
-        _hear(session, Return(ID, 0, BATCH, SIGNATURE))
+        _hear(session, Return(ID, 0, BATCH, SIGNATURE, b""))
     session.recovered(ID)
     assert session.channels[ID].may_append
     assert session.channels[ID].sent_size == 2
@@ -158,7 +160,7 @@ def test_a_peer_that_holds_more_makes_us_recover() -> None:
 
 def test_appends_in_flight_are_bounded() -> None:
     session = _live(own_size=100)
-    _hear(session, Holding(ID, 0, 0, HASH, b"", b""))
+    _hear(session, Holding(ID, 0, 0, 0, HASH, b"", b""))
     for n in range(APPENDS_IN_FLIGHT_MAX):
         session.send(Append(ID, 2 * n, BATCH, SIGNATURE))
     assert not session.channels[ID].may_append
@@ -202,3 +204,12 @@ def test_malformed_bytes(data: bytes) -> None:
         session.feed(data)
         session.next_message()
     assert raised.value.code == "malformed"
+
+
+def test_records_in_the_place_of_others_are_handed_on_as_what_they_are() -> None:
+    session = _live()
+    session.channels[ID].received_size = 2
+    append = Append(ID, 1, BATCH, SIGNATURE)
+    with pytest.raises(Rewriting) as raised:
+        _hear(session, append)
+    assert raised.value.append == append

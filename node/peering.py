@@ -1,0 +1,235 @@
+"""Links to the peers: at most one each, dialled again whenever it ends, and what is said on them
+about whole channels: proposals, founding, which channels are open.
+
+How a stream to a peer comes about, the clock and the dice are handed in, so the same code runs over
+TLS and in a simulation.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from random import Random
+
+import trio
+
+from tallystick.node.books import Books
+from tallystick.node.channel import Channel
+from tallystick.node.closing import Closer
+from tallystick.node.link import Link, Stream
+from tallystick.node.upkeep import tend, tend_index
+from tallystick.protocol.errors import PeerBreach, TallyError
+from tallystick.protocol.messages import (
+    PROTOCOL_VERSION,
+    Channels,
+    Founded,
+    Hello,
+    ProposeTerms,
+    TermsHeld,
+)
+from tallystick.protocol.pairing import PeerIdentity
+from tallystick.protocol.terms import channel_id
+
+DIAL_FIRST_SECONDS = 0.2
+DIAL_MAX_SECONDS = 30.0
+STEADY_SECONDS = 5.0
+
+_log = logging.getLogger("tallystick.peering")
+
+Dial = Callable[[PeerIdentity], Awaitable[Stream]]
+
+
+class Peering:
+    """The links of one node, and the tasks of its channels."""
+
+    def __init__(self, books: Books, dial: Dial, dice: Random) -> None:
+        self.books = books
+        self.identity = books.identity
+        self.links: dict[str, Link] = {}
+        self.address = ""
+        self.held: set[bytes] = set()  # proposals that the peer said it holds
+        self.changed = trio.Event()  # set, and replaced, when a link, peer or channel changes
+        self._dial = dial
+        self._dice = dice
+        self._dialling: set[str] = set()
+        self._nursery: trio.Nursery | None = None
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Begin the tasks of the channels; dialling begins with `dial_all`."""
+        self._nursery = nursery
+        self.books.store.on_failure.append(self._drop_links)
+        for channel, closer in self.books.channels.values():
+            self._start(channel, closer)
+
+    def dial_all(self) -> None:
+        """Keep dialling every peer."""
+        assert self._nursery is not None
+        for peer in self.books.peers.values():
+            self._nursery.start_soon(self._keep_dialling, peer.name)
+
+    def _start(self, channel: Channel, closer: Closer) -> None:
+        assert self._nursery is not None
+        self.books.store.on_failure += [channel.load, closer.load]
+        self._nursery.start_soon(channel.run)
+        for log in (channel.own, channel.peer):
+            self._nursery.start_soon(tend, log)
+            self._nursery.start_soon(tend_index, log)
+
+    def _drop_links(self) -> None:
+        """What was received but not written must come again, on new links."""
+        for link in self.links.values():
+            link.close("the store failed")
+
+    def notify(self) -> None:
+        """Something changed that a caller may wait for."""
+        self.changed.set()
+        self.changed = trio.Event()
+
+    # Connections
+
+    def add_peer(self, peer: PeerIdentity) -> None:
+        """A peer was paired: keep dialling it from now on."""
+        self.books.peers[peer.name] = peer
+        if peer.name not in self._dialling and self._nursery is not None:
+            self._nursery.start_soon(self._keep_dialling, peer.name)
+        self.notify()
+
+    async def _keep_dialling(self, name: str) -> None:
+        """Stay connected: dial with jittered backoff while there is no link."""
+        self._dialling.add(name)
+        delay = DIAL_FIRST_SECONDS
+        # The party whose name sorts first dials at once, the other a little later.
+        await trio.sleep(0 if self.identity.name < name else 0.5)
+        while True:
+            began = trio.current_time()
+            link = self.links.get(name)
+            if link is not None:
+                await link.ended.wait()
+            else:
+                try:
+                    stream = await self._dial(self.books.peers[name])
+                    await self.serve(stream, name, dialled=True)
+                except TallyError as error:
+                    _log.info("dialling %s: %s", name, error)
+            # A link that held for a while was a good one; others are tried ever more patiently.
+            held = trio.current_time() - began > STEADY_SECONDS
+            delay = DIAL_FIRST_SECONDS if held else min(delay * 2, DIAL_MAX_SECONDS)
+            await trio.sleep(delay * self._dice.uniform(0.5, 1.0))
+
+    async def serve(self, stream: Stream, name: str, *, dialled: bool) -> None:
+        """Speak with a peer on an authenticated stream until it ends."""
+        link = Link(self, stream, self.identity.name, name, dialled=dialled)
+        existing = self.links.get(name)
+        if existing is not None:
+            if self._prefers(existing, link):
+                await stream.aclose()
+                return
+            existing.close("replaced by a newer connection")
+            await existing.ended.wait()
+        self.links[name] = link
+        clock_us = self.books.clock_us
+        hello = Hello(PROTOCOL_VERSION, self.identity.name, clock_us() // 1_000_000, self.address)
+        try:
+            await link.run(hello, lambda: clock_us() / 1e6)
+        finally:
+            if self.links.get(name) is link:
+                del self.links[name]
+            self.notify()
+
+    def _prefers(self, existing: Link, new: Link) -> bool:
+        """When both dial at once both keep the connection that the first name dialled."""
+        if existing.dialled == new.dialled:
+            return False  # the same side dialled again: the older one is dead
+        first_dials = self.identity.name < existing.peer
+        return existing.dialled == first_dials
+
+    # What links ask
+
+    async def greeted(self, link: Link, hello: Hello) -> None:
+        """Learn where the peer listens now, and say which channels are open here."""
+        await self.books.learn_address(link.peer, hello.address)
+        founding = self.books.founding
+        for key, row in founding.rows.items():
+            if row.peer == link.peer and row.state == "proposed":
+                link.send(ProposeTerms(row.terms, founding.signature(founding.terms_of(key))))
+        rows = founding.rows
+        link.send(
+            Channels([k for k, r in rows.items() if (r.peer, r.state) == (link.peer, "open")])
+        )
+        self.notify()
+
+    def channels_open(self, link: Link, listed: list[bytes]) -> None:
+        """Speak of every open channel; tell the peer of those that it does not have open."""
+        founding = self.books.founding
+        for key, row in founding.rows.items():
+            if row.peer != link.peer:
+                continue
+            if row.state == "open":
+                if key not in listed:
+                    link.send(founding.founded(key))
+                link.open_channel(*self.books.channels[key])
+            elif row.state == "halted" and key in listed:
+                link.halt_unspoken(self.books.channels[key][0], row.reason)
+        self.notify()
+
+    async def handle_terms(self, link: Link, message: ProposeTerms | TermsHeld | Founded) -> None:
+        """Founding: an offer, that our offer arrived, or that both accepted."""
+        match message:
+            case ProposeTerms():
+                await self._take_offer(link, message)
+            case TermsHeld():
+                self.held.add(message.channel)
+            case Founded():
+                await self._take_founded(link, message)
+        self.notify()
+
+    async def _take_offer(self, link: Link, message: ProposeTerms) -> None:
+        founding, peer = self.books.founding, self.books.peer(link.peer)
+        terms = founding.check_offer(message.terms, message.signature, peer)
+        key = await founding.offer(terms, peer, message.signature)
+        if founding.rows[key].state == "open":
+            link.send(founding.founded(key))
+        else:
+            link.send(TermsHeld(key))
+
+    async def _take_founded(self, link: Link, message: Founded) -> None:
+        founding, peer = self.books.founding, self.books.peer(link.peer)
+        terms, signature = founding.check_founded(message, peer)
+        key = channel_id(terms)
+        row = founding.rows.get(key)
+        if row is None:
+            _log.warning("%s returns a channel that this home lost: %s", link.peer, key.hex()[:8])
+            await founding.restore(terms, peer, signature)
+        elif row.peer != link.peer:
+            raise PeerBreach("bad-terms", "the peer speaks of a channel that it is not part of")
+        elif row.state == "halted":
+            link.halt_unspoken(self.books.channels[key][0], row.reason)
+            return
+        if founding.rows[key].state != "open":
+            await self.open(key, signature, tell=False)
+
+    async def open(self, key: bytes, signature: bytes | None = None, *, tell: bool = True) -> None:
+        """Both have signed: open the channel, and speak of it on the link if there is one."""
+        row = await self.books.founding.open(key, signature)
+        channel, closer = self.books.load_channel(key)
+        self._start(channel, closer)
+        if not channel.own.state.size:
+            channel.found()
+        link = self.links.get(row.peer)
+        if link is not None and link.live:
+            if tell:
+                link.send(self.books.founding.founded(key))
+            link.open_channel(channel, closer)
+        await channel.settle()
+        self.notify()
+
+    async def halt(self, channel: Channel, reason: str) -> None:
+        """Stop a channel durably."""
+        await self.books.founding.halt(channel.id, reason)
+        self.notify()
+
+    async def certain(self, channel: Channel) -> None:
+        """What we signed last in a channel is certain again."""
+        await self.books.founding.set_doubt(channel.id, 0)
+        channel.doubt = 0
+        self.notify()

@@ -1,0 +1,138 @@
+"""What a home does that lost a part of its own log: the counterparty is the backup.
+
+Records that were never signed and stand where the peer holds others are set aside; our own are
+fetched back, each head under our own signature; then what was set aside is recorded once. Only if
+the peer lost data too, and people at both say so, an `Epoch` record marks what cannot come back.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from tallystick.node.channel import Channel
+from tallystick.node.errors import StoreError
+from tallystick.node.importing.drafts import Draft
+from tallystick.node.rebuilding import aside_rows, cut
+from tallystick.node.store.disk import Txn
+from tallystick.node.store.keyspace import UnplacedRow, encode_row
+from tallystick.protocol.errors import FormatError, InvalidRecord, PeerBreach, ProofError
+from tallystick.protocol.heads import Head
+from tallystick.protocol.log import LogFacts
+from tallystick.protocol.messages import Return
+from tallystick.protocol.records import (
+    Correction,
+    Delta,
+    Epoch,
+    Record,
+    decode_batch,
+    encode_record,
+)
+
+LOSS = "both parties lost what was recorded after this point"
+
+_log = logging.getLogger("tallystick.recovery")
+
+
+async def set_aside(channel: Channel) -> None:
+    """Take what was recorded and never signed out of our log, durably; emits wait from now on."""
+    channel.pause()
+    async with channel.gate:
+        await channel.settle()
+        size = channel.signed_size
+        if channel.own.state.size > size:
+            cut(channel.own, size)
+            channel.own.load(channel.id)
+            channel.cuts += 1
+
+
+async def take_back(channel: Channel, message: Return) -> None:
+    """Append records of our own log that the peer returns, under our own signature."""
+    if message.first != channel.own.state.size:
+        raise StoreError("our records came back while the store was being read again")
+
+    def sign(head: Head, facts: LogFacts) -> tuple[bytes, bytes]:
+        channel.verify_author(channel.own, head, facts, message.signature)
+        if message.cosignature:
+            channel.check_cosignature(head, message.cosignature)
+        return message.signature, message.cosignature
+
+    try:
+        records, parts = decode_batch(message.batch)
+        prints = channel.check_new(channel.own, records)
+        ticket = channel.own.submit(records, parts, prints, sign, lambda batch: None)
+    except (InvalidRecord, FormatError, ProofError) as error:
+        raise PeerBreach(
+            "bad-return", f"what the peer returned of our log: {error.message}"
+        ) from None
+    await ticket.wait()
+
+
+async def begin_epoch(channel: Channel) -> None:
+    """Say in our log that both lost what came after this point; once."""
+    own, peer = channel.own, channel.peer
+    channel.peer_epoch = isinstance(peer.record(peer.durable_size - 1), Epoch)
+    if isinstance(own.record(own.state.size - 1), Epoch):
+        channel.own_epoch = own.state.size
+        return
+    record = Epoch(
+        own.state.facts.epoch + 1,
+        peer.durable_size,
+        peer.root_at(peer.durable_size),
+        0,
+        b"",
+        LOSS,
+        channel.now_recorded_at(),
+    )
+    channel.own_epoch = await channel.append_paused(record) + 1
+
+
+async def record_aside(channel: Channel) -> None:
+    """Record again, once, what was set aside; what cannot be is kept with its reason."""
+    with channel.store.read() as txn:
+        rows = aside_rows(txn, channel.own.number)
+    for key, batch in rows:
+        records, _ = decode_batch(batch)
+        unplaced = await _again(channel, records)
+        for _, reason in unplaced:
+            _log.error("a record that was set aside cannot be recorded again: %s", reason)
+
+        def job(txn: Txn, key: bytes = key, unplaced: list[tuple[Record, str]] = unplaced) -> None:
+            txn.delete("aside", key)
+            for number, (record, reason) in enumerate(unplaced):
+                row = UnplacedRow(encode_record(record), reason)
+                txn.put("unplaced", key + number.to_bytes(4, "big"), encode_row(row))
+
+        await channel.store.commit(job)
+    if rows:
+        _log.warning("what was recorded meanwhile is in the log: %d batches", len(rows))
+
+
+async def _again(channel: Channel, records: list[Record]) -> list[tuple[Record, str]]:
+    """Record what is not in the log by now; those that contradict it, and why."""
+    unplaced: list[tuple[Record, str]] = []
+    deltas = [record for record in records if isinstance(record, Delta)]
+    drafts = [Draft(d.id, d.meter, d.subject, d.quantity, d.occurred_at) for d in deltas]
+    if drafts:
+        result = await channel.emit_paused(drafts)
+        unplaced += [(deltas[place], reason) for place, _, reason in result.problems]
+    for record in records:
+        if isinstance(record, Correction):
+            now = channel.own.effective(record.meter, record.id)
+            if now is not None and now[1] == record.quantity:
+                continue
+            later = Correction(
+                record.id, record.meter, record.quantity, record.reason, channel.now_recorded_at()
+            )
+            try:
+                await channel.append_paused(later)
+            except InvalidRecord as error:
+                unplaced.append((record, error.message))
+    return unplaced
+
+
+async def adopt(channel: Channel, size: int, root: bytes, signature: bytes) -> None:
+    """Keep our own signature on a head of ours that the peer shows and we had forgotten."""
+    with channel.store.read() as txn:
+        row = channel.own.head_row(txn, size)
+    if row is None or not row.signature:
+        await channel.own.store_signature(size, root, signature).wait()
