@@ -22,6 +22,7 @@ from tallystick.node.importing.drafts import Draft
 from tallystick.node.logs import Batch, ChannelLog
 from tallystick.node.store.disk import Store, Ticket
 from tallystick.node.store.keyspace import ChannelRow
+from tallystick.node.tree import stored_parts
 from tallystick.protocol.errors import (
     ConflictError,
     FormatError,
@@ -48,6 +49,7 @@ from tallystick.protocol.records import (
     Record,
     Rotation,
     Terms,
+    batch_count,
     check_texts,
     decode_batch,
     decode_record,
@@ -497,6 +499,19 @@ class Channel:
             if not self.doubt:
                 raise InvalidRecord("it begins an epoch, but nothing is lost here")
             self.peer_epoch = True
+
+    async def repeats(self, message: Append) -> bool:
+        """Whether the peer only sent again, byte for byte, what is here of its log already."""
+        while not self.peer.settled:
+            await self.store.commit(lambda txn: None)
+        stop = min(message.first + batch_count(message.batch), self.peer.durable_size)
+        try:
+            sent = decode_batch(message.batch)[1][: stop - message.first]
+        except FormatError:
+            return False
+        with self.store.read() as txn:
+            held = list(stored_parts(txn, self.peer.number, message.first, stop))
+        return sent == held
 
     def examine_rewriting(self, breach: Rewriting) -> PeerBreach:
         """What to say of a peer that sends other records for what it sent before."""

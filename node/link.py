@@ -185,14 +185,21 @@ class Link:
                     await self._handle(message)
         except Rewriting as breach:
             channel, _ = self._channels[breach.append.channel]
-            await self._halt(channel, channel.examine_rewriting(breach))
+            if await channel.repeats(breach.append):
+                await self._say_bye(breach)
+            else:
+                await self._halt(channel, channel.examine_rewriting(breach))
         except PeerBreach as breach:
-            _log.warning("%s broke the protocol (%s): %s", self.peer, breach.code, breach)
-            self.send(Bye(breach.code, str(breach)[:1000]))
-            with trio.move_on_after(1):
-                while self._outbox:
-                    await trio.sleep(0.01)
-                await trio.sleep(0.05)
+            await self._say_bye(breach)
+
+    async def _say_bye(self, breach: PeerBreach) -> None:
+        """End the session, and give the peer a moment to hear why."""
+        _log.warning("%s broke the protocol (%s): %s", self.peer, breach.code, breach)
+        self.send(Bye(breach.code, str(breach)[:1000]))
+        with trio.move_on_after(1):
+            while self._outbox:
+                await trio.sleep(0.01)
+            await trio.sleep(0.05)
 
     async def _handle(self, message: Message) -> None:
         match message:

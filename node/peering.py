@@ -233,3 +233,12 @@ class Peering:
         await self.books.founding.set_doubt(channel.id, 0)
         channel.doubt = 0
         self.notify()
+
+    async def agree_on_loss(self, channel: Channel) -> None:
+        """People say to go on with what is left; the link begins anew and says so."""
+        await self.books.founding.set_doubt(channel.id, 2)
+        channel.doubt = 2
+        link = self.links.get(channel.peer_keys.name)
+        if link is not None:
+            link.close("people agreed to go on with what is left")
+        self.notify()

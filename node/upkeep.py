@@ -108,7 +108,7 @@ async def tend_index(log: ChannelLog) -> None:
             continue
         index = log.index
         try:
-            merged = await trio.to_thread.run_sync(index.merge, group)
+            merged = await log.store.off_thread(index.merge, group)
             async with log.flushing:
                 if index is not log.index:
                     continue  # the store failed meanwhile, and the index was opened again

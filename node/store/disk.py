@@ -17,7 +17,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lmdb
 import trio
@@ -99,6 +99,7 @@ class Txn:
 
 
 Job = Callable[[Txn], None]
+T = TypeVar("T")
 
 
 class Store:
@@ -193,6 +194,10 @@ class Store:
         self._wake.set()
         return ticket
 
+    async def off_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do what would hold up the trio thread: commits, merges."""
+        return await trio.to_thread.run_sync(work, *arguments)
+
     async def run(self) -> None:
         """The one task that writes: takes all that wait, commits off the trio thread, repeats."""
         while True:
@@ -204,7 +209,7 @@ class Store:
             try:
                 # A commit that began is waited for: its outcome must be known.
                 with trio.CancelScope(shield=True):
-                    await trio.to_thread.run_sync(self.commit_now, *(job for job, _ in group))
+                    await self.off_thread(self.commit_now, *(job for job, _ in group))
             except StoreError as error:
                 # What queued behind was prepared on top of this group, so it fails with it.
                 group += self._queue

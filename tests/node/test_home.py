@@ -57,8 +57,8 @@ def test_no_home_says_how_to_make_one(tmp_path: Path) -> None:
 
 def test_a_newer_home_is_refused(tmp_path: Path) -> None:
     create_home(tmp_path / "h", "acme.example", SEED)
-    (tmp_path / "h" / "version").write_text("2\n")
-    with pytest.raises(HomeError, match="format '2'"):
+    (tmp_path / "h" / "version").write_text("3\n")
+    with pytest.raises(HomeError, match="format '3'"):
         open_home(tmp_path / "h")
 
 

@@ -1,0 +1,189 @@
+"""A node's own code on a made-up disk and network: its process, and what its users do with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import trio
+
+from simulator.disk import Disk, MemoryStore, PowerCut
+from simulator.network import End, Weather, connect
+from simulator.watch import Watch
+from tallystick.node.books import Books
+from tallystick.node.channel import Channel
+from tallystick.node.closing import Closer
+from tallystick.node.config import Config
+from tallystick.node.errors import PeerUnreachable, StoreError
+from tallystick.node.importing.drafts import Draft
+from tallystick.node.peering import Peering
+from tallystick.protocol.errors import TallyError
+from tallystick.protocol.keys import Identity
+from tallystick.protocol.pairing import PeerIdentity
+
+_log = logging.getLogger("simulator")
+START_US = 1_790_805_600_000_000  # 2026-10-01T00:00 in Berlin
+
+
+@dataclass
+class Emitted:
+    """What a user asked to have recorded, and whether the node said that it was."""
+
+    draft: Draft
+    index: int = -1
+    acknowledged: bool = False
+    excused: bool = False  # lost on both disks, by restores
+
+
+@dataclass
+class World:
+    """What all parties share."""
+
+    dice: Random
+    watch: Watch
+    weather: Weather = field(default_factory=Weather)
+    parties: dict[str, Party] = field(default_factory=dict)
+    parted: set[frozenset[str]] = field(default_factory=set)
+    ends: list[tuple[frozenset[str], End]] = field(default_factory=list)
+
+    def part(self, a: str, b: str) -> None:
+        """Cut the network between two parties."""
+        pair = frozenset((a, b))
+        self.parted.add(pair)
+        self.cut(lambda other: other == pair)
+
+    def cut(self, which: Callable[[frozenset[str]], bool]) -> None:
+        """End connections."""
+        for pair, end in self.ends:
+            if which(pair):
+                end.cut()
+        self.ends = [(pair, end) for pair, end in self.ends if not which(pair)]
+
+
+class Party:
+    """A party: its seed, its disk, its clock, its process while it runs, what it emitted."""
+
+    def __init__(self, world: World, name: str, folder: Path) -> None:
+        self.world = world
+        self.name = name
+        self.identity = Identity.from_seed(name, name.encode().ljust(32, b"\0"))
+        self.disk = Disk(folder, world.dice)
+        self.skew_us = 0
+        self.heard: set[bytes] = set()  # channels that a peer confirmed to this process
+        self.emitted: dict[tuple[bytes, str, str], Emitted] = {}
+        self.process: Process | None = None
+        self.synced: dict[int, int] = {}
+        world.parties[name] = world.watch.parties[name] = self
+
+    def clock_us(self) -> int:
+        """This party's clock."""
+        return START_US + int(trio.current_time() * 1e6) + self.skew_us
+
+    def as_peer(self) -> PeerIdentity:
+        """What pairing tells others of it."""
+        who = self.identity
+        return PeerIdentity(
+            self.name, who.log_key, who.cosigner_key, who.transport_key, b"cert", self.name
+        )
+
+    async def start(self, nursery: trio.Nursery) -> None:
+        """Start the process; it may die at once of a full disk."""
+        self.heard = set()
+        try:
+            self.process = Process(self)
+        except (PowerCut, StoreError) as error:
+            self.died(cut=isinstance(error, PowerCut))
+            return
+        await nursery.start(self.process.run)
+
+    def died(self, *, cut: bool) -> None:
+        """The process is gone; with the power, what was not fsynced may be torn."""
+        if self.process is not None:
+            self.process.store.dead = True
+            self.process.scope.cancel()
+            self.process = None
+        self.world.cut(lambda pair: self.name in pair)
+        self.disk.cut_in = -1
+        if cut:
+            self.disk.tear(self.synced)
+
+    @property
+    def channels(self) -> list[tuple[Channel, Closer]]:
+        """The open channels of the running process."""
+        return list(self.process.books.channels.values()) if self.process else []
+
+
+class Process:
+    """One life of a node."""
+
+    def __init__(self, party: Party) -> None:
+        self.party = party
+        self.scope = trio.CancelScope()
+        self.store = MemoryStore(party.disk)
+        config = Config()
+        self.books = Books(config, party.identity, self.store, party.disk.folder, party.clock_us)
+        self.peering = Peering(self.books, self._dial, party.world.dice)
+        self.peering.address = party.name
+        self.nursery: trio.Nursery | None = None
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Live until stopped, killed or cut from power."""
+        started = False
+        try:
+            with self.scope:
+                async with trio.open_nursery() as nursery:
+                    self.nursery = nursery
+                    nursery.start_soon(self.store.run)
+                    self.peering.start(nursery)
+                    self.peering.dial_all()
+                    task_status.started()
+                    started = True
+                    await trio.sleep_forever()
+        except* PowerCut:
+            pass
+        except* StoreError as group:
+            _log.info("%s stops: %s", self.party.name, group.exceptions[0])
+        if not started:
+            task_status.started()
+        if self.party.process is self:
+            self.party.died(cut=True)
+
+    async def _dial(self, peer: PeerIdentity) -> End:
+        world, me = self.party.world, self.party
+        await trio.sleep(world.dice.uniform(0, world.weather.delay_seconds))
+        other = world.parties.get(peer.name)
+        pair = frozenset((me.name, peer.name))
+        if other is None or other.process is None or pair in world.parted:
+            raise PeerUnreachable(f"{peer.name} cannot be reached")
+        server = other.process
+        if server.nursery is None:
+            raise PeerUnreachable(f"{peer.name} cannot be reached")
+        watch = world.watch
+        ours, theirs = connect(
+            world.dice,
+            world.weather,
+            (lambda body: watch.sent(me, body), lambda body: watch.sent(other, body)),
+            (lambda body: watch.arrived(me, body), lambda body: watch.arrived(other, body)),
+        )
+        world.ends.append((pair, ours))
+        server.nursery.start_soon(server.serve, theirs, me.name)
+        return ours
+
+    async def serve(self, stream: End, name: str) -> None:
+        """A peer has dialled."""
+        await self.peering.serve(stream, name, dialled=False)
+
+    def do(self, work: Callable[..., Any], *arguments: Any) -> None:
+        """Let a user's request run in this process; it dies with it."""
+        assert self.nursery is not None
+        self.nursery.start_soon(self._request, work, *arguments)
+
+    async def _request(self, work: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            await work(*arguments)
+        except TallyError as error:
+            _log.info("%s: %s", self.party.name, error)

@@ -1,0 +1,135 @@
+"""Looks on from outside: which heads were signed and shown, and whether it was right to do so.
+
+It knows no more of the nodes than what they sign, say and are told, and what is on their disks. A
+claim that does not hold is a `Violation` with the number of the design's invariant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import msgspec
+
+from tallystick.node import channel as channel_module
+from tallystick.node import founding as founding_module
+from tallystick.node.store.keyspace import ChannelRow, LogRow, log_key
+from tallystick.protocol import heads
+from tallystick.protocol.checkpoint import parse_checkpoint
+from tallystick.protocol.heads import Head
+from tallystick.protocol.keys import origin
+from tallystick.protocol.messages import (
+    Append,
+    Cosign,
+    Holding,
+    ProposeCheckpoint,
+    SignCheckpoint,
+    decode_message,
+)
+
+if TYPE_CHECKING:
+    from simulator.party import Party
+
+_row = msgspec.msgpack.Decoder(ChannelRow).decode
+_log = msgspec.msgpack.Decoder(LogRow).decode
+
+
+class Violation(AssertionError):
+    """An invariant of the design does not hold."""
+
+    def __init__(self, invariant: int, what: str) -> None:
+        super().__init__(f"invariant {invariant}: {what}")
+        self.invariant = invariant
+
+
+class Watch:
+    """What was signed and shown, in the order in which it happened."""
+
+    def __init__(self) -> None:
+        self.parties: dict[str, Party] = {}
+        self.signed: dict[bytes, Head] = {}  # by signature
+        self.shown: list[tuple[int, Head]] = []  # with the number of the event
+        self.cosigned: dict[bytes, Head] = {}
+        self.cosigned_shown: list[Head] = []
+        self.events = 0
+        self.violations: list[Violation] = []
+        self._known: set[Head] = set()
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """See every signature on a head that any node makes."""
+        with (
+            mock.patch.object(channel_module, "sign_head", self._sign),
+            mock.patch.object(founding_module, "sign_head", self._sign),
+            mock.patch.object(channel_module, "cosign_head", self._cosign),
+        ):
+            yield
+
+    def violated(self, invariant: int, what: str) -> None:
+        """Note a violation; the run goes on to its end."""
+        self.violations.append(Violation(invariant, what))
+
+    def _sign(self, head: Head, key: Any) -> bytes:
+        name = head.origin.split("/")[0]
+        party = self.parties.get(name)
+        channel = bytes.fromhex(head.origin.split("/")[1])
+        fresh = head not in self._known and head.size > 1
+        if fresh and party is not None and channel not in party.heard:
+            self.violated(3, f"{name} signed size {head.size} before its peer had confirmed")
+        signature = heads.sign_head(head, key)
+        self.signed[signature] = head
+        self._known.add(head)
+        return signature
+
+    def _cosign(self, head: Head, key: Any, timestamp_s: int) -> bytes:
+        blob = heads.cosign_head(head, key, timestamp_s)
+        self.cosigned[blob] = head
+        return blob
+
+    def sent(self, party: Party, body: bytes) -> None:
+        """A node puts a frame on the wire."""
+        self.events += 1
+        message = decode_message(body)
+        match message:
+            case Append():
+                head = self.signed.get(message.signature)
+                if head is not None:
+                    self.shown.append((self.events, head))
+                    self._check_durable(2, party, head, own=True)
+            case Cosign():
+                head = self.cosigned[message.cosignature]
+                self.cosigned_shown.append(head)
+                self._check_durable(5, party, head, own=False)
+            case ProposeCheckpoint() | SignCheckpoint():
+                self._checkpoint(party, message)
+            case _:
+                pass
+
+    def arrived(self, party: Party, body: bytes) -> None:
+        """A node takes a frame from the wire."""
+        message = decode_message(body)
+        if isinstance(message, Holding):
+            party.heard.add(message.channel)
+
+    def _checkpoint(self, party: Party, message: ProposeCheckpoint | SignCheckpoint) -> None:
+        if isinstance(message, ProposeCheckpoint):
+            for head in parse_checkpoint(message.text).heads:
+                if head.party == party.name:
+                    name = origin(head.party, message.channel)
+                    self.shown.append((self.events, Head(name, head.size, head.root)))
+
+    def _check_durable(self, invariant: int, party: Party, head: Head, *, own: bool) -> None:
+        """What is said to be there is on the disk of who says so."""
+        channel = bytes.fromhex(head.origin.split("/")[1])
+        tables = party.disk.tables
+        row = tables["channels"].values.get(channel)
+        number = 2 * _row(row).number + (not own) if row else -1
+        log = tables["logs"].values.get(log_key(number)) if row else None
+        size = _log(log).size if log else 0
+        if size < head.size:
+            said = "signed" if own else "co-signed"
+            self.violated(
+                invariant, f"{party.name} {said} {head.size} records, {size} are on its disk"
+            )
