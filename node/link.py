@@ -389,6 +389,8 @@ class Link:
         own = channel.own
         while True:
             grown, wake = own.grown, self._wakes[channel.id]
+            if not self.live:
+                return
             if channel.live and link.may_append and own.durable_size > link.sent_size:
                 stop = closer.next_head(own, link.sent_size)
                 batch = await channel.signed_batch(link.sent_size, stop)
