@@ -115,8 +115,7 @@ class Channel:
         self._clock_us = clock_us
         self.live = False
         self.doubt = row.doubt  # see `ChannelRow`
-        self.own_epoch = 0  # the size after the epoch that this process wrote or found
-        self.peer_epoch = False  # whether the peer's is here
+        self.certain_at = 0  # co-signed up to here, our fresh start after a loss is certain
         self.cuts = 0  # how often the end of our log was set aside, so that sizes changed
         self.gate = trio.Lock()  # held while our log is prepared to grow, or cut
         self.resumed = trio.Event()  # emits wait for it
@@ -457,7 +456,6 @@ class Channel:
         try:
             records, parts = decode_batch(message.batch)
             prints = self.check_new(peer, records)
-            self._check_agreed(records)
             cosignature = b""
             key = self.own.keyring.keys(self.role, "cosigner")[-1].key
             cosigner = self.identity.signer_of("cosigner", key)
@@ -492,13 +490,6 @@ class Channel:
                     raise InvalidRecord(f"{delta.meter}/{delta.id} is there twice")
                 seen.add(pair)
         return prints
-
-    def _check_agreed(self, records: Sequence[Record]) -> None:
-        """A fresh start after a loss is only taken from a peer while we may have lost it too."""
-        if any(isinstance(record, Epoch) for record in records):
-            if not self.doubt:
-                raise InvalidRecord("it begins an epoch, but nothing is lost here")
-            self.peer_epoch = True
 
     async def repeats(self, message: Append) -> bool:
         """Whether the peer only sent again, byte for byte, what is here of its log already."""

@@ -183,9 +183,15 @@ class Closer:
                 f"{channel.peer_keys.name} has not co-signed our log yet", "See tally status"
             )
         await channel.store.commit(lambda txn: None)  # so that the co-signatures are on disk
+        await self._settled()
         sizes = (channel.provider_log.cosigned_size, channel.consumer_log.cosigned_size)
         checkpoint, lines = self._compute(period, sizes)
         return _Proposal(checkpoint, lines, trio.Event())
+
+    async def _settled(self) -> None:
+        """Return when no closing is between what it bills and that it is closed."""
+        async with self._completing:
+            pass
 
     def _compute(self, period: Period, sizes: tuple[int, int]) -> tuple[Checkpoint, list[Line]]:
         channel = self.channel
@@ -241,6 +247,7 @@ class Closer:
         def refuse(reason: str) -> None:
             send(RefuseCheckpoint(channel.id, digest, reason))
 
+        await self._settled()
         for row in self.rows:
             if row.digest == digest:  # our signature got lost on the way
                 send(SignCheckpoint(channel.id, digest, self._sign(theirs).blob))
@@ -329,6 +336,7 @@ class Closer:
 
     async def _take_close(self, log: ChannelLog, record: Close) -> None:
         checkpoint = verify_checkpoint(record.checkpoint, log.keyring)
+        await self._settled()
         follows = checkpoint.previous == (self.last.digest if self.last else b"")
         logs = (self.channel.provider_log, self.channel.consumer_log)
         sizes = (checkpoint.heads[0].size, checkpoint.heads[1].size)
@@ -388,6 +396,8 @@ class Closer:
         own = self.channel.own
         digests = [row.digest for row in self.rows]
         said = own.state.facts.checkpoint
+        if said and said not in digests:
+            return  # a closing that our log has and this home lost; `catch_up` completes it first
         for row in self.rows[digests.index(said) + 1 if said else 0 :]:
             await self.channel.append_own(Close(row.note, self.channel.now_recorded_at()))
 

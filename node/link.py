@@ -85,8 +85,8 @@ class Owner(Protocol):
     async def halt(self, channel: Channel, reason: str) -> None:
         """Stop a channel durably."""
 
-    async def certain(self, channel: Channel) -> None:
-        """What we signed last in a channel is certain again."""
+    async def set_doubt(self, channel: Channel, doubt: int) -> None:
+        """Keep durably how certain it is what we signed last."""
 
 
 class Link:
@@ -350,7 +350,7 @@ class Link:
         if message.cosignature and message.size > channel.own.cosigned_size:
             await recovery.adopt(channel, message.size, message.root, message.signature)
             channel.take_cosignature(message.size, message.cosignature)
-        if channel.doubt and message.doubt and (channel.doubt, message.doubt) != (2, 2):
+        if not recovery.may_sign(channel.doubt, message.doubt):
             _log.error(
                 "both homes of the channel with %s came from copies, so records may be lost on"
                 " both sides: nothing is signed until people at both agree (tally recover --agree)",
@@ -358,9 +358,11 @@ class Link:
             )
             channel.resume()
             return
-        channel.go_live()
-        if channel.doubt == message.doubt == 2:
+        if channel.doubt == 2:  # before anything that is in the log unsigned can be signed
             await recovery.begin_epoch(channel)
+            await self._owner.set_doubt(channel, 3)
+        channel.go_live()
+        channel.certain_at = channel.own.state.size
         await recovery.record_aside(channel)
         channel.resume()
         await closer.catch_up()
@@ -368,16 +370,16 @@ class Link:
         await self._settle_doubt(channel)
 
     async def _settle_doubt(self, channel: Channel) -> None:
-        """Once both logs are whole again, and say so, nothing is doubtful any more."""
+        """Nothing is doubtful any more once the certain peer's log is here as well, or once the
+        peer has co-signed that we went on.
+        """
         message = self._held.get(channel.id)
         if not channel.doubt or not channel.live or message is None:
             return
-        if channel.peer.durable_size < message.own_size:
-            return
-        both = 0 < channel.own_epoch <= channel.own.cosigned_size and channel.peer_epoch
-        if message.doubt and not both:
-            return
-        await self._owner.certain(channel)
+        whole = message.doubt == 0 and channel.peer.durable_size >= message.own_size
+        agreed = channel.doubt == 3 and channel.own.cosigned_ahead >= channel.certain_at
+        if agreed or (whole and channel.doubt == 1):
+            await self._owner.set_doubt(channel, 0)
 
     def _wake(self, channel: Channel) -> None:
         self._wakes[channel.id].set()

@@ -228,16 +228,15 @@ class Peering:
         await self.books.founding.halt(channel.id, reason)
         self.notify()
 
-    async def certain(self, channel: Channel) -> None:
-        """What we signed last in a channel is certain again."""
-        await self.books.founding.set_doubt(channel.id, 0)
-        channel.doubt = 0
+    async def set_doubt(self, channel: Channel, doubt: int) -> None:
+        """Keep durably how certain it is what we signed last in a channel."""
+        await self.books.founding.set_doubt(channel.id, doubt)
+        channel.doubt = doubt
         self.notify()
 
     async def agree_on_loss(self, channel: Channel) -> None:
         """People say to go on with what is left; the link begins anew and says so."""
-        await self.books.founding.set_doubt(channel.id, 2)
-        channel.doubt = 2
+        await self.set_doubt(channel, 2)
         link = self.links.get(channel.peer_keys.name)
         if link is not None:
             link.close("people agreed to go on with what is left")

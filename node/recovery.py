@@ -67,13 +67,19 @@ async def take_back(channel: Channel, message: Return) -> None:
     await ticket.wait()
 
 
+def may_sign(ours: int, theirs: int) -> bool:
+    """Whether a party may sign again, by how certain both are (see `Holding`).
+
+    Who is certain may; who is not may if the other is certain, for then it had everything back. If
+    neither is, people at both agree first, each at its side.
+    """
+    return ours == 0 or theirs == 0 or (ours > 1 and theirs > 1)
+
+
 async def begin_epoch(channel: Channel) -> None:
-    """Say in our log that both lost what came after this point; once."""
+    """Say in our log that both lost what came after this point, before anything else comes."""
+    await set_aside(channel)
     own, peer = channel.own, channel.peer
-    channel.peer_epoch = isinstance(peer.record(peer.durable_size - 1), Epoch)
-    if isinstance(own.record(own.state.size - 1), Epoch):
-        channel.own_epoch = own.state.size
-        return
     record = Epoch(
         own.state.facts.epoch + 1,
         peer.durable_size,
@@ -83,7 +89,7 @@ async def begin_epoch(channel: Channel) -> None:
         LOSS,
         channel.now_recorded_at(),
     )
-    channel.own_epoch = await channel.append_paused(record) + 1
+    await channel.append_paused(record)
 
 
 async def record_aside(channel: Channel) -> None:

@@ -45,12 +45,13 @@ class Holding(_Message, frozen=True, tag=2):
 
     Size 0 has an empty signature. Nothing is appended to a log before its author heard this.
     `own_size` is what the sender signed of its own log: if that is less than the receiver holds,
-    the receiver returns the rest. `doubt` is 1 if the sender's home came from a copy and it has
-    not been confirmed since, 2 if its people also agree to go on with what is left.
+    the receiver returns the rest. `doubt` says how certain the sender is of what it signed last:
+    0 certain; 1 its home came from a copy; 2 the same, and its people agree to go on with what is
+    left; 3 it went on, and its `Epoch` record waits for the receiver's co-signature.
     """
 
     channel: Digest
-    doubt: Annotated[int, Meta(ge=0, le=2)]
+    doubt: Annotated[int, Meta(ge=0, le=3)]
     own_size: Size
     size: Size
     root: Digest

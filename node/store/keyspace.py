@@ -69,8 +69,8 @@ class ChannelRow(Struct, array_like=True):
     """A channel: its number here, the terms record, how far founding is, and with whom.
 
     `state` is `proposed` (by us), `offered` (by the peer), `open` or `halted`; `signature` is the
-    other side's signature on its log's first head. `doubt` is 1 while what we signed last is not
-    certain, because the home came from a copy, and 2 if people agreed to go on with what is left.
+    other side's signature on its log's first head. `doubt` says how certain it is what we
+    signed last, as in the message `Holding`: 0 certain, 1 not, 2 agreed to go on, 3 gone on.
     """
 
     number: int

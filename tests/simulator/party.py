@@ -160,7 +160,7 @@ class Process:
         if other is None or other.process is None or pair in world.parted:
             raise PeerUnreachable(f"{peer.name} cannot be reached")
         server = other.process
-        if server.nursery is None:
+        if server.nursery is None or me.name not in server.books.peers:
             raise PeerUnreachable(f"{peer.name} cannot be reached")
         watch = world.watch
         ours, theirs = connect(
