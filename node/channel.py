@@ -343,7 +343,7 @@ class Channel:
         await ticket.wait()
         return index
 
-    async def append_paused(self, record: Correction | Epoch) -> int:
+    async def append_paused(self, record: Correction | Epoch | Rotation) -> int:
         """The same while emits wait."""
         async with self.gate:
             index, ticket = self._append_record(record)

@@ -8,6 +8,7 @@ founding cannot stay half done.
 from __future__ import annotations
 
 import msgspec
+import trio
 
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import ChannelRow, encode_row
@@ -47,6 +48,7 @@ class Founding:
     def __init__(self, store: Store, identity: Identity) -> None:
         self._store = store
         self._identity = identity
+        self._changing = trio.Lock()  # `rows` is what is on disk, so changes go one by one
         with store.read() as txn:
             scan = txn.scan("channels", b"", b"\xff" * 33)
             self.rows = {key: decode_channel(value) for key, value in scan}
@@ -66,8 +68,7 @@ class Founding:
     async def propose(self, terms: Terms, peer: PeerIdentity) -> bytes:
         """Keep terms of ours durably; the channel id."""
         channel = channel_id(terms)
-        if channel not in self.rows:
-            await self._add(channel, terms, peer.name, "proposed", b"")
+        await self._add(channel, terms, peer.name, "proposed", b"")
         return channel
 
     def check_offer(self, data: bytes, signature: bytes, peer: PeerIdentity) -> Terms:
@@ -90,28 +91,22 @@ class Founding:
     async def offer(self, terms: Terms, peer: PeerIdentity, signature: bytes) -> bytes:
         """Keep a peer's terms until a person accepts them; the channel id."""
         channel = channel_id(terms)
-        if channel not in self.rows:
-            await self._add(channel, terms, peer.name, "offered", signature)
+        await self._add(channel, terms, peer.name, "offered", signature)
         return channel
 
     async def open(self, channel: bytes, signature: bytes | None = None) -> ChannelRow:
         """The channel is founded: both signatures are there."""
-        row = self.rows[channel]
-        opened = msgspec.structs.replace(
-            row, state="open", signature=signature or row.signature, reason=""
-        )
-        await self._put(channel, opened)
-        return opened
+        signature = signature or self.rows[channel].signature
+        await self._change(channel, state="open", signature=signature, reason="")
+        return self.rows[channel]
 
     async def halt(self, channel: bytes, reason: str) -> None:
         """Nothing more is signed in this channel."""
-        await self._put(
-            channel, msgspec.structs.replace(self.rows[channel], state="halted", reason=reason)
-        )
+        await self._change(channel, state="halted", reason=reason)
 
     async def set_doubt(self, channel: bytes, doubt: int) -> None:
         """Say whether what we signed last in this channel is certain (see `ChannelRow`)."""
-        await self._put(channel, msgspec.structs.replace(self.rows[channel], doubt=doubt))
+        await self._change(channel, doubt=doubt)
 
     def check_founded(self, message: Founded, peer: PeerIdentity) -> tuple[Terms, bytes]:
         """The terms of a channel that both accepted, and the peer's signature.
@@ -157,14 +152,19 @@ class Founding:
     async def _add(
         self, channel: bytes, terms: Terms, peer: str, state: str, signature: bytes, doubt: int = 0
     ) -> None:
-        number = 1 + max((row.number for row in self.rows.values()), default=-1)
-        row = ChannelRow(number, encode_record(terms), peer, state, signature, "", doubt)
-        await self._put(channel, row)
+        async with self._changing:
+            if channel not in self.rows:
+                number = 1 + max((row.number for row in self.rows.values()), default=-1)
+                row = ChannelRow(number, encode_record(terms), peer, state, signature, "", doubt)
+                await self._put(channel, row)
+
+    async def _change(self, channel: bytes, **fields: object) -> None:
+        async with self._changing:
+            await self._put(channel, msgspec.structs.replace(self.rows[channel], **fields))
 
     async def _put(self, channel: bytes, row: ChannelRow) -> None:
-        self.rows[channel] = row
-
         def job(txn: Txn) -> None:
             txn.put("channels", channel, encode_row(row))
 
         await self._store.commit(job)
+        self.rows[channel] = row

@@ -211,6 +211,8 @@ class Peering:
     async def open(self, key: bytes, signature: bytes | None = None, *, tell: bool = True) -> None:
         """Both have signed: open the channel, and speak of it on the link if there is one."""
         row = await self.books.founding.open(key, signature)
+        if key in self.books.channels:
+            return  # a person accepted, and the peer said so, at the same time
         channel, closer = self.books.load_channel(key)
         self._start(channel, closer)
         if not channel.own.state.size:

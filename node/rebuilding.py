@@ -124,9 +124,9 @@ def cut(log: ChannelLog, size: int) -> None:
     row = LogRow(size, last_leaf, frontier.to_bytes(), facts, log.signed_size, log.cosigned_size)
 
     def job(txn: Txn) -> None:
-        for first, value in aside:
+        for number, (first, value) in enumerate(aside, free_number(txn, "aside", log.number)):
             txn.delete("batches", index_key(log.number, first))
-            txn.put("aside", index_key(log.number, first), value)
+            txn.put("aside", index_key(log.number, number), value)
         for table, keys in (("heads", heads), ("tiles", tiles), ("corrections", corrections)):
             for key in keys:
                 txn.delete(table, key)
@@ -149,6 +149,12 @@ def _keys(txn: Txn, table: str, start: bytes, stop: bytes) -> list[bytes]:
 def _delete(txn: Txn, table: str, start: bytes, stop: bytes) -> None:
     for key in _keys(txn, table, start, stop):
         txn.delete(table, key)
+
+
+def free_number(txn: Txn, table: str, log: int) -> int:
+    """The number after the last one of a log in a table whose keys are log and number."""
+    found = txn.floor(table, index_key(log, 2**64 - 1))
+    return index_of(found[0]) + 1 if found and found[0].startswith(log_key(log)) else 0
 
 
 def aside_rows(txn: Txn, log: int) -> list[tuple[bytes, bytes]]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 
+import msgspec
+
 from tallystick.node.channel import Channel
 from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import Draft
-from tallystick.node.rebuilding import aside_rows, cut
+from tallystick.node.rebuilding import aside_rows, cut, free_number
 from tallystick.node.store.disk import Txn
-from tallystick.node.store.keyspace import UnplacedRow, encode_row
+from tallystick.node.store.keyspace import UnplacedRow, encode_row, index_key
 from tallystick.protocol.errors import FormatError, InvalidRecord, PeerBreach, ProofError
 from tallystick.protocol.heads import Head
 from tallystick.protocol.log import LogFacts
@@ -24,6 +26,7 @@ from tallystick.protocol.records import (
     Delta,
     Epoch,
     Record,
+    Rotation,
     decode_batch,
     encode_record,
 )
@@ -104,9 +107,10 @@ async def record_aside(channel: Channel) -> None:
 
         def job(txn: Txn, key: bytes = key, unplaced: list[tuple[Record, str]] = unplaced) -> None:
             txn.delete("aside", key)
-            for number, (record, reason) in enumerate(unplaced):
+            log = channel.own.number
+            for number, (record, reason) in enumerate(unplaced, free_number(txn, "unplaced", log)):
                 row = UnplacedRow(encode_record(record), reason)
-                txn.put("unplaced", key + number.to_bytes(4, "big"), encode_row(row))
+                txn.put("unplaced", index_key(log, number), encode_row(row))
 
         await channel.store.commit(job)
     if rows:
@@ -122,18 +126,22 @@ async def _again(channel: Channel, records: list[Record]) -> list[tuple[Record, 
         result = await channel.emit_paused(drafts)
         unplaced += [(deltas[place], reason) for place, _, reason in result.problems]
     for record in records:
-        if isinstance(record, Correction):
-            now = channel.own.effective(record.meter, record.id)
-            if now is not None and now[1] == record.quantity:
-                continue
-            later = Correction(
-                record.id, record.meter, record.quantity, record.reason, channel.now_recorded_at()
-            )
-            try:
-                await channel.append_paused(later)
-            except InvalidRecord as error:
-                unplaced.append((record, error.message))
+        if not isinstance(record, Correction | Rotation) or _is_there(channel, record):
+            continue
+        later = msgspec.structs.replace(record, recorded_at=channel.now_recorded_at())
+        try:
+            await channel.append_paused(later)
+        except InvalidRecord as error:
+            unplaced.append((record, error.message))
     return unplaced
+
+
+def _is_there(channel: Channel, record: Correction | Rotation) -> bool:
+    """Whether our log says so already."""
+    if isinstance(record, Rotation):
+        return any(one.key == record.key for one in channel.own.state.facts.keys)
+    now = channel.own.effective(record.meter, record.id)
+    return now is not None and now[1] == record.quantity
 
 
 async def adopt(channel: Channel, size: int, root: bytes, signature: bytes) -> None:

@@ -18,8 +18,8 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | derived     | log                                | DerivedRow: how far the rows below reach      |
 | lines       | log, charge start, meter, subject  | Tally                                         |
 | checkpoints | channel number, sequence           | CheckpointRow                                 |
-| aside       | log, first index                   | batch that was cut off, to be recorded again  |
-| unplaced    | log, index                         | UnplacedRow: what could not be                |
+| aside       | log, number                        | batch that was cut off, to be recorded again  |
+| unplaced    | log, number                        | UnplacedRow: what could not be                |
 | evidence    | channel number, digest             | an evidence file                              |
 
 `tiles`, `derived`, `lines` and the id index's files follow from the rest and can be rebuilt.
