@@ -167,11 +167,6 @@ class Channel:
         """Let emits go on."""
         self.resumed.set()
 
-    async def settle(self) -> None:
-        """Return when nothing of our log is on its way to the disk."""
-        while not self.own.settled:
-            await self.store.commit(lambda txn: None)
-
     # Our log
 
     async def emit(self, drafts: Sequence[Draft]) -> EmitResult:
@@ -493,8 +488,7 @@ class Channel:
 
     async def repeats(self, message: Append) -> bool:
         """Whether the peer only sent again, byte for byte, what is here of its log already."""
-        while not self.peer.settled:
-            await self.store.commit(lambda txn: None)
+        await self.peer.settle()
         stop = min(message.first + batch_count(message.batch), self.peer.durable_size)
         try:
             sent = decode_batch(message.batch)[1][: stop - message.first]

@@ -76,7 +76,7 @@ class Owner(Protocol):
     async def greeted(self, link: Link, hello: Hello) -> None:
         """The peer said hello: say what it may have missed, and which channels are open."""
 
-    def channels_open(self, link: Link, listed: list[bytes]) -> None:
+    async def channels_open(self, link: Link, listed: list[bytes]) -> None:
         """The peer said which channels are open there."""
 
     async def handle_terms(self, link: Link, message: ProposeTerms | TermsHeld | Founded) -> None:
@@ -214,7 +214,7 @@ class Link:
                     )
                 await self._owner.greeted(self, message)
             case Channels():
-                self._owner.channels_open(self, message.channels)
+                await self._owner.channels_open(self, message.channels)
             case ProposeTerms() | TermsHeld() | Founded():
                 await self._owner.handle_terms(self, message)
             case Bye():
@@ -227,11 +227,12 @@ class Link:
             case _:
                 await self._handle_in_channel(message)
 
-    def open_channel(self, channel: Channel, closer: Closer) -> None:
+    async def open_channel(self, channel: Channel, closer: Closer) -> None:
         """Begin to speak of an open channel: say what we hold of the peer's log."""
-        if channel.id in self._channels:
-            return
         peer = channel.peer
+        await peer.settle()  # an earlier link may have left something on its way to the disk
+        if channel.id in self._channels or not self.live:
+            return
         self._channels[channel.id] = (channel, closer)
         self._wakes[channel.id] = trio.Event()
         own_size = channel.signed_size
@@ -319,7 +320,7 @@ class Link:
     async def _confirm(self, channel: Channel, closer: Closer, message: Holding) -> None:
         """The peer said what it holds of our log: go on from there, or fetch back what we lost."""
         own = channel.own
-        await channel.settle()
+        await own.settle()
         if message.size:
             try:
                 channel.verify_ours(own.head(message.size, message.root), message.signature)

@@ -306,6 +306,11 @@ class ChannelLog:
         """Whether nothing of the log is on its way to the disk."""
         return not self._in_flight
 
+    async def settle(self) -> None:
+        """Return when nothing of the log is on its way to the disk."""
+        while not self.settled:
+            await self.store.commit(lambda txn: None)
+
     def batch_from(self, start: int, limit: int) -> Batch:
         """Records from index `start` for the peer: whole batches, up to about a mebibyte.
 

@@ -158,16 +158,16 @@ class Peering:
         )
         self.notify()
 
-    def channels_open(self, link: Link, listed: list[bytes]) -> None:
+    async def channels_open(self, link: Link, listed: list[bytes]) -> None:
         """Speak of every open channel; tell the peer of those that it does not have open."""
         founding = self.books.founding
-        for key, row in founding.rows.items():
+        for key, row in list(founding.rows.items()):
             if row.peer != link.peer:
                 continue
             if row.state == "open":
                 if key not in listed:
                     link.send(founding.founded(key))
-                link.open_channel(*self.books.channels[key])
+                await link.open_channel(*self.books.channels[key])
             elif row.state == "halted" and key in listed:
                 link.halt_unspoken(self.books.channels[key][0], row.reason)
         self.notify()
@@ -221,8 +221,8 @@ class Peering:
         if link is not None and link.live:
             if tell:
                 link.send(self.books.founding.founded(key))
-            link.open_channel(channel, closer)
-        await channel.settle()
+            await link.open_channel(channel, closer)
+        await channel.own.settle()
         self.notify()
 
     async def halt(self, channel: Channel, reason: str) -> None:

@@ -40,7 +40,7 @@ async def set_aside(channel: Channel) -> None:
     """Take what was recorded and never signed out of our log, durably; emits wait from now on."""
     channel.pause()
     async with channel.gate:
-        await channel.settle()
+        await channel.own.settle()
         size = channel.signed_size
         if channel.own.state.size > size:
             cut(channel.own, size)

@@ -9,40 +9,65 @@ from __future__ import annotations
 from collections import Counter
 
 from simulator.party import Party, World
+from simulator.rest import honest_channels
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.logs import ChannelLog
 from tallystick.protocol.errors import TallyError
-from tallystick.protocol.heads import Head
 from tallystick.protocol.keys import origin
 from tallystick.protocol.records import Delta, Epoch, Record, batch_bytes, encode_record
 from tallystick.protocol.replay import rederive
 
+GRASP_SECONDS = 10  # a process that dies sooner may not have kept what it was shown
+
 
 def judge(world: World, restored: set[str]) -> None:
     """Check a world that has come to rest; violations go to its watch."""
+    for party, channel, closer in honest_channels(world):
+        other = world.parties[channel.peer_keys.name]
+        if other.process is None or channel.id not in other.process.books.channels:
+            continue
+        theirs, other_closer = other.process.books.channels[channel.id]
+        records = _records(channel.own)
+        if records != _records(theirs.peer):
+            world.watch.violated(4, f"{party.name}'s log and its peer's copy differ")
+        _judge_acknowledged(world, party, channel, records)
+        _judge_heads(world, party, channel, records, restored)
+        if channel.own.cosigned_size != channel.own.durable_size:
+            world.watch.violated(5, f"{party.name}'s log is not co-signed up to its end")
+        _judge_derived(world, party, channel, closer)
+        if closer.open_lines() != other_closer.open_lines():
+            world.watch.violated(7, f"{party.name} and {other.name} derive different lines")
+        if [row.digest for row in closer.rows] != [row.digest for row in other_closer.rows]:
+            world.watch.violated(7, f"{party.name} and {other.name} hold different checkpoints")
     for party in world.parties.values():
         for channel, closer in party.channels:
-            other = world.parties[channel.peer_keys.name]
-            if other.process is None or channel.id not in other.process.books.channels:
-                continue
-            theirs, _ = other.process.books.channels[channel.id]
-            _judge_log(world, party, channel, theirs.peer, restored)
-            _judge_derived(world, party, channel, closer, other)
+            if world.parties[channel.peer_keys.name].liar is not None:
+                _judge_acknowledged(world, party, channel, _records(channel.own))
+                _judge_derived(world, party, channel, closer)
+    _judge_convictions(world)
+
+
+def _judge_convictions(world: World) -> None:
+    """Who had two signed histories of a log for a while has stopped and kept what convicts."""
+    for party, channel, life, at in world.watch.convicted:
+        died = party.lives != life and party.died_at < at + GRASP_SECONDS
+        if party.process is None or (party.lives != life and died) or party.lives > life + 1:
+            continue
+        row = party.process.books.founding.rows[channel]
+        if row.state != "halted":
+            world.watch.violated(8, f"{party.name} goes on with a peer that signed two histories")
 
 
 def _records(log: ChannelLog) -> list[Record]:
     return [record for _, records in log.records(0, log.durable_size) for record in records]
 
 
-def _judge_log(
-    world: World, party: Party, channel: Channel, copy: ChannelLog, restored: set[str]
+def _judge_acknowledged(
+    world: World, party: Party, channel: Channel, records: list[Record]
 ) -> None:
-    """A party's own log, its peer's copy of it, and what its users were told."""
-    watch, log = world.watch, channel.own
-    records, copied = _records(log), _records(copy)
-    if records != copied:
-        watch.violated(4, f"{party.name}'s log and its peer's copy differ")
+    """A party's own log, and what its users were told."""
+    watch = world.watch
     found = Counter((r.meter, r.id) for r in records if isinstance(r, Delta))
     by_name = {(r.meter, r.id): r for r in records if isinstance(r, Delta)}
     for (at, meter, id), emitted in party.emitted.items():
@@ -58,7 +83,6 @@ def _judge_log(
                 watch.violated(6, f"{party.name}'s {meter}/{id} is there with other content")
     for meter, id in found:
         watch.violated(1, f"{party.name} never emitted {meter}/{id}")
-    _judge_heads(world, party, channel, records, restored)
 
 
 def _judge_heads(
@@ -79,24 +103,10 @@ def _judge_heads(
             watch.violated(2, f"{party.name} showed size {head.size}; its log has {len(records)}")
         elif log.root_at(head.size) != head.root:
             watch.violated(2, f"{party.name} showed another history at size {head.size}")
-    final = Head(name, log.durable_size, log.root_at(log.durable_size))
-    if final.size > 1 and log.cosigned_size != final.size:
-        watch.violated(5, f"{party.name}'s log is not co-signed up to its end")
 
 
-def _judge_derived(
-    world: World, party: Party, channel: Channel, closer: Closer, other: Party
-) -> None:
-    """Both derive the same, and the same that the records alone give."""
-    assert other.process is not None
-    _, theirs = other.process.books.channels[channel.id]
-    ours = closer.open_lines()
-    if ours != theirs.open_lines():
-        world.watch.violated(7, f"{party.name} and {other.name} derive different lines")
-    if [row.note for row in closer.rows] != [row.note for row in theirs.rows] and {
-        row.digest for row in closer.rows
-    } != {row.digest for row in theirs.rows}:
-        world.watch.violated(7, f"{party.name} and {other.name} hold different checkpoints")
+def _judge_derived(world: World, party: Party, channel: Channel, closer: Closer) -> None:
+    """A party derives what the records that it holds give, all of which are valid."""
     logs = (channel.provider_log, channel.consumer_log)
     sources = [[batch_bytes([encode_record(r) for r in _records(log)])] for log in logs]
     sizes = (logs[0].durable_size, logs[1].durable_size)
@@ -105,5 +115,5 @@ def _judge_derived(
     except TallyError as error:
         world.watch.violated(4, f"{party.name} holds what is not valid: {error}")
         return
-    if lines != ours:
+    if lines != closer.open_lines():
         world.watch.violated(7, f"{party.name} derived other lines than its records give")

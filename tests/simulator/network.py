@@ -56,10 +56,11 @@ class End:
         back: _Way,
         on_send: Callable[[bytes], None],
         on_receive: Callable[[bytes], None],
+        bend: Callable[[bytes], list[bytes]],
     ) -> None:
-        self._dice, self._weather = dice, weather
+        self._dice, self.weather = dice, weather
         self._out, self._back = out, back
-        self._on_send, self._on_receive = on_send, on_receive
+        self._on_send, self._on_receive, self._bend = on_send, on_receive, bend
         self._reader = FrameReader(FRAME_BYTES_MAX)
 
     async def send(self, data: bytes) -> None:
@@ -71,11 +72,12 @@ class End:
             if self._out.closed:
                 raise PeerUnreachable("the connection was cut")
             self._on_send(body)
-            self._put(body)
+            for bent in self._bend(body):
+                self._put(bent)
         await trio.lowlevel.checkpoint()
 
     def _put(self, body: bytes) -> None:
-        dice, weather = self._dice, self._weather
+        dice, weather = self._dice, self.weather
         frames = self._out.frames
         at = trio.current_time() + dice.uniform(0, weather.delay_seconds)
         if frames:
@@ -140,10 +142,13 @@ def connect(
     weather: Weather,
     shown: tuple[Callable[[bytes], None], Callable[[bytes], None]],
     arrived: tuple[Callable[[bytes], None], Callable[[bytes], None]],
+    bends: tuple[Callable[[bytes], list[bytes]], Callable[[bytes], list[bytes]]],
 ) -> tuple[End, End]:
-    """Both ends of a new connection; `shown` and `arrived` watch what each end sends and gets."""
+    """Both ends of a new connection; `shown` and `arrived` watch what each end means to send and
+    gets, `bends` says what it sends instead.
+    """
     there, back = _Way(), _Way()
     return (
-        End(dice, weather, there, back, shown[0], arrived[0]),
-        End(dice, weather, back, there, shown[1], arrived[1]),
+        End(dice, weather, there, back, shown[0], arrived[0], bends[0]),
+        End(dice, weather, back, there, shown[1], arrived[1], bends[1]),
     )

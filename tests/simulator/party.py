@@ -12,6 +12,7 @@ from typing import Any
 import trio
 
 from simulator.disk import Disk, MemoryStore, PowerCut
+from simulator.liar import Liar
 from simulator.network import End, Weather, connect
 from simulator.watch import Watch
 from tallystick.node.books import Books
@@ -49,6 +50,7 @@ class World:
     parties: dict[str, Party] = field(default_factory=dict)
     parted: set[frozenset[str]] = field(default_factory=set)
     ends: list[tuple[frozenset[str], End]] = field(default_factory=list)
+    channels: list[bytes] = field(default_factory=list)  # all that were ever founded
 
     def part(self, a: str, b: str) -> None:
         """Cut the network between two parties."""
@@ -77,6 +79,9 @@ class Party:
         self.emitted: dict[tuple[bytes, str, str], Emitted] = {}
         self.process: Process | None = None
         self.synced: dict[int, int] = {}
+        self.liar: Liar | None = None
+        self.lives = 0  # processes so far
+        self.died_at = 0.0
         world.parties[name] = world.watch.parties[name] = self
 
     def clock_us(self) -> int:
@@ -93,6 +98,7 @@ class Party:
     async def start(self, nursery: trio.Nursery) -> None:
         """Start the process; it may die at once of a full disk."""
         self.heard = set()
+        self.lives += 1
         try:
             self.process = Process(self)
         except (PowerCut, StoreError) as error:
@@ -106,10 +112,15 @@ class Party:
             self.process.store.dead = True
             self.process.scope.cancel()
             self.process = None
+            self.died_at = trio.current_time()
         self.world.cut(lambda pair: self.name in pair)
         self.disk.cut_in = -1
         if cut:
             self.disk.tear(self.synced)
+
+    def bend(self, peer: str, body: bytes) -> list[bytes]:
+        """What this party sends instead of a frame."""
+        return [body] if self.liar is None else self.liar.bend(peer, body)
 
     @property
     def channels(self) -> list[tuple[Channel, Closer]]:
@@ -168,6 +179,7 @@ class Process:
             world.weather,
             (lambda body: watch.sent(me, body), lambda body: watch.sent(other, body)),
             (lambda body: watch.arrived(me, body), lambda body: watch.arrived(other, body)),
+            (lambda body: me.bend(other.name, body), lambda body: other.bend(me.name, body)),
         )
         world.ends.append((pair, ours))
         server.nursery.start_soon(server.serve, theirs, me.name)

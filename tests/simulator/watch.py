@@ -7,19 +7,23 @@ claim that does not hold is a `Violation` with the number of the design's invari
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import msgspec
+import trio
 
 from tallystick.node import channel as channel_module
 from tallystick.node import founding as founding_module
 from tallystick.node.store.keyspace import ChannelRow, LogRow, log_key
+from tallystick.node.tree import LogTree, stored_parts
 from tallystick.protocol import heads
 from tallystick.protocol.checkpoint import parse_checkpoint
+from tallystick.protocol.errors import PeerBreach, ProofError
 from tallystick.protocol.heads import Head
 from tallystick.protocol.keys import origin
+from tallystick.protocol.merkle import chain_leaves
 from tallystick.protocol.messages import (
     Append,
     Cosign,
@@ -28,11 +32,13 @@ from tallystick.protocol.messages import (
     SignCheckpoint,
     decode_message,
 )
+from tallystick.protocol.records import decode_batch
+from tallystick.protocol.states import Channel as Standing
 
 if TYPE_CHECKING:
     from simulator.party import Party
 
-_row = msgspec.msgpack.Decoder(ChannelRow).decode
+decode_channel_row = msgspec.msgpack.Decoder(ChannelRow).decode
 _log = msgspec.msgpack.Decoder(LogRow).decode
 
 
@@ -55,6 +61,8 @@ class Watch:
         self.cosigned_shown: list[Head] = []
         self.events = 0
         self.violations: list[Violation] = []
+        self.honest: set[str] = set()
+        self.convicted: list[tuple[Party, bytes, int, float]] = []  # who could, where, when
         self._known: set[Head] = set()
 
     @contextmanager
@@ -109,9 +117,39 @@ class Watch:
 
     def arrived(self, party: Party, body: bytes) -> None:
         """A node takes a frame from the wire."""
-        message = decode_message(body)
-        if isinstance(message, Holding):
-            party.heard.add(message.channel)
+        with suppress(PeerBreach):
+            message = decode_message(body)
+            if isinstance(message, Holding):
+                party.heard.add(message.channel)
+            elif isinstance(message, Append):
+                self._look_for_rewriting(party, message)
+
+    def _look_for_rewriting(self, party: Party, message: Append) -> None:
+        """Note whether a node now has two histories of a log, both signed by its author."""
+        found = party.process and party.process.books.channels.get(message.channel)
+        if not found or party.process is None or found[0].row.peer in self.honest:
+            return
+        channel = found[0]
+        link = party.process.peering.links.get(channel.row.peer)
+        if link is None or not link.live or message.channel not in link.session.channels:
+            return
+        standing = link.session.channels[message.channel]
+        peer, first = channel.peer, message.first
+        if standing.state is Standing.HALTED or first >= peer.durable_size or not peer.settled:
+            return
+        parts = decode_batch(message.batch)[1]
+        with peer.store.read() as txn:
+            stop = min(first + len(parts), peer.durable_size)
+            held = list(stored_parts(txn, peer.number, first, stop))
+            tree = LogTree(txn, peer.number, peer.channel_id, first)
+            leaves = chain_leaves(tree.last_leaf(), parts)
+            root = tree.frontier().extend(leaves).root()
+        if held == parts[: stop - first]:
+            return
+        head = peer.head(first + len(parts), root)
+        with suppress(ProofError):
+            heads.verify_head_signature(head, peer.party.log_key, message.signature)
+            self.convicted.append((party, message.channel, party.lives, trio.current_time()))
 
     def _checkpoint(self, party: Party, message: ProposeCheckpoint | SignCheckpoint) -> None:
         if isinstance(message, ProposeCheckpoint):
@@ -125,7 +163,7 @@ class Watch:
         channel = bytes.fromhex(head.origin.split("/")[1])
         tables = party.disk.tables
         row = tables["channels"].values.get(channel)
-        number = 2 * _row(row).number + (not own) if row else -1
+        number = 2 * decode_channel_row(row).number + (not own) if row else -1
         log = tables["logs"].values.get(log_key(number)) if row else None
         size = _log(log).size if log else 0
         if size < head.size:
