@@ -378,18 +378,20 @@ class Closer:
             )
             key = index_key(channel.row.number, len(self.rows))
             logs = (channel.provider_log, channel.consumer_log)
-            for log, head in zip(logs, checkpoint.heads, strict=True):
-                at = log.tallies_at(head.size)
-                for line_key, tally in at.items():
-                    if line_key.charge_start_us < checkpoint.end_us:
-                        here = log.book.tally(line_key)
-                        here.billed, here.billed_deltas = tally.total, tally.deltas
+
+            def bill() -> tuple[Callable[[Txn], None], Callable[[], None]]:
+                for log, head in zip(logs, checkpoint.heads, strict=True):
+                    at = log.tallies_at(head.size)
+                    for line_key, tally in at.items():
+                        if line_key.charge_start_us < checkpoint.end_us:
+                            here = log.book.tally(line_key)
+                            here.billed, here.billed_deltas = tally.total, tally.deltas
+                return keep, lambda: self.rows.append(row)
 
             def keep(txn: Txn) -> None:
                 txn.put("checkpoints", key, encode_row(row))
 
-            await flush(logs, keep)
-            self.rows.append(row)
+            await flush(logs, bill)
 
     async def append_close(self) -> None:
         """Say in our log which periods are closed, where it does not say so already."""

@@ -101,7 +101,9 @@ class Founding:
         return self.rows[channel]
 
     async def halt(self, channel: bytes, reason: str) -> None:
-        """Nothing more is signed in this channel."""
+        """Nothing more is signed in this channel: at once, also while the disk cannot keep it."""
+        stopped = msgspec.structs.replace(self.rows[channel], state="halted", reason=reason)
+        self.rows[channel] = stopped
         await self._change(channel, state="halted", reason=reason)
 
     async def set_doubt(self, channel: bytes, doubt: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from random import Random
 
 import trio
@@ -16,8 +17,9 @@ import trio
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
+from tallystick.node.errors import StoreError
 from tallystick.node.link import Link, Stream
-from tallystick.node.upkeep import tend, tend_index
+from tallystick.node.upkeep import RETRY_SECONDS, tend, tend_index
 from tallystick.protocol.errors import PeerBreach, TallyError
 from tallystick.protocol.messages import (
     PROTOCOL_VERSION,
@@ -226,9 +228,21 @@ class Peering:
         self.notify()
 
     async def halt(self, channel: Channel, reason: str) -> None:
-        """Stop a channel durably."""
-        await self.books.founding.halt(channel.id, reason)
+        """Stop a channel durably; if the disk cannot keep that now, at once all the same."""
+        try:
+            await self.books.founding.halt(channel.id, reason)
+        except StoreError as error:
+            _log.error("that a channel is halted cannot be kept: %s", error.message)
+            assert self._nursery is not None
+            self._nursery.start_soon(self._keep_halted, channel, reason)
         self.notify()
+
+    async def _keep_halted(self, channel: Channel, reason: str) -> None:
+        while True:
+            await trio.sleep(RETRY_SECONDS)
+            with suppress(StoreError):
+                await self.books.founding.halt(channel.id, reason)
+                return
 
     async def set_doubt(self, channel: Channel, doubt: int) -> None:
         """Keep durably how certain it is what we signed last in a channel."""

@@ -39,7 +39,7 @@ _log = logging.getLogger("tallystick.recovery")
 async def set_aside(channel: Channel) -> None:
     """Take what was recorded and never signed out of our log, durably; emits wait from now on."""
     channel.pause()
-    async with channel.gate:
+    async with channel.gate, channel.own.flushing:
         await channel.own.settle()
         size = channel.signed_size
         if channel.own.state.size > size:

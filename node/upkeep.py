@@ -30,30 +30,37 @@ RETRY_SECONDS = 5
 _log = logging.getLogger("tallystick.upkeep")
 
 
-async def flush(logs: Sequence[ChannelLog], extra: Callable[[Txn], None] | None = None) -> None:
+Part = tuple[
+    Callable[[Txn], None], Callable[[], None]
+]  # a job, and what follows once it is durable
+
+
+async def flush(logs: Sequence[ChannelLog], change: Callable[[], Part] | None = None) -> None:
     """Write what follows from these logs' records, so that a start need not read them again.
 
-    `extra` is written in the same transaction.
+    `change` may alter balances beforehand, while no other flush is under way; what it returns goes
+    into the same transaction.
     """
     async with AsyncExitStack() as stack:
         for log in logs:
             await stack.enter_async_context(log.flushing)
-        parts = [_parts(log) for log in logs]
+        changed = [change()] if change is not None else []
+        parts = [*(_parts(log) for log in logs), *changed]
 
         def job(txn: Txn) -> None:
             for write, _ in parts:
                 write(txn)
-            if extra:
-                extra(txn)
 
         def done() -> None:
             for _, after in parts:
                 after()
 
-        await logs[0].store.submit(job, done).wait()
+        # The locks are held until it is durable, also if whoever asked goes away.
+        with trio.CancelScope(shield=True):
+            await logs[0].store.submit(job, done).wait()
 
 
-def _parts(log: ChannelLog) -> tuple[Callable[[Txn], None], Callable[[], None]]:
+def _parts(log: ChannelLog) -> Part:
     """A job that writes balances and new index entries, and what to do once it is durable."""
     below = log.durable_size
     prints, indexes = log.index.freeze(below)
@@ -114,7 +121,7 @@ async def tend_index(log: ChannelLog) -> None:
                     continue  # the store failed meanwhile, and the index was opened again
                 rows = index.rows_merged(group, merged)
                 value = encode_row(DerivedRow(log.covered, rows))
-                await log.store.submit(_put("derived", log_key(log.number), value)).wait()
+                await log.store.commit(_put("derived", log_key(log.number), value))
                 index.replace(group, merged)
         except (StoreError, OSError) as error:
             _log.error("the id index could not be merged: %s; trying again", error)

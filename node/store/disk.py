@@ -138,6 +138,7 @@ class Store:
             raise StoreError(f"the store in {path} cannot be opened: {error}", _ADVICE) from None
         self._queue: list[tuple[Job, Ticket]] = []
         self._wake = trio.Event()
+        self._stopped: StoreError | None = None
         self.on_failure: list[Callable[[], None]] = []  # bring memory back to what is on disk
         self._check_version(read_only)
 
@@ -181,14 +182,20 @@ class Store:
             raise StoreError(f"the store cannot be written: {error}", _ADVICE) from None
 
     async def commit(self, job: Job) -> None:
-        """Return once the job's writes are durable; jobs take effect in the order of the calls."""
-        await self.submit(job).wait()
+        """Return once the job's writes are durable; jobs take effect in the order of the calls.
+
+        It is not given up halfway when the caller is: what follows from it in memory must follow.
+        """
+        with trio.CancelScope(shield=True):
+            await self.submit(job).wait()
 
     def submit(self, job: Job, done: Callable[[], None] | None = None) -> Ticket:
         """Queue the job now; the ticket's `wait` returns once it is durable.
 
         `done` runs on the trio thread right after the commit, in the order of the calls.
         """
+        if self._stopped is not None:
+            return Ticket.failed(self._stopped)
         ticket = Ticket(done)
         self._queue.append((job, ticket))
         self._wake.set()
@@ -200,28 +207,38 @@ class Store:
 
     async def run(self) -> None:
         """The one task that writes: takes all that wait, commits off the trio thread, repeats."""
-        while True:
-            await self._wake.wait()
-            group = self._queue[:JOBS_A_COMMIT_MAX]
-            del self._queue[: len(group)]
-            if not self._queue:
-                self._wake = trio.Event()
-            try:
-                # A commit that began is waited for: its outcome must be known.
-                with trio.CancelScope(shield=True):
-                    await self.off_thread(self.commit_now, *(job for job, _ in group))
-            except StoreError as error:
-                # What queued behind was prepared on top of this group, so it fails with it.
-                group += self._queue
-                self._queue.clear()
-                self._wake = trio.Event()
-                for reload in self.on_failure:
-                    reload()
-                for _, ticket in group:
-                    ticket.settle(error)
-            else:
-                for _, ticket in group:
-                    ticket.settle(None)
+        group: list[tuple[Job, Ticket]] = []
+        try:
+            while True:
+                await self._wake.wait()
+                group = self._queue[:JOBS_A_COMMIT_MAX]
+                del self._queue[: len(group)]
+                if not self._queue:
+                    self._wake = trio.Event()
+                await self._commit_group(group)
+                group = []
+        finally:
+            # Nobody waits for what will not happen.
+            self._stopped = StoreError("the node stops")
+            for _, ticket in group + self._queue:
+                ticket.settle(self._stopped)
+
+    async def _commit_group(self, group: list[tuple[Job, Ticket]]) -> None:
+        error: StoreError | None = None
+        try:
+            # A commit that began is waited for: its outcome must be known.
+            with trio.CancelScope(shield=True):
+                await self.off_thread(self.commit_now, *(job for job, _ in group))
+        except StoreError as failure:
+            error = failure
+            # What queued behind was prepared on top of this group, so it fails with it.
+            group += self._queue
+            self._queue.clear()
+            self._wake = trio.Event()
+            for reload in self.on_failure:
+                reload()
+        for _, ticket in group:
+            ticket.settle(error)
 
 
 class Ticket:

@@ -124,6 +124,7 @@ class MemoryStore(Store):
         self.dead = False
         self._queue = []
         self._wake = trio.Event()
+        self._stopped = None
         self.on_failure = []
         self._check_version(False)
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from simulator.party import Party
 
 FLOOD_FRAMES = 40
+OFTEN = {Append: 0.4, Cosign: 0.05, Holding: 0.03}  # how often each message is bent
 Lie = Callable[[Message], list[bytes]]
 
 
@@ -44,7 +45,7 @@ class Liar:
         self._party, self._dice = party, dice
         self._sent: list[Append] = []
         self._frames: list[bytes] = []
-        self.often = 0.08
+        self.lying = True
         self.told: Counter[str] = Counter()
         self.rewritten: list[tuple[str, bytes]] = []  # to whom, channel
 
@@ -62,7 +63,8 @@ class Liar:
             lies += 3 * [self._claim_more, self._roll_back]
         if hasattr(message, "channel"):
             lies += [self._wrong_channel, self._halt]
-        if self._dice.random() >= self.often or self._party.process is None:
+        often = OFTEN.get(type(message), 0.01) if self.lying else 0.0
+        if self._dice.random() >= often or self._party.process is None:
             self._note(message, body)
             return [body]
         lie = self._dice.choice(lies)

@@ -257,4 +257,4 @@ class Plan:
         for party in self.parties:
             party.disk.full, party.disk.cut_in, party.disk.slow_seconds = False, -1, 0.002
             if party.liar is not None:
-                party.liar.often = 0.0
+                party.liar.lying = False
