@@ -252,9 +252,9 @@ class Link:
         """Tell the peer that a channel is halted here, which it takes for open."""
         if channel.id not in self.session.channels:
             self.session.add_channel(channel.id, 0, 0)
-        self._say(Halt(channel.id, reason[:1000]))
+        self.say(Halt(channel.id, reason[:1000]))
 
-    def _say(self, message: Message) -> None:
+    def say(self, message: Message) -> None:
         """Send an answer if the channel's state still allows it; the next link makes up for it."""
         assert not isinstance(message, _OF_CONNECTION)
         if type(message) in SENDABLE[self.session.channels[message.channel].state]:
@@ -302,7 +302,7 @@ class Link:
             | Difference,
         )
         try:
-            await closer.handle(message, self._say)
+            await closer.handle(message, self.say)
         except PeerBreach as breach:
             await self._halt(closer.channel, breach)
         except TallyError as error:
@@ -312,7 +312,7 @@ class Link:
         """A breach in a channel stops that channel and no other."""
         _log.error("channel %s halts: %s", channel.id.hex()[:8], breach)
         channel.part()
-        self._say(Halt(channel.id, str(breach)[:1000]))
+        self.say(Halt(channel.id, str(breach)[:1000]))
         await self._owner.halt(channel, str(breach))
 
     # Our log to the peer
@@ -412,7 +412,7 @@ class Link:
             with channel.store.read() as txn:
                 row = peer.head_row(txn, batch.size)
             assert row is not None
-            self._say(Return(channel.id, batch.first, batch.data, batch.signature, row.cosignature))
+            self.say(Return(channel.id, batch.first, batch.data, batch.signature, row.cosignature))
             start = batch.size
             while self._outbox:
                 await trio.sleep(0.01)
@@ -442,7 +442,7 @@ class Link:
             await self._unanswered.popleft().wait()
 
         def then(size: int, cosignature: bytes) -> None:
-            self._say(Cosign(channel.id, size, cosignature))
+            self.say(Cosign(channel.id, size, cosignature))
 
         ticket = channel.receive(message, then)
         self._unanswered.append(ticket)

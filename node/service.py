@@ -166,7 +166,7 @@ class Service:
         found, closer = self._channel(channel)
         self._check_not_halted(found)
         link = self._node.peering.links.get(found.peer_keys.name)
-        send = link.send if link is not None and link.live and found.live else None
+        send = link.say if link is not None and link.live and found.live else None
         row = await closer.close(period, force=force, send=send)
         return {"period": row.period, "digest": row.digest.hex()}
 

@@ -44,7 +44,9 @@ def judge(world: World, restored: set[str]) -> None:
         for channel, closer in party.channels:
             if world.parties[channel.peer_keys.name].liar is not None:
                 _judge_acknowledged(world, party, channel, _records(channel.own))
-                _judge_derived(world, party, channel, closer)
+                said = {log.state.facts.checkpoint for log in (channel.own, channel.peer)}
+                if not closer.rows or closer.rows[-1].digest in said:
+                    _judge_derived(world, party, channel, closer)
     _judge_convictions(world)
 
 

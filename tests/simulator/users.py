@@ -100,7 +100,7 @@ class Users:
         assert party.process is not None
         periods = sorted({line.period for line in closer.open_lines()})
         link = party.process.peering.links.get(channel.peer_keys.name)
-        send = link.send if link is not None and link.live and channel.live else None
+        send = link.say if link is not None and link.live and channel.live else None
         if periods:
             await closer.close(periods[0], force=True, send=send)
 
