@@ -160,6 +160,7 @@ class Process:
             _log.info("%s stops: %s", self.party.name, group.exceptions[0])
         if not started:
             task_status.started()
+        self.books.close()
         if self.party.process is self:
             self.party.died(cut=True)
 

@@ -47,9 +47,10 @@ async def come_to_rest(world: World, nursery: trio.Nursery) -> None:
             ) and all(_calm(world, *found) for found in honest_channels(world)):
                 return
             await trio.sleep(1)
+    invariant = 9 if any(party.liar is not None for party in parties) else 4
     for party, channel, closer in honest_channels(world):
         if not _calm(world, party, channel, closer):
-            world.watch.violated(4, f"no rest: {_state(party, channel)}")
+            world.watch.violated(invariant, f"no rest: {_state(party, channel)}")
     for party in parties:
         if party.process is None:
             world.watch.violated(1, f"{party.name} does not start any more")

@@ -1,0 +1,195 @@
+"""Mistakes on purpose: each breaks one promise in the nodes' code, and the simulator must find it.
+
+A mutation says which of the design's invariants it breaks. Seeds are run until one of them shows a
+violation of that invariant; a mutation that none shows would mean that the simulator looks away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+from tallystick.node import channel as channel_module
+from tallystick.node import rebuilding, recovery
+from tallystick.node.books import Books
+from tallystick.node.channel import Channel, EmitResult, _Request
+from tallystick.node.founding import Founding
+from tallystick.node.importing.drafts import Draft
+from tallystick.node.link import Link
+from tallystick.node.logs import Batch, ChannelLog, Sign
+from tallystick.node.store.disk import Job, Store, Ticket, Txn
+from tallystick.protocol.derive import Book, Tally
+from tallystick.protocol.errors import InvalidRecord, PeerBreach
+from tallystick.protocol.heads import Head
+from tallystick.protocol.log import LogFacts
+from tallystick.protocol.messages import Append
+from tallystick.protocol.records import Delta, Record, batch_bytes
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A mistake: the invariant that it breaks, the code that it replaces, and with what.
+
+    Seeds are tried from `first_seed` on, where one is known to show it, to save time.
+    """
+
+    invariant: int
+    owner: Any
+    name: str
+    mistake: Callable[..., Any]
+    first_seed: int = 1
+
+    def seeds(self) -> Iterable[int]:
+        """The seeds to try, in order; those with a liar where it takes one."""
+        if self.invariant in (8, 9):
+            return range(self.first_seed + (7 - self.first_seed) % 8, 100_000, 8)
+        return range(self.first_seed, 100_000)
+
+    def planted(self) -> AbstractContextManager[Any]:
+        """The nodes' code with the mistake in it."""
+        return mock.patch.object(self.owner, self.name, self.mistake)
+
+
+async def _acknowledges_before_the_disk(self: Channel, drafts: Sequence[Draft]) -> EmitResult:
+    request = _Request(drafts)
+    self._requests.append(request)
+    self._requested.set()
+    await request.scheduled.wait()
+    return request.result
+
+
+async def _forgets_what_was_set_aside(channel: Channel) -> None:
+    with channel.store.read() as txn:
+        rows = rebuilding.aside_rows(txn, channel.own.number)
+
+    def job(txn: Txn) -> None:
+        for key, _ in rows:
+            txn.delete("aside", key)
+
+    await channel.store.commit(job)
+
+
+def _keeps_one_thing_aside(txn: Txn, table: str, log: int) -> int:
+    return 0
+
+
+_submit = Store.submit
+
+
+def _tells_before_the_disk(self: Store, job: Job, done: Callable[[], None] | None = None) -> Ticket:
+    ticket = _submit(self, job, None)
+    if done is not None:
+        done()
+    return ticket
+
+
+def _signs_unconfirmed(self: Channel, head: Head, facts: LogFacts) -> tuple[bytes, bytes]:
+    return channel_module.sign_head(head, self._log_signer(facts)), b""
+
+
+_check_new = Channel.check_new
+
+
+def _believes_its_clock(self: Channel, log: ChannelLog, records: Sequence[Record]) -> list[int]:
+    now = self._clock_us()
+    if any(isinstance(record, Delta) and record.recorded_at > now for record in records):
+        raise InvalidRecord("it was recorded in the future")
+    return _check_new(self, log, records)
+
+
+_append = ChannelLog.submit
+
+
+def _cosigns_before_the_disk(
+    self: ChannelLog,
+    records: Sequence[Record],
+    parts: Sequence[bytes],
+    prints: Sequence[int],
+    sign: Sign,
+    then: Callable[[Batch], None],
+) -> Ticket:
+    ticket = _append(self, records, parts, prints, sign, lambda batch: None)
+    then(Batch(self.state.size - len(records), batch_bytes(list(parts)), b"", b""))
+    return ticket
+
+
+def _knows_no_id(self: ChannelLog, prints: Sequence[int]) -> dict[int, list[int]]:
+    return {}
+
+
+def _knows_the_newest_ids(self: ChannelLog, prints: Sequence[int]) -> dict[int, list[int]]:
+    recent = self.index._recent
+    return {value: [recent[value]] for value in prints if value in recent}
+
+
+def _counts_what_came_later(self: ChannelLog, size: int) -> dict[Any, Tally]:
+    return {
+        key: Tally(t.total, t.deltas, t.billed, t.billed_deltas)
+        for key, t in self.tallies().items()
+    }
+
+
+_correct = Book.correct
+
+
+def _ignores_voids(self: Book, key: Any, old: int, new: int | None, highest: Any) -> None:
+    if new is not None:
+        _correct(self, key, old, new, highest)
+
+
+async def _sees_only_repeats(self: Channel, message: Append) -> bool:
+    return True
+
+
+async def _halts_every_channel(self: Link, channel: Channel, breach: PeerBreach) -> None:
+    books = self._owner.books  # type: ignore[attr-defined]
+    for found, _ in books.channels.values():
+        found.part()
+        await self._owner.halt(found, str(breach))
+
+
+async def _ignores_halts(self: Founding, channel: bytes, reason: str) -> None:
+    return None
+
+
+def _trusts_its_memory(self: Channel, head: Head, signature: bytes) -> None:
+    return None
+
+
+async def _leaves_the_tail_in(channel: Channel) -> None:
+    channel.pause()
+
+
+def _sets_no_doubt(self: Any) -> None:
+    return None
+
+
+def _takes_any_head(
+    self: Channel, log: ChannelLog, head: Head, facts: LogFacts, signature: bytes
+) -> None:
+    return None
+
+
+MUTATIONS: dict[str, Mutation] = {
+    "acknowledges before the disk": Mutation(1, Channel, "emit", _acknowledges_before_the_disk),
+    "forgets what was set aside": Mutation(
+        1, recovery, "record_aside", _forgets_what_was_set_aside, 8
+    ),
+    "keeps one thing aside": Mutation(1, rebuilding, "free_number", _keeps_one_thing_aside, 83),
+    "sends before the disk": Mutation(2, Store, "submit", _tells_before_the_disk),
+    "goes on in silence after a loss": Mutation(2, Books, "_doubt_copies", _sets_no_doubt, 26),
+    "signs unconfirmed": Mutation(3, Channel, "_sign", _signs_unconfirmed),
+    "believes its clock": Mutation(4, Channel, "check_new", _believes_its_clock),
+    "leaves the unsigned tail in": Mutation(4, recovery, "set_aside", _leaves_the_tail_in, 16),
+    "co-signs before the disk": Mutation(5, ChannelLog, "submit", _cosigns_before_the_disk),
+    "knows no id": Mutation(6, ChannelLog, "known", _knows_no_id),
+    "knows the newest ids": Mutation(6, ChannelLog, "known", _knows_the_newest_ids),
+    "counts what came later": Mutation(7, ChannelLog, "tallies_at", _counts_what_came_later, 29),
+    "ignores voids": Mutation(7, Book, "correct", _ignores_voids, 19),
+    "sees only repeats": Mutation(8, Channel, "repeats", _sees_only_repeats, 255),
+    "ignores halts": Mutation(8, Founding, "halt", _ignores_halts, 199),
+    "halts every channel": Mutation(9, Link, "_halt", _halts_every_channel),
+}
