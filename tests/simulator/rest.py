@@ -81,6 +81,7 @@ def _calm(world: World, party: Party, channel: Channel, closer: Closer) -> bool:
     return (
         channel.live
         and not channel.doubt
+        and not closer._completing.locked()
         and own.settled
         and own.durable_size == own.cosigned_size == theirs.peer.durable_size
         and theirs.peer.settled
