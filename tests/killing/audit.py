@@ -7,7 +7,8 @@ ledgers and against every head that was ever seen.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, cast
 
 import msgspec
 from nodes import Party
@@ -64,7 +65,7 @@ def audit(parties: Sequence[Party], ledgers: Mapping[str, Ledger], observer: Obs
             store.close()
         logs = [copies[party.name, name].records for name in ledgers]
         _audit_closed(rows, ledgers, party.name, logs)
-        _audit_balance(party, logs, findings)
+        observer.derive(party)
     for author, ledger in ledgers.items():
         peer = next(name for name in ledgers if name != author)
         if copies[author, author].parts != copies[peer, author].parts:
@@ -72,6 +73,7 @@ def audit(parties: Sequence[Party], ledgers: Mapping[str, Ledger], observer: Obs
         for holder in (author, peer):
             _audit_deltas(ledger, holder, copies[holder, author].records)
         _audit_heads(observer, findings, author, peer, copies[author, author])
+    _audit_derived(observer.derived, logs, findings)
     return sum(len(ledger.acknowledged) for ledger in ledgers.values())
 
 
@@ -133,29 +135,39 @@ def _audit_closed(
             ledger.findings.add(f"{holder}: {ledger.party}'s log does not say what was closed")
 
 
-def _audit_balance(party: Party, logs: Sequence[Sequence[Record]], findings: Findings) -> None:
-    """The lines add up to what the records say, whatever was closed, late or corrected."""
-    lines = party.json("derive")["lines"]
-    for role, records in zip(("provider", "consumer"), logs, strict=True):
-        derived: Counter[tuple[str, str]] = Counter()
-        for line in lines:
-            derived[line["meter"], line["subject"]] += int(line[role])
-        if +derived != +_totals(records):
-            findings.add(f"{party.name}: the {role}'s lines do not add up to the records")
+def _audit_derived(
+    documents: Sequence[dict[str, Any]], logs: Sequence[Sequence[Record]], findings: Findings
+) -> None:
+    """What was derived at any time adds up to what the records up to those heads say."""
+    for role, at, records in zip(("provider", "consumer"), (0, 1), logs, strict=True):
+        totals = _totals(records, {document["heads"][at]["size"] for document in documents})
+        for document in documents:
+            derived: Counter[tuple[str, str]] = Counter()
+            for line in document["lines"]:
+                derived[line["meter"], line["subject"]] += int(line[role])
+            size = document["heads"][at]["size"]
+            if +derived != totals.get(size):
+                findings.add(f"the {role}'s lines at size {size} do not add up to its records")
 
 
-def _totals(records: Sequence[Record]) -> Counter[tuple[str, str]]:
-    """The sum (`calls`: the count) of each meter and subject, as corrected."""
-    deltas = {(r.meter, r.id): r for r in records if isinstance(r, Delta)}
-    quantities: dict[tuple[str, str], int | None] = {k: d.quantity for k, d in deltas.items()}
-    for record in records:
-        if isinstance(record, Correction):
-            quantities[record.meter, record.id] = record.quantity
-    found: Counter[tuple[str, str]] = Counter()
-    for name, quantity in quantities.items():
-        if quantity is not None:
-            delta = deltas[name]
-            found[delta.meter, delta.subject] += 1 if delta.meter == "calls" else quantity
+def _totals(
+    records: Sequence[Record], sizes: Collection[int]
+) -> dict[int, Counter[tuple[str, str]]]:
+    """The sum (`calls`: the count) of each meter and subject, as corrected, at each size."""
+    found: dict[int, Counter[tuple[str, str]]] = {}
+    totals: Counter[tuple[str, str]] = Counter()
+    held: dict[tuple[str, str], tuple[str, int]] = {}  # by meter and id: subject, what it counts
+    for size, record in enumerate(records, 1):
+        if isinstance(record, Delta | Correction):
+            counts = record.quantity or 0
+            if record.meter == "calls":
+                counts = record.quantity is not None
+            name = (record.meter, record.id)
+            subject, before = held.get(name) or (cast(Delta, record).subject, 0)
+            totals[record.meter, subject] += counts - before
+            held[name] = (subject, counts)
+        if size in sizes:
+            found[size] = +totals
     return found
 
 

@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from itertools import count
 from pathlib import Path
 from random import Random
 
@@ -27,7 +27,7 @@ EMITTERS = 3  # a party
 READY_SECONDS = 60
 REST_SECONDS = 90  # until all is co-signed after the last kill
 LOOK_SECONDS = 0.05
-DERIVE_SECONDS = 3.0
+DERIVE_LOOKS = 5  # every so many looks
 TOLD_SECONDS = 5.0
 FINDINGS_MAX = 20
 # What a node that only died has no reason to log.
@@ -47,6 +47,7 @@ class Summary:
     checkpoints: int = 0
     heads: int = 0
     looks: int = 0
+    derived: int = 0
     seconds: float = 0.0
     findings: tuple[str, ...] = ()
 
@@ -126,7 +127,6 @@ class Campaign:
         self._findings = Findings()
         self._hours = Hours()
         self._stop = trio.Event()
-        self._looking = trio.Lock()  # LMDB is opened once a process
 
     def run(self) -> Summary:
         """Do it all, in real time."""
@@ -149,13 +149,13 @@ class Campaign:
         summary.checkpoints = self._hours.closed
         summary.heads = sum(len(heads) for heads in self._observer.seen.values())
         summary.looks = self._observer.looks
+        summary.derived = len(self._observer.derived)
         summary.findings = tuple(self._findings)
         return summary
 
     async def _run(self) -> None:
         async with trio.open_nursery() as watching, trio.open_nursery() as loading:
             watching.start_soon(self._observe)
-            watching.start_soon(self._derive)
             watching.start_soon(self._report)
             targets = [Target(party, self._findings, watching) for party in self._parties]
             self._load(loading)
@@ -226,27 +226,16 @@ class Campaign:
     # Watch
 
     async def _observe(self) -> None:
-        while True:
+        """Look into both stores in turn, and now and then derive, whatever becomes of the nodes."""
+        for look in count():
             for party in self._parties:
-                async with self._looking:
-                    try:
-                        await trio.to_thread.run_sync(self._observer.look, party)
-                    except TallyError as error:
-                        self._findings.add(f"{party.name}'s store: {error}")
+                try:
+                    await trio.to_thread.run_sync(self._observer.look, party)
+                    if look % DERIVE_LOOKS == 0:
+                        await trio.to_thread.run_sync(self._observer.derive, party)
+                except TallyError as error:
+                    self._findings.add(f"{party.name}'s store: {error}")
                 await trio.sleep(LOOK_SECONDS)
-
-    async def _derive(self) -> None:
-        """Queries answer whether the node lives, dies or starts."""
-        while True:
-            for party in self._parties:
-                await trio.sleep(DERIVE_SECONDS)
-                derive = partial(party.tally, "derive", "--json", check=False)
-                done = await trio.to_thread.run_sync(derive)
-                if done.returncode:
-                    said = " ".join((done.stderr or done.stdout).split())
-                    self._findings.add(f"{party.name}: derive: {done.returncode} {said[-300:]}")
-                else:
-                    self._observer.saw_derived(done.stdout)
 
     async def _report(self) -> None:
         while True:

@@ -8,14 +8,17 @@ one history is checked at the end, from the records (`audit`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 from nodes import Party
 
 from killing.ledger import Findings, Ledger
+from tallystick.node import queries
+from tallystick.node.books import Books
+from tallystick.node.home import open_home
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import (
     ChannelRow,
@@ -53,6 +56,7 @@ class Observer:
 
     def __init__(self, ledgers: Mapping[str, Ledger], findings: Findings) -> None:
         self.seen: dict[str, dict[int, Seen]] = {name: {} for name in ledgers}
+        self.derived: list[dict[str, Any]] = []
         self.looks = 0
         self._ledgers = ledgers
         self._findings = findings
@@ -117,10 +121,16 @@ class Observer:
         if len(seen.roots) > 1:
             self._findings.add(f"{author}'s log has two roots at size {size}")
 
-    def saw_derived(self, document: str) -> None:
-        """Keep the heads of what `tally derive --json` printed."""
-        for head in json.loads(document)["heads"]:
+    def derive(self, party: Party) -> None:
+        """Keep what a query derives from a party's store, and the heads that it names."""
+        books = Books.open(open_home(party.home), read_only=True)
+        try:
+            document = queries.derive(*next(iter(books.channels.values())))
+        finally:
+            books.close()
+        for head in document["heads"]:
             self.saw(head["party"], head["size"], HeadRow(bytes.fromhex(head["root"]), b"", b""))
+        self.derived.append(document)
 
     def _settle(self, txn: Txn, holder: str, logs: Mapping[str, int], claims: _Claims) -> None:
         """Whether a store has what others say it has."""
