@@ -103,7 +103,11 @@ T = TypeVar("T")
 
 
 class Store:
-    """An open environment. `run` must be running before `commit` is called."""
+    """An open environment. `run` must be running before `commit` is called.
+
+    With `read_only` all that is read is of the moment when it was opened, so that what a query
+    reads piece by piece fits together while a node writes.
+    """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
@@ -134,6 +138,7 @@ class Store:
             self._tables = {
                 name: self._env.open_db(name.encode(), create=not read_only) for name in TABLES
             }
+            self._moment = self._env.begin() if read_only else None
         except lmdb.Error as error:
             raise StoreError(f"the store in {path} cannot be opened: {error}", _ADVICE) from None
         self._queue: list[tuple[Job, Ticket]] = []
@@ -160,11 +165,16 @@ class Store:
 
     def close(self) -> None:
         """Close the environment."""
+        if self._moment is not None:
+            self._moment.abort()
         self._env.close()
 
     @contextmanager
     def read(self) -> Iterator[Txn]:
         """A consistent view; keep it short, it holds old pages."""
+        if self._moment is not None:
+            yield Txn(self._moment, self._tables)
+            return
         try:
             with self._env.begin() as txn:
                 yield Txn(txn, self._tables)
