@@ -117,12 +117,14 @@ class Campaign:
         kills: int,
         tell: Callable[[str], None] = lambda line: None,
         code: str = nodes.MAIN,
+        enough: int = FINDINGS_MAX,
     ) -> None:
         self.summary = Summary(seed)
         self._folder = folder
         self._wanted = kills
         self._tell = tell
         self._code = code
+        self._enough = enough  # with so many findings it ends at once
         self._dice = Random(seed)
         self._findings = Findings()
         self._hours = Hours()
@@ -137,7 +139,8 @@ class Campaign:
             self._observer = Observer(self._ledgers, self._findings)
             try:
                 trio.run(self._run)
-                self._finish()
+                if len(self._findings) < self._enough:
+                    self._finish()
             except (RuntimeError, TimeoutError) as error:
                 self._findings.add(" ".join(str(error).split()))
         self._read_logs()
@@ -162,7 +165,7 @@ class Campaign:
             await self._kill(targets)
             for target in targets:
                 await target.wait_ready()
-            if len(self._findings) < FINDINGS_MAX:
+            if len(self._findings) < self._enough:
                 with trio.move_on_after(REST_SECONDS) as waiting:
                     await self._rest()
                 if waiting.cancelled_caught:
@@ -192,7 +195,7 @@ class Campaign:
     # Kill
 
     async def _kill(self, targets: list[Target]) -> None:
-        while self.summary.kills < self._wanted and len(self._findings) < FINDINGS_MAX:
+        while self.summary.kills < self._wanted and len(self._findings) < self._enough:
             victims = self._choose(targets)
             await self._choose_moment(victims)
             for victim in victims:
