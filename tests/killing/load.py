@@ -126,11 +126,33 @@ class Emitter(Source):
         drafts = self._batch()
         self.ledger.send(drafts)
         self._doubtful = drafts
+        if self.dice.random() < 0.15:
+            await self._ask_twice(drafts)
+        else:
+            await self._ask(drafts)
+        if self.dice.random() < 0.25:
+            await self._wait(self.ledger.size)
+
+    async def _ask(self, drafts: list[Draft]) -> None:
         answer = await self.call("emit", drafts=_encode(drafts))
         self._doubtful = []
         self.ledger.take(drafts, answer)
-        if self.dice.random() < 0.25:
-            await self._wait(answer["size"])
+
+    async def _ask_twice(self, drafts: list[Draft]) -> None:
+        """The same deltas in two requests at once, as an impatient caller sends them."""
+        lost: list[NodeUnreachable] = []
+
+        async def ask() -> None:
+            try:
+                await self._ask(drafts)
+            except NodeUnreachable as error:
+                lost.append(error)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            nursery.start_soon(ask)
+        if lost:
+            raise lost[0]
 
     def _batch(self) -> list[Draft]:
         """What to send: what is in doubt as it was or among other deltas, or something new."""
