@@ -280,11 +280,11 @@ class Campaign:
             file = self._folder / f"{party.name}.tally"
             party.tally("bundle", last, "-o", str(file), "--full")
             bundles.append(file.read_bytes())
-            done = party.tally("verify", str(file), check=False)
-            if done.returncode:
-                self._findings.add(f"{party.name}'s bundle of {last}: {done.stdout.strip()[-300:]}")
         if bundles[0] != bundles[1]:
             self._findings.add(f"the bundles of {last} differ")
+        done = self._parties[0].tally("verify", str(file), check=False)
+        if done.returncode:
+            self._findings.add(f"the bundle of {last}: {' '.join(done.stdout.split())[-300:]}")
         derived = [party.json("derive") for party in self._parties]
         for what in ("digest", "heads", "lines"):
             if derived[0][what] != derived[1][what]:
@@ -293,13 +293,11 @@ class Campaign:
 
     def _close_rest(self, party: nodes.Party) -> str:
         """Close every hour that has usage; the last one's label."""
-        while True:
-            label = self._hours.label()
-            party.tally("checkpoint", label, "--force")
+        periods = sorted({line["period"] for line in party.json("derive")["lines"]})
+        for period in periods[periods.index(self._hours.label()) :]:
+            party.tally("checkpoint", period, "--force")
             self._hours.closed += 1
-            lines = party.json("derive")["lines"]
-            if not [line for line in lines if line["period"] > label]:
-                return label
+        return periods[-1]
 
     def _read_logs(self) -> None:
         for party in self._parties:
