@@ -293,8 +293,9 @@ class Campaign:
 
     def _close_rest(self, party: nodes.Party) -> str:
         """Close every hour that has usage; the last one's label."""
-        periods = sorted({line["period"] for line in party.json("derive")["lines"]})
-        for period in periods[periods.index(self._hours.label()) :]:
+        lines = party.json("derive")["lines"]
+        periods: list[str] = sorted({line["period"] for line in lines})
+        for period in [period for period in periods if period >= self._hours.label()]:
             party.tally("checkpoint", period, "--force")
             self._hours.closed += 1
         return periods[-1]
