@@ -13,15 +13,35 @@ from pathlib import Path
 
 import click
 from killing.campaign import Campaign, Summary
+from killing.mutants import MUTANTS
 
 
 @click.command()
 @click.option("--kills", default=60, type=click.IntRange(1), show_default=True, metavar="N")
 @click.option("--seed", type=click.IntRange(0), help="What is killed and when (default: drawn).")
 @click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
-def main(kills: int, seed: int | None, json_: bool) -> None:
+@click.option("--mistakes", is_flag=True, help="Show that nodes with a mistake are found.")
+def main(kills: int, seed: int | None, json_: bool, mistakes: bool) -> None:
     """Send SIGKILL to two nodes, N times; exit 1 if anything acknowledged is lost or doubled."""
     seed = secrets.randbelow(1_000_000) if seed is None else seed
+    if mistakes:
+        raise SystemExit(not all([_find(name, kills, seed) for name in MUTANTS]))
+    _kill(kills, seed, json_)
+
+
+def _find(mistake: str, kills: int, seed: int) -> bool:
+    """Whether at most so many kills find a mistake."""
+    with tempfile.TemporaryDirectory(prefix="tally-kill-") as folder:
+        campaign = Campaign(Path(folder), seed, kills, code=MUTANTS[mistake], enough=1)
+        summary = campaign.run()
+    said = f"found after {summary.kills} kills" if summary.findings else "NOT FOUND"
+    print(f"{mistake}: {said}", flush=True)
+    for finding in summary.findings[:1]:
+        print(f"  {finding[:76]}", flush=True)
+    return bool(summary.findings)
+
+
+def _kill(kills: int, seed: int, json_: bool) -> None:
     folder = Path(tempfile.mkdtemp(prefix="tally-kill-"))
     began = time.monotonic()
 

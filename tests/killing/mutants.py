@@ -19,23 +19,6 @@ async def emit(self, drafts):
     return request.result
 channel.Channel.emit = emit
 """,
-    "acknowledges a repeated delta before the first one is durable": """
-from tallystick.node import channel
-from tallystick.node.store.disk import Ticket
-class Done(Ticket):
-    def then_always(self, release):
-        release()
-append = channel.Channel._append
-def early(self, group):
-    size = self.own.state.size
-    ticket = append(self, group)
-    if self.own.state.size > size:
-        return ticket
-    done = Done(None)
-    done.settle(None)
-    return done
-channel.Channel._append = early
-""",
     "forgets which ids are recorded when it starts": """
 from tallystick.node import logs
 from tallystick.node.store.idindex import IdIndex
