@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -20,7 +21,7 @@ from tallystick.node.errors import PairingError, StoreError
 from tallystick.node.founding import Founding, decode_channel
 from tallystick.node.home import Home
 from tallystick.node.store.disk import Store, Txn
-from tallystick.node.store.keyspace import ChannelRow, encode_row
+from tallystick.node.store.keyspace import encode_row
 from tallystick.protocol.errors import InputError
 from tallystick.protocol.keys import Identity
 from tallystick.protocol.pairing import (
@@ -81,7 +82,23 @@ class Books:
         folder = home.path / "ids"
         if not read_only:
             folder.mkdir(mode=0o700, exist_ok=True)
-        return cls(config, identity, Store(home.store_path, read_only=read_only), folder, clock_us)
+        if not read_only:
+            return cls(config, identity, Store(home.store_path), folder, clock_us)
+        for _ in range(OPEN_TRIES - 1):
+            with suppress(StoreError):
+                return cls._look(config, identity, home.store_path, folder)
+            # The running node may have merged an index file away while we looked: look again.
+            time.sleep(0.05)
+        return cls._look(config, identity, home.store_path, folder)
+
+    @classmethod
+    def _look(cls, config: Config, identity: Identity, store_path: Path, folder: Path) -> Books:
+        store = Store(store_path, read_only=True)
+        try:
+            return cls(config, identity, store, folder, clock_us)
+        except StoreError:
+            store.close()
+            raise
 
     def _doubt_copies(self) -> None:
         """If this store was copied here, what we signed last is not certain in any channel."""
@@ -122,7 +139,8 @@ class Books:
 
     def load_channel(self, channel: bytes) -> tuple[Channel, Closer]:
         """Open a founded channel."""
-        found = self._open(self.founding.rows[channel])
+        row = self.founding.rows[channel]
+        found = Channel(self.store, self.index_folder, self.seed, self.identity, row, self.clock_us)
         agree = self.config.checkpoints.early == "agree"
         closer = Closer(found, agree_early=agree, clock_us=self.clock_us)
         self.channels[channel] = (found, closer)
@@ -148,20 +166,6 @@ class Books:
     async def remember_port(self, port: int) -> None:
         """Keep the port for the next start."""
         await self.store.commit(lambda txn: txn.put("meta", b"port", str(port).encode()))
-
-    def _open(self, row: ChannelRow) -> Channel:
-        for _ in range(OPEN_TRIES - 1):
-            try:
-                return self._open_once(row)
-            except StoreError:
-                if not self.store.read_only:
-                    raise
-                # The running node merged an index file away while we looked: look again.
-                time.sleep(0.05)
-        return self._open_once(row)
-
-    def _open_once(self, row: ChannelRow) -> Channel:
-        return Channel(self.store, self.index_folder, self.seed, self.identity, row, self.clock_us)
 
     def peer(self, name: str) -> PeerIdentity:
         """A paired peer by name."""

@@ -345,7 +345,10 @@ class Channel:
             await ticket.wait()
         return index
 
-    def _append_record(self, record: Record) -> tuple[int, Ticket]:
+    def _append_record(self, record: Correction | Close | Epoch | Rotation) -> tuple[int, Ticket]:
+        last = self.own.state.facts.recorded_at
+        if record.recorded_at < last:  # other records went before it since its time was read
+            record = msgspec.structs.replace(record, recorded_at=last)
         parts = [encode_record(record)]
         index = self.own.state.size
         return index, self.own.submit([record], parts, [], self._sign, lambda batch: None)

@@ -370,8 +370,9 @@ class ChannelLog:
             for key, t in self.tallies().items()
         }
         again: set[LineKey] = set()
+        # Not all that is on the disk: a commit may be over and not yet counted above.
         with self.store.read() as txn:
-            for first, records in self._stored(txn, size):
+            for first, records in self.records(size, self.durable_size):
                 for key, change in self.folder.fold(records).items():
                     tally = tallies[key]
                     tally.deltas -= change.deltas

@@ -29,18 +29,22 @@ source = "provider"
 """
 
 
+MAIN = "from tallystick.node.cli import main; main()"
+
+
 class Party:
     """A party with its home, and its node while it runs."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, code: str = MAIN) -> None:
         self.name = name
         self.home = folder / name
         self.process: subprocess.Popen[str] | None = None
         self.address = ""
+        self._code = code
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of a verb in this home."""
-        return [sys.executable, "-c", _MAIN, "--home", str(self.home), *arguments]
+        return [sys.executable, "-c", self._code, "--home", str(self.home), *arguments]
 
     def tally(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a verb; an exit code other than 0 is an error unless `check` is off."""
@@ -55,9 +59,19 @@ class Party:
         """A verb's JSON document."""
         return json.loads(self.tally(*arguments, "--json").stdout)
 
+    @property
+    def log(self) -> Path:
+        """What its node logs, over all its starts."""
+        return self.home.parent / f"{self.name}.log"
+
     def start(self, *options: str) -> None:
         """Start the node and wait until it is ready."""
-        log = (self.home.parent / f"{self.name}.log").open("a")
+        if not self.wait_ready(self.launch(*options)):
+            raise RuntimeError(f"{self.name} did not start; see {self.log}")
+
+    def launch(self, *options: str) -> subprocess.Popen[str]:
+        """Start the node and wait for nothing."""
+        log = self.log.open("a")
         self.process = subprocess.Popen(
             self.command("run", "--listen", "127.0.0.1:0", *options),
             stdout=subprocess.PIPE,
@@ -66,11 +80,16 @@ class Party:
             text=True,
         )
         log.close()
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        return self.process
+
+    def wait_ready(self, process: subprocess.Popen[str]) -> bool:
+        """Wait until the node serves; False if it ended before."""
+        assert process.stdout is not None
+        line = process.stdout.readline()
         if not line.startswith("ready "):
-            raise RuntimeError(f"{self.name} did not start; see {self.home.parent}/{self.name}.log")
+            return False
         self.address = line.split()[2]
+        return True
 
     def stop(self) -> None:
         """Stop the node cleanly."""
@@ -89,9 +108,6 @@ class Party:
             self.process = None
 
 
-_MAIN = "from tallystick.node.cli import main; main()"
-
-
 def wait_until(condition: Any, seconds: float = START_SECONDS) -> None:
     """Return when the condition holds; `TimeoutError` if it does not in time."""
     deadline = time.monotonic() + seconds
@@ -103,12 +119,12 @@ def wait_until(condition: Any, seconds: float = START_SECONDS) -> None:
 
 @contextmanager
 def running(
-    folder: Path, names: Sequence[str] = ("acme.example", "beta.example")
+    folder: Path, names: Sequence[str] = ("acme.example", "beta.example"), code: str = MAIN
 ) -> Iterator[tuple[Party, ...]]:
-    """Parties whose nodes run; they are stopped at the end."""
+    """Parties whose nodes run `code`; they are stopped at the end."""
     os.environ.pop("TALLYSTICK_HOME", None)
     with ExitStack() as stack:
-        parties = tuple(Party(folder, name) for name in names)
+        parties = tuple(Party(folder, name, code) for name in names)
         for party in parties:
             party.tally("init", "--name", party.name)
             stack.callback(party.stop)
@@ -131,9 +147,9 @@ def found(proposer: Party, accepter: Party, terms: str = TERMS) -> str:
 
 
 @contextmanager
-def channel(folder: Path, terms: str = TERMS) -> Iterator[tuple[Party, Party]]:
+def channel(folder: Path, terms: str = TERMS, code: str = MAIN) -> Iterator[tuple[Party, Party]]:
     """Two running nodes with an open channel: the provider's and the consumer's."""
-    with running(folder) as (acme, beta):
+    with running(folder, code=code) as (acme, beta):
         pair(acme, beta)
         found(acme, beta, terms)
         yield acme, beta

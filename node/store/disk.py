@@ -27,6 +27,7 @@ from tallystick.node.errors import HomeError, StoreError
 from tallystick.node.store.keyspace import FORMAT_VERSION, TABLES
 
 JOBS_A_COMMIT_MAX = 256
+READERS_COMMITS = 64  # so often is looked for readers that died
 SUM_SIZE = 8
 _TABLE_SEEDS = {table: xxhash.xxh3_64_intdigest(table.encode()) for table in TABLES}
 _ADVICE = "Free some space or check the disk; nothing that was acknowledged is lost"
@@ -103,7 +104,11 @@ T = TypeVar("T")
 
 
 class Store:
-    """An open environment. `run` must be running before `commit` is called."""
+    """An open environment. `run` must be running before `commit` is called.
+
+    With `read_only` all that is read is of the moment when it was opened, so that what a query
+    reads piece by piece fits together while a node writes.
+    """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
@@ -134,8 +139,11 @@ class Store:
             self._tables = {
                 name: self._env.open_db(name.encode(), create=not read_only) for name in TABLES
             }
+            self._env.reader_check()
+            self._moment = self._env.begin() if read_only else None
         except lmdb.Error as error:
             raise StoreError(f"the store in {path} cannot be opened: {error}", _ADVICE) from None
+        self._commits = 0
         self._queue: list[tuple[Job, Ticket]] = []
         self._wake = trio.Event()
         self._stopped: StoreError | None = None
@@ -160,11 +168,16 @@ class Store:
 
     def close(self) -> None:
         """Close the environment."""
+        if self._moment is not None:
+            self._moment.abort()
         self._env.close()
 
     @contextmanager
     def read(self) -> Iterator[Txn]:
         """A consistent view; keep it short, it holds old pages."""
+        if self._moment is not None:
+            yield Txn(self._moment, self._tables)
+            return
         try:
             with self._env.begin() as txn:
                 yield Txn(txn, self._tables)
@@ -178,6 +191,10 @@ class Store:
                 wrapped = Txn(txn, self._tables)
                 for job in jobs:
                     job(wrapped)
+            self._commits += 1
+            if not self._commits % READERS_COMMITS:
+                # A query that was killed holds its pages for ever otherwise, and the file grows.
+                self._env.reader_check()
         except (lmdb.Error, OSError) as error:
             raise StoreError(f"the store cannot be written: {error}", _ADVICE) from None
 

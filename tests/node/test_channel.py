@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import builders
 import pytest
@@ -261,6 +262,43 @@ async def test_a_clock_that_goes_back_does_not_stop_anything(tmp_path: Path) -> 
         assert isinstance(first, Delta)
         assert isinstance(second, Delta)
         assert first.recorded_at == second.recorded_at == NOW_US
+
+
+async def test_a_record_that_waited_for_its_turn_is_not_older_than_the_one_before(
+    tmp_path: Path,
+) -> None:
+    async with two(tmp_path) as (a, b):
+        await a.channel.emit([_draft("tokens", 1, "x", 5, 1)])
+        correction = Correction("id-1", "tokens", 3, "miscounted", a.channel.now_recorded_at())
+        a.now_us += HOUR_US
+        await a.channel.emit([_draft("tokens", 2, "x", 5, 1)])
+        assert await a.channel.append_own(correction) == 3
+        await exchange(a, b)
+        assert a.lines() == b.lines() == replayed(a)
+
+
+async def test_balances_at_a_size_while_a_commit_is_over_and_not_counted_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two(tmp_path) as (a, _):
+        await a.channel.emit([_draft("tokens", 1, "x", 5, 1)])
+        own = a.channel.own
+        before = own.tallies_at(2)
+        commit, on_disk, counted = a.store.off_thread, trio.Event(), trio.Event()
+
+        async def slowly(*work: Any) -> None:
+            await commit(*work)
+            on_disk.set()
+            await counted.wait()
+
+        monkeypatch.setattr(a.store, "off_thread", slowly)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(a.channel.emit, [_draft("tokens", 2, "x", 5, 1)])
+            await on_disk.wait()
+            assert own.durable_size == 2
+            assert own.tallies_at(2) == before
+            counted.set()
+        assert own.tallies_at(2) == before != own.tallies_at(3)
 
 
 async def test_emits_at_once_share_a_batch_and_each_gets_its_own_answer(tmp_path: Path) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import resource
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import nodes
 import pytest
 import trio
 
 from tallystick.node.errors import HomeError, StoreError
-from tallystick.node.store.disk import Store, Txn
+from tallystick.node.store.disk import READERS_COMMITS, Store, Txn
+from tallystick.node.store.keyspace import log_key
 
 
 @contextmanager
@@ -110,3 +114,43 @@ def test_a_home_without_a_store_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as raised:
         Store(tmp_path / "none", read_only=True)
     assert "tally run" in raised.value.advice
+
+
+def test_a_query_reads_one_moment_while_the_node_goes_on(
+    pair: tuple[nodes.Party, nodes.Party],
+) -> None:
+    acme, _ = pair
+    store = Store(acme.home / "store", read_only=True)
+    with store.read() as txn:
+        before = txn.get("logs", log_key(0))
+    acme.tally("emit", "context-tokens", "1", "--subject", "s", "--id", "moment-1")
+    with store.read() as txn:
+        assert txn.get("logs", log_key(0)) == before
+    store.close()
+    later = Store(acme.home / "store", read_only=True)
+    with later.read() as txn:
+        assert txn.get("logs", log_key(0)) != before
+    later.close()
+
+
+def test_a_reader_that_was_killed_does_not_let_the_file_grow(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s")
+    code = f"""
+from pathlib import Path
+from tallystick.node.store.disk import Store
+store = Store(Path({str(tmp_path / "s")!r}), read_only=True)
+print(flush=True)
+input()
+"""
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        child.kill()
+    value = bytes(40_000)
+    for _ in range(5 * READERS_COMMITS):
+        store.commit_now(lambda txn: txn.put("meta", b"same", value))
+    assert (tmp_path / "s" / "data.mdb").stat().st_size < 2 * READERS_COMMITS * len(value)
+    store.close()

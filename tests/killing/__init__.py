@@ -1,0 +1,1 @@
+"""Two real nodes under load that are killed at random moments, and what must be true after it."""
