@@ -184,7 +184,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
             ),
             int(f["lines"]),
             _unb64(f["root"]),
-            tuple(row.removeprefix("total ") for row in f["totals"].splitlines()),
+            tuple(row.removeprefix("total ") for row in f["totals"][:-1].split("\n")),
         )
     except ValueError as error:
         raise FormatError(f"not a checkpoint: {error}") from None

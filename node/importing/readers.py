@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -76,7 +77,7 @@ def read_rows(path: Path, mapping: Mapping, batch_rows: int) -> Iterator[Rows]:
                     yield from _read_csv(path, mapping, unzipped, raw, delimiter, batch_rows)
                 else:
                     yield from _read_json_lines(mapping, unzipped, raw, batch_rows)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         said = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path} cannot be read: {said}") from None
 
@@ -112,6 +113,10 @@ def _csv_rows(
         header: list[str] = next(reader, [])
     except csv.Error as error:
         raise InputError(f"{path}: the header cannot be read: {error}") from None
+    try:
+        "".join(header).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{path}: the header is not UTF-8", "Save the file as UTF-8") from None
     wanted = mapping.columns()
     for column in wanted:
         if column not in header:
@@ -184,7 +189,7 @@ def _read_json_lines(
                 values = [_json_text(document[column]) for column in wanted]
             except KeyError as error:
                 rows.bad.append(BadRow(number, f"there is no {error.args[0]!r} in the row"))
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 rows.bad.append(BadRow(number, f"the row is not a JSON object: {error}"))
             else:
                 rows.numbers.append(number)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import logging
 import os
+import re
 import ssl
 import tempfile
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import trio
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -25,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from cryptography.x509 import InvalidVersion
 from cryptography.x509.oid import NameOID
 from nacl.signing import SigningKey
 
@@ -90,7 +92,7 @@ def certificate_key(der: bytes) -> bytes:
         names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
         expected = _certificate(str(names[0].value), raw, _ANY_KEY) if names else b""
-    except (ValueError, InvalidSignature) as error:
+    except (ValueError, InvalidSignature, InvalidVersion, UnsupportedAlgorithm) as error:
         raise FormatError(f"not a self-signed Ed25519 certificate: {error}") from None
     if expected[:-_SIGNATURE_SIZE] != der[:-_SIGNATURE_SIZE]:
         raise FormatError("the certificate is not in the form that this protocol writes")
@@ -201,7 +203,7 @@ def parse_address(address: str) -> tuple[str, int]:
     """Host and port of `HOST:PORT` or `[HOST]:PORT`; `InputError` otherwise."""
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isascii() or not port.isdigit() or not 0 <= int(port) <= 65535:
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise InputError(f"{address!r} is not an address", "Write HOST:PORT, as in 127.0.0.1:7450")
     return host, int(port)
 
