@@ -26,7 +26,6 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from cryptography.x509 import InvalidVersion
 from cryptography.x509.oid import NameOID
 from nacl.signing import SigningKey
 
@@ -44,6 +43,8 @@ CLOSE_SECONDS = 2
 # Certificates carry no trust in time: pairing pins them, and a wrong clock must not unpair nodes.
 _NOT_BEFORE = datetime.datetime(1970, 1, 2, tzinfo=datetime.UTC)
 _NOT_AFTER = datetime.datetime(9999, 12, 30, tzinfo=datetime.UTC)
+# How every certificate goes on after its two lengths: version 3, serial number 1.
+_VERSION_AND_SERIAL, _VERSION_AND_SERIAL_AT = bytes.fromhex("a003020102020101"), 8
 _SIGNATURE_SIZE = 64  # the last bytes of an Ed25519 certificate
 _ANY_KEY = SigningKey(bytes(32))  # signs what is only compared up to the signature
 
@@ -84,7 +85,10 @@ def certificate_key(der: bytes) -> bytes:
     certificate that OpenSSL chokes on or takes for another's.
     """
     try:
-        certificate = x509.load_der_x509_certificate(der)
+        if der[_VERSION_AND_SERIAL_AT:].startswith(_VERSION_AND_SERIAL):
+            certificate = x509.load_der_x509_certificate(der)
+        else:  # the library has errors and warnings of many kinds for other ones
+            raise FormatError("the certificate is not in the form that this protocol writes")
         key = certificate.public_key()
         if not isinstance(key, Ed25519PublicKey):
             raise FormatError("the certificate's key is not Ed25519")
@@ -92,7 +96,7 @@ def certificate_key(der: bytes) -> bytes:
         names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
         expected = _certificate(str(names[0].value), raw, _ANY_KEY) if names else b""
-    except (ValueError, InvalidSignature, InvalidVersion, UnsupportedAlgorithm) as error:
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise FormatError(f"not a self-signed Ed25519 certificate: {error}") from None
     if expected[:-_SIGNATURE_SIZE] != der[:-_SIGNATURE_SIZE]:
         raise FormatError("the certificate is not in the form that this protocol writes")

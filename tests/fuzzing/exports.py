@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import builders
 
 from fuzzing.contract import attempt, scratch_file
@@ -31,6 +33,7 @@ quantity = { column = "h" }
 BATCH_ROWS = 3
 
 
+@cache
 def _mapping() -> Mapping:
     return load_mapping(scratch_file("known-map.toml", MAP.encode()))
 
