@@ -225,18 +225,35 @@ def _read_parquet(path: Path, mapping: Mapping, batch_rows: int) -> Iterator[Row
             size = path.stat().st_size
             total = max(file.metadata.num_rows, 1)
             for batch in file.iter_batches(batch_size=batch_rows, columns=wanted):
-                columns = [
-                    [_parquet_text(value) for value in _column(batch.column(name))]
-                    for name in wanted
-                ]
-                count = batch.num_rows
-                rows = Rows(list(range(number + 1, number + count + 1)))
-                rows.values = list(zip(*columns, strict=True))
-                number += count
+                rows = _parquet_rows(number + 1, {name: batch.column(name) for name in wanted})
+                number += batch.num_rows
                 rows.bytes_read = size * number // total
                 yield rows
     except pyarrow.ArrowException as error:
         raise InputError(f"{path} is not a Parquet file that can be read: {error}") from None
+
+
+def _parquet_rows(first: int, columns: dict[str, Any]) -> Rows:
+    """The rows of a batch's columns by name; `first` is the first row's number."""
+    bad: dict[int, str] = {}
+    texts: list[list[str]] = []
+    for name, array in columns.items():
+        try:
+            texts.append([_parquet_text(value) for value in _column(array)])
+        except (ValueError, OverflowError):  # text that is not UTF-8, dates beyond Python's
+            texts.append([])
+            for at in range(len(array)):
+                try:
+                    texts[-1] += map(_parquet_text, _column(array.slice(at, 1)))
+                except (ValueError, OverflowError) as error:
+                    texts[-1].append("")
+                    bad.setdefault(at, f"{name} cannot be read: {error}")
+    rows = Rows(bad=[BadRow(first + at, reason) for at, reason in sorted(bad.items())])
+    for at, values in enumerate(zip(*texts, strict=True)):
+        if at not in bad:
+            rows.numbers.append(first + at)
+            rows.values.append(values)
+    return rows
 
 
 def _column(array: Any) -> list[Any]:

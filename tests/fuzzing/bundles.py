@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from functools import lru_cache
 
 import builders
 import msgspec
@@ -87,10 +88,9 @@ def _changed_terms(which: int, text: str) -> Terms:
     return msgspec.structs.replace(terms, meters=tuple(meters))
 
 
-def _assemble(
-    terms: Terms, lines: list[Line], extra: bytes, changes: dict[str, object], full: bool
-) -> bytes:
-    """A bundle of these, signed by both."""
+@lru_cache(maxsize=64)
+def _logs(terms: Terms, extra: bytes) -> tuple[bytes, list[list[bytes]], list[Head], list[bytes]]:
+    """The channel's id, and of each log its batches, its head and the head's note."""
     id_ = channel_id(terms)
     sources, heads, notes = [], [], []
     for log in CHANNEL.logs:
@@ -106,6 +106,14 @@ def _assemble(
         sources.append(batches)
         heads.append(head)
         notes.append(builders.cosigned(head, log.author, log.peer))
+    return id_, sources, heads, notes
+
+
+def _assemble(
+    terms: Terms, lines: list[Line], extra: bytes, changes: dict[str, object], full: bool
+) -> bytes:
+    """A bundle of these, signed by both."""
+    id_, sources, heads, notes = _logs(terms, extra)
     try:
         totals = meter_totals(terms, lines)
     except (TallyError, ValueError):
