@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, AnyStr
 
 import msgspec
 
@@ -25,7 +25,7 @@ from tallystick.node.importing.mapping import Mapping
 from tallystick.protocol.errors import InputError, MappingError
 
 FIELD_BYTES_MAX = 1024 * 1024
-LINE_BYTES_MAX = 16 * 1024 * 1024
+LINE_MAX = 16 * 1024 * 1024
 
 _SUFFIXES = {
     ".csv": "csv",
@@ -76,7 +76,7 @@ def read_rows(path: Path, mapping: Mapping, batch_rows: int) -> Iterator[Rows]:
                     delimiter = "\t" if inner.suffix.lower() == ".tsv" else mapping.delimiter
                     yield from _read_csv(path, mapping, unzipped, raw, delimiter, batch_rows)
                 else:
-                    yield from _read_json_lines(mapping, unzipped, raw, batch_rows)
+                    yield from _read_json_lines(path, mapping, unzipped, raw, batch_rows)
     except (OSError, EOFError, zlib.error) as error:
         said = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path} cannot be read: {said}") from None
@@ -100,10 +100,18 @@ def _read_csv(
     # Bytes that are not UTF-8 become lone surrogates here, and are refused row by row below.
     text = io.TextIOWrapper(unzipped, "utf-8-sig", errors="surrogateescape", newline="")
     try:
-        reader = csv.reader(text, delimiter=delimiter, strict=True)
+        reader = csv.reader(_lines(path, text), delimiter=delimiter, strict=True)
         yield from _csv_rows(path, mapping, reader, raw, batch_rows)
     finally:
         text.detach()  # the caller closes the file
+
+
+def _lines(path: Path, text: IO[AnyStr]) -> Iterator[AnyStr]:
+    """The lines of a file. A gzip of a few bytes may hold one that no memory has room for."""
+    while line := text.readline(LINE_MAX):
+        if len(line) == LINE_MAX:
+            raise InputError(f"{path} has a line of more than {LINE_MAX} characters")
+        yield line
 
 
 def _csv_rows(
@@ -126,11 +134,12 @@ def _csv_rows(
     places = [header.index(column) for column in wanted]
     width = len(header)
     number = 0
-    ended = False
-    while not ended:
+    while True:
         rows = Rows()
+        ended = True
         try:
             for row in islice(reader, batch_rows):
+                ended = False  # a batch of empty lines is not the end
                 number += 1
                 if len(row) == width:
                     rows.numbers.append(number)
@@ -140,10 +149,12 @@ def _csv_rows(
                     rows.bad.append(BadRow(number, said))
                 else:
                     number -= 1  # an empty line is no row
-            ended = not rows.numbers and not rows.bad
         except csv.Error as error:
+            ended = False
             number += 1
             rows.bad.append(BadRow(number, f"the row cannot be read: {error}"))
+        if ended:
+            return
         rows.bytes_read = raw.tell()
         _refuse_bad_text(rows)
         yield rows
@@ -167,18 +178,18 @@ def _refuse_bad_text(rows: Rows) -> None:
 
 
 def _read_json_lines(
-    mapping: Mapping, unzipped: IO[bytes], raw: IO[bytes], batch_rows: int
+    path: Path, mapping: Mapping, unzipped: IO[bytes], raw: IO[bytes], batch_rows: int
 ) -> Iterator[Rows]:
     wanted = mapping.columns()
     # Numbers stay the text they are: a float would not be exact.
     decode = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
     number = 0
+    lines = _lines(path, unzipped)
     while True:
         rows = Rows()
-        for _ in range(batch_rows):
-            line = unzipped.readline(LINE_BYTES_MAX)
-            if not line:
-                break
+        ended = True
+        for line in islice(lines, batch_rows):
+            ended = False  # a batch of empty lines is not the end
             if number == 0:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if not line.strip():
@@ -195,9 +206,9 @@ def _read_json_lines(
                 rows.numbers.append(number)
                 rows.values.append(values)
         rows.bytes_read = raw.tell()
-        yield rows
-        if not rows.numbers and not rows.bad:
+        if ended:
             return
+        yield rows
 
 
 def _json_text(value: object) -> str:

@@ -179,7 +179,6 @@ def _signed() -> list[bytes]:
     return [
         b"\0\0\x05" + b"1" * 20,
         b"\0\x01\x07-5",
-        b"\0\1\x07" + b"9" * 5000,
         b"\0\x82\x0a" + struct.pack(">Q", 3),
         b"\1\0" + "\n".join(CHANNEL.closed[1].checkpoint.totals).encode(),
         b"\2\0" + batch,
