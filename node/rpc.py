@@ -34,6 +34,14 @@ _requests = msgspec.msgpack.Decoder(tuple[int, str, dict[str, Any]])
 _answers = msgspec.msgpack.Decoder(tuple[int, bool, Any])
 
 
+def encode_arguments(value: object) -> bytes:
+    """MessagePack of what a command line said; `InputError` if a text of it is not UTF-8."""
+    try:
+        return _encode(value)
+    except UnicodeEncodeError as error:
+        raise InputError(f"{error.object!r} is not UTF-8") from None
+
+
 def decode_request(body: bytes) -> tuple[int, str, dict[str, Any]]:
     """A request's number, method and parameters; `FormatError` if it is none."""
     try:
@@ -159,12 +167,13 @@ class RpcClient:
         """The method's result; its error is raised here as what it was."""
         self._number += 1
         number = self._number
+        request = encode_arguments((number, method, params))
         event = trio.Event()
         answer: list[Any] = []
         self._waiting[number] = (event, answer)
         try:
             async with self._sending:
-                await self._stream.send_all(frame(_encode((number, method, params))))
+                await self._stream.send_all(frame(request))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._lose()
         if not self._gone:

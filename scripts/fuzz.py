@@ -25,7 +25,7 @@ WORK = Path(".fuzz")
 SECONDS = 30
 INPUT_SECONDS_MAX = 20  # one input that takes longer is a finding
 MEMORY_MB_MAX = 2048
-KEPT_MAX = 24  # files of a target's kept corpus
+KEPT_MAX = 16  # files of a target's kept corpus
 KEPT_BYTES_MAX = 1024  # of each of them
 
 

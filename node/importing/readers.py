@@ -240,7 +240,7 @@ def _read_parquet(path: Path, mapping: Mapping, batch_rows: int) -> Iterator[Row
                 number += batch.num_rows
                 rows.bytes_read = size * number // total
                 yield rows
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:  # columns' names are text too
         raise InputError(f"{path} is not a Parquet file that can be read: {error}") from None
 
 
