@@ -20,7 +20,8 @@ def main() -> None:
     with atheris.instrument_imports(include=INSTRUMENTED), warnings.catch_warnings():
         from fuzzing.targets import TARGETS
     warnings.simplefilter("error")
-    atheris.Setup([name, *arguments], TARGETS[name])
+    # To merge, libFuzzer starts its first argument again, as the shell reads it.
+    atheris.Setup([f"{sys.executable} -m fuzzing.guided {name}", *arguments], TARGETS[name])
     atheris.Fuzz()
 
 

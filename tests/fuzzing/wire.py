@@ -83,7 +83,7 @@ def messages(data: bytes) -> None:
 def _framed(data: bytes) -> bytes:
     """Each MessagePack value in a frame of its own, and what follows the last in another."""
     unpacker = msgpack.Unpacker(io.BytesIO(data), max_buffer_size=len(data) or 1)
-    framed, at = b"", 0
+    framed, at = bytearray(), 0
     try:
         while at < len(data):
             unpacker.skip()
@@ -91,7 +91,7 @@ def _framed(data: bytes) -> bytes:
             at = unpacker.tell()
     except (ValueError, msgpack.UnpackException):
         framed += frame(data[at:])
-    return framed
+    return bytes(framed)
 
 
 def session(data: bytes) -> None:
