@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tallystick.protocol.errors import InputError
+from tallystick.protocol.toml import parse_toml, toml_text
 
 
 class Network(Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,13 +58,11 @@ TEMPLATE = """\
 def load_config(path: Path) -> Config:
     """The configuration of a file; `InputError` names the line or the key that is wrong."""
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        values = parse_toml(toml_text(path.read_bytes()))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 at byte {error.start}", "Save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not valid TOML: {error}") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error.message}", error.advice) from None
     _check_keys(path, values, Config, "")
     try:
         return msgspec.convert(values, Config)

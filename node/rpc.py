@@ -26,12 +26,36 @@ from tallystick.protocol.framing import FrameReader, frame
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 IN_FLIGHT_MAX = 16  # requests of one connection that are worked on at once
 # what the decoder raises for garbage: text that is no UTF-8, and arrays nested without end, too
-UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _log = logging.getLogger("tallystick.rpc")
 _encode = msgspec.msgpack.Encoder().encode
-_decode_request = msgspec.msgpack.Decoder(tuple[int, str, dict[str, Any]]).decode
-_decode_answer = msgspec.msgpack.Decoder(tuple[int, bool, Any]).decode
+_requests = msgspec.msgpack.Decoder(tuple[int, str, dict[str, Any]])
+_answers = msgspec.msgpack.Decoder(tuple[int, bool, Any])
+
+
+def encode_arguments(value: object) -> bytes:
+    """MessagePack of what a command line said; `InputError` if a text of it is not UTF-8."""
+    try:
+        return _encode(value)
+    except UnicodeEncodeError as error:
+        raise InputError(f"{error.object!r} is not UTF-8") from None
+
+
+def decode_request(body: bytes) -> tuple[int, str, dict[str, Any]]:
+    """A request's number, method and parameters; `FormatError` if it is none."""
+    try:
+        return _requests.decode(body)
+    except _UNDECODABLE as error:
+        raise FormatError(f"not a request: {error}") from None
+
+
+def decode_answer(body: bytes) -> tuple[int, bool, Any]:
+    """An answer's number, whether it is a result, and that or the error; or `FormatError`."""
+    try:
+        return _answers.decode(body)
+    except _UNDECODABLE as error:
+        raise FormatError(f"not an answer: {error}") from None
 
 
 class RpcServer:
@@ -67,13 +91,13 @@ class RpcServer:
                     async for data in stream:
                         reader.feed(bytes(data))
                         while (body := reader.next_body()) is not None:
-                            request = _decode_request(body)
+                            request = decode_request(body)
                             await working.acquire()
                             nursery.start_soon(self._answer, stream, sending, working, request)
                 # A caller that went away still gets its work done, not its answer.
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
-        except* (*UNDECODABLE, FormatError) as group:
+        except* FormatError as group:
             _log.warning("a bad request on the node's socket: %s", group.exceptions[0])
 
     async def _answer(
@@ -143,12 +167,13 @@ class RpcClient:
         """The method's result; its error is raised here as what it was."""
         self._number += 1
         number = self._number
+        request = encode_arguments((number, method, params))
         event = trio.Event()
         answer: list[Any] = []
         self._waiting[number] = (event, answer)
         try:
             async with self._sending:
-                await self._stream.send_all(frame(_encode((number, method, params))))
+                await self._stream.send_all(frame(request))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._lose()
         if not self._gone:
@@ -169,7 +194,7 @@ class RpcClient:
             async for data in self._stream:
                 reader.feed(bytes(data))
                 while (body := reader.next_body()) is not None:
-                    number, ok, result = _decode_answer(body)
+                    number, ok, result = decode_answer(body)
                     event, answer = self._waiting.pop(number)
                     answer += [ok, result]
                     event.set()

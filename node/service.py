@@ -117,7 +117,7 @@ class Service:
         self._check_not_halted(found)
         try:
             decoded: Sequence[Draft] = _decode_drafts(drafts)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise InputError(f"not a list of deltas: {error}") from None
         result = await found.emit(decoded)
         return {

@@ -139,8 +139,9 @@ def meter_totals(terms: Terms, lines: Sequence[Line]) -> tuple[str, ...]:
 def _integer(text: str, scale: int) -> int:
     """A line's decimal back to an integer; unlike a delta's, it may pass 64 bits."""
     whole, _, fraction = text.partition(".")
-    if len(fraction) != scale or not re.fullmatch(r"-?[0-9]+", whole + fraction):
-        raise FormatError(f"{text!r} is not a decimal with {scale} places")
+    # 128 bits, in which totals are kept, are 39 digits; Python refuses to read very long numbers.
+    if len(fraction) != scale or not re.fullmatch(r"-?[0-9]{1,39}", whole + fraction):
+        raise FormatError(f"{text[:60]!r} is not a decimal with {scale} places")
     return int(whole + fraction)
 
 
@@ -184,7 +185,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
             ),
             int(f["lines"]),
             _unb64(f["root"]),
-            tuple(row.removeprefix("total ") for row in f["totals"].splitlines()),
+            tuple(row.removeprefix("total ") for row in f["totals"][:-1].split("\n")),
         )
     except ValueError as error:
         raise FormatError(f"not a checkpoint: {error}") from None

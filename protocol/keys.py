@@ -86,9 +86,10 @@ def parse_vkey(text: str) -> Vkey:
     try:
         material = base64.b64decode(parts[2], validate=True)
         vkey = Vkey(parts[0], material[0], material[1:])
+        canonical = str(vkey)
     except (IndexError, ValueError):
         raise FormatError(f"not a verifier key: {text!r}", "It reads name+hash+base64") from None
-    if len(vkey.key) != 32 or str(vkey) != text or not vkey.name or " " in vkey.name:
+    if len(vkey.key) != 32 or canonical != text or not vkey.name or " " in vkey.name:
         raise FormatError(f"not a verifier key: {text!r}", "Its parts do not belong together")
     return vkey
 

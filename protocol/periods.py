@@ -23,6 +23,9 @@ FORMS = {
     "month": ("YYYY-MM", "2026-10"),
 }
 
+ZONE_NAME_MAX = 64  # characters
+_ZONE_NAME = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+){0,3}")
+
 _HOUR = timedelta(hours=1)
 _SECOND_US = 1_000_000
 _CACHE_MAX = 20_000
@@ -44,16 +47,22 @@ def _to_us(instant: datetime) -> int:
     return (instant - _EPOCH) // timedelta(microseconds=1)
 
 
+def zone_named(name: str) -> ZoneInfo:
+    """The time zone of an IANA name; `PeriodError` if there is none."""
+    try:
+        # Python imports a package for each part of a name, so only what can be a name is tried.
+        if len(name) <= ZONE_NAME_MAX and _ZONE_NAME.fullmatch(name):
+            return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        pass
+    raise PeriodError(f"there is no time zone {name!r}", "Use an IANA name, as in Europe/Berlin")
+
+
 class Calendar:
     """The periods of one kind in one zone."""
 
     def __init__(self, calendar: str, time_zone: str) -> None:
-        try:
-            self._zone = ZoneInfo(time_zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise PeriodError(
-                f"there is no time zone {time_zone!r}", "Use an IANA name, as in Europe/Berlin"
-            ) from None
+        self._zone = zone_named(time_zone)
         if calendar not in FORMS:
             raise PeriodError(
                 f"there is no calendar {calendar!r}", f"Use one of {', '.join(FORMS)}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-import tomllib
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, NoReturn
@@ -37,6 +36,7 @@ from tallystick.protocol.records import (
     check_texts,
     encode_record,
 )
+from tallystick.protocol.toml import parse_toml, toml_text
 
 _UNITS_US = {
     "ms": 1_000,
@@ -81,17 +81,10 @@ class _File:
 
     def __init__(self, source: bytes) -> None:
         try:
-            text = source.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = source.count(b"\n", 0, error.start) + 1
-            raise TermsError(
-                f"line {line}: byte 0x{source[error.start]:02x} is not UTF-8",
-                "Save the file as UTF-8 (it looks like Latin-1)",
-            ) from None
-        try:
-            self._values = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise TermsError(f"the file is not valid TOML: {error}") from None
+            text = toml_text(source)
+            self._values = parse_toml(text)
+        except InputError as error:
+            raise TermsError(error.message, error.advice) from None
         self._lines = self._locate(text)
 
     @staticmethod
@@ -101,12 +94,12 @@ class _File:
         table: tuple[str, ...] = ()
         for number, line in enumerate(text.splitlines(), 1):
             header = re.match(r"\s*\[([^\[\]]+)\]", line)
-            key = re.match(r"""\s*([A-Za-z0-9_."'-]+?(?:\s*\.\s*[A-Za-z0-9_"'-]+)*)\s*=""", line)
+            key, equals, _ = line.partition("=")
             if header:
                 table = _path(header[1])
                 found.setdefault(table, number)
-            elif key:
-                found.setdefault((*table, *_path(key[1])), number)
+            elif equals:
+                found.setdefault((*table, *_path(key)), number)
         return found
 
     def _fail(self, path: tuple[str, ...], said: str, advice: str = "") -> NoReturn:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import click
-import msgspec
 
 from tallystick.node.cli.context import Context, verb
 from tallystick.node.cli.output import print_json, say
@@ -29,6 +28,7 @@ def emit(
     """Record QUANTITY of METER durably; it is co-signed by the peer's node."""
     from tallystick.node.importing.drafts import Draft
     from tallystick.node.importing.times import parse_time
+    from tallystick.node.rpc import encode_arguments
 
     with context.books() as books:
         key = books.select(context.channel)
@@ -37,7 +37,7 @@ def emit(
     occurred_at = parse_time(at, "UTC", None) if at else time.time_ns() // 1000
     amount = parse_quantity(quantity, found.scale)
     draft = Draft(id_, meter, subject, amount, occurred_at)
-    answer = context.call("emit", channel=key.hex(), drafts=msgspec.msgpack.encode([draft]))
+    answer = context.call("emit", channel=key.hex(), drafts=encode_arguments([draft]))
     for _, kind, message in answer["problems"]:
         raise ConflictError(message) if kind == "conflict" else InvalidRecord(message)
     if wait:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tallystick.protocol.errors import MappingError
+from tallystick.protocol.errors import InputError, MappingError
+from tallystick.protocol.toml import parse_toml, toml_text
 
 FORMATS = ("csv", "jsonl", "parquet")
 UNITS = ("s", "ms", "us", "ns")
@@ -65,15 +65,11 @@ class Mapping:
 def load_mapping(path: Path) -> Mapping:
     """The mapping of a TOML file; `MappingError` names the key that is wrong."""
     try:
-        values = tomllib.loads(path.read_text("utf-8-sig"))
+        values = parse_toml(toml_text(path.read_bytes()))
     except OSError as error:
         raise MappingError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise MappingError(
-            f"{path} is not UTF-8 at byte {error.start}", "Save it as UTF-8"
-        ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise MappingError(f"{path} is not valid TOML: {error}") from None
+    except InputError as error:
+        raise MappingError(f"{path}: {error.message}", error.advice) from None
     return _Reader(path).mapping(values)
 
 

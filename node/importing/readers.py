@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, AnyStr
 
 import msgspec
 
@@ -24,7 +25,7 @@ from tallystick.node.importing.mapping import Mapping
 from tallystick.protocol.errors import InputError, MappingError
 
 FIELD_BYTES_MAX = 1024 * 1024
-LINE_BYTES_MAX = 16 * 1024 * 1024
+LINE_MAX = 16 * 1024 * 1024
 
 _SUFFIXES = {
     ".csv": "csv",
@@ -75,8 +76,8 @@ def read_rows(path: Path, mapping: Mapping, batch_rows: int) -> Iterator[Rows]:
                     delimiter = "\t" if inner.suffix.lower() == ".tsv" else mapping.delimiter
                     yield from _read_csv(path, mapping, unzipped, raw, delimiter, batch_rows)
                 else:
-                    yield from _read_json_lines(mapping, unzipped, raw, batch_rows)
-    except (OSError, EOFError) as error:
+                    yield from _read_json_lines(path, mapping, unzipped, raw, batch_rows)
+    except (OSError, EOFError, zlib.error) as error:
         said = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path} cannot be read: {said}") from None
 
@@ -99,10 +100,18 @@ def _read_csv(
     # Bytes that are not UTF-8 become lone surrogates here, and are refused row by row below.
     text = io.TextIOWrapper(unzipped, "utf-8-sig", errors="surrogateescape", newline="")
     try:
-        reader = csv.reader(text, delimiter=delimiter, strict=True)
+        reader = csv.reader(_lines(path, text), delimiter=delimiter, strict=True)
         yield from _csv_rows(path, mapping, reader, raw, batch_rows)
     finally:
         text.detach()  # the caller closes the file
+
+
+def _lines(path: Path, text: IO[AnyStr]) -> Iterator[AnyStr]:
+    """The lines of a file. A gzip of a few bytes may hold one that no memory has room for."""
+    while line := text.readline(LINE_MAX):
+        if len(line) == LINE_MAX:
+            raise InputError(f"{path} has a line of more than {LINE_MAX} characters")
+        yield line
 
 
 def _csv_rows(
@@ -112,6 +121,10 @@ def _csv_rows(
         header: list[str] = next(reader, [])
     except csv.Error as error:
         raise InputError(f"{path}: the header cannot be read: {error}") from None
+    try:
+        "".join(header).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{path}: the header is not UTF-8", "Save the file as UTF-8") from None
     wanted = mapping.columns()
     for column in wanted:
         if column not in header:
@@ -121,11 +134,12 @@ def _csv_rows(
     places = [header.index(column) for column in wanted]
     width = len(header)
     number = 0
-    ended = False
-    while not ended:
+    while True:
         rows = Rows()
+        ended = True
         try:
             for row in islice(reader, batch_rows):
+                ended = False  # a batch of empty lines is not the end
                 number += 1
                 if len(row) == width:
                     rows.numbers.append(number)
@@ -135,10 +149,12 @@ def _csv_rows(
                     rows.bad.append(BadRow(number, said))
                 else:
                     number -= 1  # an empty line is no row
-            ended = not rows.numbers and not rows.bad
         except csv.Error as error:
+            ended = False
             number += 1
             rows.bad.append(BadRow(number, f"the row cannot be read: {error}"))
+        if ended:
+            return
         rows.bytes_read = raw.tell()
         _refuse_bad_text(rows)
         yield rows
@@ -162,18 +178,18 @@ def _refuse_bad_text(rows: Rows) -> None:
 
 
 def _read_json_lines(
-    mapping: Mapping, unzipped: IO[bytes], raw: IO[bytes], batch_rows: int
+    path: Path, mapping: Mapping, unzipped: IO[bytes], raw: IO[bytes], batch_rows: int
 ) -> Iterator[Rows]:
     wanted = mapping.columns()
     # Numbers stay the text they are: a float would not be exact.
     decode = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
     number = 0
+    lines = _lines(path, unzipped)
     while True:
         rows = Rows()
-        for _ in range(batch_rows):
-            line = unzipped.readline(LINE_BYTES_MAX)
-            if not line:
-                break
+        ended = True
+        for line in islice(lines, batch_rows):
+            ended = False  # a batch of empty lines is not the end
             if number == 0:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if not line.strip():
@@ -184,15 +200,15 @@ def _read_json_lines(
                 values = [_json_text(document[column]) for column in wanted]
             except KeyError as error:
                 rows.bad.append(BadRow(number, f"there is no {error.args[0]!r} in the row"))
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 rows.bad.append(BadRow(number, f"the row is not a JSON object: {error}"))
             else:
                 rows.numbers.append(number)
                 rows.values.append(values)
         rows.bytes_read = raw.tell()
-        yield rows
-        if not rows.numbers and not rows.bad:
+        if ended:
             return
+        yield rows
 
 
 def _json_text(value: object) -> str:
@@ -220,18 +236,35 @@ def _read_parquet(path: Path, mapping: Mapping, batch_rows: int) -> Iterator[Row
             size = path.stat().st_size
             total = max(file.metadata.num_rows, 1)
             for batch in file.iter_batches(batch_size=batch_rows, columns=wanted):
-                columns = [
-                    [_parquet_text(value) for value in _column(batch.column(name))]
-                    for name in wanted
-                ]
-                count = batch.num_rows
-                rows = Rows(list(range(number + 1, number + count + 1)))
-                rows.values = list(zip(*columns, strict=True))
-                number += count
+                rows = _parquet_rows(number + 1, {name: batch.column(name) for name in wanted})
+                number += batch.num_rows
                 rows.bytes_read = size * number // total
                 yield rows
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:  # columns' names are text too
         raise InputError(f"{path} is not a Parquet file that can be read: {error}") from None
+
+
+def _parquet_rows(first: int, columns: dict[str, Any]) -> Rows:
+    """The rows of a batch's columns by name; `first` is the first row's number."""
+    bad: dict[int, str] = {}
+    texts: list[list[str]] = []
+    for name, array in columns.items():
+        try:
+            texts.append([_parquet_text(value) for value in _column(array)])
+        except (ValueError, OverflowError):  # text that is not UTF-8, dates beyond Python's
+            texts.append([])
+            for at in range(len(array)):
+                try:
+                    texts[-1] += map(_parquet_text, _column(array.slice(at, 1)))
+                except (ValueError, OverflowError) as error:
+                    texts[-1].append("")
+                    bad.setdefault(at, f"{name} cannot be read: {error}")
+    rows = Rows(bad=[BadRow(first + at, reason) for at, reason in sorted(bad.items())])
+    for at, values in enumerate(zip(*texts, strict=True)):
+        if at not in bad:
+            rows.numbers.append(first + at)
+            rows.values.append(values)
+    return rows
 
 
 def _column(array: Any) -> list[Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import lru_cache
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
-from tallystick.protocol.errors import InputError, MappingError
+from tallystick.protocol.errors import InputError, MappingError, PeriodError
+from tallystick.protocol.periods import zone_named
 from tallystick.protocol.records import TIME_MAX_US
 
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -19,16 +20,16 @@ _ISO = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:[.,]([0-9]{1,9}))?)?"
     r"\s?(Z|z|UTC|[+-][0-9]{2}(?::?[0-9]{2})?)?"
 )
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_EPOCH_CHARS_MAX = 64
 
 
 @lru_cache(maxsize=16)
 def _zone(name: str) -> ZoneInfo:
     try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise MappingError(
-            f"there is no time zone {name!r}", "Use an IANA name, as in Europe/Berlin"
-        ) from None
+        return zone_named(name)
+    except PeriodError as error:
+        raise MappingError(error.message, error.advice) from None
 
 
 @lru_cache(maxsize=4096)
@@ -63,17 +64,16 @@ def parse_time(text: str, zone: str, unit: str | None) -> int:
     date, clock, fraction, offset = match.groups()
     try:
         whole = _second_us(date, clock or "00:00:00", offset or "", zone)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(f"{text[:40]!r} is not a time: {error}") from None
     return _in_range(text, whole + (int(fraction[:6].ljust(6, "0")) if fraction else 0))
 
 
 def _epoch(text: str, unit: str) -> int:
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        raise InputError(f"{text[:40]!r} is not an epoch number") from None
-    if not number.is_finite() or abs(number) >= 10**21:
+    if len(text) > _EPOCH_CHARS_MAX or not _NUMBER.fullmatch(text):
+        raise InputError(f"{text[:40]!r} is not an epoch number")
+    number = Decimal(text)
+    if abs(number) >= 10**21:
         raise InputError(f"{text[:40]!r} is not an epoch number in range")
     return int(number * 1_000_000 // _PER_SECOND[unit])
 

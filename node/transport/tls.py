@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import logging
 import os
+import re
 import ssl
 import tempfile
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import trio
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -42,6 +43,8 @@ CLOSE_SECONDS = 2
 # Certificates carry no trust in time: pairing pins them, and a wrong clock must not unpair nodes.
 _NOT_BEFORE = datetime.datetime(1970, 1, 2, tzinfo=datetime.UTC)
 _NOT_AFTER = datetime.datetime(9999, 12, 30, tzinfo=datetime.UTC)
+# How every certificate goes on after its two lengths: version 3, serial number 1.
+_VERSION_AND_SERIAL, _VERSION_AND_SERIAL_AT = bytes.fromhex("a003020102020101"), 8
 _SIGNATURE_SIZE = 64  # the last bytes of an Ed25519 certificate
 _ANY_KEY = SigningKey(bytes(32))  # signs what is only compared up to the signature
 
@@ -82,7 +85,10 @@ def certificate_key(der: bytes) -> bytes:
     certificate that OpenSSL chokes on or takes for another's.
     """
     try:
-        certificate = x509.load_der_x509_certificate(der)
+        if der[_VERSION_AND_SERIAL_AT:].startswith(_VERSION_AND_SERIAL):
+            certificate = x509.load_der_x509_certificate(der)
+        else:  # the library has errors and warnings of many kinds for other ones
+            raise FormatError("the certificate is not in the form that this protocol writes")
         key = certificate.public_key()
         if not isinstance(key, Ed25519PublicKey):
             raise FormatError("the certificate's key is not Ed25519")
@@ -90,7 +96,7 @@ def certificate_key(der: bytes) -> bytes:
         names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
         expected = _certificate(str(names[0].value), raw, _ANY_KEY) if names else b""
-    except (ValueError, InvalidSignature) as error:
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise FormatError(f"not a self-signed Ed25519 certificate: {error}") from None
     if expected[:-_SIGNATURE_SIZE] != der[:-_SIGNATURE_SIZE]:
         raise FormatError("the certificate is not in the form that this protocol writes")
@@ -201,7 +207,7 @@ def parse_address(address: str) -> tuple[str, int]:
     """Host and port of `HOST:PORT` or `[HOST]:PORT`; `InputError` otherwise."""
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isascii() or not port.isdigit() or not 0 <= int(port) <= 65535:
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise InputError(f"{address!r} is not an address", "Write HOST:PORT, as in 127.0.0.1:7450")
     return host, int(port)
 

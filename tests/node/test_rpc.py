@@ -78,6 +78,13 @@ async def test_values_come_back_and_the_socket_is_ours_alone(tmp_path: Path) -> 
     assert not home.socket_path.exists()
 
 
+async def test_text_that_is_not_utf_8_is_not_sent(tmp_path: Path) -> None:
+    async with _serving(tmp_path) as (home, _), RpcClient.connect(home) as client:
+        with pytest.raises(InputError, match="is not UTF-8"):
+            await client.call("echo", value="a\udcff")
+        assert await client.call("echo", value="a") == "a"
+
+
 async def test_a_waiting_request_does_not_hold_up_the_next(tmp_path: Path) -> None:
     async with _serving(tmp_path) as (home, methods), RpcClient.connect(home) as client:
         answers: list[object] = []

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from builders import DAY_US, OCTOBER_US, Channel, busy_channel
-from hypothesis import given
+from builders import DAY_US, OCTOBER_US, Channel, busy_channel, meter
+from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tallystick.protocol.checkpoint import (
     Checkpoint,
@@ -24,6 +25,7 @@ from tallystick.protocol.errors import FormatError, InvalidRecord, ProofError, T
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import Identity
 from tallystick.protocol.records import TIME_MAX_US, Close
+from tallystick.protocol.terms import check_terms
 
 BUSY = busy_channel()
 OCTOBER, NOVEMBER = BUSY.closed
@@ -174,3 +176,21 @@ def test_totals_are_exact_beyond_64_bits() -> None:
 def test_instants_are_in_utc_to_the_second() -> None:
     assert format_instant(0) == "1970-01-01T00:00:00Z"
     assert format_instant(OCTOBER_US) == "2026-09-30T22:00:00Z"
+
+
+@given(st.text(min_size=1, max_size=32))
+@example("a\u2028b")
+def test_every_unit_that_terms_may_have_reads_back(unit: str) -> None:
+    terms = structs.replace(BUSY.terms, meters=(meter("tokens", unit=unit),))
+    try:
+        check_terms(terms)
+    except InvalidRecord:
+        return
+    checkpoint = replace(OCTOBER.checkpoint, totals=meter_totals(terms, OCTOBER.lines))
+    assert parse_checkpoint(checkpoint.text()) == checkpoint
+
+
+def test_a_total_is_not_made_of_numbers_that_no_log_can_give() -> None:
+    lines = [structs.replace(line, payable="9" * 5000) for line in OCTOBER.lines]
+    with pytest.raises(FormatError, match="not a decimal"):
+        meter_totals(BUSY.terms, lines)

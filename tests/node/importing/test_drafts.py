@@ -14,6 +14,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from tallystick.node.importing import readers
 from tallystick.node.importing.drafts import Draft, DraftBatch, Reject, read_drafts
 from tallystick.node.importing.mapping import load_mapping
 from tallystick.node.importing.rejects import RejectsFile
@@ -191,6 +192,46 @@ def test_parquet_types(tmp_path: Path) -> None:
     assert drafts == GOOD_DRAFTS
     assert [(reject.row, reject.column) for reject in rejects] == [(2, "n")]
     assert read == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("e.csv", HEADER + "\n" * 10 + GOOD),
+        ("e.jsonl", "\n" * 10 + '{"when":"2026-01-01T00:00Z","id":"a","who":"x","n":5,"h":1.25}'),
+    ],
+)
+def test_empty_lines_do_not_end_a_file(tmp_path: Path, name: str, content: str) -> None:
+    drafts, rejects, read = _read(tmp_path, content.encode(), name, rows=4)
+    assert (drafts, rejects, read) == (GOOD_DRAFTS, [], 1)
+
+
+@pytest.mark.parametrize("name", ["e.csv.gz", "e.jsonl.gz"])
+def test_a_line_that_no_memory_holds_ends_an_import(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "LINE_MAX", 1000)
+    with pytest.raises(InputError, match="a line of more than 1000 characters"):
+        _read(tmp_path, gzip.compress((HEADER + " " * 2000).encode()), name)
+
+
+def test_a_parquet_value_that_python_cannot_hold_refuses_its_row_alone(tmp_path: Path) -> None:
+    raw = pyarrow.array([b"a", b"\xff", b"c"], pyarrow.binary())
+    content = _parquet(
+        tmp_path,
+        when=pyarrow.array([20_454, 20_454, 2**31 - 1], pyarrow.date32()),
+        id=pyarrow.StringArray.from_buffers(3, *raw.buffers()[1:]),
+        who=["x"] * 3,
+        n=[5] * 3,
+        h=["1.25"] * 3,
+    )
+    drafts, rejects, read = _read(tmp_path, content, "e.parquet")
+    assert [draft.id for draft in drafts] == ["a", "a"]
+    assert [(reject.row, reject.reason.split(":")[0]) for reject in rejects] == [
+        (2, "id cannot be read"),
+        (3, "when cannot be read"),
+    ]
+    assert read == 3
 
 
 def test_garbage_is_not_parquet(tmp_path: Path) -> None:

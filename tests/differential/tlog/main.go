@@ -1,0 +1,183 @@
+// Answers what golang.org/x/mod/sumdb thinks of trees, proofs and notes: JSON in, JSON out.
+package main
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+type question struct {
+	Leaves [][]byte   // data of the leaves of one tree
+	Pairs  [][2]int64 // a size, and a leaf's index or an older size in it
+	Proofs []proof
+	Signed []signed
+}
+
+// A c2sp.org/tlog-proof with its leaf's data and the keys that must have signed.
+type proof struct {
+	File, Leaf    []byte
+	Log, Cosigner string
+}
+
+type signed struct {
+	Text, Signer string
+}
+
+type answer struct {
+	Roots      [][]byte   // of each size from 0 on
+	Inclusions [][][]byte // of index pair[1] in size pair[0]
+	Prefixes   [][][]byte // of size pair[1] in size pair[0]
+	Proofs     []string   // empty, or why the proof does not hold
+	Notes      [][]byte
+}
+
+// The cosigner's key, type 4 (c2sp.org/tlog-cosignature), which the package does not know.
+type cosigner struct {
+	name string
+	hash uint32
+	key  ed25519.PublicKey
+}
+
+func (c cosigner) Name() string    { return c.name }
+func (c cosigner) KeyHash() uint32 { return c.hash }
+func (c cosigner) Verify(msg, sig []byte) bool {
+	if len(sig) != 72 {
+		return false
+	}
+	text := fmt.Sprintf("cosignature/v1\ntime %d\n%s", binary.BigEndian.Uint64(sig), msg)
+	return ed25519.Verify(c.key, []byte(text), sig[8:])
+}
+
+func newCosigner(vkey string) (note.Verifier, error) {
+	parts := strings.SplitN(vkey, "+", 3)
+	material, err := base64.StdEncoding.DecodeString(parts[2])
+	if err != nil || material[0] != 4 || len(material) != 33 {
+		return nil, errors.New("not a cosigner's key")
+	}
+	sum := sha256.Sum256([]byte(parts[0] + "\n" + string(material)))
+	return cosigner{parts[0], binary.BigEndian.Uint32(sum[:]), material[1:]}, nil
+}
+
+func check(p proof) error {
+	head, rest, found := strings.Cut(string(p.File), "\n\n")
+	if !found {
+		return errors.New("no empty line")
+	}
+	lines := strings.Split(head, "\n")
+	if len(lines) < 2 || lines[0] != "c2sp.org/tlog-proof@v1" || !strings.HasPrefix(lines[1], "index ") {
+		return errors.New("no title or no index")
+	}
+	index, err := strconv.ParseInt(strings.TrimPrefix(lines[1], "index "), 10, 64)
+	if err != nil {
+		return err
+	}
+	var path tlog.RecordProof
+	for _, line := range lines[2:] {
+		hash, err := tlog.ParseHash(line)
+		if err != nil {
+			return err
+		}
+		path = append(path, hash)
+	}
+	logKey, err := note.NewVerifier(p.Log)
+	if err != nil {
+		return err
+	}
+	cosignerKey, err := newCosigner(p.Cosigner)
+	if err != nil {
+		return err
+	}
+	opened, err := note.Open([]byte(rest), note.VerifierList(logKey, cosignerKey))
+	if err != nil {
+		return err
+	}
+	if len(opened.Sigs) != 2 {
+		return errors.New("not signed by both")
+	}
+	rows := strings.Split(opened.Text, "\n")
+	if len(rows) < 3 || rows[0] != logKey.Name() {
+		return errors.New("not a head of this log")
+	}
+	size, err := strconv.ParseInt(rows[1], 10, 64)
+	if err != nil {
+		return err
+	}
+	root, err := tlog.ParseHash(rows[2])
+	if err != nil {
+		return err
+	}
+	return tlog.CheckRecord(path, size, root, index, tlog.RecordHash(p.Leaf))
+}
+
+func sliced(hashes []tlog.Hash) [][]byte {
+	made := [][]byte{}
+	for _, hash := range hashes {
+		made = append(made, append([]byte{}, hash[:]...))
+	}
+	return made
+}
+
+func must(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+func main() {
+	var q question
+	must(json.NewDecoder(os.Stdin).Decode(&q))
+	var a answer
+	var stored []tlog.Hash
+	reader := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
+		var found []tlog.Hash
+		for _, index := range indexes {
+			found = append(found, stored[index])
+		}
+		return found, nil
+	})
+	for size := int64(0); size <= int64(len(q.Leaves)); size++ {
+		root, err := tlog.TreeHash(size, reader)
+		must(err)
+		a.Roots = append(a.Roots, root[:])
+		if size < int64(len(q.Leaves)) {
+			hashes, err := tlog.StoredHashes(size, q.Leaves[size], reader)
+			must(err)
+			stored = append(stored, hashes...)
+		}
+	}
+	for _, pair := range q.Pairs {
+		record, err := tlog.ProveRecord(pair[0], pair[1], reader)
+		must(err)
+		a.Inclusions = append(a.Inclusions, sliced(record))
+		tree, err := tlog.ProveTree(pair[0], pair[1]+1, reader)
+		must(err)
+		a.Prefixes = append(a.Prefixes, sliced(tree))
+	}
+	for _, p := range q.Proofs {
+		said := ""
+		if err := check(p); err != nil {
+			said = err.Error()
+		}
+		a.Proofs = append(a.Proofs, said)
+	}
+	for _, s := range q.Signed {
+		signer, err := note.NewSigner(s.Signer)
+		must(err)
+		made, err := note.Sign(&note.Note{Text: s.Text}, signer)
+		must(err)
+		a.Notes = append(a.Notes, made)
+	}
+	must(json.NewEncoder(os.Stdout).Encode(a))
+}

@@ -1,0 +1,246 @@
+"""What each target begins from: good values of its format, made from the known channel."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import struct
+from functools import cache
+from pathlib import Path
+
+import msgspec
+import pyarrow
+import vector_files
+from pyarrow import parquet
+
+from fuzzing.exports import MAP
+from fuzzing.wire import CHALLENGE, CHANNEL, INVITE, OWN_SIZE, RECEIVED_SIZE
+from tallystick.node.config import TEMPLATE
+from tallystick.node.pairing import own_identity
+from tallystick.node.transport.tls import certificate_der
+from tallystick.protocol import messages as m
+from tallystick.protocol.framing import frame
+from tallystick.protocol.keyring import make_rotation
+from tallystick.protocol.keys import Identity, derive_key
+from tallystick.protocol.pairing import Refused, build_join, build_welcome, encode_pairing
+from tallystick.protocol.records import Epoch, Rotation, batch_bytes, encode_record
+from tallystick.protocol.rendering import statement_json
+from tallystick.protocol.statement import encode_line
+
+CORPUS = Path(__file__).parent / "corpus"
+TERMS = """\
+provider = "acme.example"
+consumer = "beta.example"
+[period]
+calendar = "month"
+time_zone = "Europe/Berlin"
+[clocks]
+grace = "3d"
+dispute = "15d"
+answer = "29d"
+[meters.output-tokens]
+unit = "token"
+scale = 2
+aggregate = "sum"
+source = "both"
+payable = "provider"
+range = ["-10", "1000.5"]
+match = { window = "2s" }
+tolerance = { relative = "0.5%", absolute = "1000", base = "provider", least = 1000 }
+"""
+CSV = (
+    b'when,id,who,n,h\n2026-01-01T00:00:00Z,a,x,5,1.25\n2026-03-29 02:30,"b,""",y,1e3,-0.5\n,,,,\n'
+)
+
+
+def of(name: str) -> list[bytes]:
+    """The seeds of a target, then its kept corpus, in a fixed order."""
+    kept = sorted((CORPUS / name).glob("*"))
+    return [*_made()[name], *(path.read_bytes() for path in kept)]
+
+
+def _rotation() -> Rotation:
+    new = derive_key(b"acme.example".ljust(32, b"\0"), "log", 1)
+    at = CHANNEL.provider_log.state.facts.recorded_at + 1
+    unsigned = Rotation("provider", "log", 1, bytes(new.verify_key), at + 10**9, bytes(64), b"", at)
+    return make_rotation(CHANNEL.terms, unsigned, CHANNEL.provider.log, new)
+
+
+def _records() -> list[bytes]:
+    at = CHANNEL.provider_log.state.facts.recorded_at + 1
+    epoch = Epoch(1, 3, bytes(32), 10**6, bytes(32), "both disks failed", at)
+    found = {type(r): r for log in CHANNEL.logs for r in log.records}
+    return [encode_record(record) for record in (*found.values(), epoch, _rotation())]
+
+
+def _batches() -> list[bytes]:
+    own = [*CHANNEL.provider_log.batches, *CHANNEL.consumer_log.batches]
+    whole = batch_bytes([encode_record(record) for record in CHANNEL.provider_log.records])
+    return [*own[-6:], whole, *(batch_bytes([record]) for record in _records())]
+
+
+def _messages() -> list[bytes]:
+    id_, log = CHANNEL.id, CHANNEL.provider_log
+    closed = CHANNEL.closed[0]
+    digest, root = closed.checkpoint.digest(), log.head().root
+    lines = [encode_line(line) for line in closed.lines]
+    said = [
+        m.Hello(m.PROTOCOL_VERSION, "beta.example", 1_800_000_000, "192.0.2.1:7450"),
+        m.Channels([id_]),
+        m.Holding(id_, 0, RECEIVED_SIZE, OWN_SIZE - 3, root, bytes(64), bytes(72)),
+        m.Append(id_, RECEIVED_SIZE, log.batches[1], bytes(64)),
+        m.Cosign(id_, OWN_SIZE, bytes(72)),
+        m.Return(id_, OWN_SIZE, log.batches[1], bytes(64), b""),
+        m.ProposeTerms(encode_record(CHANNEL.terms), bytes(64)),
+        m.TermsHeld(id_),
+        m.Founded(encode_record(CHANNEL.terms), bytes(64), bytes(64)),
+        m.ProposeCheckpoint(id_, closed.checkpoint.text(), bytes(64), False),
+        m.SignCheckpoint(id_, digest, bytes(64)),
+        m.RefuseCheckpoint(id_, digest, "too early"),
+        m.StatementPage(id_, digest, 0, lines, True),
+        m.WantPage(id_, digest, 3),
+        m.Difference(id_, digest, lines[0], b""),
+        m.Halt(id_, "so"),
+        m.Ping(),
+        m.Bye("bye", "done"),
+    ]
+    return [m.encode_message(message) for message in said]
+
+
+def _sessions() -> list[bytes]:
+    bodies = _messages()
+    hello, channels, holding, append, cosign, returned = bodies[:6]
+    behind = m.Holding(CHANNEL.id, 0, 7, OWN_SIZE + 1, bytes(32), bytes(64), b"")
+    framed = b"".join(map(frame, bodies))
+    return [
+        b"\0" + b"".join(bodies),
+        b"\x11" + framed,
+        b"\xff" + framed,
+        b"\0" + hello + channels + holding + append + cosign,
+        b"\0" + hello + m.encode_message(behind) + returned,
+        *(b"\0" + hello + holding + body for body in bodies[6:]),
+    ]
+
+
+def _identities() -> list[tuple[Identity, bytes]]:
+    return [
+        (who, certificate_der(who.name, who.transport))
+        for who in (CHANNEL.consumer, CHANNEL.provider)
+    ]
+
+
+def _pairing() -> list[bytes]:
+    (joiner, joiner_der), (inviter, inviter_der) = _identities()
+    joining = own_identity(joiner, joiner_der, "192.0.2.2:7450")
+    inviting = own_identity(inviter, inviter_der, "192.0.2.1:7450")
+    said = (
+        CHALLENGE,
+        build_join(joiner, joining, INVITE, CHALLENGE),
+        build_welcome(inviter, inviting, joining, CHALLENGE),
+        Refused("used", "the code was used"),
+    )
+    return [encode_pairing(message) for message in said]
+
+
+def _requests() -> list[bytes]:
+    encode = msgspec.msgpack.Encoder().encode
+    return [
+        encode((1, "emit", {"channel": None, "drafts": b"\x90"})),
+        encode((2, True, {"lines": [1, -1, "a", None, 1.5, b"x"]})),
+        encode((3, False, ["InputError", "no", "do"])),
+    ]
+
+
+def _parquet() -> list[bytes]:
+    columns = {
+        "when": pyarrow.array([0, 1_790_805_600_000_000, None], pyarrow.timestamp("us", "UTC")),
+        "id": ["a", "b", "c"],
+        "who": ["x", "y", None],
+        "n": pyarrow.array([1, 2, None], pyarrow.int64()),
+        "h": pyarrow.array([1.5, 2.25, None], pyarrow.float64()),
+    }
+    text = {name: [str(v) for v in map(str, range(3))] for name in columns}
+    text["when"] = ["2026-01-01", "2026-01-02T00:00:00Z", "x"]
+    made = []
+    for table, options in (
+        (pyarrow.table(columns), {"compression": "none"}),
+        (pyarrow.table(columns), {"compression": "snappy", "use_dictionary": False}),
+        (pyarrow.table(text), {"compression": "none"}),
+    ):
+        out = io.BytesIO()
+        parquet.write_table(table, out, **options)
+        made.append(out.getvalue())
+    return made
+
+
+def _signed() -> list[bytes]:
+    batch = CHANNEL.provider_log.batches[-1]
+    return [
+        b"\0\0\x05" + b"1" * 20,
+        b"\0\x01\x07-5",
+        b"\0\x82\x0a" + struct.pack(">Q", 3),
+        b"\1\0" + "\n".join(CHANNEL.closed[1].checkpoint.totals).encode(),
+        b"\2\0" + batch,
+        *(b"\2\0" + batch_bytes([record]) for record in _records()),
+        b"\3\0Asia/Kathmandu",
+        b"\3\1hour",
+        b"\3\2unit",
+        b"\3\3name",
+        b"\4\x002026-12",
+        b"\4\1UTC",
+    ]
+
+
+@cache
+def _made() -> dict[str, list[bytes]]:
+    files = vector_files.make_files()
+    vectors = {name: json.loads(data) for name, data in files.items() if name.endswith(".json")}
+    head = CHANNEL.provider_log.head_note()
+    proof, line_proof = vectors["tlog-proof.json"], vectors["line-proof.json"]
+    checkpoints = [closed.note for closed in CHANNEL.closed]
+    rows = [
+        json.dumps(dict(zip(("when", "id", "who", "n", "h"), row, strict=True))).encode() + b"\n"
+        for row in (("2026-01-01", "a", "x", 5, "1.25"), ("2026-01-01 01:00", "b", "y", 5, 1.5))
+    ]
+    return {
+        "frames": [b"\x02" + frame(b"abc") + frame(b"d"), b"\x63" + frame(b"e" * 200)],
+        "messages": _messages(),
+        "session": _sessions(),
+        "pairing": _pairing(),
+        "certificates": [der for _, der in _identities()],
+        "invites": [INVITE.encode().encode()],
+        "requests": _requests(),
+        "records": _records(),
+        "addresses": [b"192.0.2.1:7450", b"[2001:db8::1]:7450", b"node.acme.example:0"],
+        "batches": _batches(),
+        "logs": _batches(),
+        "lines": [encode_line(line) for closed in CHANNEL.closed for line in closed.lines],
+        "statements": [statement_json(c.checkpoint, c.lines) for c in CHANNEL.closed],
+        "notes": [head, *checkpoints],
+        "heads": [head, vectors["heads.json"]["text"].encode()],
+        "proofs": [proof["proof"].encode() + b"\0" + bytes.fromhex(proof["leaf"])],
+        "line-proofs": [line_proof["proof"].encode() + b"\0" + bytes.fromhex(line_proof["line"])],
+        "checkpoints": [*checkpoints, CHANNEL.closed[0].checkpoint.text().encode()],
+        "vkeys": [vectors["keys.json"]["log_vkeys"][0].encode()],
+        "quantities": [
+            bytes([case["scale"]]) + case["text"].encode() for case in vectors["quantities.json"]
+        ],
+        "periods": [
+            bytes([n]) + label.encode()
+            for n in range(16)
+            for label in ("2026-10-25T02+02:00", "2026-10-25", "2026-W43", "2026-10", "2011-12-30")
+        ],
+        "zones": [b"Europe/Berlin", b"UTC", b"posix/Asia/Kathmandu"],
+        "times": [b"\0" + b"2026-10-25T02:30:00.123456789+02:00", b"\1" + b"2026-03-29 02:30"]
+        + [bytes([n]) + b"1790805600.5" for n in range(3, 7)],
+        "terms": [TERMS.encode()],
+        "mappings": [MAP.encode()],
+        "configs": [TEMPLATE.encode(), TEMPLATE.replace("# ", "").encode()],
+        "csv": [CSV],
+        "csv-gz": [gzip.compress(CSV, mtime=0)],
+        "json-lines": [b"".join(rows), rows[0]],
+        "parquet": _parquet(),
+        "bundles": [files["bundle-compact.tally"], files["bundle-full.tally"]],
+        "signed-bundles": _signed(),
+    }

@@ -1,0 +1,44 @@
+"""The targets by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fuzzing import bundles, exports, logs, settings, texts, wire
+
+Target = Callable[[bytes], None]
+
+TARGETS: dict[str, Target] = {
+    "addresses": wire.addresses,
+    "batches": logs.batches,
+    "bundles": bundles.bundles,
+    "certificates": wire.certificates,
+    "checkpoints": texts.checkpoints,
+    "configs": settings.configs,
+    "csv": exports.csv,
+    "csv-gz": exports.csv_gz,
+    "frames": wire.frames,
+    "heads": texts.heads,
+    "invites": wire.invites,
+    "json-lines": exports.json_lines,
+    "line-proofs": texts.line_proofs,
+    "lines": logs.lines,
+    "logs": logs.logs,
+    "mappings": settings.mappings,
+    "messages": wire.messages,
+    "notes": texts.notes,
+    "pairing": wire.pairing,
+    "parquet": exports.parquet,
+    "periods": texts.periods,
+    "proofs": texts.proofs,
+    "quantities": texts.quantities,
+    "records": logs.records,
+    "requests": wire.requests,
+    "session": wire.session,
+    "signed-bundles": bundles.signed_bundles,
+    "statements": logs.statements,
+    "terms": settings.terms,
+    "times": texts.times,
+    "vkeys": texts.vkeys,
+    "zones": texts.zones,
+}

@@ -1,0 +1,42 @@
+"""Every target holds on its seeds, on its kept corpus and on seeded mutations of both."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+import pytest
+
+from fuzzing import seeds
+from fuzzing.contract import remove_scratch
+from fuzzing.mutation import mutations
+from fuzzing.targets import TARGETS
+
+MUTATIONS = 600
+# What takes much longer than the others is tried less often.
+FEWER = {"bundles": 60, "logs": 40, "parquet": 200, "session": 300, "signed-bundles": 30}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _scratch() -> Iterator[None]:
+    yield
+    remove_scratch()
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_decoder_keeps_its_contract(name: str) -> None:
+    target, begin = TARGETS[name], seeds.of(name)
+    assert begin
+    for data in begin:
+        target(data)
+    seed = zlib.crc32(name.encode())
+    for data in mutations(begin, FEWER.get(name, MUTATIONS), seed):
+        try:
+            target(data)
+        except Exception as error:
+            error.add_note(f"the input of {name}, in hexadecimal: {data.hex()}")
+            raise
+
+
+def test_no_corpus_is_without_its_target() -> None:
+    assert {folder.name for folder in seeds.CORPUS.iterdir()} <= set(TARGETS)
