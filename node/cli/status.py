@@ -43,6 +43,9 @@ def _say_channel(channel: dict[str, Any]) -> None:
         lag = "all co-signed" if not waiting else f"{waiting:,} not yet co-signed"
         say(f"  {name:<10} {log['size']:>12,} records  {lag}")
     say(f"  {'closed':<10} {channel['last_checkpoint'] or 'nothing yet':>12}")
+    if channel["evidence"]:
+        files = len(channel["evidence"])
+        say(f"  {'evidence':<10} {files:>12,} file{'s' * (files > 1)}; see tally evidence")
     if channel["difference"]:
         say(f"  last checkpoint refused: {channel['difference']}")
     skew = channel["clock_skew_seconds"]
