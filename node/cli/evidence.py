@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tallystick.node.cli.context import Context, global_options, merge, verb
-from tallystick.node.cli.output import print_json, say, table
+from tallystick.node.cli.output import folded, print_json, say, table
 from tallystick.node.errors import StoreError
 from tallystick.protocol.errors import InputError
 
@@ -85,7 +85,7 @@ def import_(context: Context, file: Path) -> None:
     if context.json:
         print_json(answer)
         return
-    say(f"{answer['says']}")
+    say(folded(answer["says"], indent=2))
     say(f"kept as {answer['digest'][:16]}; the channel with {answer['peer']} is halted")
 
 
