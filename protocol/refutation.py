@@ -244,17 +244,16 @@ def _check_history(known: _Known) -> str:
     for (a, b), path in zip(pairwise(refutation.chain), refutation.paths, strict=True):
         verify_consistency(a.head.size, a.head.root, b.head.size, b.head.root, path)
     sizes = ", ".join(str(noted.head.size) for noted in refutation.chain)
-    return f"one history has the heads of {sizes} records"
+    return f"the heads of {sizes} records are prefixes of it"
 
 
 def _check_loss(known: _Known) -> str:
     """7. Heads that are in no log any more were lost before an epoch that both parties signed."""
-    refutation, loss = known.refutation, known.refutation.loss
+    loss = known.refutation.loss
     if loss is not None:
         _check_epoch(known, loss)
-    return f"refutes the accusation of {refutation.accused.party}: " + (
-        "what it signed is one history" if loss is None else "the rest both agreed to give up"
-    )
+    rest = "" if loss is None else ", and the rest was lost before the epoch"
+    return f"refutes the accusation of {known.accused.party}: what it signed is one history{rest}"
 
 
 def _check_epoch(known: _Known, loss: Loss) -> None:

@@ -40,7 +40,8 @@ from tallystick.protocol.records import Delta
 
 TERMS = nodes.TERMS.replace('source = "provider"', 'source = "both"\npayable = "provider"')
 CASES = ("longer", "shorter", "unsigned", "foreign", "cosigned", "imported", "honest")
-LIES = [Delta(f"lie-{n}", "context-tokens", "s", 7, 1, 2**51, None) for n in range(3)]
+LIES = [Delta(f"lie-{n}", "context-tokens", "s", 7, 1, 2**51, None) for n in range(400)]
+LONG = 600  # records of beta's log where trees of several tiles are wanted
 TIME_SECONDS = 1_800_000_000
 
 
@@ -92,7 +93,7 @@ def tally_json(party: nodes.Party, *arguments: str) -> Any:
 
 
 async def _furnish(acme: nodes.Party, beta: nodes.Party) -> dict[str, str]:
-    """Found the channels; in each both have recorded two deltas that the other co-signed."""
+    """Found the channels; in each both have made two emits that the other co-signed."""
     channels = {}
     async with (
         RpcClient.connect(open_home(acme.home)) as ours,
@@ -103,11 +104,12 @@ async def _furnish(acme: nodes.Party, beta: nodes.Party) -> dict[str, str]:
             key = channels[case] = proposed["channel"]
             await theirs.call("accept", selector=key)
             for client in (ours, theirs):
-                for n in range(2):
-                    draft = Draft(f"{case}-{n}", "context-tokens", "s", 1, 1)
-                    drafts = msgspec.msgpack.encode([draft])
-                    await client.call("emit", channel=key, drafts=drafts)
-                await client.call("wait", channel=key, size=3, seconds=30)
+                many = LONG if client is theirs and case in ("longer", "shorter") else 1
+                for names in (["first"], [f"next-{n}" for n in range(many)]):
+                    drafts = [Draft(name, "context-tokens", "s", 1, 1) for name in names]
+                    data = msgspec.msgpack.encode(drafts)
+                    done = await client.call("emit", channel=key, drafts=data)
+                await client.call("wait", channel=key, size=done["size"], seconds=30)
     return channels
 
 
@@ -147,7 +149,7 @@ def _acme_parts(world: World, case: str) -> list[bytes]:
     return parts
 
 
-@pytest.mark.parametrize(("case", "first", "lies"), [("longer", 2, 3), ("shorter", 1, 1)])
+@pytest.mark.parametrize(("case", "first", "lies"), [("longer", 300, 400), ("shorter", 100, 300)])
 def test_a_peer_that_signs_another_history_is_convicted_offline(
     world: World, tmp_path: Path, case: str, first: int, lies: int
 ) -> None:
@@ -159,11 +161,11 @@ def test_a_peer_that_signs_another_history_is_convicted_offline(
 
     (listed,) = world.evidence(case)
     assert (listed["accused"], listed["kind"]) == ("beta.example", "author")
-    assert listed["sizes"] == sorted([3, first + lies])
+    assert listed["sizes"] == sorted([LONG + 2, first + lies])
     status = world.halted(case)
     assert listed["digest"][:16] in status["reason"]
     assert status["evidence"] == [listed["digest"]]
-    assert status["theirs"]["size"] == 3  # what was agreed before is untouched
+    assert status["theirs"]["size"] == LONG + 2  # what was agreed before is untouched
 
     file = tmp_path / "beta.evidence"
     tally(world.acme, "evidence", "export", listed["digest"][:8], "-o", str(file))
