@@ -129,13 +129,16 @@ async def _keep_made(channel: Channel, make: Callable[[Txn], bytes | None]) -> K
     try:
         with channel.store.read() as txn:
             data = make(txn)
-        if data is not None and convicts(data):
-            return await keep(channel, data)
-    except (FormatError, ProofError) as error:
+    except (FormatError, ProofError, StoreError) as error:
         _log.info("no evidence: %s", error)
+        return None
+    if data is None or not convicts(data):
+        return None
+    try:
+        return await keep(channel, data)
     except StoreError as error:
-        _log.error("evidence is not stored: %s", error)
-    return None
+        _log.error("evidence cannot be stored: %s; here it is:\n%s", error.message, data.decode())
+        return None
 
 
 def _of_rewriting(channel: Channel, message: Append, txn: Txn) -> bytes:

@@ -313,7 +313,9 @@ class Link:
         _log.error("channel %s halts: %s", channel.id.hex()[:8], breach)
         channel.part()
         self.say(Halt(channel.id, str(breach)[:1000]))
-        await self._owner.halt(channel, str(breach))
+        # The link may end meanwhile, because the disk failed; the channel halts all the same.
+        with trio.CancelScope(shield=True):
+            await self._owner.halt(channel, str(breach))
 
     # Our log to the peer
 
