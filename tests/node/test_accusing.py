@@ -126,7 +126,7 @@ def _verify(file: Path) -> tuple[int, Any]:
     """`tally verify` as an auditor runs it: a process of its own, in a folder without a home."""
     environment = {k: v for k, v in os.environ.items() if k != "TALLYSTICK_HOME"}
     done = subprocess.run(
-        [sys.executable, "-c", nodes._MAIN, "verify", str(file), "--json"],
+        [sys.executable, "-c", nodes.MAIN, "verify", str(file), "--json"],
         capture_output=True,
         text=True,
         cwd=file.parent,
