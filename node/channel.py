@@ -39,7 +39,7 @@ from tallystick.protocol.heads import (
 )
 from tallystick.protocol.keys import KEYS_MAX, Identity
 from tallystick.protocol.log import LogFacts
-from tallystick.protocol.messages import Append, Holding
+from tallystick.protocol.messages import Append
 from tallystick.protocol.quantities import format_quantity
 from tallystick.protocol.records import (
     Close,
@@ -56,7 +56,6 @@ from tallystick.protocol.records import (
     encode_record,
     texts_plain,
 )
-from tallystick.protocol.session import Rewriting
 from tallystick.protocol.terms import channel_id, role_of
 
 BATCH_RECORDS_MAX = 4096
@@ -500,15 +499,3 @@ class Channel:
         with self.store.read() as txn:
             held = list(stored_parts(txn, self.peer.number, message.first, stop))
         return sent == held
-
-    def examine_rewriting(self, breach: Rewriting) -> PeerBreach:
-        """What to say of a peer that sends other records for what it sent before."""
-        return breach
-
-    def examine_holding(self, message: Holding) -> PeerBreach:
-        """What to say of a signed head of ours that is not in our history."""
-        return PeerBreach(
-            "inconsistent",
-            f"the peer holds another history of our log at size {message.size}, signed by us",
-            "Was this home restored from a backup and written to? Keep both copies",
-        )

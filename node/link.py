@@ -15,7 +15,7 @@ from typing import Protocol
 
 import trio
 
-from tallystick.node import recovery
+from tallystick.node import accusing, recovery
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.errors import PeerUnreachable
@@ -188,7 +188,7 @@ class Link:
             if await channel.repeats(breach.append):
                 await self._say_bye(breach)
             else:
-                await self._halt(channel, channel.examine_rewriting(breach))
+                await self._halt(channel, await accusing.rewriting(channel, breach))
         except PeerBreach as breach:
             await self._say_bye(breach)
 
@@ -313,7 +313,9 @@ class Link:
         _log.error("channel %s halts: %s", channel.id.hex()[:8], breach)
         channel.part()
         self.say(Halt(channel.id, str(breach)[:1000]))
-        await self._owner.halt(channel, str(breach))
+        # The link may end meanwhile, because the disk failed; the channel halts all the same.
+        with trio.CancelScope(shield=True):
+            await self._owner.halt(channel, str(breach))
 
     # Our log to the peer
 
@@ -325,7 +327,7 @@ class Link:
             try:
                 channel.verify_ours(own.head(message.size, message.root), message.signature)
             except ProofError:
-                raise PeerBreach("bad-head", "the peer shows a head that we never signed") from None
+                raise await accusing.unsigned_head(channel, message) from None
         if message.own_size < channel.peer.durable_size:
             assert self._nursery is not None
             self._nursery.start_soon(self._give_back, channel, closer, message.own_size)
@@ -342,7 +344,7 @@ class Link:
             self._nursery.start_soon(self._watch_return, channel)
             return
         if message.size and own.root_at(message.size) != message.root:
-            raise channel.examine_holding(message)
+            raise await accusing.foreign_head(channel, message)
         await self._go_on(channel, closer)
 
     async def _go_on(self, channel: Channel, closer: Closer) -> None:

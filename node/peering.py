@@ -244,6 +244,16 @@ class Peering:
                 await self.books.founding.halt(channel.id, reason)
                 return
 
+    async def convicted(self, channel: Channel, reason: str) -> None:
+        """Evidence that is stored convicts a party: stop the channel, and tell the peer."""
+        if self.books.founding.rows[channel.id].state == "halted":
+            return
+        channel.part()
+        link = self.links.get(channel.peer_keys.name)
+        if link is not None and link.live:
+            link.halt_unspoken(channel, reason)
+        await self.halt(channel, reason)
+
     async def set_doubt(self, channel: Channel, doubt: int) -> None:
         """Keep durably how certain it is what we signed last in a channel."""
         await self.books.founding.set_doubt(channel.id, doubt)

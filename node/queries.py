@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from tallystick.node.accusing import kept
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
@@ -84,6 +85,7 @@ def status(books: Books, live: dict[str, Any] | None) -> dict[str, Any]:
                 "last_checkpoint": closer.last.period if closer.last else None,
                 "difference": now["difference"] if now else "",
                 "clock_skew_seconds": now["clock_skew_seconds"] if now else None,
+                "evidence": [found.digest.hex() for found in kept(channel)],
             }
         )
     proposals = [d for d in channels(books) if d["state"] in ("offered", "proposed")]
@@ -96,6 +98,22 @@ def status(books: Books, live: dict[str, Any] | None) -> dict[str, Any]:
             {"channel": d["channel"], "peer": d["peer"], "state": d["state"]} for d in proposals
         ],
     }
+
+
+def evidence(books: Books, selector: str | None) -> list[dict[str, Any]]:
+    """What convicts a party, in one channel or in all."""
+    chosen = [books.select(selector)] if selector else list(books.channels)
+    return [
+        {
+            "channel": key.hex(),
+            "accused": found.evidence.accused.party,
+            "kind": found.evidence.accused.part,
+            "sizes": [noted.head.size for noted in found.evidence.heads],
+            "digest": found.digest.hex(),
+        }
+        for key in chosen
+        for found in kept(books.channels[key][0])
+    ]
 
 
 def vkeys(books: Books, channel: Channel) -> dict[str, str]:

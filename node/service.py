@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import trio
 
+from tallystick.node import accusing
 from tallystick.node.books import clock_us
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
@@ -21,7 +22,8 @@ from tallystick.node.founding import party_keys
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.node import Node
 from tallystick.node.pairing import join, new_invite
-from tallystick.protocol.errors import ConflictError, InputError, InvalidRecord
+from tallystick.protocol.errors import ConflictError, InputError, InvalidRecord, ProofError
+from tallystick.protocol.evidence import parse_evidence, verify_evidence
 from tallystick.protocol.messages import ProposeTerms
 from tallystick.protocol.pairing import comparison_words
 from tallystick.protocol.records import Correction
@@ -49,6 +51,7 @@ class Service:
             "wait": self.wait,
             "correct": self.correct,
             "checkpoint": self.checkpoint,
+            "import_evidence": self.import_evidence,
             "live": self.live,
         }
 
@@ -169,6 +172,26 @@ class Service:
         send = link.say if link is not None and link.live and found.live else None
         row = await closer.close(period, force=force, send=send)
         return {"period": row.period, "digest": row.digest.hex()}
+
+    async def import_evidence(self, data: bytes) -> dict[str, Any]:
+        """Keep evidence that convicts a party of one of our channels, and halt that channel."""
+        checks = verify_evidence(data)
+        for check in checks:
+            if not check.ok:
+                raise ProofError(
+                    f"this convicts nobody: {check.name}: {check.detail}",
+                    "Nothing was kept; see tally verify",
+                )
+        accused = parse_evidence(data).accused
+        if accused.channel_id not in self._books.channels:
+            raise InputError(
+                f"this is about channel {accused.channel_id.hex()}, which is not one of ours"
+            )
+        channel, _ = self._books.channels[accused.channel_id]
+        found = await accusing.keep(channel, data)
+        said = checks[-1].detail
+        await self._node.peering.convicted(channel, f"evidence {found.name} {said}")
+        return {"digest": found.digest.hex(), "says": said, "peer": channel.peer_keys.name}
 
     async def live(self) -> dict[str, Any]:
         """What only the running node knows."""

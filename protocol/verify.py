@@ -1,16 +1,14 @@
 """Verify a bundle: ten numbered checks, from bytes that anyone may have made to what they prove.
 
-Each check is one short function with the same number in `docs/formats.md`; it returns a sentence
-on what it found or raises. A check runs when those that it needs have held, so one fault is
-reported once, by the check that caught it. What is proved is what the two keys in the bundle's own
-terms signed: whether those are the right keys is for whoever knows the channel's id.
+Each check is one short function with the same number in `docs/formats.md`; `checks` runs them. What
+is proved is what the two keys in the bundle's own terms signed: whether those are the right keys is
+for whoever knows the channel's id.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import BinaryIO, NoReturn
 
 from tallystick.protocol.bundle import (
@@ -33,8 +31,9 @@ from tallystick.protocol.checkpoint import (
     meter_totals,
     verify_checkpoint,
 )
+from tallystick.protocol.checks import Check, Step, run_checks
 from tallystick.protocol.derive import period_lines
-from tallystick.protocol.errors import ProofError, TallyError
+from tallystick.protocol.errors import ProofError
 from tallystick.protocol.heads import Head, parse_head_note
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.notes import parse_note
@@ -46,20 +45,11 @@ from tallystick.protocol.statement import Line, first_difference, statement_root
 from tallystick.protocol.terms import channel_id, check_terms
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One check's result. `detail` says what was found, or what is wrong."""
-
-    number: int
-    name: str
-    ok: bool
-    detail: str
-
-
 class _Known:
     """What the checks have established so far; each attribute is set by the check beside it."""
 
     bundle: Bundle  # 1
+    compact = False  # 1
     logs: tuple[BundledLog, BundledLog]  # 1
     terms: Terms  # 2
     channel_id: bytes  # 2
@@ -84,28 +74,17 @@ def verify_bundle(file: BinaryIO) -> list[Check]:
 def iterate_checks(file: BinaryIO) -> Iterator[Check]:
     """The checks of `verify_bundle`, each as soon as it is done."""
     known = _Known(file)
-    failed: dict[int, int] = {}  # a check that does not hold, and the check that it is due to
-    for number, (name, needs, run) in enumerate(_CHECKS, 1):
-        if number == _FIRST_OF_FULL and 1 not in failed and known.bundle.logs is None:
+    for check in run_checks(known, _CHECKS):
+        yield check
+        if known.compact and check.number == _LAST_OF_COMPACT:
             return
-        cause = next((failed[need] for need in needs if need in failed), None)
-        if cause is not None:
-            failed[number] = cause
-            yield Check(number, name, False, f"not reached: check {cause} failed")
-            continue
-        try:
-            detail = run(known)
-        except TallyError as error:
-            failed[number] = number
-            yield Check(number, name, False, str(error))
-        else:
-            yield Check(number, name, True, detail)
 
 
 def _check_archive(known: _Known) -> str:
     """1. The file is a bundle's container in its one form, and every member's CRC fits."""
     known.bundle = open_bundle(known.file)
     if known.bundle.logs is None:
+        known.compact = True
         return f"{len(known.bundle.members)} members, compact"
     known.logs = known.bundle.logs
     return f"{len(known.bundle.members) + 2} members, full"
@@ -301,7 +280,7 @@ def _check_previous(known: _Known) -> str:
     return f"it follows {newest.period}, {newest.digest().hex()}"
 
 
-_CHECKS: tuple[tuple[str, tuple[int, ...], Callable[[_Known], str]], ...] = (
+_CHECKS: tuple[Step[_Known], ...] = (
     ("archive", (), _check_archive),
     ("terms", (1,), _check_terms),
     ("checkpoint", (1, 2), _check_checkpoint),
@@ -313,4 +292,4 @@ _CHECKS: tuple[tuple[str, tuple[int, ...], Callable[[_Known], str]], ...] = (
     ("derivation", (5, 8), _check_derivation),
     ("previous", (8,), _check_previous),
 )
-_FIRST_OF_FULL = 7  # checks from here on need the records
+_LAST_OF_COMPACT = 6  # checks after it need the records

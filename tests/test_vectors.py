@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from vector_files import make_files
 
 from tallystick.protocol.errors import FormatError
+from tallystick.protocol.evidence import verify_evidence
 from tallystick.protocol.heads import parse_head_note
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import parse_vkey
@@ -23,6 +25,7 @@ from tallystick.protocol.notes import parse_note, verify_note_signature
 from tallystick.protocol.pairing import parse_invite
 from tallystick.protocol.proof import parse_proof, verify_proof
 from tallystick.protocol.records import Terms, batch_bytes, decode_record
+from tallystick.protocol.refutation import verify_refutation
 from tallystick.protocol.replay import rederive
 from tallystick.protocol.terms import channel_id
 
@@ -86,6 +89,15 @@ def test_derivation_from_disk() -> None:
         terms, channel_id(terms), lambda: logs[0], lambda: logs[1], (len(logs[0]), len(logs[1]))
     )
     assert [msgspec.to_builtins(line) for line in lines] == case["open_lines"]
+
+
+def test_evidence_and_a_refutation_from_disk() -> None:
+    for case in _load("evidence.json"):
+        data = (VECTORS / case["file"]).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == case["digest"]
+        verify = verify_refutation if case["file"].endswith("refutation") else verify_evidence
+        found = [(check.name, check.ok, check.detail) for check in verify(data)]
+        assert found == [(check["name"], True, check["detail"]) for check in case["checks"]]
 
 
 def test_the_invite_from_disk() -> None:

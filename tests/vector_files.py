@@ -10,10 +10,12 @@ import io
 import json
 from typing import Any
 
+import accusing
 import builders
 import msgspec
 
 from tallystick.protocol.errors import PeriodError, QuantityError
+from tallystick.protocol.evidence import evidence_digest, verify_evidence
 from tallystick.protocol.heads import cosign_head, head_text, sign_head
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import ED25519_COSIGNATURE, Identity, Vkey, derive_key
@@ -35,6 +37,7 @@ from tallystick.protocol.periods import Calendar
 from tallystick.protocol.proof import format_proof
 from tallystick.protocol.quantities import format_quantity, parse_quantity
 from tallystick.protocol.records import ROLES, Delta, encode_record
+from tallystick.protocol.refutation import verify_refutation
 from tallystick.protocol.statement import encode_line, line_leaves, statement_root
 from tallystick.protocol.verify import verify_bundle
 from tallystick.protocol.words import WORDS
@@ -316,11 +319,35 @@ def _bundle(data: bytes) -> list[dict[str, Any]]:
     ]
 
 
+def _evidence(files: dict[str, bytes]) -> list[dict[str, Any]]:
+    """What the checks say of the files of evidence and the refutation."""
+    return [
+        {
+            "file": name,
+            "digest": evidence_digest(data).hex(),
+            "checks": [
+                {"number": check.number, "name": check.name, "ok": check.ok, "detail": check.detail}
+                for check in (
+                    verify_refutation(data)
+                    if name.endswith("refutation")
+                    else verify_evidence(data)
+                )
+            ],
+        }
+        for name, data in files.items()
+    ]
+
+
 def make_files() -> dict[str, bytes]:
     """Every vector file."""
     channel = builders.busy_channel()
     compact = channel.bundle(channel.closed[1])
     full = channel.bundle(channel.closed[1], full=True)
+    accusations = {
+        "author.evidence": accusing.author_evidence(),
+        "co-signer.evidence": accusing.cosigner_evidence(),
+        "author.refutation": accusing.author_refutation(),
+    }
     documents: dict[str, Any] = {
         "keys": _keys(channel),
         "records": _records(channel),
@@ -337,10 +364,11 @@ def make_files() -> dict[str, bytes]:
         "periods": _periods(),
         "quantities": _quantities(),
         "derive": _derive(channel),
+        "evidence": _evidence(accusations),
         "bundle": {"compact": _bundle(compact), "full": _bundle(full)},
     }
     files = {
         f"{name}.json": (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
         for name, document in documents.items()
     }
-    return files | {"bundle-compact.tally": compact, "bundle-full.tally": full}
+    return files | accusations | {"bundle-compact.tally": compact, "bundle-full.tally": full}

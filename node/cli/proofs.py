@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -11,6 +12,9 @@ from tallystick.node.cli.context import Context, verb
 from tallystick.node.cli.output import folded, print_json, say
 from tallystick.node.errors import StoreError
 from tallystick.protocol.errors import InputError
+
+if TYPE_CHECKING:
+    from tallystick.protocol.checks import Check
 
 
 @verb("prove")
@@ -64,15 +68,31 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._:@+-]", "_", text).lstrip(".") or "_"
 
 
+def _checks(file: BinaryIO) -> list[Check]:
+    """The checks for what a file is by its first words; a bundle has none."""
+    from tallystick.protocol.accusation import FILE_BYTES_MAX
+
+    data = file.read(FILE_BYTES_MAX + 1)
+    if data.startswith(b"tallystick evidence "):
+        from tallystick.protocol.evidence import verify_evidence
+
+        return verify_evidence(data)
+    if data.startswith(b"tallystick refutation "):
+        from tallystick.protocol.refutation import verify_refutation
+
+        return verify_refutation(data)
+    from tallystick.protocol.verify import verify_bundle
+
+    return verify_bundle(file)
+
+
 @verb("verify")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def verify(context: Context, file: Path) -> None:
-    """Check a bundle offline; needs neither a home nor a network."""
-    from tallystick.protocol.verify import verify_bundle
-
+    """Check a bundle, evidence or a refutation offline; needs neither a home nor a network."""
     try:
         with file.open("rb") as opened:
-            checks = verify_bundle(opened)
+            checks = _checks(opened)
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from None
     good = all(check.ok for check in checks)

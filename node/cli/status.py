@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tallystick.node.cli.context import Context, verb
-from tallystick.node.cli.output import print_json, say
+from tallystick.node.cli.output import folded, print_json, say
 
 
 @verb("status")
@@ -32,17 +32,21 @@ def command(context: Context) -> None:
 
 def _say_channel(channel: dict[str, Any]) -> None:
     connected = "connected" if channel["connected"] else "not connected"
-    say(
+    title = (
         f"channel {channel['channel'][:8]} with {channel['peer']} (we are the {channel['role']}):"
         f" {channel['state']}, {connected}"
     )
+    say(folded(title, indent=2))
     if channel["reason"]:
-        say(f"  {channel['reason']}")
+        say(folded(f"  {channel['reason']}", indent=2))
     for name, log in (("our log", channel["own"]), ("their log", channel["theirs"])):
         waiting = log["size"] - log["cosigned"]
         lag = "all co-signed" if not waiting else f"{waiting:,} not yet co-signed"
         say(f"  {name:<10} {log['size']:>12,} records  {lag}")
     say(f"  {'closed':<10} {channel['last_checkpoint'] or 'nothing yet':>12}")
+    if channel["evidence"]:
+        files = len(channel["evidence"])
+        say(f"  {'evidence':<10} {files:>12,} file{'s' * (files > 1)}; see tally evidence")
     if channel["difference"]:
         say(f"  last checkpoint refused: {channel['difference']}")
     skew = channel["clock_skew_seconds"]

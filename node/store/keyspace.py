@@ -152,6 +152,11 @@ def index_of(key: bytes) -> int:
     return int(_LOG_INDEX.unpack(key)[1])
 
 
+def evidence_key(channel: int, digest: bytes) -> bytes:
+    """Key of a file of evidence, by its channel's number and its digest."""
+    return _LOG.pack(channel) + digest
+
+
 def tile_key(log: int, level: int, number: int) -> bytes:
     """Key of the subtree `number` of 256^level leaves."""
     return _LOG_TILE.pack(log, level, number)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,66 +12,23 @@ from pathlib import Path
 import nodes
 import pytest
 import trio
+from impostor import Impostor
 
 from tallystick.node.books import Books
 from tallystick.node.home import open_home
 from tallystick.node.transport import tls
-from tallystick.protocol.framing import FrameReader, frame
+from tallystick.protocol.framing import frame
 from tallystick.protocol.messages import (
-    FRAME_BYTES_MAX,
     Append,
     Bye,
-    Channels,
     Cosign,
     Halt,
     Hello,
     Holding,
     Message,
-    decode_message,
     encode_message,
 )
 from tallystick.protocol.records import Delta, Terms, batch_bytes, encode_record
-
-
-class Impostor:
-    """Speaks to acme with beta's own keys, as a broken or hostile peer would."""
-
-    def __init__(self, acme: nodes.Party, beta: nodes.Party) -> None:
-        books = Books.open(open_home(beta.home), read_only=True)
-        self.identity = books.identity
-        peer = books.peers[acme.name]
-        self.channel = next(iter(books.channels), bytes(32))
-        self.own_size = next(iter(books.channels.values()))[0].own.durable_size
-        self._key = peer.transport_key
-        self._address = acme.address
-        certificate = tls.certificate_der(self.identity.name, self.identity.transport)
-        self._context = tls.session_context(
-            self.identity, certificate, peer.transport_certificate, beta.home
-        )
-        books.close()
-
-    async def talk(self, *bodies: bytes) -> list[Message]:
-        """Send frames; everything that acme says until it hangs up or falls silent."""
-        stream = await tls.dial(self._address, self._context, self._key, 10)
-        reader = FrameReader(FRAME_BYTES_MAX)
-        heard: list[Message] = []
-        try:
-            for body in bodies:
-                await stream.send(body)
-            with trio.move_on_after(1.5):
-                while data := await stream.receive():
-                    reader.feed(data)
-                    while (body := reader.next_body()) is not None:
-                        heard.append(decode_message(body))
-                        if isinstance(heard[-1], Bye | Halt):
-                            return heard
-        finally:
-            await stream.aclose()
-        return heard
-
-    def hello(self, version: int = 1, party: str = "beta.example", skew: int = 0) -> bytes:
-        hello = Hello(version, party, int(time.time()) + skew, "")
-        return frame(encode_message(hello)) + frame(encode_message(Channels([self.channel])))
 
 
 @contextmanager

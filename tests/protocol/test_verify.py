@@ -28,9 +28,10 @@ from hypothesis import strategies as st
 from tallystick.protocol.archive import MemberName, write_archive
 from tallystick.protocol.bundle import FULL, open_bundle, rebatch
 from tallystick.protocol.checkpoint import meter_totals
+from tallystick.protocol.checks import Check
 from tallystick.protocol.records import Record, batch_bytes, encode_record
 from tallystick.protocol.statement import Line, statement_root
-from tallystick.protocol.verify import Check, verify_bundle
+from tallystick.protocol.verify import verify_bundle
 
 NAMES = [
     "archive",

@@ -10,6 +10,7 @@ from collections import Counter
 
 from simulator.party import Party, World
 from simulator.rest import honest_channels
+from tallystick.node import accusing
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.logs import ChannelLog
@@ -59,6 +60,15 @@ def _judge_convictions(world: World) -> None:
         row = party.process.books.founding.rows[channel]
         if row.state != "halted":
             world.watch.violated(8, f"{party.name} goes on with a peer that signed two histories")
+        kept = accusing.kept(party.process.books.channels[channel][0])
+        if "two histories" in row.reason and not kept:
+            world.watch.violated(8, f"{party.name} names evidence that it has not kept")
+    for party in world.parties.values():
+        for open_channel, _ in party.channels:
+            for found in accusing.kept(open_channel):
+                accused = found.evidence.accused.party
+                if world.parties[accused].liar is None or not accusing.convicts(found.data):
+                    world.watch.violated(8, f"{party.name} keeps evidence against {accused}")
 
 
 def _records(log: ChannelLog) -> list[Record]:

@@ -1,0 +1,51 @@
+"""Numbered checks: what a verifier prints, whatever it is that it verifies.
+
+A verifier is a table of short functions in order. Each returns a sentence on what it found or
+raises; one runs when those that it needs have held, so one fault is reported once, by the check
+that caught it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tallystick.protocol.errors import TallyError
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check's result. `detail` says what was found, or what is wrong."""
+
+    number: int
+    name: str
+    ok: bool
+    detail: str
+
+
+# A check's name, the numbers of those that it needs, and the function itself.
+Step = tuple[str, tuple[int, ...], Callable[[K], str]]
+
+
+def run_checks(known: K, steps: Sequence[Step[K]]) -> Iterator[Check]:
+    """The checks' results, each as soon as it is done.
+
+    `known` is what the checks establish on their way; a `TallyError` is a check that fails.
+    """
+    failed: dict[int, int] = {}  # a check that does not hold, and the check that it is due to
+    for number, (name, needs, run) in enumerate(steps, 1):
+        cause = next((failed[need] for need in needs if need in failed), None)
+        if cause is not None:
+            failed[number] = cause
+            yield Check(number, name, False, f"not reached: check {cause} failed")
+            continue
+        try:
+            detail = run(known)
+        except TallyError as error:
+            failed[number] = number
+            yield Check(number, name, False, str(error))
+        else:
+            yield Check(number, name, True, detail)
