@@ -66,7 +66,7 @@ class _Proposal:
     checkpoint: Checkpoint
     lines: Sequence[Line]
     answered: trio.Event
-    error: DiffersError | InputError | None = None
+    error: DiffersError | InputError | PeerUnreachable | None = None
 
 
 class Closer:
@@ -137,6 +137,8 @@ class Closer:
         self._proposal = proposal
         try:
             send(self._message(proposal.checkpoint, force))
+            if not self.channel.live:
+                self.part()
             with trio.move_on_after(ANSWER_SECONDS):
                 await proposal.answered.wait()
         finally:
@@ -437,7 +439,16 @@ class Closer:
             ),
         )
 
-    def _fail(self, digest: bytes, error: DiffersError | InputError) -> None:
+    def part(self) -> None:
+        """The link ended: an answer to our proposal will not come on it."""
+        if self._proposal is not None:
+            gone = PeerUnreachable(
+                f"the connection to {self.channel.peer_keys.name} ended before it answered",
+                "Try again; if it signed, its log says so when it is back",
+            )
+            self._fail(self._proposal.checkpoint.digest(), gone)
+
+    def _fail(self, digest: bytes, error: DiffersError | InputError | PeerUnreachable) -> None:
         proposal = self._proposal
         if proposal is not None and digest == proposal.checkpoint.digest():
             proposal.error = error

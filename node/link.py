@@ -147,8 +147,9 @@ class Link:
             _log.warning("link to %s ends: %s", self.peer, lone_error(group))
         finally:
             self.ended.set()
-            for channel, _ in self._channels.values():
+            for channel, closer in self._channels.values():
                 channel.part()
+                closer.part()
             with trio.CancelScope(shield=True):
                 await self._stream.aclose()
 
