@@ -19,6 +19,7 @@ import msgspec
 import trio
 
 from tallystick.node.errors import StoreError
+from tallystick.node.quotas import HEAD_BYTES
 from tallystick.node.rebuilding import index_anew, rebuild
 from tallystick.node.store.disk import Store, Ticket, Txn
 from tallystick.node.store.idindex import IdIndex, fingerprints
@@ -155,6 +156,7 @@ class ChannelLog:
             frontier = Frontier.from_bytes(row.size, row.frontier)
             self.state = LogState(row.last_leaf, frontier, row.facts)
             self.durable_size = row.size
+            self.held_bytes = row.held_bytes
             self.signed_size = row.signed_size
             self.cosigned_size = self.cosigned_ahead = row.cosigned_size
             self.covered = derived.covered
@@ -472,6 +474,7 @@ class ChannelLog:
         prepared = _Prepared(first, records, data, head, self.folder.fold(records))
         self._in_flight.append(prepared)
         self.state = appended.state
+        self.held_bytes += len(data) + HEAD_BYTES
         size = appended.state.size
         if signature:
             self.signed_size = size
@@ -508,6 +511,7 @@ class ChannelLog:
             self.state.facts,
             self.signed_size,
             self.cosigned_ahead,
+            self.held_bytes,
         )
 
     def _tile_rows(

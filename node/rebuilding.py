@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tallystick.node.quotas import HEAD_BYTES
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.idindex import RECENT_MAX, IdIndex
 from tallystick.node.store.keyspace import (
@@ -121,7 +122,15 @@ def cut(log: ChannelLog, size: int) -> None:
     facts = LogFacts()
     for _, records in log.records(0, size):
         facts = fold_facts(facts, records)
-    row = LogRow(size, last_leaf, frontier.to_bytes(), facts, log.signed_size, log.cosigned_size)
+    row = LogRow(
+        size,
+        last_leaf,
+        frontier.to_bytes(),
+        facts,
+        log.signed_size,
+        log.cosigned_size,
+        log.held_bytes - sum(len(value) + HEAD_BYTES for _, value in aside),
+    )
 
     def job(txn: Txn) -> None:
         for number, (first, value) in enumerate(aside, free_number(txn, "aside", log.number)):
