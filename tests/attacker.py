@@ -208,7 +208,7 @@ def call(party: nodes.Party, method: str, **params: object) -> Any:
 
 @dataclass
 class Usage:
-    """The most that a process used while it was watched: memory above the start, disk, processor."""
+    """What a process used while it was watched: the most memory above the start, disk, CPU."""
 
     memory_bytes: int = 0
     disk_bytes: int = 0
