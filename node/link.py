@@ -24,6 +24,7 @@ from tallystick.node.quotas import Allowance
 from tallystick.node.store.disk import Ticket
 from tallystick.protocol.errors import PeerBreach, ProofError, TallyError, lone_error
 from tallystick.protocol.messages import (
+    APPEND_RECORDS_MAX,
     Append,
     Bye,
     Channels,
@@ -55,7 +56,7 @@ from tallystick.protocol.states import Channel as Standing
 PING_SECONDS = 15
 SILENCE_SECONDS = 50  # a peer that says nothing for so long is taken for gone
 SKEW_SECONDS = 300  # a clock off by more is reported
-RECORDS_IN_FLIGHT_MAX = 65_536  # of the peer's, on their way to the disk
+RECORDS_IN_FLIGHT_MAX = APPEND_RECORDS_MAX  # of the peer's, on their way to the disk
 CLOSINGS_WAITING_MAX = 8  # messages about checkpoints, a channel
 REST_SECONDS_MAX = 5
 RETURN_SECONDS = 30  # a peer that returns nothing of our log for so long does not mean to

@@ -12,7 +12,10 @@ from collections import Counter
 from tallystick.node.config import Connections, Quotas
 
 MEBIBYTE = 1024 * 1024
-HEAD_BYTES = 512  # what a batch takes in the store beside its records: head, signatures, tree
+# What a batch takes in the store beside its records' bytes, at most: its head with signatures and
+# its share of the tree; for each record an entry of the id index; for each line that it touches
+# that line, which may be new.
+HEAD_BYTES, ENTRY_BYTES, LINE_BYTES = 512, 24, 256
 ADDRESSES_MAX = 4096  # whose attempts are remembered
 BURST_SECONDS = 60  # of attempts and pairings
 
@@ -154,3 +157,8 @@ def source_of(address: str) -> str:
     if found.ipv4_mapped is not None:
         return str(found.ipv4_mapped)
     return str(ipaddress.ip_network((found, 64), strict=False))
+
+
+def counted_bytes(batch_bytes: int, records: int, lines: int) -> int:
+    """What a batch of the peer's counts against its quota: no less than it takes of the disk."""
+    return batch_bytes + HEAD_BYTES + records * ENTRY_BYTES + lines * LINE_BYTES

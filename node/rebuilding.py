@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tallystick.node.quotas import HEAD_BYTES
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.idindex import RECENT_MAX, IdIndex
 from tallystick.node.store.keyspace import (
@@ -129,7 +128,7 @@ def cut(log: ChannelLog, size: int) -> None:
         facts,
         log.signed_size,
         log.cosigned_size,
-        log.held_bytes - sum(len(value) + HEAD_BYTES for _, value in aside),
+        log.held_bytes,  # a peer's log is never cut, and ours has no quota
     )
 
     def job(txn: Txn) -> None:

@@ -18,7 +18,7 @@ from tallystick.protocol.records import Digest, batch_count
 PROTOCOL_VERSION = 1
 FRAME_BYTES_MAX = 8 * 1024 * 1024
 BATCH_BYTES_MAX = 4 * 1024 * 1024
-BATCH_RECORDS_MAX = 65_536
+APPEND_RECORDS_MAX = 16_384
 PAGE_LINES = 256
 CHANNELS_MAX = 4096  # between two parties
 
@@ -249,8 +249,8 @@ def decode_message(body: bytes) -> Message:
         raise PeerBreach("malformed", f"the peer sent a malformed message: {error}") from None
     if encode_message(message) != body:
         raise PeerBreach("malformed", "the peer sent a message in a form that is not canonical")
-    if isinstance(message, Append | Return) and batch_count(message.batch) > BATCH_RECORDS_MAX:
+    if isinstance(message, Append | Return) and batch_count(message.batch) > APPEND_RECORDS_MAX:
         raise PeerBreach(
-            "malformed", f"the peer sent more than {BATCH_RECORDS_MAX} records at once"
+            "malformed", f"the peer sent more than {APPEND_RECORDS_MAX} records at once"
         )
     return message
