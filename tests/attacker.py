@@ -7,20 +7,25 @@ stopped; from then on it keeps count of what it appended itself.
 from __future__ import annotations
 
 import os
+import resource
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import nodes
 import trio
 
+from tallystick.node import queries
 from tallystick.node.books import Books
 from tallystick.node.errors import PeerUnreachable
 from tallystick.node.home import open_home
+from tallystick.node.importing.drafts import Draft
 from tallystick.node.rpc import RpcClient
 from tallystick.node.transport import tls
 from tallystick.protocol.framing import FrameReader, frame
@@ -42,7 +47,34 @@ from tallystick.protocol.messages import (
 from tallystick.protocol.records import Delta, Record, Terms, batch_bytes, encode_record
 
 HEARD_SECONDS = 10
+FILES = 4096  # sockets that the attacker may have open
 DELTA_AT_US = 1_790_000_000_000_000
+USED, COUNTED = "used", "counted"
+
+TERMS = """\
+provider = "{}"
+consumer = "{}"
+[period]
+calendar = "hour"
+time_zone = "UTC"
+[meters.used]
+unit = "token"
+source = "provider"
+[meters.counted]
+unit = "call"
+range = ["-1000000", "1000000"]
+source = "both"
+"""
+
+# The tests connect far more often than any peer; what limits that has a test of its own.
+CONFIG = """
+[quotas]
+links_per_minute = 100000
+[connections]
+handshake_seconds = 3.0
+"""
+
+encode = msgspec.msgpack.Encoder().encode
 
 
 class HostileLog:
@@ -82,7 +114,7 @@ class HostileLog:
         return Holding(self.channel, 0, self.state.size, size, bytes(32), b"", b"")
 
 
-def delta(id: str, meter: str = "counted", quantity: int = 1, subject: str = "s") -> Delta:
+def delta(id: str, meter: str = COUNTED, quantity: int = 1, subject: str = "s") -> Delta:
     """A delta that is valid as it stands."""
     return Delta(id, meter, subject, quantity, DELTA_AT_US, DELTA_AT_US, None)
 
@@ -160,7 +192,7 @@ class Attacker:
             HostileLog(self.identity, key, channel.terms, channel.own.state)
             for key, (channel, _) in books.channels.items()
         ]
-        self._key = peer.transport_key
+        self.acme_key = peer.transport_key
         certificate = tls.certificate_der(self.identity.name, self.identity.transport)
         self._context = tls.session_context(
             self.identity, certificate, peer.transport_certificate, beta.home
@@ -169,7 +201,7 @@ class Attacker:
 
     async def dial(self) -> tls.PeerStream:
         """A connection on which nothing was said yet."""
-        return await tls.dial(self.acme.address, self._context, self._key, 10)
+        return await tls.dial(self.acme.address, self._context, self.acme_key, 10)
 
     def hello(self) -> Hello:
         """What an honest beta says first."""
@@ -178,17 +210,22 @@ class Attacker:
     @asynccontextmanager
     async def line(self, *logs: HostileLog, read: bool = True) -> AsyncIterator[Line]:
         """A session in which these channels are open; with `read` off nothing of it is read."""
+        async with self.bare(read=read) as line:
+            await line.say(self.hello(), Channels([log.channel for log in self.logs]))
+            for log in logs:
+                if read:
+                    await line.until(Holding, log.channel)
+                await line.say(log.holding())
+            yield line
+
+    @asynccontextmanager
+    async def bare(self, *, read: bool = True) -> AsyncIterator[Line]:
+        """A connection on which nothing was said yet."""
         async with trio.open_nursery() as nursery:
             line = Line(await self.dial())
             try:
                 if read:
                     nursery.start_soon(line.read)
-                channels = Channels([log.channel for log in self.logs])
-                await line.say(self.hello(), channels)
-                for log in logs:
-                    if read:
-                        await line.until(Holding, log.channel)
-                    await line.say(log.holding())
                 yield line
             finally:
                 nursery.cancel_scope.cancel()
@@ -196,14 +233,105 @@ class Attacker:
                     await trio.aclose_forcefully(line.stream._stream.transport_stream)
 
 
-def call(party: nodes.Party, method: str, **params: object) -> Any:
+async def call(party: nodes.Party, method: str, **params: object) -> Any:
     """One request to a running node, as the command line makes it."""
+    async with RpcClient.connect(open_home(party.home)) as client:
+        return await client.call(method, **params)
 
-    async def ask() -> Any:
-        async with RpcClient.connect(open_home(party.home)) as client:
-            return await client.call(method, **params)
 
-    return trio.run(ask)
+async def emit(party: nodes.Party, channel: str, ids: Sequence[str], meter: str = USED) -> int:
+    """Record deltas; the log's size, once they are durable."""
+    drafts = [Draft(id, meter, "s", 1, DELTA_AT_US) for id in ids]
+    answer = await call(party, "emit", channel=channel, drafts=encode(drafts))
+    size: int = answer["size"]
+    return size
+
+
+async def found(proposer: nodes.Party, accepter: nodes.Party) -> str:
+    """Found a channel in which both may record; its id."""
+    terms = TERMS.format(proposer.name, accepter.name).encode()
+    answer = await call(proposer, "propose", source=terms, to=accepter.name)
+    channel: str = answer["channel"]
+    await call(accepter, "accept", selector=channel)
+    return channel
+
+
+@dataclass
+class World:
+    """Acme with two counterparties: a hostile one, and gamma, which must not notice."""
+
+    acme: nodes.Party
+    gamma: nodes.Party
+    attacker: Attacker
+    elsewhere: str  # the channel with gamma
+    emitted: int = 0
+    used: int = 0
+
+    def fresh(self) -> HostileLog:
+        """The attacker's log in a channel that no test has spoilt yet."""
+        self.used += 1
+        return self.attacker.logs[self.used]
+
+    @property
+    def shared(self) -> HostileLog:
+        """Its log in the channel that stays good."""
+        return self.attacker.logs[0]
+
+    async def goes_on_elsewhere(self) -> None:
+        """What `tally emit --wait` does, in the channel with gamma."""
+        self.emitted += 1
+        size = await emit(self.acme, self.elsewhere, [f"elsewhere-{self.emitted}"])
+        await call(self.acme, "wait", channel=self.elsewhere, size=size, seconds=10.0)
+
+    def status(self, channel: bytes) -> dict[str, Any]:
+        """How a channel stands at acme, on its disk."""
+        assert self.acme.process is not None
+        assert self.acme.process.poll() is None, "acme's node died"
+        books = Books.open(open_home(self.acme.home), read_only=True)
+        try:
+            documents = queries.status(books, None)["channels"]
+            return next(d for d in documents if d["channel"] == channel.hex())
+        finally:
+            books.close()
+
+    async def halted(self, log: HostileLog) -> dict[str, Any]:
+        """How the channel stands once it is halted on acme's disk."""
+        with trio.fail_after(HEARD_SECONDS):
+            while (status := self.status(log.channel))["state"] != "halted":
+                await trio.sleep(0.02)
+        return status
+
+    def log_text(self) -> str:
+        """What acme's node wrote to its log."""
+        return (self.acme.log).read_text()
+
+
+@contextmanager
+def hostile_world(folder: Path, channels: int) -> Iterator[World]:
+    """A world with so many channels between acme and the attacker."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, most), most))
+    with ExitStack() as stack:
+        parties = [nodes.Party(folder, f"{name}.example") for name in ("acme", "beta", "gamma")]
+        acme, beta, gamma = parties
+        for party in parties:
+            stack.callback(party.stop)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda party: party.tally("init", "--name", party.name), parties))
+            acme.configure(CONFIG)
+            list(pool.map(nodes.Party.start, parties))
+
+        async def meet() -> str:
+            for other in (beta, gamma):
+                code = (await call(acme, "invite", lifetime_seconds=600))["code"]
+                await call(other, "join", code=code)
+            for _ in range(channels):
+                await found(acme, beta)
+            return await found(acme, gamma)
+
+        elsewhere = trio.run(meet)
+        beta.stop()
+        yield World(acme, gamma, Attacker(acme, beta), elsewhere)
 
 
 @dataclass
