@@ -114,9 +114,11 @@ class HostileLog:
         return Holding(self.channel, 0, self.state.size, size, bytes(32), b"", b"")
 
 
-def delta(id: str, meter: str = COUNTED, quantity: int = 1, subject: str = "s") -> Delta:
+def delta(
+    id: str, meter: str = COUNTED, quantity: int = 1, recorded_at: int = DELTA_AT_US
+) -> Delta:
     """A delta that is valid as it stands."""
-    return Delta(id, meter, subject, quantity, DELTA_AT_US, DELTA_AT_US, None)
+    return Delta(id, meter, "s", quantity, DELTA_AT_US, recorded_at, None)
 
 
 @dataclass
@@ -325,8 +327,9 @@ def hostile_world(folder: Path, channels: int) -> Iterator[World]:
             for other in (beta, gamma):
                 code = (await call(acme, "invite", lifetime_seconds=600))["code"]
                 await call(other, "join", code=code)
-            for _ in range(channels):
-                await found(acme, beta)
+            async with trio.open_nursery() as nursery:
+                for _ in range(channels):
+                    nursery.start_soon(found, acme, beta)
             return await found(acme, gamma)
 
         elsewhere = trio.run(meet)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from attacker import World, hostile_world
 
-CHANNELS = 28
+CHANNELS = 32
 
 
 @pytest.fixture(scope="session")

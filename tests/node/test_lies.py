@@ -71,11 +71,6 @@ def _count_that_lies(log: HostileLog) -> Append:
     return Append(honest.channel, honest.first, data, honest.signature)
 
 
-def _later(record_id: str, at_us: int) -> Record:
-    made = delta(record_id)
-    return type(made)(made.id, made.meter, made.subject, 1, DELTA_AT_US, at_us, None)
-
-
 LIES: dict[str, tuple[Lie, str]] = {
     "a head without its records": (_head_without_records, "head"),
     "a head of other records": (_another_head, "head"),
@@ -86,7 +81,7 @@ LIES: dict[str, tuple[Lie, str]] = {
     "out of range": (_invalid(delta("a", quantity=2**40)), "outside the range"),
     "an id twice": (_invalid(delta("a"), delta("a")), "there twice"),
     "time that goes back": (
-        _invalid(_later("a", DELTA_AT_US), _later("b", DELTA_AT_US - 1)),
+        _invalid(delta("a"), delta("b", recorded_at=DELTA_AT_US - 1)),
         "goes back",
     ),
     "a control character": (_invalid(delta("a\x1b[2J")), "control character"),
