@@ -122,6 +122,7 @@ class Link:
         self._channels: dict[bytes, tuple[Channel, Closer]] = {}
         self._held: dict[bytes, Holding] = {}  # what the peer said that it holds of our logs
         self._wakes: dict[bytes, trio.Event] = {}
+        self._halted: set[bytes] = set()  # by the peer
         self._full: set[bytes] = set()  # channels of which nothing more of the peer's log is taken
         self._allowance = allowance
         self._outbox = Outbox()
@@ -303,13 +304,16 @@ class Link:
                 case Return():
                     await self._recover(channel, closer, message)
                 case Full():
-                    channel.withheld = plain(message.reason)
-                    _log.warning("%s takes no more of our log: %s", self.peer, channel.withheld)
+                    if not channel.withheld:
+                        channel.withheld = plain(message.reason) or "it does not say why"
+                        _log.warning("%s takes no more of our log: %s", self.peer, channel.withheld)
                 case Halt():
-                    reason = plain(message.reason)
-                    _log.warning("%s halted the channel: %s", self.peer, reason)
-                    await self._owner.halt(channel, f"the peer halted it: {reason}")
-                    channel.part()
+                    if channel.id not in self._halted:
+                        self._halted.add(channel.id)
+                        reason = plain(message.reason)
+                        _log.warning("%s halted the channel: %s", self.peer, reason)
+                        await self._owner.halt(channel, f"the peer halted it: {reason}")
+                        channel.part()
                 case _:
                     # May wait for the disk or the peer, and the peer's next words with it.
                     with trio.move_on_after(SILENCE_SECONDS) as waiting:
@@ -513,7 +517,7 @@ class Link:
         """Say once that the peer's log has reached its quota here; nothing is halted."""
         if channel.id not in self._full:
             self._full.add(channel.id)
-            reason = f"its quota is reached: {channel.held_bytes:,} bytes are held"
+            reason = f"the quota of this log is reached, {channel.held_bytes:,} bytes are held"
             _log.warning("%s's log is not taken further: %s", self.peer, reason)
             self.say(Full(channel.id, reason))
 

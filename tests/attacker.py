@@ -28,6 +28,7 @@ from tallystick.node.home import open_home
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.rpc import RpcClient
 from tallystick.node.transport import tls
+from tallystick.protocol.errors import lone_error
 from tallystick.protocol.framing import FrameReader, frame
 from tallystick.protocol.heads import Head, sign_head
 from tallystick.protocol.keys import Identity, origin
@@ -237,8 +238,11 @@ class Attacker:
 
 async def call(party: nodes.Party, method: str, **params: object) -> Any:
     """One request to a running node, as the command line makes it."""
-    async with RpcClient.connect(open_home(party.home)) as client:
-        return await client.call(method, **params)
+    try:
+        async with RpcClient.connect(open_home(party.home)) as client:
+            return await client.call(method, **params)
+    except BaseExceptionGroup as group:
+        raise lone_error(group) from None
 
 
 async def emit(party: nodes.Party, channel: str, ids: Sequence[str], meter: str = USED) -> int:
@@ -256,6 +260,16 @@ async def found(proposer: nodes.Party, accepter: nodes.Party) -> str:
     channel: str = answer["channel"]
     await call(accepter, "accept", selector=channel)
     return channel
+
+
+def standing(party: nodes.Party, channel: str, live: dict[str, Any] | None) -> dict[str, Any]:
+    """What `tally status` shows of a channel; `live` is what the running node said of itself."""
+    books = Books.open(open_home(party.home), read_only=True)
+    try:
+        documents = queries.status(books, live)["channels"]
+        return next(d for d in documents if d["channel"] == channel)
+    finally:
+        books.close()
 
 
 @dataclass
@@ -289,12 +303,7 @@ class World:
         """How a channel stands at acme, on its disk."""
         assert self.acme.process is not None
         assert self.acme.process.poll() is None, "acme's node died"
-        books = Books.open(open_home(self.acme.home), read_only=True)
-        try:
-            documents = queries.status(books, None)["channels"]
-            return next(d for d in documents if d["channel"] == channel.hex())
-        finally:
-            books.close()
+        return standing(self.acme, channel.hex(), None)
 
     async def halted(self, log: HostileLog) -> dict[str, Any]:
         """How the channel stands once it is halted on acme's disk."""

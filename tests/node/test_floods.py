@@ -52,6 +52,7 @@ from tallystick.protocol.records import Delta, encode_record
 
 MEMORY_BYTES_MAX = 64 * 1024 * 1024
 DISK_BYTES_MAX = 1024 * 1024
+LOG_CHARACTERS_MAX = 64 * 1024
 FLOOD_SECONDS = 0.4
 SOCKETS = 2000
 
@@ -71,8 +72,10 @@ def _bytes(*messages: Message) -> bytes:
 
 @contextmanager
 def _bounded(world: World, disk_bytes: int = DISK_BYTES_MAX) -> Iterator[Usage]:
+    logged = len(world.log_text())
     with watched(world.acme) as usage:
         yield usage
+    assert len(world.log_text()) - logged <= LOG_CHARACTERS_MAX
     assert usage.memory_bytes <= MEMORY_BYTES_MAX
     assert usage.disk_bytes <= disk_bytes
     assert "Traceback" not in world.log_text()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import nodes
 import pytest
 import trio
-from attacker import COUNTED, TERMS, USED, Attacker, call, delta, emit, found
+from attacker import COUNTED, TERMS, USED, Attacker, call, delta, emit, found, standing
 
 from tallystick.node.errors import PeerUnreachable
 from tallystick.protocol.messages import Append, Cosign, Full, Hello
@@ -18,7 +19,7 @@ TIGHT = """
 log_mebibytes = 1
 proposals = 2
 """
-SLOW = """
+RAISED_BUT_SLOW = """
 [quotas]
 records_per_second = 1000
 burst_seconds = 1
@@ -32,25 +33,52 @@ Two = tuple[nodes.Party, nodes.Party, str]
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     """Acme with tight quotas, beta, and their channel."""
     folder = tmp_path_factory.mktemp("quotas")
-    with nodes.running(folder) as (acme, beta):
+    acme, beta = (nodes.Party(folder, f"{name}.example") for name in ("acme", "beta"))
+    try:
+        for party, text in ((acme, TIGHT), (beta, "")):
+            party.tally("init", "--name", party.name)
+            party.configure(text)
+            party.start()
         nodes.pair(acme, beta)
-        acme.stop()
-        acme.configure(TIGHT)
-        acme.start()
         yield acme, beta, trio.run(found, acme, beta)
+    finally:
+        acme.stop()
+        beta.stop()
 
 
-def _channel(party: nodes.Party) -> dict[str, object]:
-    document: dict[str, object] = party.json("status")["channels"][0]
-    return document
+def _standing(party: nodes.Party, channel: str) -> dict[str, Any]:
+    return standing(party, channel, trio.run(call, party, "live"))
+
+
+def _digest(party: nodes.Party, channel: str) -> str:
+    digest: str = party.json("derive", "--channel", channel)["digest"]
+    return digest
+
+
+def test_proposals_that_nobody_accepts_are_few(two: Two) -> None:
+    acme, beta, _ = two
+    source = TERMS.format(acme.name, beta.name).encode()
+
+    def propose() -> dict[str, str]:
+        answer: dict[str, str] = trio.run(
+            lambda: call(beta, "propose", source=source, to=acme.name)
+        )
+        return answer
+
+    answers = [propose() for _ in range(3)]
+    assert [answer["delivered"] for answer in answers] == [True, True, False]
+    assert "2 of your proposals wait" in answers[2]["refused"]
+    assert len(acme.json("status")["proposals"]) == 2
+    acme.tally("accept", answers[0]["channel"], "--yes")
+    assert propose()["delivered"]
 
 
 def test_a_full_log_waits_and_goes_on_when_the_quota_is_raised(two: Two) -> None:
     acme, beta, channel = two
 
     async def fill() -> int:
-        for batch in range(20):
-            ids = [f"{batch}-{n}" for n in range(1000)]
+        for batch in range(16):
+            ids = [f"{batch}-{n}-{'x' * 110}" for n in range(500)]
             size = await emit(beta, channel, ids, COUNTED)
         # Acme's own log is not concerned: beta co-signs it as before.
         own = await emit(acme, channel, ["still"], USED)
@@ -58,51 +86,30 @@ def test_a_full_log_waits_and_goes_on_when_the_quota_is_raised(two: Two) -> None
         return size
 
     size = trio.run(fill)
-    nodes.wait_until(lambda: _channel(beta)["withheld"])
-    at_beta, at_acme = _channel(beta), _channel(acme)
-    assert "quota is reached" in str(at_beta["withheld"])
+    nodes.wait_until(lambda: _standing(beta, channel)["withheld"])
+    at_beta, at_acme = _standing(beta, channel), _standing(acme, channel)
+    assert "quota of this log is reached" in at_beta["withheld"]
     assert at_beta["state"] == at_acme["state"] == "open"
-    assert at_acme["quota"]["reached"]  # type: ignore[index]
-    held, limit = at_acme["quota"]["held_bytes"], at_acme["quota"]["limit_bytes"]  # type: ignore[index]
+    assert at_acme["quota"]["reached"]
+    held, limit = at_acme["quota"]["held_bytes"], at_acme["quota"]["limit_bytes"]
     assert limit == 2**20 <= held <= 2**20 + 300_000
-    assert at_acme["theirs"]["size"] < size == at_beta["own"]["size"]  # type: ignore[index]
+    assert at_acme["theirs"]["size"] < size == at_beta["own"]["size"]
     assert "quota reached" in acme.tally("status").stdout
     assert "take no more of our log" in beta.tally("status").stdout
-    with pytest.raises(PeerUnreachable, match="quota is reached"):
+    with pytest.raises(PeerUnreachable, match="quota of this log"):
         trio.run(lambda: call(beta, "wait", channel=channel, size=size, seconds=0.1))
 
     acme.stop()
-    acme.configure("")
+    acme.configure(RAISED_BUT_SLOW)
     acme.start()
     trio.run(lambda: call(beta, "wait", channel=channel, size=size, seconds=30.0))
-    assert _channel(beta)["withheld"] == ""
-    assert not _channel(acme)["quota"]["reached"]  # type: ignore[index]
-    assert acme.json("derive")["digest"] == beta.json("derive")["digest"]
-
-
-def test_proposals_that_nobody_accepts_are_few(two: Two) -> None:
-    acme, beta, _ = two
-    acme.stop()
-    acme.configure(TIGHT)
-    acme.start()
-    source = TERMS.format(acme.name, beta.name).encode()
-    answers = [trio.run(lambda: call(beta, "propose", source=source, to=acme.name)) for _ in "123"]
-    assert [answer["delivered"] for answer in answers] == [True, True, False]
-    assert "2 of your proposals wait" in answers[2]["refused"]
-    assert len(acme.json("status")["proposals"]) == 2
-    # With one accepted there is room again, and it comes by itself at the next greeting.
-    acme.tally("accept", answers[0]["channel"], "--yes")
-    beta.stop()
-    beta.start()
-    nodes.wait_until(lambda: len(acme.json("status")["proposals"]) == 2)
+    assert _standing(beta, channel)["withheld"] == ""
+    assert not _standing(acme, channel)["quota"]["reached"]
+    assert _digest(acme, channel) == _digest(beta, channel)
 
 
 def test_records_come_no_faster_than_allowed_and_links_no_more_often(two: Two) -> None:
     acme, beta, channel = two
-    acme.stop()
-    acme.configure(SLOW)
-    acme.start()
-    nodes.wait_until(lambda: _channel(beta)["state"] == "open")
     beta.stop()
     attacker = Attacker(acme, beta)
     log = next(log for log in attacker.logs if log.channel.hex() == channel)
