@@ -18,7 +18,7 @@ from tallystick.node.errors import HomeError
 from tallystick.node.home import Home
 from tallystick.node.pairing import serve_join
 from tallystick.node.peering import Peering
-from tallystick.node.quotas import Gate
+from tallystick.node.quotas import Bucket, Gate
 from tallystick.node.store.residency import keep_small
 from tallystick.node.transport import tls
 from tallystick.node.upkeep import flush
@@ -26,6 +26,7 @@ from tallystick.protocol.errors import TallyError
 from tallystick.protocol.pairing import PeerIdentity
 
 REPORT_SECONDS = 10
+LINES_BURST = 60
 
 _log = logging.getLogger("tallystick.node")
 
@@ -40,6 +41,7 @@ class Node:
         self.certificate = tls.certificate_der(self.identity.name, self.identity.transport)
         self.peering = Peering(books, self._dial, SystemRandom())
         self._gate = Gate(books.config.connections)
+        self._lines = Bucket(1, LINES_BURST, 0)  # of the log, about strangers
         self._trusted: tuple[bytes, ...] = ()
         self._context: ssl.SSLContext | None = None
 
@@ -99,6 +101,12 @@ class Node:
             if refused := self._gate.report():
                 _log.warning("%d connections were refused: too many, or too often", refused)
 
+    def _note_refusal(self, error: TallyError) -> None:
+        if self._lines.try_take(1, trio.current_time()):
+            _log.info("a connection was refused: %s", error)
+        else:
+            self._gate.refused += 1
+
     async def _serve(self, stream: trio.SocketStream) -> None:
         """Serve whoever connected. Whatever goes wrong in it ends this connection and no more."""
         try:
@@ -126,7 +134,7 @@ class Node:
             else:
                 await accepted.aclose()
         except TallyError as error:
-            _log.info("a connection was refused: %s", error)
+            self._note_refusal(error)
         except Exception:  # noqa: BLE001 - one connection must not take the node with it
             _log.exception("a connection from %s failed inside the node", address)
             await trio.aclose_forcefully(stream)

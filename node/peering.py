@@ -173,7 +173,7 @@ class Peering:
 
     async def greeted(self, link: Link, hello: Hello) -> None:
         """Learn where the peer listens now, and say which channels are open here."""
-        await self.books.learn_address(link.peer, hello.address)
+        await self.books.learn_address(link.peer, plain(hello.address))
         founding = self.books.founding
         for key, row in founding.rows.items():
             if row.peer == link.peer and row.state == "proposed":

@@ -202,7 +202,14 @@ def test_a_hello_of_another(hello: Hello, code: str) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [bytes(4), b"\xff\xff\xff\xff", frame(b"\xc1"), frame(b"\x91\x63"), frame(b"\x92\x11\x00")],
+    [
+        bytes(4),
+        b"\xff\xff\xff\xff",
+        frame(b"\xc1"),
+        frame(b"\x91\x63"),
+        frame(b"\x92\x11\x00"),
+        frame(b"\x91" * 100_000),
+    ],
 )
 def test_malformed_bytes(data: bytes) -> None:
     session = _live()
