@@ -20,6 +20,7 @@ from tallystick.node.config import Config, load_config
 from tallystick.node.errors import PairingError, StoreError
 from tallystick.node.founding import Founding, decode_channel
 from tallystick.node.home import Home
+from tallystick.node.quotas import MEBIBYTE
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import encode_row
 from tallystick.protocol.errors import InputError
@@ -141,6 +142,7 @@ class Books:
         """Open a founded channel."""
         row = self.founding.rows[channel]
         found = Channel(self.store, self.index_folder, self.seed, self.identity, row, self.clock_us)
+        found.quota_bytes = self.config.quotas.log_mebibytes * MEBIBYTE
         agree = self.config.checkpoints.early == "agree"
         closer = Closer(found, agree_early=agree, clock_us=self.clock_us)
         self.channels[channel] = (found, closer)

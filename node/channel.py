@@ -124,6 +124,9 @@ class Channel:
         self._slots = trio.Semaphore(BATCHES_AHEAD_MAX)
         self.cosigned = trio.Event()  # set, and replaced, whenever a co-signature came
         self.cosigned_at_us = 0
+        self.quota_bytes = 0  # of what the peer makes us hold; 0: none is set
+        self.closed_bytes = 0  # of the checkpoints that are kept
+        self.withheld = ""  # why the peer takes no more of our log now
         self.load()
 
     def load(self) -> None:
@@ -140,6 +143,16 @@ class Channel:
     def consumer_log(self) -> ChannelLog:
         """The consumer's log."""
         return self.peer if self.role == "provider" else self.own
+
+    @property
+    def held_bytes(self) -> int:
+        """What the peer makes us hold in this channel: its log, and the checkpoints."""
+        return self.peer.held_bytes + self.closed_bytes
+
+    @property
+    def full(self) -> bool:
+        """Whether the peer's quota is reached, so that nothing more of its log is taken."""
+        return 0 < self.quota_bytes <= self.held_bytes
 
     # Confirmation
 

@@ -18,6 +18,7 @@ import trio
 from tallystick.node.channel import Channel
 from tallystick.node.errors import PeerUnreachable
 from tallystick.node.logs import ChannelLog
+from tallystick.node.quotas import HEAD_BYTES
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import CheckpointRow, encode_row, index_key, log_key
 from tallystick.node.upkeep import flush
@@ -79,7 +80,8 @@ class Closer:
         self._deriver = Deriver(channel.terms, channel.own.folder)
         self._calendar = channel.own.folder.calendar
         self._proposal: _Proposal | None = None
-        self._answering: list[Line] = []  # our lines, while we page them to the proposer
+        # Our lines, while we page them to the proposer, and the digest of what it proposed.
+        self._answering: tuple[bytes, list[Line]] = (b"", [])
         self._completing = trio.Lock()
         self._catching_up = trio.Lock()
         self.difference: str = ""  # the first differing line of the last failed proposal
@@ -91,6 +93,7 @@ class Closer:
         with self.channel.store.read() as txn:
             scan = txn.scan("checkpoints", log_key(number), log_key(number + 1))
             self.rows = [_decode(value) for _, value in scan]
+        self.channel.closed_bytes = sum(map(_held_bytes, self.rows))
 
     @property
     def last(self) -> CheckpointRow | None:
@@ -232,8 +235,11 @@ class Closer:
             case WantPage():
                 self._send_page(message.digest, message.offset, send)
             case Difference():
-                self.difference = _difference(message.proposer, message.other, "the peer", "we")
-                _log.warning("checkpoint not signed: %s", self.difference)
+                if message.digest == self._answering[0]:
+                    self._answering = (b"", [])
+                    said = _difference(message.proposer, message.other, "the peer", "we")
+                    self.difference = said
+                    _log.warning("checkpoint not signed: %s", said)
             case _:
                 raise AssertionError(message)
 
@@ -260,8 +266,14 @@ class Closer:
         if not channel.live:
             refuse("this node is not confirmed yet; try again soon")
             return
+        if channel.full:
+            refuse("the quota of this channel is reached")
+            return
         try:
             period = self._calendar.parse(theirs.period)
+            if self._clock_us() < period.start_us:
+                refuse(f"{period.label} has not begun by the clock here")
+                return
             self._check_turn(period, force=True)
             if self._is_early(period) and not self._agree_early:
                 refuse(f"the grace time of {period.label} is not over")
@@ -280,7 +292,7 @@ class Closer:
             send(SignCheckpoint(channel.id, digest, self._sign(ours).blob))
             await self.append_close()
         elif ours.statement_root != theirs.statement_root:
-            self._answering = lines
+            self._answering = (digest, lines)
             self._send_page(digest, 0, send)
         else:
             refuse("the statement is the same, but the rest of the text is not")
@@ -388,10 +400,14 @@ class Closer:
                         if line_key.charge_start_us < checkpoint.end_us:
                             here = log.book.tally(line_key)
                             here.billed, here.billed_deltas = tally.total, tally.deltas
-                return keep, lambda: self.rows.append(row)
+                return keep, closed
 
             def keep(txn: Txn) -> None:
                 txn.put("checkpoints", key, encode_row(row))
+
+            def closed() -> None:
+                self.rows.append(row)
+                channel.closed_bytes += _held_bytes(row)
 
             await flush(logs, bill)
 
@@ -408,8 +424,11 @@ class Closer:
     # Differences
 
     def _send_page(self, digest: bytes, offset: int, send: Send) -> None:
-        lines = self._answering[offset : offset + PAGE_LINES]
-        last = offset + len(lines) >= len(self._answering)
+        answering, ours = self._answering
+        if digest != answering:
+            return
+        lines = ours[offset : offset + PAGE_LINES]
+        last = offset + len(lines) >= len(ours)
         page = [encode_line(line) for line in lines]
         send(StatementPage(self.channel.id, digest, offset, page, last))
 
@@ -453,6 +472,11 @@ class Closer:
         if proposal is not None and digest == proposal.checkpoint.digest():
             proposal.error = error
             proposal.answered.set()
+
+
+def _held_bytes(row: CheckpointRow) -> int:
+    """What a checkpoint counts against the peer's quota: its row, and our log's Close of it."""
+    return 2 * len(row.note) + sum(map(len, row.lines)) + HEAD_BYTES
 
 
 def _difference(proposer: bytes, other: bytes, first: str, second: str) -> str:

@@ -27,11 +27,35 @@ class Checkpoints(Struct, frozen=True, forbid_unknown_fields=True):
     early: Literal["agree", "refuse"] = "agree"
 
 
+class Quotas(Struct, frozen=True, forbid_unknown_fields=True):
+    """What one peer may use of this node. Rates allow bursts of `burst_seconds`."""
+
+    log_mebibytes: Annotated[int, Meta(ge=1, le=2**30)] = 16_384
+    records_per_second: Annotated[int, Meta(ge=100, le=10**9)] = 200_000
+    mebibytes_per_second: Annotated[int, Meta(ge=1, le=10**6)] = 32
+    messages_per_second: Annotated[int, Meta(ge=100, le=10**6)] = 5_000
+    burst_seconds: Annotated[int, Meta(ge=1, le=3600)] = 10
+    links_per_minute: Annotated[int, Meta(ge=1, le=10**6)] = 60
+    proposals: Annotated[int, Meta(ge=1, le=4096)] = 32
+
+
+class Connections(Struct, frozen=True, forbid_unknown_fields=True):
+    """What those may use who have not shown yet that they are a peer."""
+
+    strangers: Annotated[int, Meta(ge=1, le=10**5)] = 128
+    strangers_per_address: Annotated[int, Meta(ge=1, le=10**5)] = 32
+    attempts_per_second: Annotated[int, Meta(ge=1, le=10**5)] = 10
+    pairings_per_minute: Annotated[int, Meta(ge=1, le=10**5)] = 60
+    handshake_seconds: Annotated[float, Meta(gt=0, le=300)] = 10.0
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings."""
 
     network: Network = Network()
     checkpoints: Checkpoints = Checkpoints()
+    quotas: Quotas = Quotas()
+    connections: Connections = Connections()
 
 
 TEMPLATE = """\
@@ -52,6 +76,35 @@ TEMPLATE = """\
 # Whether to sign a period that the peer closes before its grace time is over (its --force), if
 # the numbers agree: "agree" or "refuse".
 # early = "agree"
+
+[quotas]
+# What one peer may use up here. A peer that is too fast is read more slowly, nothing worse.
+
+# How much of a peer's log is held in each channel. When it is reached nothing more of that log is
+# taken or co-signed, both sides' status says so, and it goes on once this is raised.
+# log_mebibytes = 16384
+
+# How fast a peer may send, and for how many seconds' worth it may be faster.
+# records_per_second = 200000
+# mebibytes_per_second = 32
+# messages_per_second = 5000
+# burst_seconds = 10
+
+# How often a peer may connect anew.
+# links_per_minute = 60
+
+# How many of a peer's proposals of terms wait here for a person to accept them.
+# proposals = 32
+
+[connections]
+# Limits for those who connect and have not shown yet that they are a peer: how many at once, in
+# all and from one address; how often from one address; how often one address may try pairing
+# codes; and how long a TLS handshake may take.
+# strangers = 128
+# strangers_per_address = 32
+# attempts_per_second = 10
+# pairings_per_minute = 60
+# handshake_seconds = 10.0
 """
 
 

@@ -88,6 +88,10 @@ class Founding:
             ) from None
         return terms
 
+    def waiting(self, peer: str) -> int:
+        """How many of a peer's offers wait for a person here."""
+        return sum((row.peer, row.state) == (peer, "offered") for row in self.rows.values())
+
     async def offer(self, terms: Terms, peer: PeerIdentity, signature: bytes) -> bytes:
         """Keep a peer's terms until a person accepts them; the channel id."""
         channel = channel_id(terms)

@@ -18,17 +18,20 @@ import trio
 from tallystick.node import accusing, recovery
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
-from tallystick.node.errors import PeerUnreachable
 from tallystick.node.logs import CHECKPOINT_MARK
+from tallystick.node.outbox import Outbox
+from tallystick.node.quotas import Allowance
 from tallystick.node.store.disk import Ticket
 from tallystick.protocol.errors import PeerBreach, ProofError, TallyError, lone_error
 from tallystick.protocol.messages import (
+    APPEND_RECORDS_MAX,
     Append,
     Bye,
     Channels,
     Cosign,
     Difference,
     Founded,
+    Full,
     Halt,
     Hello,
     Holding,
@@ -41,8 +44,11 @@ from tallystick.protocol.messages import (
     SignCheckpoint,
     StatementPage,
     TermsHeld,
+    TermsRefused,
     WantPage,
+    plain,
 )
+from tallystick.protocol.records import batch_count
 from tallystick.protocol.session import APPENDS_IN_FLIGHT_MAX, Rewriting, Session
 from tallystick.protocol.states import SENDABLE, Connection
 from tallystick.protocol.states import Channel as Standing
@@ -50,11 +56,13 @@ from tallystick.protocol.states import Channel as Standing
 PING_SECONDS = 15
 SILENCE_SECONDS = 50  # a peer that says nothing for so long is taken for gone
 SKEW_SECONDS = 300  # a clock off by more is reported
-OUTBOX_FRAMES_MAX = 1024
+RECORDS_IN_FLIGHT_MAX = APPEND_RECORDS_MAX  # of the peer's, on their way to the disk
+CLOSINGS_WAITING_MAX = 8  # messages about checkpoints, a channel
+REST_SECONDS_MAX = 5
 RETURN_SECONDS = 30  # a peer that returns nothing of our log for so long does not mean to
 
 _log = logging.getLogger("tallystick.link")
-_OF_CONNECTION = (Hello, Channels, Bye, Ping, ProposeTerms, TermsHeld, Founded)
+_OF_CONNECTION = (Hello, Channels, Bye, Ping, ProposeTerms, TermsHeld, TermsRefused, Founded)
 
 
 class Stream(Protocol):
@@ -79,7 +87,9 @@ class Owner(Protocol):
     async def channels_open(self, link: Link, listed: list[bytes]) -> None:
         """The peer said which channels are open there."""
 
-    async def handle_terms(self, link: Link, message: ProposeTerms | TermsHeld | Founded) -> None:
+    async def handle_terms(
+        self, link: Link, message: ProposeTerms | TermsHeld | TermsRefused | Founded
+    ) -> None:
         """Founding of channels."""
 
     async def halt(self, channel: Channel, reason: str) -> None:
@@ -93,7 +103,14 @@ class Link:
     """A connection that authenticated as `peer`."""
 
     def __init__(
-        self, owner: Owner, stream: Stream, party: str, peer: str, *, dialled: bool
+        self,
+        owner: Owner,
+        stream: Stream,
+        party: str,
+        peer: str,
+        allowance: Allowance,
+        *,
+        dialled: bool,
     ) -> None:
         self.peer = peer
         self.dialled = dialled
@@ -105,9 +122,13 @@ class Link:
         self._channels: dict[bytes, tuple[Channel, Closer]] = {}
         self._held: dict[bytes, Holding] = {}  # what the peer said that it holds of our logs
         self._wakes: dict[bytes, trio.Event] = {}
-        self._outbox: deque[bytes] = deque()
-        self._outgoing = trio.Event()
-        self._unanswered: deque[Ticket] = deque()  # the peer's batches on their way to the disk
+        self._halted: set[bytes] = set()  # by the peer
+        self._full: set[bytes] = set()  # channels of which nothing more of the peer's log is taken
+        self._allowance = allowance
+        self._outbox = Outbox()
+        # The peer's batches on their way to the disk, with how many records they have.
+        self._unanswered: deque[tuple[Ticket, int]] = deque()
+        self._closings: dict[bytes, trio.MemorySendChannel[Message]] = {}
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()
 
@@ -117,13 +138,11 @@ class Link:
         return self.session.state is Connection.LIVE and not self.ended.is_set()
 
     def send(self, message: Message) -> None:
-        """Queue a message; the outbox is bounded by what the protocol lets be in flight."""
+        """Queue a message."""
         if self.ended.is_set() or self.session.state is Connection.CLOSED:
             return
-        self._outbox.append(self.session.send(message))
-        self._outgoing.set()
-        if len(self._outbox) > OUTBOX_FRAMES_MAX:
-            self.close("the peer does not read")
+        answer = not isinstance(message, Append | Return)
+        self._outbox.put(self.session.send(message), answer=answer)
 
     def close(self, reason: str) -> None:
         """End the link."""
@@ -137,7 +156,7 @@ class Link:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
-                    nursery.start_soon(self._write)
+                    nursery.start_soon(self._outbox.write, self._stream.send, SILENCE_SECONDS)
                     nursery.start_soon(self._ping)
                     self.send(hello)
                     await self._read()
@@ -145,6 +164,8 @@ class Link:
         except* TallyError as group:
             # The peer went away, or our disk failed: the next link begins with what is held.
             _log.warning("link to %s ends: %s", self.peer, lone_error(group))
+        except* Exception:  # noqa: BLE001 - one link must not take the node with it
+            _log.exception("the link to %s failed inside the node", self.peer)
         finally:
             self.ended.set()
             for channel, closer in self._channels.values():
@@ -152,21 +173,6 @@ class Link:
                 closer.part()
             with trio.CancelScope(shield=True):
                 await self._stream.aclose()
-
-    async def _write(self) -> None:
-        while True:
-            await self._outgoing.wait()
-            self._outgoing = trio.Event()
-            while self._outbox:
-                data = b"".join(self._outbox)
-                self._outbox.clear()
-                with trio.move_on_after(SILENCE_SECONDS) as waiting:
-                    try:
-                        await self._stream.send(data)
-                    except PeerUnreachable as error:
-                        self.close(error.message)
-                if waiting.cancelled_caught:
-                    self.close("the peer does not read")
 
     async def _ping(self) -> None:
         while True:
@@ -181,9 +187,12 @@ class Link:
                 if waiting.cancelled_caught or not data:
                     _log.info("%s is gone", self.peer)
                     return
+                pause = self._allowance.take(len(data), 0, 0, trio.current_time())
+                await trio.sleep(pause)
                 self.session.feed(data)
                 while (message := self.session.next_message()) is not None:
                     await self._handle(message)
+                    await self._listen_slowly(message)
         except Rewriting as breach:
             channel, _ = self._channels[breach.append.channel]
             if await channel.repeats(breach.append):
@@ -193,13 +202,18 @@ class Link:
         except PeerBreach as breach:
             await self._say_bye(breach)
 
+    async def _listen_slowly(self, message: Message) -> None:
+        """Let others have their turn, and a peer that says or asks too much wait."""
+        records = batch_count(message.batch) if isinstance(message, Append | Return) else 0
+        await trio.sleep(self._allowance.take(0, 1, records, trio.current_time()))
+        await self._outbox.answered()
+
     async def _say_bye(self, breach: PeerBreach) -> None:
         """End the session, and give the peer a moment to hear why."""
         _log.warning("%s broke the protocol (%s): %s", self.peer, breach.code, breach)
         self.send(Bye(breach.code, str(breach)[:1000]))
         with trio.move_on_after(1):
-            while self._outbox:
-                await trio.sleep(0.01)
+            await self._outbox.empty()
             await trio.sleep(0.05)
 
     async def _handle(self, message: Message) -> None:
@@ -216,11 +230,14 @@ class Link:
                 await self._owner.greeted(self, message)
             case Channels():
                 await self._owner.channels_open(self, message.channels)
-            case ProposeTerms() | TermsHeld() | Founded():
+            case ProposeTerms() | TermsHeld() | TermsRefused() | Founded():
                 await self._owner.handle_terms(self, message)
             case Bye():
                 _log.warning(
-                    "%s closed the session (%s): %s", self.peer, message.code, message.reason
+                    "%s closed the session (%s): %s",
+                    self.peer,
+                    plain(message.code),
+                    plain(message.reason),
                 )
                 self.close("the peer said bye")
             case Ping():
@@ -246,8 +263,14 @@ class Link:
             assert row is not None
             root, signature, cosignature = row.root, row.signature, row.cosignature
         self.send(Holding(channel.id, channel.doubt, own_size, size, root, signature, cosignature))
+        if channel.full:
+            self._refuse_more(channel)
         assert self._nursery is not None
         self._nursery.start_soon(self._send_log, channel, closer)
+        self._closings[channel.id], waiting = trio.open_memory_channel[Message](
+            CLOSINGS_WAITING_MAX
+        )
+        self._nursery.start_soon(self._answer_closings, closer, waiting)
 
     def halt_unspoken(self, channel: Channel, reason: str) -> None:
         """Tell the peer that a channel is halted here, which it takes for open."""
@@ -281,16 +304,36 @@ class Link:
                     await self._settle_doubt(channel)
                 case Return():
                     await self._recover(channel, closer, message)
+                case Full():
+                    if not channel.withheld:
+                        channel.withheld = plain(message.reason) or "it does not say why"
+                        _log.warning("%s takes no more of our log: %s", self.peer, channel.withheld)
                 case Halt():
-                    _log.warning("%s halted the channel: %s", self.peer, message.reason)
-                    await self._owner.halt(channel, f"the peer halted it: {message.reason}")
-                    channel.part()
+                    if channel.id not in self._halted:
+                        self._halted.add(channel.id)
+                        reason = plain(message.reason)
+                        _log.warning("%s halted the channel: %s", self.peer, reason)
+                        await self._owner.halt(channel, f"the peer halted it: {reason}")
+                        channel.part()
                 case _:
                     # May wait for the disk or the peer, and the peer's next words with it.
-                    assert self._nursery is not None
-                    self._nursery.start_soon(self._handle_closing, closer, message)
+                    with trio.move_on_after(SILENCE_SECONDS) as waiting:
+                        await self._closings[channel.id].send(message)
+                    if waiting.cancelled_caught:
+                        self.close("the peer says more about checkpoints than can be answered")
         except PeerBreach as breach:
             await self._halt(channel, breach)
+
+    async def _answer_closings(
+        self, closer: Closer, waiting: trio.MemoryReceiveChannel[Message]
+    ) -> None:
+        """Answer messages about checkpoints one by one, resting as long as each took: computing
+        statements over and over may not take the node's time from other channels.
+        """
+        async for message in waiting:
+            began = trio.current_time()
+            await self._handle_closing(closer, message)
+            await trio.sleep(min(trio.current_time() - began, REST_SECONDS_MAX))
 
     async def _handle_closing(self, closer: Closer, message: Message) -> None:
         assert isinstance(
@@ -323,6 +366,7 @@ class Link:
     async def _confirm(self, channel: Channel, closer: Closer, message: Holding) -> None:
         """The peer said what it holds of our log: go on from there, or fetch back what we lost."""
         own = channel.own
+        channel.withheld = ""
         await own.settle()
         if message.size:
             try:
@@ -394,10 +438,12 @@ class Link:
         link = self.session.channels[channel.id]
         own = channel.own
         while True:
+            await self._outbox.room()
             grown, wake = own.grown, self._wakes[channel.id]
             if not self.live:
                 return
-            if channel.live and link.may_append and own.durable_size > link.sent_size:
+            waits = own.durable_size > link.sent_size and not channel.withheld
+            if channel.live and link.may_append and waits:
                 stop = closer.next_head(own, link.sent_size)
                 batch = await channel.signed_batch(link.sent_size, stop)
                 link.own_size = max(link.own_size, batch.size)
@@ -417,8 +463,7 @@ class Link:
             assert row is not None
             self.say(Return(channel.id, batch.first, batch.data, batch.signature, row.cosignature))
             start = batch.size
-            while self._outbox:
-                await trio.sleep(0.01)
+            await self._outbox.room()
 
     async def _recover(self, channel: Channel, closer: Closer, message: Return) -> None:
         """Take records of our own log back from the peer, checking our signature on them."""
@@ -441,20 +486,41 @@ class Link:
     # The peer's log to us
 
     async def _take(self, channel: Channel, closer: Closer, message: Append) -> None:
-        while len(self._unanswered) >= APPENDS_IN_FLIGHT_MAX:
-            await self._unanswered.popleft().wait()
+        if channel.full:
+            self._refuse_more(channel)
+        if channel.id in self._full:
+            return  # what was under way, until a new link begins with what is held
+        await self._settle_some(batch_count(message.batch))
 
         def then(size: int, cosignature: bytes) -> None:
             self.say(Cosign(channel.id, size, cosignature))
 
         ticket = channel.receive(message, then)
-        self._unanswered.append(ticket)
+        self._unanswered.append((ticket, batch_count(message.batch)))
         if CHECKPOINT_MARK in message.batch:
             await ticket.wait()
             await closer.catch_up()
         if channel.doubt:
             await ticket.wait()
             await self._settle_doubt(channel)
+
+    async def _settle_some(self, more: int) -> None:
+        """Wait until the peer's batches in flight are few and small enough for another one."""
+        flight = self._unanswered
+        while flight and (
+            len(flight) >= APPENDS_IN_FLIGHT_MAX
+            or sum(count for _, count in flight) + more > RECORDS_IN_FLIGHT_MAX
+        ):
+            ticket, _ = flight.popleft()
+            await ticket.wait()
+
+    def _refuse_more(self, channel: Channel) -> None:
+        """Say once that the peer's log has reached its quota here; nothing is halted."""
+        if channel.id not in self._full:
+            self._full.add(channel.id)
+            reason = f"the quota of this log is reached, {channel.held_bytes:,} bytes are held"
+            _log.warning("%s's log is not taken further: %s", self.peer, reason)
+            self.say(Full(channel.id, reason))
 
 
 async def _first_of(*events: trio.Event) -> None:

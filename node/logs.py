@@ -19,6 +19,7 @@ import msgspec
 import trio
 
 from tallystick.node.errors import StoreError
+from tallystick.node.quotas import counted_bytes
 from tallystick.node.rebuilding import index_anew, rebuild
 from tallystick.node.store.disk import Store, Ticket, Txn
 from tallystick.node.store.idindex import IdIndex, fingerprints
@@ -59,6 +60,7 @@ from tallystick.protocol.records import (
 
 CHECKPOINT_MARK = b"tallystick checkpoint"  # stands in every batch that has a Close record
 READ_BYTES_MAX = 1024 * 1024  # one batch read for catching up
+READ_RECORDS_MAX = 8192  # and its records, before the last of our batches in it
 DECODED_MAX = 4  # batches kept decoded for look-ups
 RECENT_BYTES_MAX = 4 * 1024 * 1024  # durable batches kept in memory for the peer
 
@@ -155,6 +157,7 @@ class ChannelLog:
             frontier = Frontier.from_bytes(row.size, row.frontier)
             self.state = LogState(row.last_leaf, frontier, row.facts)
             self.durable_size = row.size
+            self.held_bytes = row.held_bytes
             self.signed_size = row.signed_size
             self.cosigned_size = self.cosigned_ahead = row.cosigned_size
             self.covered = derived.covered
@@ -328,7 +331,8 @@ class ChannelLog:
             for key, value in scan:
                 first = index_of(key)
                 after = first + batch_count(value)
-                if after > limit or (pieces and sum(map(len, pieces)) > READ_BYTES_MAX):
+                much = sum(map(len, pieces)) > READ_BYTES_MAX or stop - start >= READ_RECORDS_MAX
+                if after > limit or (pieces and much):
                     break
                 if first < start:  # the peer stands inside a batch of ours
                     value = batch_bytes(decode_batch(value)[1][start - first :])
@@ -472,6 +476,7 @@ class ChannelLog:
         prepared = _Prepared(first, records, data, head, self.folder.fold(records))
         self._in_flight.append(prepared)
         self.state = appended.state
+        self.held_bytes += counted_bytes(len(data), len(records), len(prepared.changes))
         size = appended.state.size
         if signature:
             self.signed_size = size
@@ -508,6 +513,7 @@ class ChannelLog:
             self.state.facts,
             self.signed_size,
             self.cosigned_ahead,
+            self.held_bytes,
         )
 
     def _tile_rows(

@@ -18,14 +18,15 @@ from tallystick.node.errors import HomeError
 from tallystick.node.home import Home
 from tallystick.node.pairing import serve_join
 from tallystick.node.peering import Peering
+from tallystick.node.quotas import Bucket, Gate
 from tallystick.node.store.residency import keep_small
 from tallystick.node.transport import tls
 from tallystick.node.upkeep import flush
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.pairing import PeerIdentity
 
-CONNECTIONS_MAX = 512
-HANDSHAKE_SECONDS = 10
+REPORT_SECONDS = 10
+LINES_BURST = 60
 
 _log = logging.getLogger("tallystick.node")
 
@@ -39,7 +40,8 @@ class Node:
         self.identity = books.identity
         self.certificate = tls.certificate_der(self.identity.name, self.identity.transport)
         self.peering = Peering(books, self._dial, SystemRandom())
-        self._connections = 0
+        self._gate = Gate(books.config.connections)
+        self._lines = Bucket(1, LINES_BURST, 0)  # of the log, about strangers
         self._trusted: tuple[bytes, ...] = ()
         self._context: ssl.SSLContext | None = None
 
@@ -49,6 +51,7 @@ class Node:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.books.store.run)
             nursery.start_soon(keep_small, self.home.store_path / "data.mdb")
+            nursery.start_soon(self._report_refusals)
             self.peering.start(nursery)
             listeners = await self._bind(host, port)
             bound = listeners[0].socket.getsockname()
@@ -91,26 +94,60 @@ class Node:
         for channel, _ in self.books.channels.values():
             await flush([channel.own, channel.peer])
 
-    async def _serve(self, stream: trio.SocketStream) -> None:
-        if self._connections >= CONNECTIONS_MAX:
-            await stream.aclose()
-            return
-        self._connections += 1
-        try:
-            context = self._server_context()
-            accepted, key, alpn = await tls.accept(stream, context, HANDSHAKE_SECONDS)
-            if alpn == tls.ALPN_PAIRING and key is None:
-                await self._pair(accepted)
-                return
-            for peer in self.books.peers.values():
-                if alpn == tls.ALPN_SESSION and peer.transport_key == key:
-                    await self.peering.serve(accepted, peer.name, dialled=False)
-                    return
-            await accepted.aclose()
-        except TallyError as error:
+    async def _report_refusals(self) -> None:
+        """Say how many were turned away, now and then: a line for each would fill the disk."""
+        while True:
+            await trio.sleep(REPORT_SECONDS)
+            if refused := self._gate.report():
+                _log.warning("%d connections were refused: too many, or too often", refused)
+
+    def _note_refusal(self, error: TallyError) -> None:
+        if self._lines.try_take(1, trio.current_time()):
             _log.info("a connection was refused: %s", error)
+        else:
+            self._gate.refused += 1
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        """Serve whoever connected. Whatever goes wrong in it ends this connection and no more."""
+        try:
+            address = str(stream.socket.getpeername()[0])
+        except OSError:
+            address = ""  # it is gone already
+        if not address or not self._gate.enter(address, trio.current_time()):
+            await trio.aclose_forcefully(stream)
+            return
+        stranger = True
+        try:
+            timeout = self.books.config.connections.handshake_seconds
+            accepted, key, alpn = await tls.accept(stream, self._server_context(), timeout)
+            name = self._peer_of(key) if alpn == tls.ALPN_SESSION else None
+            if name is not None:
+                self._gate.leave(address)
+                stranger = False
+                await self.peering.serve(accepted, name, dialled=False)
+            elif (
+                alpn == tls.ALPN_PAIRING
+                and key is None
+                and self._gate.may_pair(address, trio.current_time())
+            ):
+                await self._pair(accepted)
+            else:
+                await accepted.aclose()
+        except TallyError as error:
+            self._note_refusal(error)
+        except Exception:  # noqa: BLE001 - one connection must not take the node with it
+            _log.exception("a connection from %s failed inside the node", address)
+            await trio.aclose_forcefully(stream)
         finally:
-            self._connections -= 1
+            if stranger:
+                self._gate.leave(address)
+
+    def _peer_of(self, key: bytes | None) -> str | None:
+        """The paired peer that has this transport key."""
+        for peer in self.books.peers.values():
+            if peer.transport_key == key:
+                return peer.name
+        return None
 
     def _server_context(self) -> ssl.SSLContext:
         """The context for listening, made anew when a peer was paired."""

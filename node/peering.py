@@ -19,6 +19,7 @@ from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.errors import StoreError
 from tallystick.node.link import Link, Stream
+from tallystick.node.quotas import Allowance
 from tallystick.node.upkeep import RETRY_SECONDS, tend, tend_index
 from tallystick.protocol.errors import PeerBreach, TallyError
 from tallystick.protocol.messages import (
@@ -28,6 +29,8 @@ from tallystick.protocol.messages import (
     Hello,
     ProposeTerms,
     TermsHeld,
+    TermsRefused,
+    plain,
 )
 from tallystick.protocol.pairing import PeerIdentity
 from tallystick.protocol.terms import channel_id
@@ -50,10 +53,13 @@ class Peering:
         self.links: dict[str, Link] = {}
         self.address = ""
         self.held: set[bytes] = set()  # proposals that the peer said it holds
+        self.refused: dict[bytes, str] = {}  # those that it did not take, and why
         self.changed = trio.Event()  # set, and replaced, when a link, peer or channel changes
         self._dial = dial
         self._dice = dice
         self._dialling: set[str] = set()
+        self._allowances: dict[str, Allowance] = {}
+        self._arriving: set[str] = set()  # peers whose new connection replaces the old one
         self._nursery: trio.Nursery | None = None
 
     def start(self, nursery: trio.Nursery) -> None:
@@ -113,6 +119,8 @@ class Peering:
                     await self.serve(stream, name, dialled=True)
                 except TallyError as error:
                     _log.info("dialling %s: %s", name, error)
+                except Exception:  # noqa: BLE001 - one peer must not take the node with it
+                    _log.exception("dialling %s failed inside the node", name)
             # A link that held for a while was a good one; others are tried ever more patiently.
             held = trio.current_time() - began > STEADY_SECONDS
             delay = DIAL_FIRST_SECONDS if held else min(delay * 2, DIAL_MAX_SECONDS)
@@ -120,14 +128,15 @@ class Peering:
 
     async def serve(self, stream: Stream, name: str, *, dialled: bool) -> None:
         """Speak with a peer on an authenticated stream until it ends."""
-        link = Link(self, stream, self.identity.name, name, dialled=dialled)
-        existing = self.links.get(name)
-        if existing is not None:
-            if self._prefers(existing, link):
-                await stream.aclose()
-                return
-            existing.close("replaced by a newer connection")
-            await existing.ended.wait()
+        now = trio.current_time()
+        allowance = self._allowances.get(name)
+        if allowance is None:
+            allowance = self._allowances[name] = Allowance(self.books.config.quotas, now)
+        link = Link(self, stream, self.identity.name, name, allowance, dialled=dialled)
+        # Links are counted where they arrive: how often we dial, we decide ourselves.
+        if (not dialled and not allowance.may_connect(now)) or not await self._replace(name, link):
+            await stream.aclose()
+            return
         self.links[name] = link
         clock_us = self.books.clock_us
         hello = Hello(PROTOCOL_VERSION, self.identity.name, clock_us() // 1_000_000, self.address)
@@ -137,6 +146,21 @@ class Peering:
             if self.links.get(name) is link:
                 del self.links[name]
             self.notify()
+
+    async def _replace(self, name: str, link: Link) -> bool:
+        """End the link that there is for a new one; whether the new one may take its place."""
+        existing = self.links.get(name)
+        if existing is None:
+            return True
+        if name in self._arriving or self._prefers(existing, link):
+            return False
+        self._arriving.add(name)
+        try:
+            existing.close("replaced by a newer connection")
+            await existing.ended.wait()
+        finally:
+            self._arriving.discard(name)
+        return self.links.get(name) in (None, existing)
 
     def _prefers(self, existing: Link, new: Link) -> bool:
         """When both dial at once both keep the connection that the first name dialled."""
@@ -149,7 +173,7 @@ class Peering:
 
     async def greeted(self, link: Link, hello: Hello) -> None:
         """Learn where the peer listens now, and say which channels are open here."""
-        await self.books.learn_address(link.peer, hello.address)
+        await self.books.learn_address(link.peer, plain(hello.address))
         founding = self.books.founding
         for key, row in founding.rows.items():
             if row.peer == link.peer and row.state == "proposed":
@@ -162,32 +186,49 @@ class Peering:
 
     async def channels_open(self, link: Link, listed: list[bytes]) -> None:
         """Speak of every open channel; tell the peer of those that it does not have open."""
-        founding = self.books.founding
+        founding, open_there = self.books.founding, set(listed)
         for key, row in list(founding.rows.items()):
             if row.peer != link.peer:
                 continue
             if row.state == "open":
-                if key not in listed:
+                if key not in open_there:
                     link.send(founding.founded(key))
                 await link.open_channel(*self.books.channels[key])
-            elif row.state == "halted" and key in listed:
+            elif row.state == "halted" and key in open_there:
                 link.halt_unspoken(self.books.channels[key][0], row.reason)
         self.notify()
 
-    async def handle_terms(self, link: Link, message: ProposeTerms | TermsHeld | Founded) -> None:
-        """Founding: an offer, that our offer arrived, or that both accepted."""
+    async def handle_terms(
+        self, link: Link, message: ProposeTerms | TermsHeld | TermsRefused | Founded
+    ) -> None:
+        """Founding: an offer, what became of our offer, or that both accepted."""
         match message:
             case ProposeTerms():
                 await self._take_offer(link, message)
             case TermsHeld():
-                self.held.add(message.channel)
+                if self._is_ours(link, message.channel):
+                    self.held.add(message.channel)
+                    self.refused.pop(message.channel, None)
+            case TermsRefused():
+                if self._is_ours(link, message.channel):
+                    self.refused[message.channel] = plain(message.reason)
             case Founded():
                 await self._take_founded(link, message)
         self.notify()
 
+    def _is_ours(self, link: Link, channel: bytes) -> bool:
+        """Whether a channel is a proposal of ours to the link's peer."""
+        row = self.books.founding.rows.get(channel)
+        return row is not None and (row.peer, row.state) == (link.peer, "proposed")
+
     async def _take_offer(self, link: Link, message: ProposeTerms) -> None:
         founding, peer = self.books.founding, self.books.peer(link.peer)
         terms = founding.check_offer(message.terms, message.signature, peer)
+        key = channel_id(terms)
+        most = self.books.config.quotas.proposals
+        if key not in founding.rows and founding.waiting(peer.name) >= most:
+            link.send(TermsRefused(key, f"{most} of your proposals wait here for a person already"))
+            return
         key = await founding.offer(terms, peer, message.signature)
         if founding.rows[key].state == "open":
             link.send(founding.founded(key))
@@ -228,7 +269,11 @@ class Peering:
         self.notify()
 
     async def halt(self, channel: Channel, reason: str) -> None:
-        """Stop a channel durably; if the disk cannot keep that now, at once all the same."""
+        """Stop a channel durably; if the disk cannot keep that now, at once all the same. The first
+        reason stays.
+        """
+        if self.books.founding.rows[channel.id].state == "halted":
+            return
         try:
             await self.books.founding.halt(channel.id, reason)
         except StoreError as error:

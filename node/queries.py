@@ -84,6 +84,12 @@ def status(books: Books, live: dict[str, Any] | None) -> dict[str, Any]:
                 "reason": row.reason,
                 "last_checkpoint": closer.last.period if closer.last else None,
                 "difference": now["difference"] if now else "",
+                "quota": {
+                    "held_bytes": channel.held_bytes,
+                    "limit_bytes": channel.quota_bytes,
+                    "reached": channel.full,
+                },
+                "withheld": now["withheld"] if now else "",
                 "clock_skew_seconds": now["clock_skew_seconds"] if now else None,
                 "evidence": [found.digest.hex() for found in kept(channel)],
             }

@@ -121,7 +121,15 @@ def cut(log: ChannelLog, size: int) -> None:
     facts = LogFacts()
     for _, records in log.records(0, size):
         facts = fold_facts(facts, records)
-    row = LogRow(size, last_leaf, frontier.to_bytes(), facts, log.signed_size, log.cosigned_size)
+    row = LogRow(
+        size,
+        last_leaf,
+        frontier.to_bytes(),
+        facts,
+        log.signed_size,
+        log.cosigned_size,
+        log.held_bytes,  # a peer's log is never cut, and ours has no quota
+    )
 
     def job(txn: Txn) -> None:
         for number, (first, value) in enumerate(aside, free_number(txn, "aside", log.number)):

@@ -15,7 +15,7 @@ import trio
 
 from tallystick.node import accusing
 from tallystick.node.books import clock_us
-from tallystick.node.channel import Channel
+from tallystick.node.channel import BATCH_RECORDS_MAX, Channel
 from tallystick.node.closing import Closer
 from tallystick.node.errors import PeerUnreachable
 from tallystick.node.founding import party_keys
@@ -87,10 +87,13 @@ class Service:
         link = node.peering.links.get(peer.name)
         if link is not None and link.live:
             link.send(ProposeTerms(founding.rows[channel].terms, founding.signature(terms)))
-        held = await self._until(lambda: channel in node.peering.held)
+        held, refused = node.peering.held, node.peering.refused
+        refused.pop(channel, None)
+        await self._until(lambda: channel in held or channel in refused)
         return {
             "channel": channel.hex(),
-            "delivered": held,
+            "delivered": channel in held,
+            "refused": refused.get(channel, ""),
             "description": describe_terms(terms),
         }
 
@@ -122,6 +125,11 @@ class Service:
             decoded: Sequence[Draft] = _decode_drafts(drafts)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise InputError(f"not a list of deltas: {error}") from None
+        if len(decoded) > BATCH_RECORDS_MAX:
+            raise InputError(
+                f"{len(decoded)} deltas in one request; {BATCH_RECORDS_MAX} are allowed",
+                "Send them in several requests",
+            )
         result = await found.emit(decoded)
         return {
             "indexes": result.indexes,
@@ -144,9 +152,11 @@ class Service:
         with trio.move_on_after(seconds):
             await found.wait_cosigned(size)
         if found.own.cosigned_ahead < size:
+            advice = "What was recorded is durable here and is co-signed when the peer is back"
+            if found.withheld:
+                advice = f"It takes no more of our log: {found.withheld}"
             raise PeerUnreachable(
-                f"{found.peer_keys.name} has not co-signed within {seconds:g} seconds",
-                "What was recorded is durable here and is co-signed when the peer is back",
+                f"{found.peer_keys.name} has not co-signed within {seconds:g} seconds", advice
             )
         return {"cosigned": found.own.cosigned_ahead}
 
@@ -207,6 +217,7 @@ class Service:
                     (now - channel.cosigned_at_us) / 1e6 if channel.cosigned_at_us else None
                 ),
                 "difference": closer.difference,
+                "withheld": channel.withheld,
                 "clock_skew_seconds": round(link.skew_seconds, 1) if link else None,
             }
         peers = {name: link.live for name, link in node.peering.links.items()}

@@ -26,6 +26,7 @@ from tallystick.node.store.keyspace import (
 )
 
 RETRY_SECONDS = 5
+DIRTY_MAX = 16_384  # lines changed in memory before they are written
 
 _log = logging.getLogger("tallystick.upkeep")
 
@@ -92,7 +93,7 @@ async def tend(log: ChannelLog) -> None:
     """Flush when enough came together; for as long as the node runs."""
     while True:
         grown = log.grown
-        if log.index.recent >= RECENT_MAX or len(log.book.dirty) >= RECENT_MAX:
+        if log.index.recent >= RECENT_MAX or len(log.book.dirty) >= DIRTY_MAX:
             try:
                 await flush([log])
             except StoreError as error:

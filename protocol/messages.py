@@ -13,11 +13,12 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tallystick.protocol.errors import PeerBreach
-from tallystick.protocol.records import Digest
+from tallystick.protocol.records import Digest, batch_count
 
 PROTOCOL_VERSION = 1
 FRAME_BYTES_MAX = 8 * 1024 * 1024
 BATCH_BYTES_MAX = 4 * 1024 * 1024
+APPEND_RECORDS_MAX = 16_384
 PAGE_LINES = 256
 CHANNELS_MAX = 4096  # between two parties
 
@@ -191,6 +192,22 @@ class Channels(_Message, frozen=True, tag=18):
     channels: Annotated[list[Digest], Meta(max_length=CHANNELS_MAX)]
 
 
+class Full(_Message, frozen=True, tag=19):
+    """The receiver's log has reached the sender's quota: nothing more of it is taken or co-signed
+    on this connection. It goes on from what is held once the quota was raised.
+    """
+
+    channel: Digest
+    reason: Said
+
+
+class TermsRefused(_Message, frozen=True, tag=20):
+    """The proposal is not stored, and why; it may be made again."""
+
+    channel: Digest
+    reason: Said
+
+
 Message = (
     Hello
     | Channels
@@ -210,7 +227,15 @@ Message = (
     | Halt
     | Bye
     | Ping
+    | Full
+    | TermsRefused
 )
+
+
+def plain(text: str) -> str:
+    """A peer's words as a terminal and a log may show them: nothing in them takes effect there."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
 
 encode_message = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode
@@ -220,8 +245,12 @@ def decode_message(body: bytes) -> Message:
     """The message of a frame's body; `PeerBreach` if it is none or not canonical."""
     try:
         message: Message = _decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PeerBreach("malformed", f"the peer sent a malformed message: {error}") from None
     if encode_message(message) != body:
         raise PeerBreach("malformed", "the peer sent a message in a form that is not canonical")
+    if isinstance(message, Append | Return) and batch_count(message.batch) > APPEND_RECORDS_MAX:
+        raise PeerBreach(
+            "malformed", f"the peer sent more than {APPEND_RECORDS_MAX} records at once"
+        )
     return message

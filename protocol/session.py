@@ -30,6 +30,7 @@ from tallystick.protocol.messages import (
     ProposeTerms,
     Return,
     TermsHeld,
+    TermsRefused,
     decode_message,
     encode_message,
 )
@@ -38,7 +39,7 @@ from tallystick.protocol.states import CHANNEL, CONNECTION, SENDABLE, Channel, C
 
 APPENDS_IN_FLIGHT_MAX = 5
 
-_CONNECTION_KINDS = (Hello, Bye, Ping, Channels, ProposeTerms, TermsHeld, Founded)
+_CONNECTION_KINDS = (Hello, Bye, Ping, Channels, ProposeTerms, TermsHeld, TermsRefused, Founded)
 
 
 class Rewriting(PeerBreach):
@@ -82,6 +83,7 @@ class Session:
         self.peer = peer
         self.state = Connection.GREETING
         self.channels: dict[bytes, ChannelLink] = {}
+        self._listed = False  # whether the peer said which channels are open
         self._reader = FrameReader(FRAME_BYTES_MAX)
 
     def add_channel(self, channel_id: bytes, own_size: int, received_size: int) -> None:
@@ -139,6 +141,10 @@ class Session:
                 )
             if isinstance(message, Hello):
                 self._check_hello(message)
+            if isinstance(message, Channels):
+                if self._listed:
+                    raise PeerBreach("out-of-order", "the peer listed its channels twice")
+                self._listed = True
             self.state = following
             return
         if self.state is not Connection.LIVE:

@@ -21,6 +21,7 @@ from tallystick.protocol.messages import (
     Cosign,
     Difference,
     Founded,
+    Full,
     Halt,
     Hello,
     Holding,
@@ -32,6 +33,7 @@ from tallystick.protocol.messages import (
     SignCheckpoint,
     StatementPage,
     TermsHeld,
+    TermsRefused,
     WantPage,
 )
 
@@ -54,7 +56,7 @@ class Channel(Enum):
 
 
 _ANYTIME = (Ping, Bye)
-_CONNECTION_WIDE = (Channels, ProposeTerms, TermsHeld, Founded)
+_CONNECTION_WIDE = (Channels, ProposeTerms, TermsHeld, TermsRefused, Founded)
 _ABOUT_PEERS_LOG = (
     Append,
     ProposeCheckpoint,
@@ -76,25 +78,28 @@ CONNECTION: dict[tuple[Connection, type], Connection] = {
 CHANNEL: dict[tuple[Channel, type], Channel] = {
     # `Holding` opens; the session itself turns it into RECOVERING when it shows more than we have.
     (Channel.CONFIRMING, Holding): Channel.OPEN,
+    (Channel.CONFIRMING, Full): Channel.CONFIRMING,
     (Channel.CONFIRMING, Halt): Channel.HALTED,
     **{(Channel.CONFIRMING, kind): Channel.CONFIRMING for kind in _ABOUT_PEERS_LOG},
     (Channel.RECOVERING, Return): Channel.RECOVERING,
+    (Channel.RECOVERING, Full): Channel.RECOVERING,
     (Channel.RECOVERING, Halt): Channel.HALTED,
     **{(Channel.RECOVERING, kind): Channel.RECOVERING for kind in _ABOUT_PEERS_LOG},
     (Channel.OPEN, Cosign): Channel.OPEN,
+    (Channel.OPEN, Full): Channel.OPEN,
     (Channel.OPEN, Halt): Channel.HALTED,
     **{(Channel.OPEN, kind): Channel.OPEN for kind in _ABOUT_PEERS_LOG},
     # What was under way when the channel halted may still arrive; it is ignored.
     **{
         (Channel.HALTED, kind): Channel.HALTED
-        for kind in (Holding, Cosign, Return, Halt, *_ABOUT_PEERS_LOG)
+        for kind in (Holding, Cosign, Return, Full, Halt, *_ABOUT_PEERS_LOG)
     },
 }
 
 # What we may send in which state of our own log.
 SENDABLE: dict[Channel, frozenset[type]] = {
-    Channel.CONFIRMING: frozenset({Holding, Cosign, Return, Halt}),
-    Channel.RECOVERING: frozenset({Holding, Cosign, Return, Halt}),
-    Channel.OPEN: frozenset({Holding, Cosign, Return, Halt, *_ABOUT_PEERS_LOG}),
+    Channel.CONFIRMING: frozenset({Holding, Cosign, Return, Full, Halt}),
+    Channel.RECOVERING: frozenset({Holding, Cosign, Return, Full, Halt}),
+    Channel.OPEN: frozenset({Holding, Cosign, Return, Full, Halt, *_ABOUT_PEERS_LOG}),
     Channel.HALTED: frozenset({Halt}),
 }

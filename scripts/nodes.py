@@ -64,6 +64,10 @@ class Party:
         """What its node logs, over all its starts."""
         return self.home.parent / f"{self.name}.log"
 
+    def configure(self, text: str) -> None:
+        """Put settings in force from the next start on, in place of earlier ones."""
+        (self.home / "config.toml").write_text(text)
+
     def start(self, *options: str) -> None:
         """Start the node and wait until it is ready."""
         if not self.wait_ready(self.launch(*options)):

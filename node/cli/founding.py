@@ -23,7 +23,7 @@ def propose(context: Context, file: Path, to: str) -> None:
         raise InputError(f"{file} cannot be read: {error.strerror}") from None
     answer = context.call("propose", source=source, to=to)
     if context.json:
-        print_json({"channel": answer["channel"], "delivered": answer["delivered"]})
+        print_json({name: answer[name] for name in ("channel", "delivered", "refused")})
         return
     for line in answer["description"]:
         say(line)
@@ -33,6 +33,8 @@ def propose(context: Context, file: Path, to: str) -> None:
         context.hint(
             f"Their node holds the proposal. They run: tally accept {answer['channel'][:8]}"
         )
+    elif answer["refused"]:
+        context.hint(f"Their node does not take it now: {answer['refused']}.")
     else:
         context.hint(f"{to} is not connected; the proposal is delivered when it is.")
 

@@ -49,6 +49,15 @@ def _say_channel(channel: dict[str, Any]) -> None:
         say(f"  {'evidence':<10} {files:>12,} file{'s' * (files > 1)}; see tally evidence")
     if channel["difference"]:
         say(f"  last checkpoint refused: {channel['difference']}")
+    quota = channel["quota"]
+    if quota["reached"]:
+        say(
+            f"  quota reached: {quota['held_bytes']:,} bytes are held of"
+            f" {quota['limit_bytes']:,}\n"
+            "    Nothing more of their log is taken; raise quotas.log_mebibytes and restart"
+        )
+    if channel["withheld"]:
+        say(folded(f"  they take no more of our log: {channel['withheld']}", 4))
     skew = channel["clock_skew_seconds"]
     if skew and abs(skew) > 60:
         say(f"  clocks     theirs is {skew:+.0f} s off ours")

@@ -83,7 +83,10 @@ class ChannelRow(Struct, array_like=True):
 
 
 class LogRow(Struct, array_like=True):
-    """A log's durable state; `signed_size` and `cosigned_size` are its newest such heads."""
+    """A log's durable state; `signed_size` and `cosigned_size` are its newest such heads.
+
+    `held_bytes` is what its batches and heads count against a quota.
+    """
 
     size: int
     last_leaf: bytes
@@ -91,6 +94,7 @@ class LogRow(Struct, array_like=True):
     facts: LogFacts
     signed_size: int
     cosigned_size: int
+    held_bytes: int = 0
 
 
 class HeadRow(Struct, array_like=True):

@@ -7,12 +7,14 @@ import pytest
 from tallystick.protocol.errors import PeerBreach
 from tallystick.protocol.framing import frame
 from tallystick.protocol.messages import (
+    APPEND_RECORDS_MAX,
     Append,
     Bye,
     Channels,
     Cosign,
     Difference,
     Founded,
+    Full,
     Halt,
     Hello,
     Holding,
@@ -25,8 +27,10 @@ from tallystick.protocol.messages import (
     SignCheckpoint,
     StatementPage,
     TermsHeld,
+    TermsRefused,
     WantPage,
     encode_message,
+    plain,
 )
 from tallystick.protocol.records import batch_bytes
 from tallystick.protocol.session import APPENDS_IN_FLIGHT_MAX, Rewriting, Session
@@ -47,6 +51,8 @@ EXAMPLES: dict[type, Message] = {
         ProposeTerms(b"x", SIGNATURE),
         Channels([ID]),
         TermsHeld(ID),
+        TermsRefused(ID, "no"),
+        Full(ID, "no"),
         Founded(b"x", SIGNATURE, SIGNATURE),
         ProposeCheckpoint(ID, "text", SIGNATURE, False),
         SignCheckpoint(ID, HASH, SIGNATURE),
@@ -60,7 +66,7 @@ EXAMPLES: dict[type, Message] = {
     )
 }
 IN_CHANNEL = [kind for kind in EXAMPLES if hasattr(EXAMPLES[kind], "channel")]
-IN_CHANNEL = [kind for kind in IN_CHANNEL if kind not in (TermsHeld, Founded)]
+IN_CHANNEL = [kind for kind in IN_CHANNEL if kind not in (TermsHeld, TermsRefused)]
 
 
 def _live(own_size: int = 0) -> Session:
@@ -196,7 +202,14 @@ def test_a_hello_of_another(hello: Hello, code: str) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [bytes(4), b"\xff\xff\xff\xff", frame(b"\xc1"), frame(b"\x91\x63"), frame(b"\x92\x11\x00")],
+    [
+        bytes(4),
+        b"\xff\xff\xff\xff",
+        frame(b"\xc1"),
+        frame(b"\x91\x63"),
+        frame(b"\x92\x11\x00"),
+        frame(b"\x91" * 100_000),
+    ],
 )
 def test_malformed_bytes(data: bytes) -> None:
     session = _live()
@@ -204,6 +217,31 @@ def test_malformed_bytes(data: bytes) -> None:
         session.feed(data)
         session.next_message()
     assert raised.value.code == "malformed"
+
+
+def test_channels_are_listed_once() -> None:
+    session = _live()
+    _hear(session, Channels([ID]))
+    with pytest.raises(PeerBreach) as raised:
+        _hear(session, Channels([]))
+    assert raised.value.code == "out-of-order"
+
+
+@pytest.mark.parametrize("count", [APPEND_RECORDS_MAX, APPEND_RECORDS_MAX + 1])
+def test_records_in_one_message_are_counted_before_they_are_read(count: int) -> None:
+    session = _live()
+    _hear(session, EXAMPLES[Holding])
+    append = Append(ID, 0, b"\xdd" + count.to_bytes(4, "big") + b"\xc0", SIGNATURE)
+    if count > APPEND_RECORDS_MAX:
+        with pytest.raises(PeerBreach) as raised:
+            _hear(session, append)
+        assert raised.value.code == "malformed"
+    else:
+        assert _hear(session, append) == append
+
+
+def test_a_peers_words_have_no_effect_on_a_terminal() -> None:
+    assert plain("über\x1b[2J\n\u202ez") == "über [2J  z"
 
 
 def test_records_in_the_place_of_others_are_handed_on_as_what_they_are() -> None:

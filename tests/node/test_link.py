@@ -1,0 +1,52 @@
+"""A link that fails inside takes nothing else with it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, cast
+
+import pytest
+import trio
+
+from tallystick.node.config import Quotas
+from tallystick.node.link import Link
+from tallystick.node.quotas import Allowance
+from tallystick.protocol.framing import frame
+from tallystick.protocol.messages import Hello, encode_message
+
+
+class Stream:
+    """A stream that says hello, and is closed."""
+
+    closed = False
+
+    async def send(self, data: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def receive(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return frame(encode_message(Hello(1, "beta.example", 0, "")))
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+class Owner:
+    """An owner with a mistake in it."""
+
+    async def greeted(self, link: Link, hello: Hello) -> None:
+        raise ZeroDivisionError("a mistake of ours")
+
+
+async def test_a_mistake_of_ours_ends_the_link_and_is_written_down(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stream, owner = Stream(), cast(Any, Owner())
+    allowance = Allowance(Quotas(), trio.current_time())
+    link = Link(owner, stream, "acme.example", "beta.example", allowance, dialled=False)
+    with caplog.at_level(logging.ERROR), trio.fail_after(5):
+        await link.run(Hello(1, "acme.example", 0, ""), lambda: 0.0)
+    assert link.ended.is_set()
+    assert stream.closed
+    assert "failed inside the node" in caplog.text
+    assert "a mistake of ours" in caplog.text
