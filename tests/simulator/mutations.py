@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 from unittest import mock
 
+from simulator.plan import LIARS, LOSSES
 from tallystick.node import channel as channel_module
 from tallystick.node import rebuilding, recovery
 from tallystick.node.books import Books
@@ -33,20 +35,18 @@ from tallystick.protocol.records import Delta, Record, batch_bytes
 class Mutation:
     """A mistake: the invariant that it breaks, the code that it replaces, and with what.
 
-    Seeds are tried from `first_seed` on, where one is known to show it, to save time.
+    `remainder` names the seeds in which it is looked for: those with this remainder by 8, or all.
     """
 
     invariant: int
     owner: Any
     name: str
     mistake: Callable[..., Any]
-    first_seed: int = 1
+    remainder: int | None = None
 
     def seeds(self) -> Iterable[int]:
-        """The seeds to try, in order; those with a liar where it takes one."""
-        if self.invariant in (8, 9):
-            return range(self.first_seed + (7 - self.first_seed) % 8, 100_000, 8)
-        return range(self.first_seed, 100_000)
+        """The seeds to try, in order."""
+        return count(1) if self.remainder is None else count(self.remainder, 8)
 
     def planted(self) -> AbstractContextManager[Any]:
         """The nodes' code with the mistake in it."""
@@ -176,20 +176,20 @@ def _takes_any_head(
 MUTATIONS: dict[str, Mutation] = {
     "acknowledges before the disk": Mutation(1, Channel, "emit", _acknowledges_before_the_disk),
     "forgets what was set aside": Mutation(
-        1, recovery, "record_aside", _forgets_what_was_set_aside, 8
+        1, recovery, "record_aside", _forgets_what_was_set_aside, LOSSES
     ),
-    "keeps one thing aside": Mutation(1, rebuilding, "free_number", _keeps_one_thing_aside, 83),
+    "keeps one thing aside": Mutation(1, rebuilding, "free_number", _keeps_one_thing_aside, LOSSES),
     "sends before the disk": Mutation(2, Store, "submit", _tells_before_the_disk),
-    "goes on in silence after a loss": Mutation(2, Books, "_doubt_copies", _sets_no_doubt, 26),
+    "goes on in silence after a loss": Mutation(2, Books, "_doubt_copies", _sets_no_doubt, LOSSES),
     "signs unconfirmed": Mutation(3, Channel, "_sign", _signs_unconfirmed),
     "believes its clock": Mutation(4, Channel, "check_new", _believes_its_clock),
-    "leaves the unsigned tail in": Mutation(4, recovery, "set_aside", _leaves_the_tail_in, 16),
+    "leaves the unsigned tail in": Mutation(4, recovery, "set_aside", _leaves_the_tail_in, LOSSES),
     "co-signs before the disk": Mutation(5, ChannelLog, "submit", _cosigns_before_the_disk),
     "knows no id": Mutation(6, ChannelLog, "known", _knows_no_id),
     "knows the newest ids": Mutation(6, ChannelLog, "known", _knows_the_newest_ids),
-    "counts what came later": Mutation(7, ChannelLog, "tallies_at", _counts_what_came_later, 29),
-    "ignores voids": Mutation(7, Book, "correct", _ignores_voids, 19),
-    "sees only repeats": Mutation(8, Channel, "repeats", _sees_only_repeats, 255),
-    "ignores halts": Mutation(8, Founding, "halt", _ignores_halts, 199),
-    "halts every channel": Mutation(9, Link, "_halt", _halts_every_channel),
+    "counts what came later": Mutation(7, ChannelLog, "tallies_at", _counts_what_came_later),
+    "ignores voids": Mutation(7, Book, "correct", _ignores_voids),
+    "sees only repeats": Mutation(8, Channel, "repeats", _sees_only_repeats, LIARS),
+    "ignores halts": Mutation(8, Founding, "halt", _ignores_halts, LIARS),
+    "halts every channel": Mutation(9, Link, "_halt", _halts_every_channel, LIARS),
 }

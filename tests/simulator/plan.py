@@ -1,7 +1,8 @@
 """What happens in a run: a seed draws users' requests and the world's mischief, step by step.
 
 At the end the weather clears, everybody is started, and the nodes have time to agree; then the
-judge looks. In every fourth seed there are three parties, and in every eighth the third one lies.
+judge looks. In every fourth seed there are three parties, and in every eighth (`LIARS`) the third
+one lies; in every eighth (`LOSSES`) little happens but that homes come back from backups.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from tallystick.protocol.messages import ProposeTerms
 from tallystick.protocol.terms import channel_id
 
 RUN_ENTRIES = 24  # the id index writes and merges runs of this size here, not of 65,536
+LIARS, LOSSES = 7, 5  # seeds with this remainder by 8
 NAMES = ("acme.example", "beta.example", "gamma.example")
 
 
@@ -84,7 +86,7 @@ class Plan:
         self.world = World(self.dice, Watch())
         names = NAMES[: 3 if seed % 4 == 3 else 2]
         self.parties = [Party(self.world, name, folder / name) for name in names]
-        self.lies = seed % 8 == 7
+        self.lies = seed % 8 == LIARS
         self.world.watch.honest = set(names[:-1] if self.lies else names)
         self.backups: list[tuple[Party, dict[str, Table]]] = []
         # A machine's snapshot leaves no trace, so only one party of a run comes back from one.
@@ -103,7 +105,9 @@ class Plan:
             self._slow_disk,
             self._turn_clock,
         ]
-        if not self.lies:  # what a liar said to a home that was then put back, nobody can tell
+        if seed % 8 == LOSSES:
+            self.mischief = [self._back_up, self._restore, self._restore, self._part, self._kill]
+        elif not self.lies:  # what a liar said to a home that was then put back, nobody can tell
             self.mischief += [self._back_up, self._back_up, self._restore]
 
     def syncing(self) -> mock._patch[object]:
