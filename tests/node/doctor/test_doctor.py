@@ -18,6 +18,7 @@ from tallystick.node.doctor.findings import Check
 from tallystick.node.doctor.mending import mend
 from tallystick.node.founding import decode_channel
 from tallystick.node.home import Home, open_home
+from tallystick.node.quotas import counted_bytes
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import (
     ChannelRow,
@@ -282,7 +283,9 @@ def test_an_invalid_record_is_named_though_all_its_signatures_hold(home: Home) -
         txn.put("batches", index_key(PEER, size), batch_bytes(parts))
         txn.put("heads", index_key(PEER, size + 1), signed)
         frontier = after.frontier.to_bytes()
-        new = LogRow(size + 1, after.last_leaf, frontier, after.facts, size + 1, row.cosigned_size)
+        held = row.held_bytes + counted_bytes(len(batch_bytes(parts)), 1, 1)
+        cosigned = row.cosigned_size
+        new = LogRow(size + 1, after.last_leaf, frontier, after.facts, size + 1, cosigned, held)
         txn.put("logs", log_key(PEER), encode_row(new))
 
     _write(home, spoil)
