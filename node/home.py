@@ -114,6 +114,23 @@ def create_home(path: Path, name: str, seed: bytes) -> Home:
     """Make a home; `HomeError` if something is there already, and then nothing changes."""
     check_party_name(name)
     path = path.absolute()
+    with whole_home(path) as made:
+        for file, text in (
+            ("name", f"{name}\n"),
+            ("version", f"{FORMAT_VERSION}\n"),
+            ("config.toml", TEMPLATE),
+            ("seed", f"{seed.hex()}\n"),
+        ):
+            _write(made / file, text)
+    return Home(path, name)
+
+
+@contextmanager
+def whole_home(path: Path) -> Iterator[Path]:
+    """A folder beside `path` to build a home in, which takes its place if nothing goes wrong.
+
+    `HomeError` if something is there already, and then nothing changes.
+    """
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             if (path / "seed").exists():
@@ -122,27 +139,26 @@ def create_home(path: Path, name: str, seed: bytes) -> Home:
                 )
             raise HomeError(f"{path} is not empty", "Choose another place with --home")
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Built beside and renamed into place: a home is there whole, or not at all.
-        made = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-        try:
-            for file, text in (
-                ("name", f"{name}\n"),
-                ("version", f"{FORMAT_VERSION}\n"),
-                ("config.toml", TEMPLATE),
-                ("seed", f"{seed.hex()}\n"),
-            ):
-                _write(made / file, text)
-            _sync(made)
-            made.rename(path)
-        except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
-            raise
-        _sync(path.parent)
+        with whole_folder(path) as made:
+            yield made
     except OSError as error:
         raise HomeError(
             f"{path} cannot be made: {error.strerror}", "Choose another place with --home"
         ) from None
-    return Home(path, name)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder beside `path`, for its owner only, that is renamed to it if nothing goes wrong."""
+    made = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield made
+        sync(made)
+        made.rename(path)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+    sync(path.parent)
 
 
 def _write(path: Path, text: str) -> None:
@@ -153,8 +169,9 @@ def _write(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a folder's names, or a file's content, durable."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

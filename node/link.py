@@ -137,6 +137,10 @@ class Link:
         """Whether both hellos were exchanged and the link has not ended."""
         return self.session.state is Connection.LIVE and not self.ended.is_set()
 
+    def holding(self, channel: bytes) -> Holding | None:
+        """What the peer said on this link that it holds in a channel; None before it did."""
+        return self._held.get(channel)
+
     def send(self, message: Message) -> None:
         """Queue a message."""
         if self.ended.is_set() or self.session.state is Connection.CLOSED:

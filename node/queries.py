@@ -10,6 +10,7 @@ from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.logs import ChannelLog
+from tallystick.node.rebuilding import aside_rows, unplaced_rows
 from tallystick.node.store.keyspace import CheckpointRow
 from tallystick.protocol.checkpoint import verify_checkpoint
 from tallystick.protocol.errors import InputError
@@ -17,7 +18,15 @@ from tallystick.protocol.keys import ED25519_COSIGNATURE, Vkey
 from tallystick.protocol.merkle import EMPTY_ROOT
 from tallystick.protocol.pairing import comparison_words
 from tallystick.protocol.quantities import format_quantity
-from tallystick.protocol.records import Close, Correction, Delta, Record, Terms
+from tallystick.protocol.records import (
+    Close,
+    Correction,
+    Delta,
+    Record,
+    Terms,
+    batch_count,
+    decode_record,
+)
 from tallystick.protocol.statement import Line, decode_line, statement_root
 
 
@@ -120,6 +129,49 @@ def evidence(books: Books, selector: str | None) -> list[dict[str, Any]]:
         for key in chosen
         for found in kept(books.channels[key][0])
     ]
+
+
+def recovery(books: Books, live: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """How recovery stands in each channel; `live` is what the running node knows of it."""
+    documents = []
+    for key, (channel, _) in books.channels.items():
+        now = live.get(key.hex()) if live else None
+        said: dict[str, int] | None = now["peer"] if now else None
+        own, peer = channel.own, channel.peer
+        with channel.store.read() as txn:
+            aside = sum(batch_count(batch) for _, batch in aside_rows(txn, own.number))
+            unplaced = unplaced_rows(txn, own.number)
+        documents.append(
+            {
+                "channel": key.hex(),
+                "peer": channel.peer_keys.name,
+                "state": books.founding.rows[key].state,
+                "doubt": channel.doubt,
+                "peer_doubt": said["doubt"] if said else None,
+                "own": _held(own, own.cosigned_size, said["own"] if said else None),
+                "theirs": _held(peer, peer.durable_size, said["theirs"] if said else None),
+                "aside": aside,
+                "unplaced": [
+                    {"record": _name_of(decode_record(row.record)), "reason": row.reason}
+                    for row in unplaced
+                ],
+                "needs_agreement": bool(said and said["doubt"] and channel.doubt == 1),
+            }
+        )
+    return documents
+
+
+def _held(log: ChannelLog, surely: int, said: int | None) -> dict[str, int | None]:
+    """How many records of a log are here, and at the peer: it said so when it connected, and has
+    had `surely` since.
+    """
+    return {"here": log.durable_size, "peer": None if said is None else max(said, surely)}
+
+
+def _name_of(record: Record) -> str:
+    if isinstance(record, Delta | Correction):
+        return f"{type(record).__name__.lower()} {record.meter}/{record.id}"
+    return type(record).__name__.lower()
 
 
 def vkeys(books: Books, channel: Channel) -> dict[str, str]:

@@ -18,6 +18,7 @@ from tallystick.node.store.keyspace import (
     CheckpointRow,
     DerivedRow,
     LogRow,
+    UnplacedRow,
     encode_row,
     index_key,
     index_of,
@@ -168,3 +169,9 @@ def free_number(txn: Txn, table: str, log: int) -> int:
 def aside_rows(txn: Txn, log: int) -> list[tuple[bytes, bytes]]:
     """The keys and batches that were cut from a log and wait to be recorded again."""
     return list(txn.scan("aside", log_key(log), log_key(log + 1)))
+
+
+def unplaced_rows(txn: Txn, log: int) -> list[UnplacedRow]:
+    """What was cut from a log and could not be recorded again, and why."""
+    scan = txn.scan("unplaced", log_key(log), log_key(log + 1))
+    return [msgspec.msgpack.decode(value, type=UnplacedRow) for _, value in scan]

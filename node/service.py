@@ -24,7 +24,7 @@ from tallystick.node.node import Node
 from tallystick.node.pairing import join, new_invite
 from tallystick.protocol.errors import ConflictError, InputError, InvalidRecord, ProofError
 from tallystick.protocol.evidence import parse_evidence, verify_evidence
-from tallystick.protocol.messages import ProposeTerms
+from tallystick.protocol.messages import Holding, ProposeTerms
 from tallystick.protocol.pairing import comparison_words
 from tallystick.protocol.records import Correction
 from tallystick.protocol.terms import check_terms, describe_terms, meter_named, parse_terms
@@ -53,6 +53,8 @@ class Service:
             "checkpoint": self.checkpoint,
             "import_evidence": self.import_evidence,
             "live": self.live,
+            "recovery": self.recovery,
+            "agree": self.agree,
         }
 
     async def invite(self, lifetime_seconds: int) -> dict[str, Any]:
@@ -202,6 +204,47 @@ class Service:
         said = checks[-1].detail
         await self._node.peering.convicted(channel, f"evidence {found.name} {said}")
         return {"digest": found.digest.hex(), "says": said, "peer": channel.peer_keys.name}
+
+    async def recovery(self) -> dict[str, Any]:
+        """How certain each channel is here, by its id, and what its peer said on its link: how
+        certain it is there, and what it holds of our log and of its own.
+        """
+        answer = {}
+        for channel, _ in self._books.channels.values():
+            held = self._holding(channel)
+            said = held and {"doubt": held.doubt, "own": held.size, "theirs": held.own_size}
+            answer[channel.id.hex()] = {"doubt": channel.doubt, "peer": said}
+        return answer
+
+    def _holding(self, channel: Channel) -> Holding | None:
+        link = self._node.peering.links.get(channel.peer_keys.name)
+        return link.holding(channel.id) if link is not None and link.live else None
+
+    async def agree(self, channel: str | None) -> dict[str, Any]:
+        """People here agree to go on with what is left, after both sides lost records."""
+        found, _ = self._channel(channel)
+        self._check_not_halted(found)
+        peer = found.peer_keys.name
+        if not found.doubt:
+            raise InputError("nothing is in doubt in this channel here", "There is nothing to do")
+        if found.doubt > 1:
+            raise InputError(
+                "this side has agreed already", f"{peer} runs tally recover --agree as well"
+            )
+        holding = self._holding(found)
+        if holding is None:
+            raise PeerUnreachable(
+                f"{peer} has not said yet what it holds", "See tally status, and try again then"
+            )
+        if not holding.doubt:
+            raise InputError(
+                f"{peer} lost nothing: what is missing here comes back from it by itself",
+                "See tally recover",
+            )
+        if holding.size > found.own.durable_size:
+            raise InputError(f"{peer} still returns records of ours", "Try again when it is done")
+        await self._node.peering.agree_on_loss(found)
+        return {"channel": found.id.hex(), "peer": peer}
 
     async def live(self) -> dict[str, Any]:
         """What only the running node knows."""

@@ -178,6 +178,8 @@ class Deriver:
             a, b = provider.get(key), consumer.get(key)
             if late and (a is None or a.settled) and (b is None or b.settled):
                 continue
+            if not late and (a is None or not a.deltas) and (b is None or not b.deltas):
+                continue  # all that was recorded for it is void
             charge = self._calendar.period_of(key.charge_start_us).label
             period, late_for = (first_open or charge, charge) if late else (charge, None)
             meter = self._meters[key.meter]

@@ -9,7 +9,7 @@ of lines and corrections and by eight bytes a delta, not with the records themse
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -286,8 +286,12 @@ def replay_log(
     size: int,
     stops: Sequence[tuple[int, int]],
     corrected: Corrected,
+    at_stop: Callable[[Mapping[LineKey, Tally]], None] = lambda tallies: None,
 ) -> dict[LineKey, Tally]:
-    """One log's tallies at `size`; at each stop (size, end µs) the lines before its end settle."""
+    """One log's tallies at `size`; at each stop (size, end µs) the lines before its end settle.
+
+    `at_stop` sees the tallies at each stop that is reached, just before that.
+    """
     book = Book(folder, lambda _: None)
     past = _Past(corrected)
     peaks = _Peaks(folder, corrected)
@@ -296,6 +300,7 @@ def replay_log(
     def settle(index: int) -> None:
         while pending and pending[0][0] == index:
             _, end_us = pending.pop(0)
+            at_stop(book.dirty)
             for key, tally in book.dirty.items():
                 if key.charge_start_us < end_us:
                     tally.settle()

@@ -1,15 +1,27 @@
-"""Two real nodes that many tests share: each makes its own deltas and changes nothing of others."""
+"""What many tests share: two real nodes, and two homes on disk that nobody may change."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import homes
 import nodes
 import pytest
+
+from tallystick.node.home import Home
 
 
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[nodes.Party, nodes.Party]]:
-    """Two running nodes with an open channel, acme the provider and beta the consumer."""
+    """Two running nodes with an open channel, acme the provider and beta the consumer.
+
+    Each test makes its own deltas and changes nothing of others.
+    """
     with nodes.channel(tmp_path_factory.mktemp("pair")) as parties:
         yield parties
+
+
+@pytest.fixture(scope="session")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Home]:
+    """The provider's and the consumer's home of a busy channel; copy them to change them."""
+    return homes.busy_homes(tmp_path_factory.mktemp("busy"))

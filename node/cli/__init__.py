@@ -40,6 +40,10 @@ VERBS = {
     "channels": ("founding", "channels", "list the channels"),
     "log": ("records", "log", "list records"),
     "show": ("records", "show", "show a delta"),
+    "backup": ("backup", "backup", "copy the home, while its node runs"),
+    "restore": ("backup", "restore", "make a home of a backup"),
+    "recover": ("recover", "command", "make a home of its seed; show what was lost"),
+    "doctor": ("doctor", "command", "check the store against its records"),
     "vkey": ("init", "vkey", "print the verifier keys"),
 }
 

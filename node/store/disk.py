@@ -71,6 +71,10 @@ class Txn:
         """Set the value."""
         self._txn.put(key, seal(table, key, value), db=self._tables[table])
 
+    def put_raw(self, table: str, key: bytes, stored: bytes) -> None:
+        """Set a value that was read with `stored` or `raw`, with the sum that it has."""
+        self._txn.put(key, stored, db=self._tables[table])
+
     def delete(self, table: str, key: bytes) -> None:
         """Remove the key if it is there."""
         self._txn.delete(key, db=self._tables[table])
@@ -84,6 +88,31 @@ class Txn:
                 if key >= stop:
                     return
                 yield key, unseal(table, key, stored)
+
+    def stored(
+        self, table: str, start: bytes = b"", stop: bytes | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Items with start <= key < stop as they are on the disk, their sums unchecked."""
+        with self._txn.cursor(db=self._tables[table]) as cursor:
+            if not (cursor.set_range(start) if start else cursor.first()):
+                return
+            for key, stored in cursor:
+                if stop is not None and key >= stop:
+                    return
+                yield key, stored
+
+    def keys(self, table: str) -> Iterator[bytes]:
+        """Every key of a table, without looking at the values."""
+        with self._txn.cursor(db=self._tables[table]) as cursor:
+            yield from cursor.iternext(keys=True, values=False)
+
+    def raw(self, table: str, key: bytes) -> bytes:
+        """A value as it is on the disk, with its sum unchecked; empty if there is none."""
+        return bytes(self._txn.get(key, b"", db=self._tables[table]))
+
+    def entries(self, table: str) -> int:
+        """How many items LMDB says that a table has."""
+        return int(self._txn.stat(self._tables[table])["entries"])
 
     def floor(self, table: str, key: bytes) -> tuple[bytes, bytes] | None:
         """The item with the greatest key <= `key`."""

@@ -125,6 +125,19 @@ class Run:
         block = max(int(self._firsts.searchsorted(value)) - 1, 0)
         return block * BLOCK + int(self._block(block).searchsorted(value))
 
+    def examine(self) -> str:
+        """What is wrong with the file: its order, its filter or its marks; empty if nothing."""
+        prints, _ = self.slice(0, self.entries)
+        expected = _Filter(np.zeros(self._words, dtype="<u8"))
+        expected.add(prints)
+        if bool(np.any(prints[1:] < prints[:-1])):
+            return f"{self.path.name} is not sorted"
+        if not np.array_equal(expected.words, self._filter.words):
+            return f"the filter of {self.path.name} is not of its entries"
+        if not np.array_equal(self._firsts, prints[::BLOCK]):
+            return f"the marks of {self.path.name} are not of its entries"
+        return ""
+
     def _block(self, block: int) -> Uint64s:
         return self._read(8 * block * BLOCK, min(BLOCK, self.entries - block * BLOCK))
 

@@ -57,6 +57,8 @@ TABLES = (
     "evidence",
 )
 
+META_KEYS = (b"format", b"fingerprints", b"place", b"port", b"restored")
+
 _LOG = struct.Struct(">I")
 _LOG_INDEX = struct.Struct(">IQ")
 _LOG_TILE = struct.Struct(">IBQ")

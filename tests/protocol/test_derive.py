@@ -61,13 +61,25 @@ def test_the_first_quantity_of_a_maximum_may_be_negative() -> None:
     assert book.dirty[key].total == -4
 
 
-def test_voiding_everything_of_a_maximum_leaves_nothing() -> None:
+@pytest.mark.parametrize("meter", ["peak", "tokens", "calls"])
+def test_voiding_everything_of_a_line_leaves_nothing(meter: str) -> None:
+    channel = Channel()
+    channel.both("a", meter, 5)
+    channel.provider_log.correct("a", meter, None)
+    line = line_of(channel, meter=meter)
+    assert (line.provider, line.consumer) == ("0", "1" if meter == "calls" else "5")
+    channel.consumer_log.correct("a", meter, None)
+    assert channel.derive() == []
+
+
+def test_voiding_everything_of_a_maximum_that_was_billed_takes_it_back() -> None:
     channel = Channel()
     channel.both("a", "peak", 5)
+    channel.close(record_in=["provider"])
     for log in channel.logs:
         log.correct("a", "peak", None)
     line = line_of(channel, meter="peak")
-    assert (line.provider, line.consumer, line.deltas) == ("0", "0", 0)
+    assert (line.provider, line.consumer, line.deltas) == ("-5", "-5", 0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The doctor: derives everything anew from the records and compares, and mends what it can."""

@@ -1,0 +1,192 @@
+"""The tables as such: sums, counts, and whether every row belongs to something that is there.
+
+Rows of one table are read one at a time; what is damaged is kept as it is, to be set aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from tallystick.node.doctor.findings import Damaged, Findings
+from tallystick.node.errors import StoreError
+from tallystick.node.founding import decode_channel, first_head
+from tallystick.node.store.disk import Txn, unseal
+from tallystick.node.store.keyspace import (
+    FORMAT_VERSION,
+    META_KEYS,
+    TABLES,
+    ChannelRow,
+    CheckpointRow,
+    UnplacedRow,
+    index_of,
+    log_key,
+)
+from tallystick.protocol.errors import TallyError
+from tallystick.protocol.heads import verify_head_signature
+from tallystick.protocol.pairing import StoredInvite, decode_identity
+from tallystick.protocol.records import Terms, decode_batch, decode_record
+from tallystick.protocol.terms import channel_id
+
+OF_LOGS = ("logs", "batches", "heads", "tiles", "corrections", "derived", "lines", "aside",
+           "unplaced")  # fmt: skip
+OF_CHANNELS = ("checkpoints", "evidence")
+STATES = ("proposed", "offered", "open", "halted")
+
+decode_checkpoint = msgspec.msgpack.Decoder(CheckpointRow).decode
+_decode_invite = msgspec.msgpack.Decoder(StoredInvite).decode
+_decode_unplaced = msgspec.msgpack.Decoder(UnplacedRow).decode
+_BAD = (TallyError, msgspec.MsgspecError, ValueError, IndexError, RecursionError)
+
+
+def value_of(table: str, key: bytes, stored: bytes) -> bytes | None:
+    """The value, or None if its sum is wrong."""
+    try:
+        return unseal(table, key, stored)
+    except StoreError:
+        return None
+
+
+def name_row(table: str, key: bytes) -> str:
+    """A row as people can find it."""
+    if table == "batches" and len(key) == 12:
+        return f"the batch from record {index_of(key)} on of log {int.from_bytes(key[:4], 'big')}"
+    if table == "heads" and len(key) == 12:
+        return f"the head of size {index_of(key)} of log {int.from_bytes(key[:4], 'big')}"
+    shown = key.decode() if key.isascii() and key.decode().isprintable() else key.hex()
+    return f"table {table}, key {shown}"
+
+
+def check_sums(txn: Txn, findings: Findings) -> None:
+    """Every value's sum, and LMDB's own count of each table."""
+    count = 0
+    wrong: list[str] = []
+    for table in TABLES:
+        seen = 0
+        for key, stored in txn.stored(table):
+            seen += 1
+            if value_of(table, key, stored) is None:
+                findings.damaged.append(Damaged(table, key, stored, "its sum is wrong"))
+        if seen != txn.entries(table):
+            wrong.append(f"table {table} has {seen} rows, LMDB counts {txn.entries(table)}")
+        count += seen
+    faults = [f"{name_row(row.table, row.key)} is not what was written" for row in findings.damaged]
+    findings.say("sums", faults, f"{count} values are what was written")
+    findings.say("counts", wrong, f"{len(TABLES)} tables have as many rows as LMDB counts")
+
+
+def read_channels(txn: Txn, findings: Findings) -> dict[int, tuple[bytes, Terms]]:
+    """The channels by number, with their terms; from their logs where a row is gone."""
+    channels: dict[int, tuple[bytes, Terms]] = {}
+    faults: list[str] = []
+    peers = {key.decode("utf-8", "replace") for key in txn.keys("peers")}
+    for key, stored in txn.stored("channels"):
+        value = value_of("channels", key, stored)
+        if value is None:
+            continue
+        try:
+            row = decode_channel(value)
+            terms = _check_channel(key, row)
+        except _BAD as error:
+            faults.append(f"channel {key.hex()[:8]}: {error}")
+            findings.damaged.append(Damaged("channels", key, stored, str(error)))
+            continue
+        if row.number in channels:
+            faults.append(f"channel {key.hex()[:8]}: another one has its number {row.number}")
+        if row.peer not in peers:
+            faults.append(f"channel {key.hex()[:8]}: its peer {row.peer} is not paired")
+        channels[row.number] = (key, terms)
+    for number in sorted(_numbers(txn) - set(channels)):
+        found = terms_of_log(txn, 2 * number) or terms_of_log(txn, 2 * number + 1)
+        if found is not None:
+            faults.append(f"channel {channel_id(found).hex()[:8]} has logs here, but no row")
+            channels[number] = (channel_id(found), found)
+    findings.say("channels", faults, f"{len(channels)} channels")
+    return channels
+
+
+def _check_channel(key: bytes, row: ChannelRow) -> Terms:
+    terms = decode_record(row.terms)
+    if not isinstance(terms, Terms) or channel_id(terms) != key:
+        raise ValueError("its terms are not those that it is named by")
+    other = [who for who in (terms.provider, terms.consumer) if who.name == row.peer]
+    if not other or row.state not in STATES or row.doubt not in range(4):
+        raise ValueError("its row does not make sense")
+    if row.state in ("open", "halted") and row.signature:
+        verify_head_signature(first_head(row.peer, terms), other[0].log_key, row.signature)
+    return terms
+
+
+def terms_of_log(txn: Txn, log: int) -> Terms | None:
+    """The terms that a log begins with, if that can be read."""
+    try:
+        value = txn.get("batches", log_key(log) + bytes(8))
+        first = decode_batch(value)[0][0] if value else None
+    except _BAD:
+        return None
+    return first if isinstance(first, Terms) else None
+
+
+def _numbers(txn: Txn) -> set[int]:
+    """The numbers of channels that have records here."""
+    keys = (key for table in ("logs", "batches") for key in txn.keys(table))
+    return {int.from_bytes(key[:4], "big") // 2 for key in keys if len(key) >= 4}
+
+
+def check_rows(txn: Txn, findings: Findings, channels: dict[int, tuple[bytes, Terms]]) -> None:
+    """Rows that stand alone are readable, and none belongs to a log or channel that is not here."""
+    faults: list[str] = []
+    for table, check in _ALONE.items():
+        for key, stored in txn.stored(table):
+            value = value_of(table, key, stored)
+            try:
+                if value is not None:
+                    check(key, value)
+            except _BAD as error:
+                faults.append(f"{name_row(table, key)}: {error}")
+                findings.damaged.append(Damaged(table, key, stored, str(error)))
+    if not txn.raw("meta", b"format"):
+        faults.append("the store does not say which format it has")
+    findings.say("rows", faults, "peers, invites and settings are readable")
+    orphans: list[str] = []
+    for table in (*OF_LOGS, *OF_CHANNELS):
+        factor = 2 if table in OF_LOGS else 1
+        for key in txn.keys(table):
+            number = int.from_bytes(key[:4], "big") // factor
+            if len(key) < 4 or number not in channels:
+                orphans.append(f"{name_row(table, key)} belongs to nothing that is here")
+                findings.damaged.append(Damaged(table, key, txn.raw(table, key), "an orphan"))
+    findings.say("orphans", orphans, "every row belongs to a channel")
+
+
+def _meta_row(key: bytes, value: bytes) -> None:
+    if key not in META_KEYS:
+        raise ValueError("nothing here is called so")
+    if key == b"format" and value != str(FORMAT_VERSION).encode():
+        raise ValueError(f"the format is {FORMAT_VERSION}")
+    if key == b"port":
+        int(value)
+
+
+def _peer_row(key: bytes, value: bytes) -> None:
+    if decode_identity(value).name.encode() != key:
+        raise ValueError("it is another peer's")
+
+
+def _invite_row(key: bytes, value: bytes) -> None:
+    if _decode_invite(value).id != key:
+        raise ValueError("it is another invite's")
+
+
+def _unplaced_row(key: bytes, value: bytes) -> None:
+    decode_record(_decode_unplaced(value).record)
+
+
+_ALONE: dict[str, Callable[[bytes, bytes], None]] = {
+    "meta": _meta_row,
+    "peers": _peer_row,
+    "invites": _invite_row,
+    "aside": lambda key, value: decode_batch(value) and None,
+    "unplaced": _unplaced_row,
+}
