@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,20 @@ def test_every_dependency_has_its_reason() -> None:
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     names = [requirement.split(">=")[0] for requirement in wanted]
     assert [name for name in names if name not in page] == []
+
+
+def test_the_tests_that_the_threat_model_names_are_there() -> None:
+    page = (ROOT / "docs" / "threat-model.md").read_text()
+    tests = {path: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    named = re.findall(r"`((?:node|protocol)/[\w/]*)(\.py)?`", page)
+    assert named
+    assert [name for name, end in named if not (ROOT / "tests" / f"{name}{end}").exists()] == []
+    words = [word.rstrip("…") for word in re.findall(r"`([a-z]+_[a-z_]+…?)`", page)]
+    assert words
+    assert [
+        word for word in words if not any(f"def test_{word}" in text for text in tests.values())
+    ] == []
+    mistakes = (ROOT / "tests" / "simulator" / "mutations.py").read_text()
+    for group in re.findall(r"mutations? ((?:`[^`]+`,? ?)+)", page):
+        for name in re.findall(r"`([^`]+)`", group):
+            assert name in mistakes, name
