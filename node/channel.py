@@ -18,7 +18,7 @@ import trio
 from nacl.signing import SigningKey
 
 from tallystick.node.errors import StoreError
-from tallystick.node.importing.drafts import Draft
+from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.logs import Batch, ChannelLog
 from tallystick.node.store.disk import Store, Ticket
 from tallystick.node.store.keyspace import ChannelRow
@@ -58,7 +58,6 @@ from tallystick.protocol.records import (
 )
 from tallystick.protocol.terms import channel_id, role_of
 
-BATCH_RECORDS_MAX = 4096
 BATCHES_AHEAD_MAX = 2  # prepared but not yet durable: one on the disk, one being hashed
 
 
@@ -203,7 +202,9 @@ class Channel:
                     continue
                 group: list[_Request] = []
                 count = 0
-                while self._requests and count < BATCH_RECORDS_MAX:
+                while self._requests and (
+                    not group or count + len(self._requests[0].drafts) <= DRAFTS_MAX
+                ):
                     group.append(self._requests.pop(0))
                     count += len(group[-1].drafts)
                 if not self._requests:

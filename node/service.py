@@ -15,11 +15,11 @@ import trio
 
 from tallystick.node import accusing
 from tallystick.node.books import clock_us
-from tallystick.node.channel import BATCH_RECORDS_MAX, Channel
+from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.errors import PeerUnreachable
 from tallystick.node.founding import party_keys
-from tallystick.node.importing.drafts import Draft
+from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.node import Node
 from tallystick.node.pairing import join, new_invite
 from tallystick.protocol.errors import ConflictError, InputError, InvalidRecord, ProofError
@@ -127,9 +127,9 @@ class Service:
             decoded: Sequence[Draft] = _decode_drafts(drafts)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise InputError(f"not a list of deltas: {error}") from None
-        if len(decoded) > BATCH_RECORDS_MAX:
+        if len(decoded) > DRAFTS_MAX:
             raise InputError(
-                f"{len(decoded)} deltas in one request; {BATCH_RECORDS_MAX} are allowed",
+                f"{len(decoded)} deltas in one request; {DRAFTS_MAX} are allowed",
                 "Send them in several requests",
             )
         result = await found.emit(decoded)

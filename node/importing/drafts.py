@@ -19,6 +19,7 @@ from tallystick.protocol.errors import FormatError, InputError, MappingError, Qu
 from tallystick.protocol.quantities import format_quantity, parse_quantity
 from tallystick.protocol.records import Meter, check_texts, texts_plain
 
+DRAFTS_MAX = 8192  # in one request to the node, and in one batch: at most 3 MB of records
 BATCH_ROWS = 4096
 
 
@@ -165,8 +166,12 @@ def _title(source: Source) -> str:
 def read_drafts(
     path: Path, mapping: Mapping, meters: Lookup[str, Meter], batch_rows: int = BATCH_ROWS
 ) -> Iterator[DraftBatch]:
-    """The file's drafts, batch by batch in bounded memory. Ids are empty if none are mapped."""
+    """The file's drafts, batch by batch in bounded memory: at most `DRAFTS_MAX` in each.
+
+    Ids are empty if none are mapped.
+    """
     converter = _Converter(mapping, meters)
+    batch_rows = max(min(batch_rows, DRAFTS_MAX // len(mapping.meters)), 1)
     for rows in read_rows(path, mapping, batch_rows):
         if rows.numbers or rows.bad:
             yield converter.convert(rows)

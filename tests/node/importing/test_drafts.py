@@ -15,7 +15,7 @@ import pytest
 from pyarrow import parquet
 
 from tallystick.node.importing import readers
-from tallystick.node.importing.drafts import Draft, DraftBatch, Reject, read_drafts
+from tallystick.node.importing.drafts import DRAFTS_MAX, Draft, DraftBatch, Reject, read_drafts
 from tallystick.node.importing.mapping import load_mapping
 from tallystick.node.importing.rejects import RejectsFile
 from tallystick.protocol.errors import InputError, MappingError
@@ -280,3 +280,17 @@ def test_a_clean_import_leaves_no_rejects_file(tmp_path: Path) -> None:
         rejects.write(Reject(3, "n", '1,"2', "a reason"))
     with rejects.path.open(newline="") as opened:
         assert list(csv.reader(opened))[1] == ["3", "n", '1,"2', "a reason"]
+
+
+def test_a_batch_is_no_more_than_a_node_takes(tmp_path: Path) -> None:
+    count = 40
+    meters = {f"m{n}": builders.meter(f"m{n}") for n in range(count)}
+    mapped = "".join(
+        f'[[meter]]\nmeter = "m{n}"\nquantity = {{ column = "n" }}\n' for n in range(count)
+    )
+    (tmp_path / "map.toml").write_text(MAP.partition("[[meter]]")[0] + mapped)
+    rows = "".join(f"2026-01-01T00:00:00Z,id-{n},x,5,1\n" for n in range(500))
+    (tmp_path / "e.csv").write_text(HEADER + rows)
+    batches = list(read_drafts(tmp_path / "e.csv", load_mapping(tmp_path / "map.toml"), meters))
+    assert sum(len(batch.drafts) for batch in batches) == 500 * count
+    assert max(len(batch.drafts) for batch in batches) <= DRAFTS_MAX
