@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from datetime import UTC, datetime
 
 import click
 
@@ -41,14 +42,20 @@ def vkey(context: Context) -> None:
     with context.books() as books:
         if context.channel or books.channels:
             channel, _ = books.channels[books.select(context.channel)]
-            keys: dict[str, str | None] = dict(queries.vkeys(books, channel))
+            keys = queries.vkeys(channel)
         else:
             own = books.identity
             cosigner = str(Vkey(own.name, ED25519_COSIGNATURE, own.cosigner_key))
             keys = {"log": None, "cosigner": cosigner, "peer_log": None, "peer_cosigner": None}
+            keys |= {"earlier": {}, "waiting": []}
     if context.json:
         print_json(keys)
         return
-    for name, key in keys.items():
-        if key:
-            say(f"{name.replace('_', ' '):<14} {key}")
+    for name in ("log", "cosigner", "peer_log", "peer_cosigner"):
+        if keys[name]:
+            say(f"{name.replace('_', ' '):<14} {keys[name]}")
+        for before in keys["earlier"].get(name, []):
+            until = datetime.fromtimestamp(before["until"] / 1e6, UTC)
+            say(f"  until {until:%Y-%m-%d %H:%M} UTC: {before['vkey']}")
+    for job in keys["waiting"]:
+        say(f"The peer has not repeated our newest {job} key yet.")

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 
 import click
 
 from tallystick.node.cli.context import Context, verb
+from tallystick.node.cli.durations import seconds
 from tallystick.node.cli.output import print_json, say
-from tallystick.protocol.errors import InputError
-
-_UNITS = {"m": 60, "h": 3600, "d": 86400}
-
-
-def _lifetime(text: str) -> int:
-    match = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text)
-    if not match:
-        raise InputError(f"{text!r} is not a duration", "Write 30m, 12h or 1d")
-    return int(match[1]) * _UNITS[match[2]]
 
 
 @verb("invite")
 @click.option("--expires", default="1d", show_default=True, help="How long the code works.")
 def invite(context: Context, expires: str) -> None:
     """Print a code with which one other node can pair with this one."""
-    answer = context.call("invite", lifetime_seconds=_lifetime(expires))
+    answer = context.call("invite", lifetime_seconds=seconds(expires))
     if context.json:
         print_json(answer)
         return
