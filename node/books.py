@@ -18,7 +18,7 @@ from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.config import Config, load_config
 from tallystick.node.errors import PairingError, StoreError
-from tallystick.node.founding import Founding, decode_channel
+from tallystick.node.founding import Founding, decode_channel, party_keys
 from tallystick.node.home import Home
 from tallystick.node.quotas import MEBIBYTE
 from tallystick.node.store.disk import Store, Txn
@@ -76,10 +76,10 @@ class Books:
             self._remove_leftovers()
 
     @classmethod
-    def open(cls, home: Home, *, read_only: bool) -> Books:
-        """The books of a home."""
+    def open(cls, home: Home, *, read_only: bool, identity: Identity | None = None) -> Books:
+        """The books of a home; with the identity that its seed was unlocked to, if it was."""
         config = load_config(home.config_path)
-        identity = home.identity()
+        identity = identity or home.identity()
         folder = home.path / "ids"
         if not read_only:
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -181,12 +181,16 @@ class Books:
     def select(self, selector: str | None, states: tuple[str, ...] = ("open", "halted")) -> bytes:
         """The channel of a selector: a prefix of its id, its peer's name, or the only one."""
         rows = {key: row for key, row in self.founding.rows.items() if row.state in states}
-        if selector:
-            rows = {
-                key: row
-                for key, row in rows.items()
-                if key.hex().startswith(selector.lower()) or row.peer == selector
-            }
+        named = {
+            key: row
+            for key, row in rows.items()
+            if selector and key.hex().startswith(selector.lower())
+        }
+        if selector and not named:
+            rows = {key: row for key, row in rows.items() if row.peer == selector}
+        # A channel under keys that were replaced gives way to the one that follows it.
+        current = {key: row for key, row in rows.items() if not self._is_past(key)}
+        rows = named or current or rows
         if len(rows) == 1:
             return next(iter(rows))
         listed = ", ".join(f"{key.hex()[:8]} ({row.peer})" for key, row in rows.items())
@@ -197,6 +201,12 @@ class Books:
             f"{'several channels match' if selector else 'there are several channels'}: {listed}",
             "Choose one with --channel and the beginning of its id, or its peer's name",
         )
+
+    def _is_past(self, channel: bytes) -> bool:
+        """Whether a channel is under keys of the peer's that it has replaced."""
+        peer = self.peers.get(self.founding.rows[channel].peer)
+        terms = self.founding.terms_of(channel)
+        return peer is not None and party_keys(peer) not in (terms.provider, terms.consumer)
 
     def close(self) -> None:
         """Close all files."""
@@ -228,23 +238,30 @@ class Invites:
             value = txn.get("invites", id)
         return _decode_invite(value) if value else None
 
-    def knows_other(self, peer: PeerIdentity) -> bool:
-        """Whether a party of that name with other keys, or its keys by another name, is paired."""
+    def knows_other(self, peer: PeerIdentity, replacing: str = "") -> bool:
+        """Whether a party of that name with other keys, or its keys by another name, is paired.
+
+        The one whose keys are to be replaced does not count.
+        """
         for known in self._books.peers.values():
+            if known.name == replacing:
+                continue
             same = [getattr(known, field) == getattr(peer, field) for field in _IDENTITY]
             if any(same) and not all(same):
                 return True
         return False
 
     async def redeem(self, invite: StoredInvite, peer: PeerIdentity) -> None:
-        """Store the peer and that it used the invite, in one transaction."""
-        used = StoredInvite(
-            invite.id, invite.secret_digest, invite.expires_at_s, peer.transport_key
-        )
+        """Store the peer and that it used the invite, in one transaction; what there is under
+        keys that it replaces ends in the same.
+        """
+        used = msgspec.structs.replace(invite, used_by=peer.transport_key)
+        end_old = self._books.founding.replace_keys(peer)
 
         def job(txn: Txn) -> None:
             txn.put("invites", invite.id, encode_row(used))
             put_peer(txn, peer)
+            end_old(txn)
 
         # Known at once, so that two invites cannot pair two nodes by one name.
         self._books.peers[peer.name] = peer

@@ -7,6 +7,8 @@ founding cannot stay half done.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import trio
 
@@ -109,6 +111,35 @@ class Founding:
         stopped = msgspec.structs.replace(self.rows[channel], state="halted", reason=reason)
         self.rows[channel] = stopped
         await self._change(channel, state="halted", reason=reason)
+
+    def replace_keys(self, peer: PeerIdentity) -> Callable[[Txn], None]:
+        """A peer lost its keys and has these instead: what was proposed with other ones is gone,
+        and open channels halt; they stay as they are otherwise. The job makes it durable.
+        """
+        old = {
+            key: row
+            for key, row in self.rows.items()
+            if row.peer == peer.name
+            and party_keys(peer) not in (self.terms_of(key).provider, self.terms_of(key).consumer)
+        }
+        reason = f"{peer.name} has new keys by a new pairing; this channel is under the old ones"
+        halted = {
+            key: msgspec.structs.replace(row, state="halted", reason=reason)
+            for key, row in old.items()
+            if row.state == "open"
+        }
+        gone = [key for key, row in old.items() if row.state in ("proposed", "offered")]
+        self.rows |= halted
+        for key in gone:
+            del self.rows[key]
+
+        def job(txn: Txn) -> None:
+            for key, row in halted.items():
+                txn.put("channels", key, encode_row(row))
+            for key in gone:
+                txn.delete("channels", key)
+
+        return job
 
     async def set_doubt(self, channel: bytes, doubt: int) -> None:
         """Say whether what we signed last in this channel is certain (see `ChannelRow`)."""

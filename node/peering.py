@@ -99,8 +99,11 @@ class Peering:
     # Connections
 
     def add_peer(self, peer: PeerIdentity) -> None:
-        """A peer was paired: keep dialling it from now on."""
+        """A peer was paired: keep dialling it from now on; a link under other keys ends."""
         self.books.peers[peer.name] = peer
+        link = self.links.get(peer.name)
+        if link is not None:
+            link.close("paired anew")
         if peer.name not in self._dialling and self._nursery is not None:
             self._nursery.start_soon(self._keep_dialling, peer.name)
         self.notify()

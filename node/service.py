@@ -59,15 +59,18 @@ class Service:
             "agree": self.agree,
         }
 
-    async def invite(self, lifetime_seconds: int) -> dict[str, Any]:
-        """A new pairing code."""
+    async def invite(self, lifetime_seconds: int, replaces: str = "") -> dict[str, Any]:
+        """A new pairing code; with `replaces` for that peer's new keys."""
         node = self._node
+        if replaces:
+            self._books.peer(replaces)
         invite, stored = new_invite(
             node.identity,
             node.peering.address,
             lifetime_seconds,
             clock_us() / 1e6,
             secrets.token_bytes(16),
+            replaces,
         )
         await self._books.pairing_book().add(stored)
         return {"code": invite.encode(), "expires_at": invite.expires_at_s}

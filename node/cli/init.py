@@ -9,27 +9,57 @@ import click
 
 from tallystick.node.cli.context import Context, verb
 from tallystick.node.cli.output import print_json, say
+from tallystick.node.cli.secrets import encrypted, new_passphrase, outside_seed, secret_options
+from tallystick.protocol.errors import InputError
 from tallystick.protocol.keys import ED25519_COSIGNATURE, SEED_SIZE, Vkey
 
 
 @verb("init")
 @click.option("--name", required=True, help="Your party's name, like a domain: acme.example")
-def init(context: Context, name: str) -> None:
-    """Make a home: a seed, the keys derived from it, a store, a configuration file."""
-    from tallystick.node.home import create_home
-    from tallystick.node.store.disk import Store
+@click.option("--passphrase", is_flag=True, help="Ask for a passphrase and encrypt the seed.")
+@click.option("--no-seed-in-home", is_flag=True, help="Keep the given seed out of the home.")
+@secret_options
+def init(
+    context: Context,
+    name: str,
+    passphrase: bool,
+    no_seed_in_home: bool,
+    passphrase_fd: int | None,
+    seed_fd: int | None,
+) -> None:
+    """Make a home: a seed, the keys derived from it, a store, a configuration file.
 
-    home = create_home(context.home, name, secrets.token_bytes(SEED_SIZE))
+    A seed that is handed in by --seed-fd or TALLYSTICK_SEED_FILE (64 hexadecimal digits) stays
+    outside the home, unless a passphrase is to encrypt it there.
+    """
+    from tallystick.node.home import make_home
+    from tallystick.node.seed import parse_seed
+    from tallystick.node.store.disk import Store
+    from tallystick.protocol.keys import Identity
+
+    given = outside_seed(seed_fd)
+    lock = passphrase or passphrase_fd is not None
+    if no_seed_in_home and (given is None or lock):
+        raise InputError(
+            "--no-seed-in-home needs a seed from outside, and no passphrase for it",
+            "Hand it in with --seed-fd, or by TALLYSTICK_SEED_FILE",
+        )
+    seed = secrets.token_bytes(SEED_SIZE) if given is None else parse_seed(*given)
+    identity = Identity.from_seed(name, seed)
+    text: str | None = f"{seed.hex()}\n" if given is None else None
+    if lock:
+        text = encrypted(seed, new_passphrase(passphrase_fd))
+    home = make_home(context.home, identity, text)
     Store(home.store_path).close()
-    identity = home.identity()
     cosigner = str(Vkey(name, ED25519_COSIGNATURE, identity.cosigner_key))
     if context.json:
         print_json({"name": name, "home": str(home.path), "cosigner": cosigner})
         return
     say(f"Made {home.path} for {name}.")
     say(f"  {cosigner}")
+    where = "your seed" if text is None else home.path / "seed"
     context.hint(
-        f"Keep a copy of {home.path / 'seed'} in a safe place: it is your identity.\n"
+        f"Keep a copy of {where} in a safe place: it is your identity.\n"
         f"Next: tally --home {home.path} run"
     )
 

@@ -56,7 +56,7 @@ class Book:
         self.invites[invite.id] = msgspec.structs.replace(invite, used_by=peer.transport_key)
         self.peers[peer.name] = peer
 
-    def knows_other(self, peer: PeerIdentity) -> bool:
+    def knows_other(self, peer: PeerIdentity, replacing: str = "") -> bool:
         known = self.peers.get(peer.name)
         return known is not None and known.transport_key != peer.transport_key
 
