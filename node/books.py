@@ -18,7 +18,7 @@ from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.config import Config, load_config
 from tallystick.node.errors import PairingError, StoreError
-from tallystick.node.founding import Founding, decode_channel, party_keys
+from tallystick.node.founding import Founding, decode_channel
 from tallystick.node.home import Home
 from tallystick.node.quotas import MEBIBYTE
 from tallystick.node.store.disk import Store, Txn
@@ -189,7 +189,11 @@ class Books:
         if selector and not named:
             rows = {key: row for key, row in rows.items() if row.peer == selector}
         # A channel under keys that were replaced gives way to the one that follows it.
-        current = {key: row for key, row in rows.items() if not self._is_past(key)}
+        current = {
+            key: row
+            for key, row in rows.items()
+            if row.peer not in self.peers or not self.founding.is_past(key, self.peers[row.peer])
+        }
         rows = named or current or rows
         if len(rows) == 1:
             return next(iter(rows))
@@ -201,12 +205,6 @@ class Books:
             f"{'several channels match' if selector else 'there are several channels'}: {listed}",
             "Choose one with --channel and the beginning of its id, or its peer's name",
         )
-
-    def _is_past(self, channel: bytes) -> bool:
-        """Whether a channel is under keys of the peer's that it has replaced."""
-        peer = self.peers.get(self.founding.rows[channel].peer)
-        terms = self.founding.terms_of(channel)
-        return peer is not None and party_keys(peer) not in (terms.provider, terms.consumer)
 
     def close(self) -> None:
         """Close all files."""
@@ -256,16 +254,21 @@ class Invites:
         keys that it replaces ends in the same.
         """
         used = msgspec.structs.replace(invite, used_by=peer.transport_key)
-        end_old = self._books.founding.replace_keys(peer)
 
-        def job(txn: Txn) -> None:
+        def keep(txn: Txn) -> None:
             txn.put("invites", invite.id, encode_row(used))
             put_peer(txn, peer)
-            end_old(txn)
 
         # Known at once, so that two invites cannot pair two nodes by one name.
+        before = self._books.peers.get(peer.name)
         self._books.peers[peer.name] = peer
-        await self._books.store.commit(job)
+        try:
+            await self._books.founding.replace_keys(peer, keep)
+        except StoreError:
+            del self._books.peers[peer.name]
+            if before is not None:
+                self._books.peers[peer.name] = before
+            raise
 
     async def remember(self, peer: PeerIdentity) -> None:
         """Store a peer that we joined; `PairingError` if another one has its name."""

@@ -112,34 +112,40 @@ class Founding:
         self.rows[channel] = stopped
         await self._change(channel, state="halted", reason=reason)
 
-    def replace_keys(self, peer: PeerIdentity) -> Callable[[Txn], None]:
-        """A peer lost its keys and has these instead: what was proposed with other ones is gone,
-        and open channels halt; they stay as they are otherwise. The job makes it durable.
+    async def replace_keys(self, peer: PeerIdentity, keep: Callable[[Txn], None]) -> None:
+        """Keep a peer by `keep`, and end in the same transaction what is under other keys of its:
+        what was proposed is gone, open channels halt and stay as they are otherwise.
         """
-        old = {
-            key: row
-            for key, row in self.rows.items()
-            if row.peer == peer.name
-            and party_keys(peer) not in (self.terms_of(key).provider, self.terms_of(key).consumer)
-        }
         reason = f"{peer.name} has new keys by a new pairing; this channel is under the old ones"
-        halted = {
-            key: msgspec.structs.replace(row, state="halted", reason=reason)
-            for key, row in old.items()
-            if row.state == "open"
-        }
-        gone = [key for key, row in old.items() if row.state in ("proposed", "offered")]
-        self.rows |= halted
-        for key in gone:
-            del self.rows[key]
+        async with self._changing:
+            old = {key: row for key, row in self.rows.items() if self._is_past(row, peer)}
+            halted = {
+                key: msgspec.structs.replace(row, state="halted", reason=reason)
+                for key, row in old.items()
+                if row.state == "open"
+            }
+            gone = [key for key, row in old.items() if row.state in ("proposed", "offered")]
 
-        def job(txn: Txn) -> None:
-            for key, row in halted.items():
-                txn.put("channels", key, encode_row(row))
+            def job(txn: Txn) -> None:
+                keep(txn)
+                for key, row in halted.items():
+                    txn.put("channels", key, encode_row(row))
+                for key in gone:
+                    txn.delete("channels", key)
+
+            await self._store.commit(job)
+            self.rows |= halted
             for key in gone:
-                txn.delete("channels", key)
+                del self.rows[key]
 
-        return job
+    def is_past(self, channel: bytes, peer: PeerIdentity) -> bool:
+        """Whether a channel is under keys of the peer's that these have replaced."""
+        return self._is_past(self.rows[channel], peer)
+
+    def _is_past(self, row: ChannelRow, peer: PeerIdentity) -> bool:
+        terms = decode_record(row.terms)
+        assert isinstance(terms, Terms)
+        return row.peer == peer.name and party_keys(peer) not in (terms.provider, terms.consumer)
 
     async def set_doubt(self, channel: bytes, doubt: int) -> None:
         """Say whether what we signed last in this channel is certain (see `ChannelRow`)."""
