@@ -8,6 +8,7 @@ from simulator.party import START_US, Emitted, Party, World
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.importing.drafts import Draft
+from tallystick.node.rotating import JOBS
 from tallystick.node.store.keyspace import log_key
 from tallystick.protocol.records import Correction, decode_batch
 
@@ -31,10 +32,12 @@ class Users:
         luck = self.dice.random()
         if luck < 0.75:
             party.process.do(self._emit, party, channel, self._drafts(party, channel))
-        elif luck < 0.88:
+        elif luck < 0.87:
             party.process.do(self._correct, party, channel)
-        else:
+        elif luck < 0.97:
             party.process.do(self._close, party, channel, closer)
+        else:
+            party.process.do(self._rotate, party)
 
     def _drafts(self, party: Party, channel: Channel) -> list[Draft]:
         """New deltas, earlier ones again, and earlier ids with other content."""
@@ -95,6 +98,12 @@ class Users:
                 draft.id, draft.meter, quantity, "counted twice", channel.now_recorded_at()
             )
             await channel.append_own(record)
+
+    async def _rotate(self, party: Party) -> None:
+        """A party changes a key of its own in all channels."""
+        assert party.process is not None
+        overlap_us = self.dice.choice((0, 1_000_000, HOUR_US))
+        await party.process.peering.rotator.rotate(self.dice.choice(JOBS), overlap_us)
 
     async def _close(self, party: Party, channel: Channel, closer: Closer) -> None:
         assert party.process is not None
