@@ -17,8 +17,10 @@ import trio
 
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
+from tallystick.node.errors import StoreError
 from tallystick.node.store.disk import Txn
 from tallystick.node.transport.tls import certificate_der
+from tallystick.node.upkeep import RETRY_SECONDS
 from tallystick.protocol.errors import InputError, TallyError
 from tallystick.protocol.keyring import Keyring, make_rotation
 from tallystick.protocol.keys import KEYS_MAX
@@ -111,7 +113,11 @@ class Rotator:
                     await self._repeat(channel)
                     await self._catch_up(channel)
                     seen = (channel.own.keyring.announced, channel.peer.keyring.announced)
-                except TallyError as error:  # a full disk; or the peer uses a key of ours
+                except StoreError as error:
+                    _log.warning("a change of keys waits for the disk: %s", error)
+                    await trio.sleep(RETRY_SECONDS)
+                    continue
+                except TallyError as error:  # the peer took a key that is in use here
                     _log.error("keys of the channel with %s: %s", channel.peer_keys.name, error)
             await grown.wait()
 
