@@ -68,6 +68,7 @@ class Books:
         with self.store.read() as txn:
             scan = txn.scan("peers", b"", b"\xff" * 254)
             self.peers = {key.decode(): decode_identity(value) for key, value in scan}
+        self.paired_anew: set[str] = set()  # while this process runs
         self.channels: dict[bytes, tuple[Channel, Closer]] = {}
         for channel, row in self.founding.rows.items():
             if row.state in ("open", "halted"):
@@ -262,6 +263,8 @@ class Invites:
         # Known at once, so that two invites cannot pair two nodes by one name.
         before = self._books.peers.get(peer.name)
         self._books.peers[peer.name] = peer
+        if before is not None:
+            self._books.paired_anew.add(peer.name)
         try:
             await self._books.founding.replace_keys(peer, keep)
         except StoreError:

@@ -68,6 +68,9 @@ class Pins:
             for pin, follower in zip(chain, followers, strict=False):
                 if self._is_over(channel, follower):
                     ended.add(pin.key)
+        if peer.name in self._books.paired_anew:
+            # It may have come back with nothing but its seed, and know of no later key.
+            ended.discard(_paired(peer).key)
         return [pin for pin in pins.values() if pin.certificate and pin.key not in ended]
 
     def peer_of(self, key: bytes) -> PeerIdentity | None:

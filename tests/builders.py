@@ -220,6 +220,19 @@ def cosigned(head: Head, log: SigningKey, peer: str, cosigner: SigningKey) -> by
     return signed.note([vkey], [Vkey(peer, ED25519_COSIGNATURE, bytes(cosigner.verify_key))])
 
 
+def next_rotation(
+    ring: Keyring, author: Identity, role: Role, job: Job, at_us: int, overlap_us: int = DAY_US
+) -> Rotation:
+    """The record by which a party takes its next key for a job."""
+    number = ring.number(role, job) + 1
+    new = author.signer(job, number)
+    certificate = b"a certificate" if job == "transport" else b""
+    key, until = bytes(new.verify_key), at_us + overlap_us
+    unsigned = Rotation(role, job, number, key, until, bytes(64), certificate, at_us)
+    signer = author.signer_of("log", ring.keys(role, "log")[-1].key)
+    return make_rotation(ring.terms, unsigned, signer, None if certificate else new)
+
+
 @dataclass(frozen=True)
 class Closed:
     """A closed period: the checkpoint, its note by both, and what a bundle of it holds."""
@@ -274,26 +287,13 @@ class Channel:
 
     def rotate(self, role: Role, job: Job, overlap_us: int = DAY_US) -> Rotation:
         """A party takes its next key for a job, and the peer repeats it."""
-        log = self.logs[ROLES.index(role)]
-        ring, at_us = log.keyring, log.state.facts.recorded_at + 1
-        number = ring.number(role, job) + 1
-        new = log.author.signer(job, number)
-        certificate = b"a certificate" if job == "transport" else b""
-        unsigned = Rotation(
-            role,
-            job,
-            number,
-            bytes(new.verify_key),
-            at_us + overlap_us,
-            bytes(64),
-            certificate,
-            at_us,
+        log, other = self.logs if role == "provider" else self.logs[::-1]
+        record = next_rotation(
+            log.keyring, log.author, role, job, log.state.facts.recorded_at + 1, overlap_us
         )
-        signer = log.author.signer_of("log", ring.keys(role, "log")[-1].key)
-        record = make_rotation(self.terms, unsigned, signer, None if certificate else new)
-        for other in (log, self.logs[1 - ROLES.index(role)]):
-            now = max(other.state.facts.recorded_at, at_us)
-            other.append(msgspec.structs.replace(record, recorded_at=now))
+        log.append(record)
+        now = max(other.state.facts.recorded_at, record.recorded_at)
+        other.append(msgspec.structs.replace(record, recorded_at=now))
         return record
 
     def close(self, instant_us: int = OCTOBER_US, record_in: Sequence[Role] = ()) -> Closed:

@@ -9,7 +9,13 @@ import click
 
 from tallystick.node.cli.context import Context, verb
 from tallystick.node.cli.output import print_json, say
-from tallystick.node.cli.secrets import encrypted, new_passphrase, outside_seed, secret_options
+from tallystick.node.cli.secrets import (
+    encrypted,
+    new_passphrase,
+    open_seed,
+    outside_seed,
+    secret_options,
+)
 from tallystick.protocol.errors import InputError
 from tallystick.protocol.keys import ED25519_COSIGNATURE, SEED_SIZE, Vkey
 
@@ -29,26 +35,27 @@ def init(
 ) -> None:
     """Make a home: a seed, the keys derived from it, a store, a configuration file.
 
-    A seed that is handed in by --seed-fd or TALLYSTICK_SEED_FILE (64 hexadecimal digits) stays
-    outside the home, unless a passphrase is to encrypt it there.
+    A seed that is handed in by --seed-fd or TALLYSTICK_SEED_FILE stays outside the home, unless a
+    new passphrase is to encrypt it there.
     """
     from tallystick.node.home import make_home
-    from tallystick.node.seed import parse_seed
+    from tallystick.node.seed import is_encrypted
     from tallystick.node.store.disk import Store
     from tallystick.protocol.keys import Identity
 
     given = outside_seed(seed_fd)
-    lock = passphrase or passphrase_fd is not None
+    known = given is not None and is_encrypted(given[0])  # its passphrase is not a new one
+    lock = passphrase or (passphrase_fd is not None and not known)
     if no_seed_in_home and (given is None or lock):
         raise InputError(
             "--no-seed-in-home needs a seed from outside, and no passphrase for it",
             "Hand it in with --seed-fd, or by TALLYSTICK_SEED_FILE",
         )
-    seed = secrets.token_bytes(SEED_SIZE) if given is None else parse_seed(*given)
+    seed = secrets.token_bytes(SEED_SIZE) if given is None else open_seed(*given, passphrase_fd)
     identity = Identity.from_seed(name, seed)
     text: str | None = f"{seed.hex()}\n" if given is None else None
     if lock:
-        text = encrypted(seed, new_passphrase(passphrase_fd))
+        text = encrypted(seed, new_passphrase(None if known else passphrase_fd))
     home = make_home(context.home, identity, text)
     Store(home.store_path).close()
     cosigner = str(Vkey(name, ED25519_COSIGNATURE, identity.cosigner_key))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+import subprocess
 import sys
+import termios
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -200,6 +203,33 @@ def test_the_verbs_of_a_passphrase(tmp_path: Path, terminal: Terminal) -> None:
     assert decrypt_seed((home / "seed").read_text(), OTHER, "it") == seed
 
 
+def test_a_terminal_is_asked_twice(tmp_path: Path) -> None:
+    party = nodes.Party(tmp_path, "acme.example")
+    master, terminal = os.openpty()
+    asked = subprocess.Popen(
+        party.command("init", "--name", party.name, "--passphrase"),
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    shown = b""
+    typed = (PASSPHRASE, OTHER, PASSPHRASE, PASSPHRASE)
+    for question, answer in zip((b"New passphrase: ", b"Again: ") * 2, typed, strict=True):
+        said = b""
+        while not said.endswith(question):
+            said += os.read(master, 100)
+        shown += said
+        os.write(master, answer + b"\n")
+    assert asked.communicate()[0].startswith(b"Error: The two entered values do not match.\nMade")
+    assert asked.returncode == 0
+    os.close(terminal)
+    os.close(master)
+    assert PASSPHRASE not in shown
+    decrypt_seed((party.home / "seed").read_text(), PASSPHRASE, "it")
+
+
 def test_a_home_without_its_seed(tmp_path: Path, terminal: Terminal) -> None:
     secret = tmp_path / "secret"
     secret.write_text(SEED.hex() + "\n")
@@ -213,6 +243,10 @@ def test_a_home_without_its_seed(tmp_path: Path, terminal: Terminal) -> None:
     assert not (home / "seed").exists()
     code, said = terminal.tally(home, "passphrase", "set")
     assert (code, "holds no seed" in said) == (2, True)
+    given = ("init", "--name", "acme.example", "--seed-fd", "{0}", "--passphrase-fd", "{1}")
+    secrets = (light().encode(), PASSPHRASE)
+    assert terminal.tally(tmp_path / "other", *given, secrets=secrets)[0] == 0
+    assert open_home(tmp_path / "other").identity() == open_home(home).identity()
     party = nodes.Party(tmp_path, "h")
     party.start()
     party.stop()
