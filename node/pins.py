@@ -16,6 +16,7 @@ from nacl.signing import SigningKey
 
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
+from tallystick.node.rotating import durable_rotations
 from tallystick.node.transport.tls import certificate_key
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.pairing import PeerIdentity
@@ -41,9 +42,8 @@ class Pins:
         identity = self._books.identity
         number = 0
         for channel in self._channels(peer):
-            for one in channel.peer.keyring.announced:
-                mine = (one.party, one.job) == (channel.role, "transport")
-                if mine and one.index < channel.peer.durable_size:
+            for one in durable_rotations(channel.peer):
+                if (one.party, one.job) == (channel.role, "transport"):
                     number = max(number, identity.number_of("transport", one.key))
         return identity.signer("transport", number)
 
@@ -114,9 +114,8 @@ def _paired(peer: PeerIdentity) -> Pin:
 
 def _announced(channel: Channel) -> Iterator[Announced]:
     """The peer's rotations of its transport key that are durable here, in order."""
-    for one in channel.peer.keyring.announced:
-        peers = (one.party, one.job) == (channel.peer.role, "transport")
-        if peers and one.index < channel.peer.durable_size:
+    for one in durable_rotations(channel.peer):
+        if (one.party, one.job) == (channel.peer.role, "transport"):
             yield one
 
 

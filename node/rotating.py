@@ -18,6 +18,7 @@ import trio
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.errors import StoreError
+from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
 from tallystick.node.transport.tls import certificate_der
 from tallystick.node.upkeep import RETRY_SECONDS
@@ -60,6 +61,11 @@ def waiting(channel: Channel, job: Job) -> Announced | None:
         return None
     announced = channel.own.keyring.announced
     return next(a for a in reversed(announced) if (a.party, a.job) == (role, job))
+
+
+def durable_rotations(log: ChannelLog) -> list[Announced]:
+    """What a log's records on the disk announce, in order."""
+    return [one for one in log.keyring.announced if one.index < log.durable_size]
 
 
 class Rotator:
@@ -107,12 +113,12 @@ class Rotator:
         seen = None
         while True:
             grown = channel.peer.grown
-            now = (channel.own.keyring.announced, channel.peer.keyring.announced)
+            now = (channel.own.keyring.announced, durable_rotations(channel.peer))
             if channel.own.state.size and seen != now and channel in self._open_channels():
                 try:
                     await self._repeat(channel)
                     await self._catch_up(channel)
-                    seen = (channel.own.keyring.announced, channel.peer.keyring.announced)
+                    seen = now  # what came meanwhile has set `grown`, and is looked at next
                 except StoreError as error:
                     _log.warning("a change of keys waits for the disk: %s", error)
                     await trio.sleep(RETRY_SECONDS)
@@ -192,9 +198,9 @@ class Rotator:
     async def _repeat(self, channel: Channel) -> None:
         """Say in our log what the peer's log says of the peer's keys, in the same order."""
         role = channel.peer.role
-        for one in channel.peer.keyring.announced:
+        for one in durable_rotations(channel.peer):
             known = channel.own.keyring.number(role, one.job)
-            if one.party == role and one.number > known and one.index < channel.peer.durable_size:
+            if one.party == role and one.number > known:
                 record = channel.peer.record(one.index)
                 assert isinstance(record, Rotation)
                 await channel.append_own(record)

@@ -6,15 +6,19 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import nodes
 import pytest
 import trio
 
+from tallystick.node import queries
 from tallystick.node.books import Books
 from tallystick.node.home import open_home
+from tallystick.node.importing.drafts import Draft
 from tallystick.node.pins import Pins
 from tallystick.node.rpc import RpcClient
 from tallystick.protocol.keys import parse_vkey
@@ -33,37 +37,63 @@ def rotating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
         yield parties
 
 
+def ask(party: nodes.Party, method: str, **params: object) -> Any:
+    """What the command line asks of a running node, without its process."""
+
+    async def call() -> Any:
+        async with RpcClient.connect(open_home(party.home)) as client:
+            return await client.call(method, **params)
+
+    return trio.run(call)
+
+
+@contextmanager
+def opened(party: nodes.Party) -> Iterator[Books]:
+    """A party's books, beside its node."""
+    books = Books.open(open_home(party.home), read_only=True)
+    try:
+        yield books
+    finally:
+        books.close()
+
+
 def emit(party: nodes.Party, name: str, hour: int = 10) -> None:
     """Record one delta and wait until the peer has co-signed it."""
-    party.tally(
-        "emit", "context-tokens", "5", "--subject", "s", "--id", name,
-        "--at", f"2026-01-05T{hour:02}:00:00Z", "--wait",
-    )  # fmt: skip
+    at_us = (1_767_571_200 + 3600 * hour) * 1_000_000  # 2026-01-05
+    drafts = msgspec.msgpack.encode([Draft(name, "context-tokens", "s", 5, at_us)])
+    size = ask(party, "emit", channel=None, drafts=drafts)["size"]
+    ask(party, "wait", channel=None, size=size, seconds=nodes.START_SECONDS)
 
 
 def rotate(party: nodes.Party, job: Job, overlap_seconds: int) -> list[dict[str, Any]]:
     """Change a key with any overlap, also one that is over at once."""
-
-    async def ask() -> Any:
-        async with RpcClient.connect(open_home(party.home)) as client:
-            return await client.call(
-                "rotate", channel=None, job=job, overlap_seconds=overlap_seconds
-            )
-
-    done: list[dict[str, Any]] = trio.run(ask)
+    done: list[dict[str, Any]] = ask(
+        party, "rotate", channel=None, job=job, overlap_seconds=overlap_seconds
+    )
     return done
+
+
+def vkeys(party: nodes.Party, channel: str | None = None) -> dict[str, Any]:
+    """What `tally vkey` says."""
+    with opened(party) as books:
+        return queries.vkeys(books.channels[books.select(channel)][0])
+
+
+def derived(party: nodes.Party, channel: str | None = None) -> dict[str, Any]:
+    """What `tally derive` says."""
+    with opened(party) as books:
+        return queries.derive(*books.channels[books.select(channel)])
 
 
 def settled(party: nodes.Party) -> bool:
     """Whether the peer has repeated all of a party's keys."""
-    waiting: list[str] = party.json("vkey")["waiting"]
-    return not waiting
+    return not vkeys(party)["waiting"]
 
 
 def connected(party: nodes.Party) -> bool:
     """Whether a party's node is connected and signs."""
-    state = party.json("status")["channels"][0]
-    return bool(state["connected"]) and state["state"] == "open"
+    (channel,) = ask(party, "live")["channels"].values()
+    return bool(channel["connected"] and channel["confirmed"])
 
 
 def test_each_key_changes_under_running_emits(rotating: Pair, tmp_path: Path) -> None:
@@ -88,8 +118,8 @@ def test_each_key_changes_under_running_emits(rotating: Pair, tmp_path: Path) ->
     for party in rotating:
         nodes.wait_until(lambda: settled(party))  # noqa: B023
     acme.tally("checkpoint", "2026-01-05T10", "--force")
-    assert acme.json("derive") == beta.json("derive")
-    lines = acme.json("derive", "--period", "2026-01-05T10")["lines"]
+    assert derived(acme) == derived(beta)
+    lines = [line for line in derived(acme)["lines"] if line["period"] == "2026-01-05T10"]
     assert [line["payable"] for line in lines] == ["20000"]
     for period, level in (("2026-01-05T08", "--full"), ("2026-01-05T10", "")):
         files = [tmp_path / f"{party.name}.tally" for party in rotating]
@@ -104,7 +134,7 @@ def test_each_key_changes_under_running_emits(rotating: Pair, tmp_path: Path) ->
 def test_proofs_are_by_the_keys_that_vkey_shows(rotating: Pair, tmp_path: Path) -> None:
     acme, beta = rotating
     emit(acme, "proved", 11)
-    keys, theirs = acme.json("vkey"), beta.json("vkey")
+    keys, theirs = acme.json("vkey"), vkeys(beta)
     assert keys["log"] == theirs["peer_log"] and keys["cosigner"] == theirs["peer_cosigner"]
     assert len(keys["earlier"]["log"]) == len(keys["earlier"]["peer_cosigner"]) == 1
     assert keys["earlier"]["log"][0]["until"] > time.time() * 1e6
@@ -120,7 +150,7 @@ def test_proofs_are_by_the_keys_that_vkey_shows(rotating: Pair, tmp_path: Path) 
 def test_a_power_cut_leaves_the_old_keys_or_the_new(rotating: Pair) -> None:
     acme, beta = rotating
     for job, wait_seconds in (("log", 0.4), ("cosigner", 0.7)):
-        before = acme.json("vkey")[job]
+        before = vkeys(acme)[job]
         asking = subprocess.Popen(
             acme.command("rotate-key", job), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -130,10 +160,10 @@ def test_a_power_cut_leaves_the_old_keys_or_the_new(rotating: Pair) -> None:
         acme.start()
         emit(acme, f"after-cut-{job}", 12)
         nodes.wait_until(lambda: settled(acme))
-        keys = acme.json("vkey")
-        assert keys[job] == beta.json("vkey")[f"peer_{job}"]
+        keys = vkeys(acme)
+        assert keys[job] == vkeys(beta)[f"peer_{job}"]
         assert keys[job] == before or keys["earlier"][job][0]["vkey"] == before
-    assert acme.json("derive") == beta.json("derive")
+    assert derived(acme) == derived(beta)
 
 
 def test_a_peer_that_was_away_over_the_whole_overlap_comes_back(rotating: Pair) -> None:
@@ -146,13 +176,12 @@ def test_a_peer_that_was_away_over_the_whole_overlap_comes_back(rotating: Pair) 
     refused = acme.tally("rotate-key", "log", check=False)
     assert refused.returncode == 2
     assert "is under way: beta.example has not repeated" in " ".join(refused.stderr.split())
-    acme.tally("emit", "context-tokens", "5", "--subject", "s", "--id", "alone")
     acme.stop()
     acme.start()
     beta.start()
     nodes.wait_until(lambda: settled(acme))
     emit(acme, "together", 13)
-    assert acme.json("derive") == beta.json("derive")
+    assert derived(acme) == derived(beta)
     for party in (beta, acme, beta):  # whoever starts again, and whoever dials
         party.stop()
         party.start()
@@ -163,37 +192,33 @@ def test_a_peer_that_was_away_over_the_whole_overlap_comes_back(rotating: Pair) 
 
 def shown_and_accepted(owner: nodes.Party, peer: nodes.Party) -> tuple[int, bool]:
     """How many transport keys of an owner its peer accepts, and whether it is the one shown."""
-    ours = Books.open(open_home(owner.home), read_only=True)
-    theirs = Books.open(open_home(peer.home), read_only=True)
-    try:
+    with opened(owner) as ours, opened(peer) as theirs:
         shown = bytes(Pins(ours).own_key(ours.peers[peer.name]).verify_key)
         accepted = [pin.key for pin in Pins(theirs).accepted(theirs.peers[owner.name])]
         assert Pins(theirs).newest(theirs.peers[owner.name]).key == shown
         return len(accepted), shown in accepted
-    finally:
-        ours.close()
-        theirs.close()
 
 
 def test_a_peer_that_took_the_key_accepts_the_old_one_until_both_know(rotating: Pair) -> None:
     acme, beta = rotating
     before = shown_and_accepted(beta, acme)
-    beta.json("rotate-key", "transport")
+    rotate(beta, "transport", 600)
     nodes.wait_until(lambda: settled(beta))
     assert shown_and_accepted(beta, acme) == (before[0] + 1, True)  # within the overlap: both
 
 
 def test_a_channel_that_is_founded_later_comes_to_the_same_keys(rotating: Pair) -> None:
     acme, beta = rotating
-    first = acme.json("channels")["channels"][0]["channel"]
+    with opened(acme) as books:
+        first = books.select(None).hex()
     new = nodes.found(beta, acme, nodes.TERMS.replace('"hour"', '"day"'))
     for party in rotating:
-        nodes.wait_until(lambda: not party.json("vkey", "--channel", new)["waiting"])  # noqa: B023
-        keys = [parse_vkey(party.json("vkey", "--channel", c)["log"]).key for c in (first, new)]
+        nodes.wait_until(lambda: not vkeys(party, new)["waiting"])  # noqa: B023
+        keys = [parse_vkey(vkeys(party, channel)["log"]).key for channel in (first, new)]
         assert keys[0] == keys[1]
     (done,) = acme.json("rotate-key", "cosigner", "--channel", new[:8])["rotations"]
     assert done["channel"] == new and done["repeated"]
-    keys = [acme.json("vkey", "--channel", c)["cosigner"] for c in (first, new)]
+    keys = [vkeys(acme, channel)["cosigner"] for channel in (first, new)]
     assert keys[0] != keys[1]
     refused = acme.tally("rotate-key", "transport", "--channel", new[:8], check=False)
     assert (refused.returncode, "one transport key" in refused.stderr) == (2, True)
@@ -201,8 +226,10 @@ def test_a_channel_that_is_founded_later_comes_to_the_same_keys(rotating: Pair) 
 
 def test_a_party_that_lost_its_seed_comes_back_with_consent(rotating: Pair, tmp_path: Path) -> None:
     acme, beta = rotating
-    old = [row["channel"] for row in beta.json("channels")["channels"]]
-    emitted = beta.json("derive", "--channel", old[0])
+    with opened(beta) as books:
+        hourly = {k.hex(): c.terms.calendar == "hour" for k, (c, _) in books.channels.items()}
+        old = sorted(hourly, key=lambda key: not hourly[key])
+    emitted = derived(beta, old[0])
     acme.stop()
     fresh = nodes.Party(tmp_path, acme.name)
     fresh.tally("init", "--name", acme.name)
@@ -216,22 +243,28 @@ def test_a_party_that_lost_its_seed_comes_back_with_consent(rotating: Pair, tmp_
     words = beta.json("peers")["peers"][0]["words"]
     assert words in asked.stderr
     fresh.tally("join", asked.stdout.strip())
-    assert beta.json("peers")["peers"][0]["words"] == fresh.json("peers")["peers"][0]["words"]
-    assert beta.json("peers")["peers"][0]["words"] != words
-    for row in beta.json("channels")["channels"]:
-        assert row["state"] == "halted" and "new keys by a new pairing" in row["reason"]
+    assert (
+        words
+        != beta.json("peers")["peers"][0]["words"]
+        == (fresh.json("peers")["peers"][0]["words"])
+    )
+    with opened(beta) as books:
+        for row in books.founding.rows.values():
+            assert row.state == "halted" and "new keys by a new pairing" in row.reason
     new = nodes.found(beta, fresh)
     emit(fresh, "fresh-start", 14)
-    assert fresh.json("derive") == beta.json("derive")  # nobody had to say which channel
-    assert beta.json("derive", "--channel", old[0]) == emitted
+    assert derived(fresh) == derived(beta)  # nobody had to say which channel
+    assert derived(beta, old[0]) == emitted
     file = tmp_path / "old.tally"
     beta.tally("bundle", "2026-01-05T10", "-o", str(file), "--channel", old[0])
-    assert beta.json("verify", str(file))["ok"]
+    with file.open("rb") as bundle:
+        assert all(check.ok for check in verify_bundle(bundle))
     beta.stop()
     beta.start()
     emit(fresh, "after-restart", 14)
-    assert {row["channel"] for row in beta.json("channels")["channels"]} == {*old, new}
+    with opened(beta) as books:
+        assert {key.hex() for key in books.founding.rows} == {*old, new}
     acme.start()  # the old home still runs somewhere: it is let in no more
+    assert not any(channel["connected"] for channel in ask(acme, "live")["channels"].values())
     acme.stop()
-    assert not any(row["connected"] for row in acme.json("status")["channels"])
     fresh.stop()
