@@ -203,7 +203,8 @@ class Rotator:
             if one.party == role and one.number > known:
                 record = channel.peer.record(one.index)
                 assert isinstance(record, Rotation)
-                await channel.append_own(record)
+                ours = msgspec.structs.replace(record, recorded_at=channel.now_recorded_at())
+                await channel.append_own(ours)
                 _log.info(
                     "%s has a new %s key, number %d", channel.peer_keys.name, one.job, one.number
                 )
