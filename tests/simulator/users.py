@@ -17,10 +17,15 @@ METERS = ("tokens", "calls", "peak")
 
 
 class Users:
-    """The users of every party. `restored` are parties that came back from a backup."""
+    """The users of every party. `restored` are parties that came back from a backup; in a run that
+    `rotates` the parties change their keys.
+    """
 
-    def __init__(self, world: World, dice: Random, restored: set[str]) -> None:
+    def __init__(
+        self, world: World, dice: Random, restored: set[str], *, rotates: bool = False
+    ) -> None:
         self.world, self.dice, self.restored = world, dice, restored
+        self.rotates = rotates
         self._number = 0
 
     def ask(self, party: Party) -> None:
@@ -32,12 +37,12 @@ class Users:
         luck = self.dice.random()
         if luck < 0.75:
             party.process.do(self._emit, party, channel, self._drafts(party, channel))
-        elif luck < 0.87:
+        elif luck < 0.88:
             party.process.do(self._correct, party, channel)
-        elif luck < 0.97:
-            party.process.do(self._close, party, channel, closer)
-        else:
+        elif self.rotates and luck > 0.93:
             party.process.do(self._rotate, party)
+        else:
+            party.process.do(self._close, party, channel, closer)
 
     def _drafts(self, party: Party, channel: Channel) -> list[Draft]:
         """New deltas, earlier ones again, and earlier ids with other content."""
