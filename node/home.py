@@ -119,7 +119,7 @@ class Home:
             beside.unlink(missing_ok=True)  # a crash may have left it
             _write(beside, text)
             beside.rename(self.path / "seed")
-            _sync(self.path)
+            sync(self.path)
         except OSError as error:
             raise HomeError(f"{self.path} cannot be written: {error.strerror}") from None
 

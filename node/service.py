@@ -22,10 +22,10 @@ from tallystick.node.founding import party_keys
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.node import Node
 from tallystick.node.pairing import join, new_invite
+from tallystick.node.rotating import JOBS, waiting
 from tallystick.protocol.errors import ConflictError, InputError, InvalidRecord, ProofError
 from tallystick.protocol.evidence import parse_evidence, verify_evidence
 from tallystick.protocol.messages import Holding, ProposeTerms
-from tallystick.node.rotating import JOBS, waiting
 from tallystick.protocol.pairing import comparison_words
 from tallystick.protocol.records import Correction, Job
 from tallystick.protocol.terms import check_terms, describe_terms, meter_named, parse_terms

@@ -25,8 +25,8 @@ from tallystick.protocol.merkle import leaf_hash, root_of, verify_consistency, v
 from tallystick.protocol.notes import parse_note, verify_note_signature
 from tallystick.protocol.pairing import parse_invite
 from tallystick.protocol.proof import parse_proof, verify_proof
-from tallystick.protocol.refutation import verify_refutation
 from tallystick.protocol.records import Rotation, Terms, batch_bytes, decode_record
+from tallystick.protocol.refutation import verify_refutation
 from tallystick.protocol.replay import rederive
 from tallystick.protocol.terms import channel_id
 from tallystick.protocol.verify import verify_bundle

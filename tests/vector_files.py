@@ -38,8 +38,8 @@ from tallystick.protocol.pairing import (
 from tallystick.protocol.periods import Calendar
 from tallystick.protocol.proof import format_proof
 from tallystick.protocol.quantities import format_quantity, parse_quantity
-from tallystick.protocol.refutation import verify_refutation
 from tallystick.protocol.records import ROLES, Delta, Job, Rotation, decode_record, encode_record
+from tallystick.protocol.refutation import verify_refutation
 from tallystick.protocol.statement import encode_line, line_leaves, statement_root
 from tallystick.protocol.verify import verify_bundle
 from tallystick.protocol.words import WORDS
@@ -413,8 +413,12 @@ def make_files() -> dict[str, bytes]:
         f"{name}.json": (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
         for name, document in documents.items()
     }
-    return files | accusations | {
-        "bundle-compact.tally": compact,
-        "bundle-full.tally": full,
-        "bundle-rotated.tally": rotated.bundle(rotated.closed[1]),
-    }
+    return (
+        files
+        | accusations
+        | {
+            "bundle-compact.tally": compact,
+            "bundle-full.tally": full,
+            "bundle-rotated.tally": rotated.bundle(rotated.closed[1]),
+        }
+    )
