@@ -68,6 +68,7 @@ class Books:
         with self.store.read() as txn:
             scan = txn.scan("peers", b"", b"\xff" * 254)
             self.peers = {key.decode(): decode_identity(value) for key, value in scan}
+        self.paired_anew: set[str] = set()  # while this process runs
         self.channels: dict[bytes, tuple[Channel, Closer]] = {}
         for channel, row in self.founding.rows.items():
             if row.state in ("open", "halted"):
@@ -76,10 +77,10 @@ class Books:
             self._remove_leftovers()
 
     @classmethod
-    def open(cls, home: Home, *, read_only: bool) -> Books:
-        """The books of a home."""
+    def open(cls, home: Home, *, read_only: bool, identity: Identity | None = None) -> Books:
+        """The books of a home; with the identity that its seed was unlocked to, if it was."""
         config = load_config(home.config_path)
-        identity = home.identity()
+        identity = identity or home.identity()
         folder = home.path / "ids"
         if not read_only:
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -181,12 +182,20 @@ class Books:
     def select(self, selector: str | None, states: tuple[str, ...] = ("open", "halted")) -> bytes:
         """The channel of a selector: a prefix of its id, its peer's name, or the only one."""
         rows = {key: row for key, row in self.founding.rows.items() if row.state in states}
-        if selector:
-            rows = {
-                key: row
-                for key, row in rows.items()
-                if key.hex().startswith(selector.lower()) or row.peer == selector
-            }
+        named = {
+            key: row
+            for key, row in rows.items()
+            if selector and key.hex().startswith(selector.lower())
+        }
+        if selector and not named:
+            rows = {key: row for key, row in rows.items() if row.peer == selector}
+        # A channel under keys that were replaced gives way to the one that follows it.
+        current = {
+            key: row
+            for key, row in rows.items()
+            if row.peer not in self.peers or not self.founding.is_past(key, self.peers[row.peer])
+        }
+        rows = named or current or rows
         if len(rows) == 1:
             return next(iter(rows))
         listed = ", ".join(f"{key.hex()[:8]} ({row.peer})" for key, row in rows.items())
@@ -228,27 +237,41 @@ class Invites:
             value = txn.get("invites", id)
         return _decode_invite(value) if value else None
 
-    def knows_other(self, peer: PeerIdentity) -> bool:
-        """Whether a party of that name with other keys, or its keys by another name, is paired."""
+    def knows_other(self, peer: PeerIdentity, replacing: str = "") -> bool:
+        """Whether a party of that name with other keys, or its keys by another name, is paired.
+
+        The one whose keys are to be replaced does not count.
+        """
         for known in self._books.peers.values():
+            if known.name == replacing:
+                continue
             same = [getattr(known, field) == getattr(peer, field) for field in _IDENTITY]
             if any(same) and not all(same):
                 return True
         return False
 
     async def redeem(self, invite: StoredInvite, peer: PeerIdentity) -> None:
-        """Store the peer and that it used the invite, in one transaction."""
-        used = StoredInvite(
-            invite.id, invite.secret_digest, invite.expires_at_s, peer.transport_key
-        )
+        """Store the peer and that it used the invite, in one transaction; what there is under
+        keys that it replaces ends in the same.
+        """
+        used = msgspec.structs.replace(invite, used_by=peer.transport_key)
 
-        def job(txn: Txn) -> None:
+        def keep(txn: Txn) -> None:
             txn.put("invites", invite.id, encode_row(used))
             put_peer(txn, peer)
 
         # Known at once, so that two invites cannot pair two nodes by one name.
+        before = self._books.peers.get(peer.name)
         self._books.peers[peer.name] = peer
-        await self._books.store.commit(job)
+        if before is not None:
+            self._books.paired_anew.add(peer.name)
+        try:
+            await self._books.founding.replace_keys(peer, keep)
+        except StoreError:
+            del self._books.peers[peer.name]
+            if before is not None:
+                self._books.peers[peer.name] = before
+            raise
 
     async def remember(self, peer: PeerIdentity) -> None:
         """Store a peer that we joined; `PairingError` if another one has its name."""

@@ -37,6 +37,7 @@ from tallystick.protocol.heads import (
     verify_head_cosignature,
     verify_head_signature,
 )
+from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import KEYS_MAX, Identity
 from tallystick.protocol.log import LogFacts
 from tallystick.protocol.messages import Append
@@ -379,11 +380,11 @@ class Channel:
     def _sign(self, head: Head, facts: LogFacts) -> tuple[bytes, bytes]:
         if not self.live:
             return b"", b""
-        return sign_head(head, self._log_signer(facts)), b""
+        return sign_head(head, self.log_signer(self.own.rules.keyring(facts))), b""
 
-    def _log_signer(self, facts: LogFacts) -> SigningKey:
-        key = self.own.rules.keyring(facts).keys(self.role, "log")[-1].key
-        return self.identity.signer_of("log", key)
+    def log_signer(self, ring: Keyring) -> SigningKey:
+        """Our log key in force by a keyring."""
+        return self.identity.signer_of("log", ring.keys(self.role, "log")[-1].key)
 
     async def signed_batch(self, start: int, stop: int) -> Batch:
         """Records from `start` up to at most `stop` with a signed head; the signature is durable
@@ -392,7 +393,7 @@ class Channel:
         batch = self.own.batch_from(start, stop)
         if not batch.signature:
             head = self.own.head(batch.size, batch.root)
-            signature = sign_head(head, self._log_signer(self.own.state.facts))
+            signature = sign_head(head, self.log_signer(self.own.keyring_at(batch.size)))
             await self.own.store_signature(batch.size, batch.root, signature).wait()
             batch = Batch(batch.first, batch.data, batch.root, signature)
         return batch
@@ -406,7 +407,8 @@ class Channel:
             row = self.own.head_row(txn, size)
         if row is None or not row.signature:
             raise PeerBreach("bad-cosignature", f"the peer co-signed size {size}, never signed")
-        self.check_cosignature(self.own.head(size, row.root), cosignature)
+        ring = self.own.keyring_at(size)
+        self.check_cosignature(self.own.head(size, row.root), ring, cosignature)
         self.own.store_cosignature(size, cosignature)
         self.cosigned_at_us = self._clock_us()
         self.cosigned.set()
@@ -431,11 +433,13 @@ class Channel:
                 return verify_head_signature(head, key, signature)
         raise ProofError(f"head {head.size}: none of our keys signed it")
 
-    def check_cosignature(self, head: Head, cosignature: bytes) -> None:
-        """`PeerBreach` unless a co-signer's key of the peer's made it that counted then."""
-        # The time it was made is in it, and which keys counted then is in the peer's log.
+    def check_cosignature(self, head: Head, ring: Keyring, cosignature: bytes) -> None:
+        """`PeerBreach` unless a co-signer's key of the peer's made it that counted then.
+
+        The time it was made is in it; which keys there are, our log says up to that head.
+        """
         at_us = int.from_bytes(cosignature[:8], "big") * 1_000_000
-        keys = self.peer.keyring.counting(self.peer.role, "cosigner", at_us)
+        keys = ring.counting(self.peer.role, "cosigner", at_us)
         name = self.peer_keys.name
         try:
             for key in keys[1:]:
@@ -468,12 +472,12 @@ class Channel:
             records, parts = decode_batch(message.batch)
             prints = self.check_new(peer, records)
             cosignature = b""
-            key = self.own.keyring.keys(self.role, "cosigner")[-1].key
-            cosigner = self.identity.signer_of("cosigner", key)
 
             def sign(head: Head, facts: LogFacts) -> tuple[bytes, bytes]:
                 nonlocal cosignature
                 self.verify_author(peer, head, facts, message.signature)
+                key = peer.rules.keyring(facts).keys(self.role, "cosigner")[-1].key
+                cosigner = self.identity.signer_of("cosigner", key)
                 cosignature = cosign_head(head, cosigner, self._clock_us() // 1_000_000)
                 return message.signature, cosignature
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -33,6 +32,7 @@ from tallystick.protocol.checkpoint import (
 )
 from tallystick.protocol.derive import Deriver, period_lines
 from tallystick.protocol.errors import DiffersError, FormatError, InputError, PeerBreach, ProofError
+from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.messages import (
     PAGE_LINES,
     Difference,
@@ -45,7 +45,7 @@ from tallystick.protocol.messages import (
 )
 from tallystick.protocol.notes import Note, Signature, verify_note_signature
 from tallystick.protocol.periods import Period
-from tallystick.protocol.records import Close
+from tallystick.protocol.records import ROLES, Close
 from tallystick.protocol.statement import (
     Line,
     decode_line,
@@ -54,6 +54,7 @@ from tallystick.protocol.statement import (
 )
 
 ANSWER_SECONDS = 60
+POLL_SECONDS = 0.05
 _log = logging.getLogger("tallystick.closing")
 _decode = msgspec.msgpack.Decoder(CheckpointRow).decode
 
@@ -182,21 +183,40 @@ class Closer:
     async def _propose(self, period: Period) -> _Proposal:
         channel = self.channel
         with trio.move_on_after(ANSWER_SECONDS) as waiting:
-            await channel.wait_cosigned(channel.own.durable_size)
+            sizes = await self._cosigned_sizes()
+            while not self._same_keys(sizes):
+                await trio.sleep(POLL_SECONDS)  # the other side is about to repeat a rotation
+                sizes = await self._cosigned_sizes()
         if waiting.cancelled_caught:
             raise PeerUnreachable(
                 f"{channel.peer_keys.name} has not co-signed our log yet", "See tally status"
             )
-        await channel.store.commit(lambda txn: None)  # so that the co-signatures are on disk
-        await self._settled()
-        sizes = (channel.provider_log.cosigned_size, channel.consumer_log.cosigned_size)
         checkpoint, lines = self._compute(period, sizes)
         return _Proposal(checkpoint, lines, trio.Event())
+
+    async def _cosigned_sizes(self) -> tuple[int, int]:
+        """Both logs' durable co-signed sizes, once ours is co-signed as far as it is durable."""
+        channel = self.channel
+        await channel.wait_cosigned(channel.own.durable_size)
+        await channel.store.commit(lambda txn: None)  # so that the co-signatures are on disk
+        await self._settled()
+        return channel.provider_log.cosigned_size, channel.consumer_log.cosigned_size
 
     async def _settled(self) -> None:
         """Return when no closing is between what it bills and that it is closed."""
         async with self._completing:
             pass
+
+    def _same_keys(self, sizes: tuple[int, int]) -> bool:
+        """Whether both logs, up to these sizes, name the same log keys: they sign a checkpoint."""
+        logs = (self.channel.provider_log, self.channel.consumer_log)
+        rings = [log.keyring_at(size) for log, size in zip(logs, sizes, strict=True)]
+        return all(rings[0].log_vkeys(role)[0] == rings[1].log_vkeys(role)[0] for role in ROLES)
+
+    def _ring(self, checkpoint: Checkpoint) -> Keyring:
+        """The keys as our log gives them up to its head in a checkpoint."""
+        own = self.channel.own
+        return own.keyring_at(checkpoint.heads[ROLES.index(own.role)].size)
 
     def _compute(self, period: Period, sizes: tuple[int, int]) -> tuple[Checkpoint, list[Line]]:
         channel = self.channel
@@ -247,8 +267,7 @@ class Closer:
         channel = self.channel
         try:
             theirs = parse_checkpoint(message.text)
-            signature = self._peer_signature(message.text, message.signature)
-        except (FormatError, ProofError) as error:
+        except FormatError as error:
             raise PeerBreach("bad-checkpoint", f"the peer's proposal: {error.message}") from None
         digest = theirs.digest()
 
@@ -283,7 +302,13 @@ class Closer:
             if any(size > log.durable_size for size, log in zip(sizes, logs, strict=True)):
                 refuse("it counts records that are not here")
                 return
+            if not self._same_keys(sizes):
+                refuse("the two logs name other keys at these heads")
+                return
+            signature = self._peer_signature(theirs, message.signature)
             ours, lines = self._compute(period, sizes)
+        except ProofError as error:
+            raise PeerBreach("bad-checkpoint", f"the peer's proposal: {error.message}") from None
         except (InputError, FormatError) as error:
             refuse(error.message)
             return
@@ -297,28 +322,17 @@ class Closer:
         else:
             refuse("the statement is the same, but the rest of the text is not")
 
-    def _peer_signature(self, text: str, blob: bytes) -> Signature:
-        """The peer's signature line, by whichever of its keys made it."""
-        channel = self.channel
-        at_us = channel.own.state.facts.recorded_at
-        counting = channel.own.keyring.counting(channel.peer.role, "log", at_us)
-        vkeys = [v for v in channel.own.keyring.log_vkeys(channel.peer.role) if v.key in counting]
-        for vkey in vkeys[1:]:
-            signature = Signature(vkey.name, vkey.id, blob)
-            with suppress(ProofError):
-                verify_note_signature(Note(text, (signature,)), vkey)
-                return signature
-        signature = Signature(vkeys[0].name, vkeys[0].id, blob)
-        verify_note_signature(Note(text, (signature,)), vkeys[0])
+    def _peer_signature(self, checkpoint: Checkpoint, blob: bytes) -> Signature:
+        """The peer's signature line, by its log key in force at the checkpoint's heads."""
+        vkey = self._ring(checkpoint).log_vkeys(self.channel.peer.role)[0]
+        signature = Signature(vkey.name, vkey.id, blob)
+        verify_note_signature(Note(checkpoint.text(), (signature,)), vkey)
         return signature
 
     def _sign(self, checkpoint: Checkpoint) -> Signature:
-        """Our signature, by our newest log key that both logs know."""
+        """Our signature, by our log key in force at the checkpoint's heads."""
         channel = self.channel
-        rings = (channel.own.keyring, channel.peer.keyring)
-        number = min(ring.number(channel.role, "log") for ring in rings)
-        key = next(k for k in rings[0].keys(channel.role, "log") if k.number == number)
-        signer = channel.identity.signer_of("log", key.key)
+        signer = channel.log_signer(self._ring(checkpoint))
         return sign_checkpoint(checkpoint, channel.identity.name, signer)
 
     async def _signed(self, message: SignCheckpoint) -> None:
@@ -326,7 +340,7 @@ class Closer:
         if proposal is None or message.digest != proposal.checkpoint.digest():
             return  # an answer to a proposal that timed out; the Close in the peer's log tells us
         try:
-            signature = self._peer_signature(proposal.checkpoint.text(), message.signature)
+            signature = self._peer_signature(proposal.checkpoint, message.signature)
         except ProofError as error:
             raise PeerBreach("bad-checkpoint", f"the peer's answer: {error.message}") from None
         signatures = [self._sign(proposal.checkpoint), signature]

@@ -7,6 +7,8 @@ founding cannot stay half done.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import trio
 
@@ -109,6 +111,41 @@ class Founding:
         stopped = msgspec.structs.replace(self.rows[channel], state="halted", reason=reason)
         self.rows[channel] = stopped
         await self._change(channel, state="halted", reason=reason)
+
+    async def replace_keys(self, peer: PeerIdentity, keep: Callable[[Txn], None]) -> None:
+        """Keep a peer by `keep`, and end in the same transaction what is under other keys of its:
+        what was proposed is gone, open channels halt and stay as they are otherwise.
+        """
+        reason = f"{peer.name} has new keys by a new pairing; this channel is under the old ones"
+        async with self._changing:
+            old = {key: row for key, row in self.rows.items() if self._is_past(row, peer)}
+            halted = {
+                key: msgspec.structs.replace(row, state="halted", reason=reason)
+                for key, row in old.items()
+                if row.state == "open"
+            }
+            gone = [key for key, row in old.items() if row.state in ("proposed", "offered")]
+
+            def job(txn: Txn) -> None:
+                keep(txn)
+                for key, row in halted.items():
+                    txn.put("channels", key, encode_row(row))
+                for key in gone:
+                    txn.delete("channels", key)
+
+            await self._store.commit(job)
+            self.rows |= halted
+            for key in gone:
+                del self.rows[key]
+
+    def is_past(self, channel: bytes, peer: PeerIdentity) -> bool:
+        """Whether a channel is under keys of the peer's that these have replaced."""
+        return self._is_past(self.rows[channel], peer)
+
+    def _is_past(self, row: ChannelRow, peer: PeerIdentity) -> bool:
+        terms = decode_record(row.terms)
+        assert isinstance(terms, Terms)
+        return row.peer == peer.name and party_keys(peer) not in (terms.provider, terms.consumer)
 
     async def set_doubt(self, channel: bytes, doubt: int) -> None:
         """Say whether what we signed last in this channel is certain (see `ChannelRow`)."""

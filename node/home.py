@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -16,12 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from tallystick.node.config import TEMPLATE
 from tallystick.node.errors import HomeError
+from tallystick.node.seed import is_encrypted, parse_seed
 from tallystick.node.store.keyspace import FORMAT_VERSION
-from tallystick.protocol.errors import FormatError
-from tallystick.protocol.keys import SEED_SIZE, Identity, check_party_name
+from tallystick.protocol.keys import Identity, check_party_name
+from tallystick.protocol.records import Job
 
 SOCKET_PATH_BYTES_MAX = 100  # a Unix socket's address has room for 107
 
@@ -34,25 +37,91 @@ class Home:
     name: str
 
     def identity(self) -> Identity:
-        """The party's keys; `HomeError` if the seed file is damaged or open to others."""
+        """The party's keys; the private ones too if the seed lies open in the home.
+
+        `HomeError` if the seed file or the file of public keys is damaged, or open to others.
+        """
+        text = self.seed_text()
+        if text is None or is_encrypted(text):
+            return self._locked()
+        return self.unlock(parse_seed(text, str(self.path / "seed")))
+
+    def seed_text(self) -> str | None:
+        """What the home's seed file holds; None if the seed is kept elsewhere."""
         file = self.path / "seed"
         try:
             mode = file.stat().st_mode
-            text = file.read_text("ascii")
-            seed = bytes.fromhex(text.strip())
-            if mode & 0o077:
-                raise HomeError(
-                    f"{file} can be read by others (mode {mode & 0o777:04o})",
-                    f"Run: chmod 600 {file} (and think about who may have read it)",
-                )
-            return Identity.from_seed(self.name, seed)
+            text = file.read_text("ascii", errors="replace")
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise HomeError(f"{file} cannot be read: {error.strerror}") from None
-        except (ValueError, FormatError):
+        if mode & 0o077:
             raise HomeError(
-                f"{file} is damaged: it must hold {SEED_SIZE} bytes in hexadecimal",
-                "Restore it from your copy of the seed",
-            ) from None
+                f"{file} can be read by others (mode {mode & 0o777:04o})",
+                f"Run: chmod 600 {file} (and think about who may have read it)",
+            )
+        return text
+
+    def unlock(self, seed: bytes) -> Identity:
+        """The identity of this home's seed; `HomeError` if it is another's."""
+        identity = Identity.from_seed(self.name, seed)
+        known = self._public_keys()
+        if known is not None and known != _public_keys(identity):
+            raise HomeError(
+                f"the seed is not the one of the home {self.path}: its keys are others",
+                "Is it the right seed, and the right home?",
+            )
+        return identity
+
+    def _locked(self) -> Identity:
+        """The public keys; whoever needs a private one is told how to unlock them."""
+        known = self._public_keys()
+        if known is None:
+            raise HomeError(
+                f"the home {self.path} has neither a seed nor its public keys",
+                "Restore its seed file from your copy",
+            )
+
+        def refuse(job: Job, number: int) -> NoReturn:
+            raise HomeError(
+                f"the private keys of {self.name} are locked", "This needs the seed: see tally run"
+            )
+
+        return Identity(self.name, *known, refuse)
+
+    def _public_keys(self) -> tuple[bytes, bytes, bytes] | None:
+        """The file `keys`; None in a home that was made before there was one."""
+        file = self.path / "keys"
+        try:
+            text = file.read_text("ascii", errors="replace")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise HomeError(f"{file} cannot be read: {error.strerror}") from None
+        match = re.fullmatch(_KEYS, text)
+        if match is None:
+            raise HomeError(
+                f"{file} is damaged: it must hold three public keys",
+                "Remove it if the home has a plain seed: it follows from that",
+            )
+        log, cosigner, transport = (bytes.fromhex(key) for key in match.groups())
+        return log, cosigner, transport
+
+    def replace_seed(self, text: str) -> None:
+        """Put another form of the same seed in place of the home's seed file, whole or not at
+        all.
+        """
+        try:
+            if self._public_keys() is None:  # an older home: they are needed once it is locked
+                _write(self.path / "keys", _keys_text(self.identity()))
+            beside = self.path / "seed.new"
+            beside.unlink(missing_ok=True)  # a crash may have left it
+            _write(beside, text)
+            beside.rename(self.path / "seed")
+            sync(self.path)
+        except OSError as error:
+            raise HomeError(f"{self.path} cannot be written: {error.strerror}") from None
 
     @property
     def config_path(self) -> Path:
@@ -110,18 +179,40 @@ def default_path() -> Path:
     return Path(os.environ.get("TALLYSTICK_HOME") or Path.home() / ".tallystick")
 
 
+_KEYS = "log ([0-9a-f]{64})\ncosigner ([0-9a-f]{64})\ntransport ([0-9a-f]{64})\n"
+
+
+def _public_keys(identity: Identity) -> tuple[bytes, bytes, bytes]:
+    return identity.log_key, identity.cosigner_key, identity.transport_key
+
+
+def _keys_text(identity: Identity) -> str:
+    """The file of public keys, so that queries need no seed."""
+    log, cosigner, transport = (key.hex() for key in _public_keys(identity))
+    return f"log {log}\ncosigner {cosigner}\ntransport {transport}\n"
+
+
 def create_home(path: Path, name: str, seed: bytes) -> Home:
-    """Make a home; `HomeError` if something is there already, and then nothing changes."""
-    check_party_name(name)
+    """Make a home with its seed in it; `HomeError` if something is there already, and then
+    nothing changes.
+    """
+    return make_home(path, Identity.from_seed(name, seed), f"{seed.hex()}\n")
+
+
+def make_home(path: Path, identity: Identity, seed_text: str | None) -> Home:
+    """Make a home with this text as its seed file, or without one; errors as `create_home`."""
+    name = identity.name
     path = path.absolute()
     with whole_home(path) as made:
         for file, text in (
             ("name", f"{name}\n"),
             ("version", f"{FORMAT_VERSION}\n"),
             ("config.toml", TEMPLATE),
-            ("seed", f"{seed.hex()}\n"),
+            ("keys", _keys_text(identity)),
+            ("seed", seed_text),
         ):
-            _write(made / file, text)
+            if text is not None:
+                _write(made / file, text)
     return Home(path, name)
 
 
@@ -133,7 +224,7 @@ def whole_home(path: Path) -> Iterator[Path]:
     """
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            if (path / "seed").exists():
+            if (path / "version").exists():
                 raise HomeError(
                     f"there is a home in {path} already", "Use it, or choose another with --home"
                 )

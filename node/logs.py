@@ -353,6 +353,10 @@ class ChannelLog:
         """The keys of both parties as this log knows them now."""
         return self.rules.keyring(self.state.facts)
 
+    def keyring_at(self, size: int) -> Keyring:
+        """The keys as the log's first `size` records give them."""
+        return self.keyring.at(size)
+
     def head(self, size: int, root: bytes) -> Head:
         """A head of this log."""
         return Head(origin(self.party.name, self.channel_id), size, root)

@@ -18,11 +18,13 @@ from tallystick.node.errors import HomeError
 from tallystick.node.home import Home
 from tallystick.node.pairing import serve_join
 from tallystick.node.peering import Peering
+from tallystick.node.pins import Pins
 from tallystick.node.quotas import Bucket, Gate
 from tallystick.node.store.residency import keep_small
 from tallystick.node.transport import tls
 from tallystick.node.upkeep import flush
 from tallystick.protocol.errors import TallyError
+from tallystick.protocol.keys import KEYS_MAX
 from tallystick.protocol.pairing import PeerIdentity
 
 REPORT_SECONDS = 10
@@ -42,8 +44,10 @@ class Node:
         self.peering = Peering(books, self._dial, SystemRandom())
         self._gate = Gate(books.config.connections)
         self._lines = Bucket(1, LINES_BURST, 0)  # of the log, about strangers
-        self._trusted: tuple[bytes, ...] = ()
-        self._context: ssl.SSLContext | None = None
+        self.pins = Pins(books)
+        self._trusted: list[bytes] = []
+        self._contexts: dict[int, ssl.SSLContext] = {}  # by the number of the key that we show
+        self._names: dict[str, int] = {}  # by which clients ask for them
 
     async def run(self, listen: str, ready: Callable[[str], None]) -> None:
         """Serve. `ready(address)` is called once peers can connect."""
@@ -120,11 +124,11 @@ class Node:
         try:
             timeout = self.books.config.connections.handshake_seconds
             accepted, key, alpn = await tls.accept(stream, self._server_context(), timeout)
-            name = self._peer_of(key) if alpn == tls.ALPN_SESSION else None
-            if name is not None:
+            peer = self.pins.peer_of(key) if alpn == tls.ALPN_SESSION and key else None
+            if peer is not None:
                 self._gate.leave(address)
                 stranger = False
-                await self.peering.serve(accepted, name, dialled=False)
+                await self.peering.serve(accepted, peer.name, dialled=False)
             elif (
                 alpn == tls.ALPN_PAIRING
                 and key is None
@@ -142,22 +146,31 @@ class Node:
             if stranger:
                 self._gate.leave(address)
 
-    def _peer_of(self, key: bytes | None) -> str | None:
-        """The paired peer that has this transport key."""
-        for peer in self.books.peers.values():
-            if peer.transport_key == key:
-                return peer.name
-        return None
-
     def _server_context(self) -> ssl.SSLContext:
-        """The context for listening, made anew when a peer was paired."""
-        certificates = tuple(p.transport_certificate for p in self.books.peers.values())
-        if self._trusted != certificates or self._context is None:
-            self._trusted = certificates
-            self._context = tls.server_context(
-                self.identity, self.certificate, certificates, self.home.path
-            )
-        return self._context
+        """The context for listening, made anew when it changed whom we trust."""
+        peers = self.books.peers.values()
+        trusted = [pin.certificate for peer in peers for pin in self.pins.accepted(peer)]
+        if self._trusted != trusted or not self._contexts:
+            self._trusted = trusted
+            self._contexts = {0: self._context_of(0)}
+            tls.serve_by_name(self._contexts[0], self._context_named)
+        return self._contexts[0]
+
+    def _context_of(self, number: int) -> ssl.SSLContext:
+        key = self.identity.signer("transport", number)
+        certificate = tls.certificate_der(self.identity.name, key)
+        return tls.server_context(tls.Shown(key), certificate, self._trusted, self.home.path)
+
+    def _context_named(self, name: str) -> ssl.SSLContext | None:
+        """The context of whichever transport key of ours a client asks for."""
+        if not self._names:
+            # Every key that the seed gives: a home that lost its store shows them too.
+            keys = (self.identity.signer("transport", number) for number in range(KEYS_MAX))
+            self._names = {tls.server_name(bytes(key.verify_key)): n for n, key in enumerate(keys)}
+        number = self._names.get(name)
+        if number is not None and number not in self._contexts:
+            self._contexts[number] = self._context_of(number)
+        return None if number is None else self._contexts[number]
 
     async def _pair(self, stream: tls.PeerStream) -> None:
         try:
@@ -175,8 +188,8 @@ class Node:
             self.peering.add_peer(peer)
 
     async def _dial(self, peer: PeerIdentity) -> tls.PeerStream:
-        context = tls.session_context(
-            self.identity, self.certificate, peer.transport_certificate, self.home.path
-        )
+        key, pin = self.pins.own_key(peer), self.pins.newest(peer)
+        certificate = tls.certificate_der(self.identity.name, key)
+        context = tls.session_context(tls.Shown(key), certificate, pin.certificate, self.home.path)
         timeout = self.books.config.network.dial_timeout_seconds
-        return await tls.dial(peer.address, context, peer.transport_key, timeout)
+        return await tls.dial(peer.address, context, pin.key, timeout)

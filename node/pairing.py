@@ -48,6 +48,7 @@ _NEW_CODE = "Ask your counterparty for a new code: tally invite"
 _ADVICE = {
     "self": "The code is for your counterparty's node",
     "name-taken": "Another node of your name is paired there: sort that out with your counterparty",
+    "wrong-name": "Use the code at the node of that name, or ask for one of your own",
     "malformed": "Update the older of the two nodes",
 }  # for the other refusals a new code helps
 
@@ -66,8 +67,8 @@ class PairingBook(Protocol):
     async def redeem(self, invite: StoredInvite, peer: PeerIdentity) -> None:
         """Store the peer and that it used the invite, durably and together."""
 
-    def knows_other(self, peer: PeerIdentity) -> bool:
-        """Whether another party of that name is paired already."""
+    def knows_other(self, peer: PeerIdentity, replacing: str = "") -> bool:
+        """Whether another party of that name is paired already, but for the one to replace."""
 
 
 def own_identity(identity: Identity, certificate: bytes, address: str) -> PeerIdentity:
@@ -83,9 +84,16 @@ def own_identity(identity: Identity, certificate: bytes, address: str) -> PeerId
 
 
 def new_invite(
-    identity: Identity, address: str, lifetime_seconds: int, now_s: float, secret: bytes
+    identity: Identity,
+    address: str,
+    lifetime_seconds: int,
+    now_s: float,
+    secret: bytes,
+    replaces: str = "",
 ) -> tuple[Invite, StoredInvite]:
-    """An invite to give away, and what to keep of it."""
+    """An invite to give away, and what to keep of it. With `replaces` it is for the peer of that
+    name, which lost its keys.
+    """
     expires_at_s = int(now_s) + lifetime_seconds
     invite = Invite(
         identity.name,
@@ -96,7 +104,8 @@ def new_invite(
         secret,
         expires_at_s,
     )
-    return invite, StoredInvite(invite_id(secret), secret_digest(secret), expires_at_s, b"")
+    stored = StoredInvite(invite_id(secret), secret_digest(secret), expires_at_s, b"", replaces)
+    return invite, stored
 
 
 class _Conversation:
@@ -229,6 +238,8 @@ async def _judge(
         return Refused("expired", f"the code expired at {when}")
     if who.name == identity.name:
         return Refused("self", "a node cannot pair with itself")
-    if book.knows_other(who):
+    if stored.replaces and who.name != stored.replaces:
+        return Refused("wrong-name", f"the code is for {stored.replaces}")
+    if book.knows_other(who, stored.replaces):
         return Refused("name-taken", f"another node is paired as {who.name}")
     return stored

@@ -20,6 +20,7 @@ from tallystick.node.closing import Closer
 from tallystick.node.errors import StoreError
 from tallystick.node.link import Link, Stream
 from tallystick.node.quotas import Allowance
+from tallystick.node.rotating import Rotator
 from tallystick.node.upkeep import RETRY_SECONDS, tend, tend_index
 from tallystick.protocol.errors import PeerBreach, TallyError
 from tallystick.protocol.messages import (
@@ -50,6 +51,7 @@ class Peering:
     def __init__(self, books: Books, dial: Dial, dice: Random) -> None:
         self.books = books
         self.identity = books.identity
+        self.rotator = Rotator(books)
         self.links: dict[str, Link] = {}
         self.address = ""
         self.held: set[bytes] = set()  # proposals that the peer said it holds
@@ -79,6 +81,7 @@ class Peering:
         assert self._nursery is not None
         self.books.store.on_failure += [channel.load, closer.load]
         self._nursery.start_soon(channel.run)
+        self._nursery.start_soon(self.rotator.follow, channel)
         for log in (channel.own, channel.peer):
             self._nursery.start_soon(tend, log)
             self._nursery.start_soon(tend_index, log)
@@ -96,8 +99,11 @@ class Peering:
     # Connections
 
     def add_peer(self, peer: PeerIdentity) -> None:
-        """A peer was paired: keep dialling it from now on."""
+        """A peer was paired: keep dialling it from now on; a link under other keys ends."""
         self.books.peers[peer.name] = peer
+        link = self.links.get(peer.name)
+        if link is not None:
+            link.close("paired anew")
         if peer.name not in self._dialling and self._nursery is not None:
             self._nursery.start_soon(self._keep_dialling, peer.name)
         self.notify()

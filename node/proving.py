@@ -14,28 +14,31 @@ from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import CheckpointRow
 from tallystick.node.tree import LogTree, stored_parts
-from tallystick.protocol.bundle import BundleContents, write_bundle
+from tallystick.protocol.bundle import BundleContents, PlacedRotation, write_bundle
 from tallystick.protocol.checkpoint import verify_checkpoint
 from tallystick.protocol.errors import InputError
 from tallystick.protocol.heads import SignedHead
+from tallystick.protocol.keys import Vkey
 from tallystick.protocol.line_proof import format_line_proof
 from tallystick.protocol.merkle import inclusion_path, root_of
+from tallystick.protocol.notes import parse_note
 from tallystick.protocol.proof import format_proof
-from tallystick.protocol.records import batch_bytes
+from tallystick.protocol.records import ROLES, batch_bytes, encode_record
 from tallystick.protocol.statement import Line, decode_line, encode_line, line_leaves
 
 
 @dataclass(frozen=True, slots=True)
 class DeltaProof:
-    """The two files that prove a delta, and where it is."""
+    """The two files that prove a delta, where it is, and the keys that verify it."""
 
     index: int
     size: int
     proof: bytes
     leaf: bytes
+    vkeys: list[Vkey]  # the author's, the co-signer's
 
 
-def signed_head(channel: Channel, log: ChannelLog, txn: Txn, size: int) -> bytes:
+def signed_head(log: ChannelLog, txn: Txn, size: int) -> bytes:
     """The note of a head with the author's and the co-signer's lines."""
     row = log.head_row(txn, size)
     if row is None or not row.signature or not row.cosignature:
@@ -44,10 +47,14 @@ def signed_head(channel: Channel, log: ChannelLog, txn: Txn, size: int) -> bytes
             "See tally status; it is co-signed when the peer is connected",
         )
     head = SignedHead(log.head(size, row.root), row.signature, row.cosignature)
-    cosigner = channel.consumer_log if log is channel.provider_log else channel.provider_log
-    return head.note(
-        log.keyring.log_vkeys(log.role), cosigner.keyring.cosigner_vkeys(cosigner.role)
-    )
+    return head.note(*_vkeys(log, size))
+
+
+def _vkeys(log: ChannelLog, size: int) -> tuple[list[Vkey], list[Vkey]]:
+    """The keys that may have signed a head of a log, and those that may have co-signed it."""
+    ring = log.keyring_at(size)
+    other = next(role for role in ROLES if role != log.role)
+    return ring.log_vkeys(log.role), ring.cosigner_vkeys(other)
 
 
 def prove_delta(channel: Channel, log: ChannelLog, index: int) -> DeltaProof:
@@ -61,9 +68,11 @@ def prove_delta(channel: Channel, log: ChannelLog, index: int) -> DeltaProof:
     with channel.store.read() as txn:
         tree = LogTree(txn, log.number, log.channel_id, size)
         path = inclusion_path(index, size, tree.subtree)
-        note = signed_head(channel, log, txn, size)
+        note = signed_head(log, txn, size)
         leaf = tree.leaf_data(index)
-    return DeltaProof(index, size, format_proof(index, path, note), leaf)
+    ids = [signature.key_id for signature in parse_note(note).signatures]
+    vkeys = [vkey for vkeys in _vkeys(log, size) for vkey in vkeys if vkey.id in ids]
+    return DeltaProof(index, size, format_proof(index, path, note), leaf, vkeys)
 
 
 def prove_line(row: CheckpointRow, line: Line) -> tuple[bytes, bytes]:
@@ -81,7 +90,7 @@ def bundle(channel: Channel, row: CheckpointRow, out: BinaryIO, *, full: bool) -
     logs = (channel.provider_log, channel.consumer_log)
     with channel.store.read() as txn:
         heads = [
-            signed_head(channel, log, txn, head.size)
+            signed_head(log, txn, head.size)
             for log, head in zip(logs, checkpoint.heads, strict=True)
         ]
     contents = BundleContents(
@@ -90,12 +99,22 @@ def bundle(channel: Channel, row: CheckpointRow, out: BinaryIO, *, full: bool) -
         provider_head=heads[0],
         consumer_head=heads[1],
         lines=[decode_line(data) for data in row.lines],
+        rotations=(
+            _rotations(logs[0], checkpoint.heads[0].size),
+            _rotations(logs[1], checkpoint.heads[1].size),
+        ),
     )
     records = [_batches(log, head.size) for log, head in zip(logs, checkpoint.heads, strict=True)]
     if full:
         write_bundle(out, contents, records[0], records[1])
     else:
         write_bundle(out, contents)
+
+
+def _rotations(log: ChannelLog, size: int) -> list[PlacedRotation]:
+    """The log's rotation records before a size."""
+    indexes = [one.index for one in log.keyring_at(size).announced]
+    return [(index, encode_record(log.record(index))) for index in indexes]
 
 
 def _batches(log: ChannelLog, size: int) -> Iterator[bytes]:

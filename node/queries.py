@@ -11,6 +11,7 @@ from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.logs import ChannelLog
 from tallystick.node.rebuilding import aside_rows, unplaced_rows
+from tallystick.node.rotating import JOBS, waiting
 from tallystick.node.store.keyspace import CheckpointRow
 from tallystick.protocol.checkpoint import verify_checkpoint
 from tallystick.protocol.errors import InputError
@@ -23,6 +24,7 @@ from tallystick.protocol.records import (
     Correction,
     Delta,
     Record,
+    Rotation,
     Terms,
     batch_count,
     decode_record,
@@ -174,15 +176,25 @@ def _name_of(record: Record) -> str:
     return type(record).__name__.lower()
 
 
-def vkeys(books: Books, channel: Channel) -> dict[str, str]:
-    """The verifier keys of a channel's logs and co-signers."""
-    own, peer = channel.own, channel.peer
-    return {
-        "log": str(own.keyring.log_vkeys(own.role)[0]),
-        "cosigner": str(own.keyring.cosigner_vkeys(own.role)[0]),
-        "peer_log": str(peer.keyring.log_vkeys(peer.role)[0]),
-        "peer_cosigner": str(peer.keyring.cosigner_vkeys(peer.role)[0]),
-    }
+def vkeys(channel: Channel) -> dict[str, Any]:
+    """The verifier keys of a channel's logs and co-signers: those in force, and those before.
+
+    `waiting` are the jobs whose newest key of ours the peer's log does not name yet.
+    """
+    current: dict[str, Any] = {}
+    earlier: dict[str, list[dict[str, Any]]] = {}
+    for prefix, log in (("", channel.own), ("peer_", channel.peer)):
+        ring, role = log.keyring, log.role
+        both = {"log": ring.log_vkeys(role), "cosigner": ring.cosigner_vkeys(role)}
+        for job, found in both.items():
+            current[prefix + job] = str(found[0])
+            dated = reversed(ring.keys(role, "log" if job == "log" else "cosigner"))
+            earlier[prefix + job] = [
+                {"vkey": str(vkey), "until": key.until_us}
+                for vkey, key in zip(found, dated, strict=True)
+            ][1:]
+    jobs = [job for job in JOBS if waiting(channel, job) is not None]
+    return current | {"earlier": earlier, "waiting": jobs}
 
 
 def derive(
@@ -253,6 +265,16 @@ def record_document(terms: Terms, party: str, index: int, record: Record) -> dic
         case Close():
             document |= {
                 "checkpoint": record.checkpoint.decode(),
+                "recorded_at": record.recorded_at,
+            }
+        case Rotation():
+            parties = {"provider": terms.provider.name, "consumer": terms.consumer.name}
+            document |= {
+                "of": parties[record.party],
+                "job": record.job,
+                "number": record.number,
+                "key": record.key.hex(),
+                "old_until": record.old_until,
                 "recorded_at": record.recorded_at,
             }
         case Terms():

@@ -120,8 +120,8 @@ def cut(log: ChannelLog, size: int) -> None:
             if int.from_bytes(key[-8:], "big") >= size
         ]
     facts = LogFacts()
-    for _, records in log.records(0, size):
-        facts = fold_facts(facts, records)
+    for first, records in log.records(0, size):
+        facts = fold_facts(facts, first, records)
     row = LogRow(
         size,
         last_leaf,

@@ -56,7 +56,8 @@ async def take_back(channel: Channel, message: Return) -> None:
     def sign(head: Head, facts: LogFacts) -> tuple[bytes, bytes]:
         channel.verify_author(channel.own, head, facts, message.signature)
         if message.cosignature:
-            channel.check_cosignature(head, message.cosignature)
+            ring = channel.own.rules.keyring(facts)
+            channel.check_cosignature(head, ring, message.cosignature)
         return message.signature, message.cosignature
 
     try:

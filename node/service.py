@@ -22,11 +22,12 @@ from tallystick.node.founding import party_keys
 from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.node import Node
 from tallystick.node.pairing import join, new_invite
+from tallystick.node.rotating import JOBS, waiting
 from tallystick.protocol.errors import ConflictError, InputError, InvalidRecord, ProofError
 from tallystick.protocol.evidence import parse_evidence, verify_evidence
 from tallystick.protocol.messages import Holding, ProposeTerms
 from tallystick.protocol.pairing import comparison_words
-from tallystick.protocol.records import Correction
+from tallystick.protocol.records import Correction, Job
 from tallystick.protocol.terms import check_terms, describe_terms, meter_named, parse_terms
 
 WAIT_SECONDS = 15  # for a peer that is expected to answer at once
@@ -52,20 +53,24 @@ class Service:
             "correct": self.correct,
             "checkpoint": self.checkpoint,
             "import_evidence": self.import_evidence,
+            "rotate": self.rotate,
             "live": self.live,
             "recovery": self.recovery,
             "agree": self.agree,
         }
 
-    async def invite(self, lifetime_seconds: int) -> dict[str, Any]:
-        """A new pairing code."""
+    async def invite(self, lifetime_seconds: int, replaces: str = "") -> dict[str, Any]:
+        """A new pairing code; with `replaces` for that peer's new keys."""
         node = self._node
+        if replaces:
+            self._books.peer(replaces)
         invite, stored = new_invite(
             node.identity,
             node.peering.address,
             lifetime_seconds,
             clock_us() / 1e6,
             secrets.token_bytes(16),
+            replaces,
         )
         await self._books.pairing_book().add(stored)
         return {"code": invite.encode(), "expires_at": invite.expires_at_s}
@@ -245,6 +250,33 @@ class Service:
             raise InputError(f"{peer} still returns records of ours", "Try again when it is done")
         await self._node.peering.agree_on_loss(found)
         return {"channel": found.id.hex(), "peer": peer}
+
+    async def rotate(
+        self, channel: str | None, job: Job, overlap_seconds: int
+    ) -> list[dict[str, Any]]:
+        """Give one channel, or all, the next key of a job."""
+        if job not in JOBS:
+            raise InputError(f"there is no {job!r} key", f"Say one of: {', '.join(JOBS)}")
+        rotator, overlap_us = self._node.peering.rotator, overlap_seconds * 1_000_000
+        if channel is None:
+            done = await rotator.rotate(job, overlap_us)
+        else:
+            found, _ = self._channel(channel)
+            done = [await rotator.rotate_one(found, job, overlap_us)]
+        live = [one.channel for one in done if one.channel.live]
+        await self._until(lambda: all(waiting(channel, job) is None for channel in live))
+        return [
+            {
+                "channel": one.channel.id.hex(),
+                "peer": one.channel.peer_keys.name,
+                "job": job,
+                "number": one.number,
+                "key": one.key.hex(),
+                "old_until": one.old_until_us,
+                "repeated": waiting(one.channel, job) is None,
+            }
+            for one in done
+        ]
 
     async def live(self) -> dict[str, Any]:
         """What only the running node knows."""

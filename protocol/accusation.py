@@ -150,11 +150,11 @@ def check_accused_terms(known: Known) -> str:
 def check_accused_keys(known: Known) -> str:
     """Each rotation is signed by the key before it, so all keys follow from the terms."""
     ring = Keyring(known.terms)
-    for data in known.accused.rotations:
+    for place, data in enumerate(known.accused.rotations):
         record = decode_record(data)
         if not isinstance(record, Rotation) or record.job == "transport":
             raise ProofError("a rotation is a record of another kind, or of a transport key")
-        ring = ring.after(record)
+        ring = ring.after(place, record)
     known.ring = ring
     count = len(known.accused.rotations)
     return "those of the terms" if not count else f"those of the terms and {count} that followed"

@@ -155,9 +155,12 @@ def write_archive(out: BinaryIO, members: Iterable[tuple[MemberName, Iterable[by
 
 
 def read_archive(
-    file: BinaryIO, small: tuple[MemberName, ...], further: tuple[MemberName, ...], size_max: int
+    file: BinaryIO,
+    always: tuple[MemberName, ...],
+    groups: tuple[tuple[MemberName, ...], ...],
+    size_max: int,
 ) -> list[Member]:
-    """The members of an archive that has all of `small`, then all of `further` or none of them.
+    """The members of an archive that has all of `always`, then of each group all or none.
 
     Raises `FormatError` unless every byte is what `write_archive` would have written. A member
     that is not large may have at most `size_max` bytes.
@@ -165,16 +168,13 @@ def read_archive(
     file.seek(0)
     members: list[Member] = []
     offset = 0
-    expected = list(small)
-    while expected:
-        member = _read_member(file, expected.pop(0), offset, size_max)
-        members.append(member)
-        offset = member.data_offset + member.size
-        if len(members) == len(small):
-            following = file.read(4)
-            file.seek(offset)
-            if following == b"PK\x03\x04":
-                expected = list(further)
+    for group in (always, *groups):
+        if group is not always and not _begins(file, group, offset, last=group is groups[-1]):
+            continue
+        for expected in group:
+            member = _read_member(file, expected, offset, size_max)
+            members.append(member)
+            offset = member.data_offset + member.size
     directory = _directory(members, offset)
     found = file.read(len(directory) + 1)
     if found != directory:
@@ -183,6 +183,14 @@ def read_archive(
             "The file was changed, cut off or written by another program",
         )
     return members
+
+
+def _begins(file: BinaryIO, group: tuple[MemberName, ...], offset: int, *, last: bool) -> bool:
+    """Whether a header of the group's first member follows; for the last group, any header."""
+    name = group[0].name.encode()
+    header = file.read(_LOCAL.size + len(name))
+    file.seek(offset)
+    return header[:4] == b"PK\x03\x04" and (last or header[_LOCAL.size :] == name)
 
 
 def _read_member(file: BinaryIO, expected: MemberName, offset: int, size_max: int) -> Member:

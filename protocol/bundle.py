@@ -3,7 +3,8 @@
 It owns which members a bundle has and what is in them; the container's bytes are `archive`'s, and
 what a reader should believe is `verify`'s. Nothing specific to a party or a moment enters, so both
 parties' bundles of one checkpoint are the same bytes. At the *full* level both logs travel too,
-from their first record up to the checkpoint's heads, in batches of a fixed count.
+from their first record up to the checkpoint's heads, in batches of a fixed count. If a party
+changed a key before the heads, the records that say so travel in either level.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 import msgpack  # type: ignore[import-untyped]
+import msgspec
 
 from tallystick.protocol.archive import CHUNK_BYTES, Member, MemberName, read_archive, write_archive
 from tallystick.protocol.checkpoint import parse_checkpoint
@@ -36,6 +38,7 @@ README, CHECKPOINT = "README.txt", "checkpoint.txt"
 TERMS, TERMS_TEXT = "terms.msgpack", "terms.txt"
 PROVIDER_HEAD, CONSUMER_HEAD = "heads/provider.txt", "heads/consumer.txt"
 STATEMENT_JSON, STATEMENT_CSV = "statement.json", "statement.csv"
+KEYS = "keys.msgpack"  # only if a key was changed
 PROVIDER_RECORDS, CONSUMER_RECORDS = "records/provider.msgpack", "records/consumer.msgpack"
 
 COMPACT = (
@@ -81,12 +84,21 @@ MessagePack, has the root that checkpoint.txt says; each meter's payable quantit
 total. In a full bundle the records, each hashed together with the hash of the one before it, give
 the roots of the heads, and adding them up by the terms gives the lines.
 """
+_KEYS_TEXT = b"""\
+keys.msgpack              how keys were changed since, each change signed by the log key before it
+"""
+
+
+# A rotation record's index in its log, and its bytes.
+PlacedRotation = tuple[int, bytes]
+_decode_keys = msgspec.msgpack.Decoder(tuple[list[PlacedRotation], list[PlacedRotation]]).decode
 
 
 @dataclass(frozen=True, slots=True)
 class BundleContents:
     """What a compact bundle is made of. The heads are the full notes, each with its author's
-    signature and its peer's co-signature; `terms` are the terms record's bytes.
+    signature and its peer's co-signature; `terms` are the terms record's bytes; `rotations` are
+    the provider's log's rotation records before its head, and the consumer's.
     """
 
     checkpoint: bytes
@@ -94,6 +106,7 @@ class BundleContents:
     provider_head: bytes
     consumer_head: bytes
     lines: Sequence[Line]
+    rotations: tuple[Sequence[PlacedRotation], Sequence[PlacedRotation]] = ((), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +144,7 @@ def write_bundle(
     if not isinstance(terms, Terms):
         raise FormatError("the terms of a bundle are not a terms record")
     small = {
-        README: README_TEXT,
+        README: readme_text(rotated=any(contents.rotations)),
         CHECKPOINT: contents.checkpoint,
         TERMS: contents.terms,
         TERMS_TEXT: terms_text(terms),
@@ -140,19 +153,46 @@ def write_bundle(
         STATEMENT_JSON: statement_json(checkpoint, contents.lines),
         STATEMENT_CSV: statement_csv(contents.lines),
     }
+    if any(contents.rotations):
+        small[KEYS] = encode_keys(contents.rotations)
     for name, data in small.items():
         if len(data) > MEMBER_BYTES_MAX:
             raise FormatError(f"{name} of {len(data)} bytes is too large for a bundle")
     members: list[tuple[MemberName, Iterable[bytes]]] = [
-        (MemberName(name), (small[name],)) for name in COMPACT
+        (MemberName(name), (data,)) for name, data in small.items()
     ]
+    compact = len(members)
     logs = zip(FULL, (provider_records, consumer_records), checkpoint.heads, strict=True)
     for name, batches, head in logs:
         if batches is not None:
             members.append((MemberName(name, large=True), rebatch(batches, head.size)))
-    if len(members) == len(COMPACT) + 1:
+    if len(members) == compact + 1:
         raise FormatError("a full bundle needs the records of both logs, not of one")
     write_archive(out, members)
+
+
+def readme_text(*, rotated: bool) -> bytes:
+    """What a bundle says of itself: a line more if a key was changed."""
+    before, mark, after = README_TEXT.partition(b"records/provider.msgpack")
+    return before + _KEYS_TEXT + mark + after if rotated else README_TEXT
+
+
+def encode_keys(
+    rotations: tuple[Sequence[PlacedRotation], Sequence[PlacedRotation]],
+) -> bytes:
+    """The member of the provider's log's rotation records, and the consumer's."""
+    return msgspec.msgpack.encode(rotations)
+
+
+def decode_keys(data: bytes) -> tuple[list[PlacedRotation], list[PlacedRotation]]:
+    """The rotation records of that member; `FormatError` if it is not in its one form."""
+    try:
+        rotations = _decode_keys(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise FormatError(f"{KEYS} cannot be read: {error}") from None
+    if encode_keys(rotations) != data or not any(rotations):
+        raise FormatError(f"{KEYS} is not in canonical form")
+    return rotations
 
 
 def terms_text(terms: Terms) -> bytes:
@@ -188,14 +228,15 @@ def open_bundle(file: BinaryIO) -> Bundle:
     members = read_archive(
         file,
         tuple(MemberName(name) for name in COMPACT),
-        tuple(MemberName(name, large=True) for name in FULL),
+        ((MemberName(KEYS),), tuple(MemberName(name, large=True) for name in FULL)),
         MEMBER_BYTES_MAX,
     )
     small = {}
-    for member in members[: len(COMPACT)]:
-        file.seek(member.data_offset)
-        small[member.name] = file.read(member.size)
-    logs = [_open_log(file, member) for member in members[len(COMPACT) :]]
+    for member in members:
+        if not member.large:
+            file.seek(member.data_offset)
+            small[member.name] = file.read(member.size)
+    logs = [_open_log(file, member) for member in members if member.large]
     return Bundle(small, (logs[0], logs[1]) if logs else None)
 
 

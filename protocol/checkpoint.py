@@ -220,10 +220,9 @@ def checkpoint_note(checkpoint: Checkpoint, signatures: Sequence[Signature]) -> 
     return format_note(Note(checkpoint.text(), tuple(ordered)))
 
 
-def verify_checkpoint(note_bytes: bytes, ring: Keyring, at_us: int | None = None) -> Checkpoint:
-    """The checkpoint of a note that exactly both parties signed; `ProofError` if they did not.
-
-    With `at_us`, only keys that count then are taken; without, every key that ever counted.
+def verify_checkpoint(note_bytes: bytes, ring: Keyring) -> Checkpoint:
+    """The checkpoint of a note that exactly both parties signed, by any key that they ever had in
+    the ring; `ProofError` if they did not.
     """
     note = parse_note(note_bytes)
     checkpoint = parse_checkpoint(note.text)
@@ -239,22 +238,37 @@ def verify_checkpoint(note_bytes: bytes, ring: Keyring, at_us: int | None = None
     if len(note.signatures) != 2 or tuple(s.name for s in note.signatures) != names:
         raise ProofError("a checkpoint carries exactly two signatures, the provider's first")
     for role in ROLES:
-        verify_note_signature(note, checkpoint_vkey(note, ring, role, at_us))
+        verify_note_signature(note, _vkey_named(note, ring, role))
     return checkpoint
 
 
-def checkpoint_vkey(note: Note, ring: Keyring, role: Role, at_us: int | None) -> Vkey:
-    """The key of a party's that the note's signature line names, if it counts; else the newest."""
-    counting = None if at_us is None else ring.counting(role, "log", at_us)
-    vkeys = [v for v in ring.log_vkeys(role) if counting is None or v.key in counting]
+def verify_closing(note_bytes: bytes, ring: Keyring) -> Checkpoint:
+    """The same, but both must have signed by their newest log keys in the ring.
+
+    The ring is what a log says up to its head in the checkpoint. So it does not matter when a
+    checkpoint is recorded, and whoever has the log up to there knows the keys.
+    """
+    checkpoint = verify_checkpoint(note_bytes, ring)
+    newest = [ring.log_vkeys(role)[0].id for role in ROLES]
+    if [signature.key_id for signature in parse_note(note_bytes).signatures] != newest:
+        raise ProofError("the checkpoint is signed by other keys than those in force at its heads")
+    return checkpoint
+
+
+def _vkey_named(note: Note, ring: Keyring, role: Role) -> Vkey:
+    """The key of a party's that the note's signature line names; the newest if it names none."""
+    vkeys = ring.log_vkeys(role)
     ids = {signature.key_id for signature in note.signatures if signature.name == vkeys[0].name}
     return next((vkey for vkey in vkeys if vkey.id in ids), vkeys[0])
 
 
-def check_close(ring: Keyring, record: Close, previous: bytes) -> bytes:
-    """The digest of a valid Close's checkpoint; `InvalidRecord` if the log may not hold it."""
+def check_close(role: Role, ring: Keyring, record: Close, previous: bytes) -> bytes:
+    """The digest of a valid Close's checkpoint; `InvalidRecord` if the log, which is of `role`
+    and has the keys of `ring` by now, may not hold it.
+    """
     try:
-        checkpoint = verify_checkpoint(record.checkpoint, ring, record.recorded_at)
+        head = parse_checkpoint(parse_note(record.checkpoint).text).heads[ROLES.index(role)]
+        checkpoint = verify_closing(record.checkpoint, ring.at(head.size))
     except (FormatError, ProofError) as error:
         raise InvalidRecord(f"its checkpoint does not hold: {error.message}") from None
     if checkpoint.previous != previous:

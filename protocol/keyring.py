@@ -2,8 +2,9 @@
 
 A key is changed without a flag day: a `Rotation` record carries a statement that the party's log
 key signed, and the new key's own signature on it. The party writes it into its log, the peer
-repeats it in its own, so that each log alone says which keys it knows. The key before stays valid
-for what the log dates up to `old_until`; what it signed earlier stays proved for ever.
+repeats it in its own, so that each log alone says which keys it knows: whoever signs or co-signs
+a head of a log uses the newest of its keys that the log knows up to there. The key before stays
+valid for what is dated up to `old_until`; what it signed earlier stays proved for ever.
 
 Everything here is a function of terms and records, never of a clock.
 """
@@ -87,11 +88,18 @@ class Keyring:
         keys = reversed(self._keys[role, "cosigner"])
         return [Vkey(self._name(role), ED25519_COSIGNATURE, key.key) for key in keys]
 
+    def at(self, size: int) -> Keyring:
+        """The keyring that the first `size` records of the log give."""
+        known = [one for one in self.announced if one.index < size]
+        return self if len(known) == len(self.announced) else Keyring(self.terms, known)
+
     def _name(self, role: Role) -> str:
         return self.terms.provider.name if role == "provider" else self.terms.consumer.name
 
-    def after(self, record: Rotation) -> Keyring:
-        """The keyring with a rotation; `InvalidRecord` if the old keys do not stand behind it."""
+    def after(self, index: int, record: Rotation) -> Keyring:
+        """The keyring with the rotation at an index of the log; `InvalidRecord` if the party's log
+        key in force does not stand behind it.
+        """
         what = f"key {record.number} of {self._name(record.party)}'s {record.job}"
         expected = self.number(record.party, record.job) + 1
         if record.number != expected or record.number > NUMBER_MAX:
@@ -100,7 +108,9 @@ class Keyring:
             raise InvalidRecord(f"{what} is a key that was in use before")
         text = rotation_text(self.terms, record).encode()
         try:
-            self._verify_old(record, text, what)
+            # Only the key in force, so that what the author's log may hold the peer's may repeat.
+            log_key = self._keys[record.party, "log"][-1].key
+            verify_signature(log_key, text, record.signature, f"{what}, by the log key before it")
             if record.job == "transport":
                 if not 1 <= len(record.proof) <= CERTIFICATE_BYTES_MAX:
                     raise ProofError(f"{what}: it comes with no certificate")
@@ -108,18 +118,12 @@ class Keyring:
                 verify_signature(record.key, text, record.proof, f"{what}, by itself")
         except ProofError as error:
             raise InvalidRecord(error.message) from None
-        one = Announced(record.party, record.job, record.number, record.key, record.old_until)
-        return Keyring(self.terms, (*self.announced, one))
+        return Keyring(self.terms, (*self.announced, announced(index, record)))
 
-    def _verify_old(self, record: Rotation, text: bytes, what: str) -> None:
-        keys = self.counting(record.party, "log", record.recorded_at)
-        for key in keys:
-            try:
-                verify_signature(key, text, record.signature, what)
-            except ProofError:
-                continue
-            return
-        raise ProofError(f"{what} is not signed by a log key of the party that counts now")
+
+def announced(index: int, record: Rotation) -> Announced:
+    """What a log keeps in mind of the rotation at an index."""
+    return Announced(index, record.party, record.job, record.number, record.key, record.old_until)
 
 
 def rotation_text(terms: Terms, record: Rotation) -> str:

@@ -96,12 +96,15 @@ def parse_vkey(text: str) -> Vkey:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A party's name with its three private keys; `signer` derives those that follow them."""
+    """A party's name with its public keys; `signer` gives the private ones, by job and number.
+
+    Number 0 is the key that pairing exchanges and terms name; others follow it by rotation.
+    """
 
     name: str
-    log: SigningKey
-    cosigner: SigningKey
-    transport: SigningKey
+    log_key: bytes
+    cosigner_key: bytes
+    transport_key: bytes
     signer: Callable[[Job, int], SigningKey] = field(repr=False, compare=False)
 
     @classmethod
@@ -110,34 +113,37 @@ class Identity:
         signer = lru_cache(maxsize=3 * KEYS_MAX)(partial(derive_key, seed))
         return cls(
             check_party_name(name),
-            signer("log", 0),
-            signer("cosigner", 0),
-            signer("transport", 0),
+            bytes(signer("log", 0).verify_key),
+            bytes(signer("cosigner", 0).verify_key),
+            bytes(signer("transport", 0).verify_key),
             signer,
         )
 
-    def signer_of(self, job: Job, key: bytes) -> SigningKey:
-        """The private key of one of this party's public keys; `FormatError` if it is not ours."""
+    def number_of(self, job: Job, key: bytes) -> int:
+        """The number of one of this party's public keys; `FormatError` if it is not ours."""
         for number in range(KEYS_MAX):
-            signer = self.signer(job, number)
-            if bytes(signer.verify_key) == key:
-                return signer
+            if bytes(self.signer(job, number).verify_key) == key:
+                return number
         raise FormatError(f"{key.hex()} is not a {job} key of {self.name}")
 
-    @property
-    def log_key(self) -> bytes:
-        """The log's public key, 32 bytes."""
-        return bytes(self.log.verify_key)
+    def signer_of(self, job: Job, key: bytes) -> SigningKey:
+        """The private key of one of this party's public keys; `FormatError` if it is not ours."""
+        return self.signer(job, self.number_of(job, key))
 
     @property
-    def cosigner_key(self) -> bytes:
-        """The cosigner's public key, 32 bytes."""
-        return bytes(self.cosigner.verify_key)
+    def log(self) -> SigningKey:
+        """The log's first private key."""
+        return self.signer("log", 0)
 
     @property
-    def transport_key(self) -> bytes:
-        """The transport's public key, 32 bytes."""
-        return bytes(self.transport.verify_key)
+    def cosigner(self) -> SigningKey:
+        """The cosigner's first private key."""
+        return self.signer("cosigner", 0)
+
+    @property
+    def transport(self) -> SigningKey:
+        """The transport's first private key."""
+        return self.signer("transport", 0)
 
 
 @lru_cache(maxsize=4096)

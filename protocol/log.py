@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from tallystick.protocol.checkpoint import check_close, parse_checkpoint
 from tallystick.protocol.errors import FormatError, InvalidRecord
-from tallystick.protocol.keyring import Keyring
+from tallystick.protocol.keyring import Keyring, announced
 from tallystick.protocol.merkle import Frontier, chain_leaves
 from tallystick.protocol.notes import parse_note
 from tallystick.protocol.records import (
@@ -88,9 +88,9 @@ def append(state: LogState, parts: Sequence[bytes], facts: LogFacts) -> Appended
     return Appended(after, leaves, tiles)
 
 
-def fold_facts(facts: LogFacts, records: Sequence[Record]) -> LogFacts:
-    """The facts after records that are known to be valid."""
-    for record in records:
+def fold_facts(facts: LogFacts, first: int, records: Sequence[Record]) -> LogFacts:
+    """The facts after records, from index `first` on, that are known to be valid."""
+    for index, record in enumerate(records, first):
         if isinstance(record, Terms):
             continue
         checkpoint, epoch, keys = facts.checkpoint, facts.epoch, facts.keys
@@ -99,8 +99,8 @@ def fold_facts(facts: LogFacts, records: Sequence[Record]) -> LogFacts:
                 checkpoint = parse_checkpoint(parse_note(record.checkpoint).text).digest()
             case Epoch():
                 epoch = record.number
-            case Rotation(party, job, number, key, old_until):
-                keys = (*keys, Announced(party, job, number, key, old_until))
+            case Rotation():
+                keys = (*keys, announced(index, record))
             case _:
                 pass
         facts = LogFacts(record.recorded_at, checkpoint, epoch, keys)
@@ -209,13 +209,13 @@ class Rules:
     ) -> LogFacts:
         match record:
             case Close():
-                digest = check_close(self.keyring(facts), record, facts.checkpoint)
+                digest = check_close(self.role, self.keyring(facts), record, facts.checkpoint)
                 return LogFacts(0, digest, facts.epoch, facts.keys)
             case Epoch():
                 self._check_epoch(facts, index, record)
                 return LogFacts(0, facts.checkpoint, record.number, facts.keys)
             case Rotation():
-                ring = self.keyring(facts).after(record)
+                ring = self.keyring(facts).after(index, record)
                 return LogFacts(0, facts.checkpoint, facts.epoch, ring.announced)
             case _:
                 raise AssertionError(record)

@@ -93,6 +93,7 @@ class StoredInvite(Struct, array_like=True, frozen=True):
     secret_digest: bytes
     expires_at_s: int
     used_by: bytes  # the transport key of who used it, empty before
+    replaces: str = ""  # the peer that lost its keys, whose name the joiner has
 
 
 class Challenge(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag=1):

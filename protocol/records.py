@@ -154,8 +154,9 @@ class Rotation(Struct, array_like=True, forbid_unknown_fields=True, frozen=True,
 
 
 class Announced(Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
-    """What a log keeps in mind of a valid rotation."""
+    """What a log keeps in mind of a valid rotation; `index` is that of its record."""
 
+    index: int
     party: Role
     job: Job
     number: int

@@ -14,31 +14,33 @@ from typing import BinaryIO, NoReturn
 from tallystick.protocol.bundle import (
     CHECKPOINT,
     CONSUMER_HEAD,
+    KEYS,
     PROVIDER_HEAD,
     README,
-    README_TEXT,
     STATEMENT_CSV,
     STATEMENT_JSON,
     TERMS,
     TERMS_TEXT,
     Bundle,
     BundledLog,
+    decode_keys,
     open_bundle,
+    readme_text,
     terms_text,
 )
 from tallystick.protocol.checkpoint import (
     Checkpoint,
     meter_totals,
-    verify_checkpoint,
+    verify_closing,
 )
 from tallystick.protocol.checks import Check, Step, run_checks
 from tallystick.protocol.derive import period_lines
-from tallystick.protocol.errors import ProofError
+from tallystick.protocol.errors import InvalidRecord, ProofError
 from tallystick.protocol.heads import Head, parse_head_note
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.notes import parse_note
 from tallystick.protocol.periods import Calendar
-from tallystick.protocol.records import ROLES, Role, Terms, decode_record
+from tallystick.protocol.records import ROLES, Role, Rotation, Terms, decode_record
 from tallystick.protocol.rendering import parse_statement_json, statement_csv, statement_json
 from tallystick.protocol.replay import LogSummary, merge_closes, replay, survey_log
 from tallystick.protocol.statement import Line, first_difference, statement_root
@@ -53,7 +55,7 @@ class _Known:
     logs: tuple[BundledLog, BundledLog]  # 1
     terms: Terms  # 2
     channel_id: bytes  # 2
-    ring: Keyring  # 3
+    rings: tuple[Keyring, Keyring]  # 3, as each log knows the keys at its head
     checkpoint: Checkpoint  # 3
     lines: list[Line]  # 5
     summaries: tuple[LogSummary, LogSummary]  # 7
@@ -105,8 +107,8 @@ def _check_terms(known: _Known) -> str:
 
 def _check_checkpoint(known: _Known) -> str:
     """3. Both parties' log keys signed the checkpoint, for this channel and a period of it."""
-    known.ring = Keyring(known.terms)
-    checkpoint = verify_checkpoint(known.bundle.members[CHECKPOINT], known.ring)
+    known.rings = _rings(known)
+    checkpoint = verify_closing(known.bundle.members[CHECKPOINT], known.rings[0])
     terms_digest = hashlib.sha256(known.bundle.members[TERMS]).digest()
     if checkpoint.terms_digest != terms_digest:
         raise ProofError("the checkpoint was signed under other terms")
@@ -118,7 +120,27 @@ def _check_checkpoint(known: _Known) -> str:
             " checkpoint says"
         )
     known.checkpoint = checkpoint
-    return f"{checkpoint.period}, {checkpoint.digest().hex()}, signed by both"
+    changed = len(known.rings[0].announced)
+    after = f", after {changed} changes of keys" if changed else ""
+    return f"{checkpoint.period}, {checkpoint.digest().hex()}, signed by both{after}"
+
+
+def _rings(known: _Known) -> tuple[Keyring, Keyring]:
+    """The terms' keys and those that followed them, as each log says up to its head."""
+    rings = []
+    data = known.bundle.members.get(KEYS)
+    for role, rotations in zip(ROLES, decode_keys(data) if data else ([], []), strict=True):
+        ring = Keyring(known.terms)
+        for index, record in rotations:
+            rotation = decode_record(record)
+            if not isinstance(rotation, Rotation):
+                raise ProofError(f"{KEYS} holds a record of another kind")
+            try:
+                ring = ring.after(index, rotation)
+            except InvalidRecord as error:
+                raise ProofError(f"{KEYS}, record {index} of the {role}: {error.message}") from None
+        rings.append(ring)
+    return rings[0], rings[1]
 
 
 def _check_heads(known: _Known) -> str:
@@ -126,8 +148,9 @@ def _check_heads(known: _Known) -> str:
     checkpoint's.
     """
     names = (PROVIDER_HEAD, CONSUMER_HEAD)
-    for name, role, expected in zip(names, ROLES, known.checkpoint.heads, strict=True):
-        head = _head(known.bundle.members[name], known.ring, role)
+    stated = known.checkpoint.heads
+    for name, role, ring, expected in zip(names, ROLES, known.rings, stated, strict=True):
+        head = _head(known.bundle.members[name], ring, role)
         if (head.size, head.root) != (expected.size, expected.root):
             raise ProofError(
                 f"{name} is signed for {head.size} records, root {head.root.hex()};"
@@ -166,7 +189,7 @@ def _check_statement(known: _Known) -> str:
         (STATEMENT_JSON, statement_json(checkpoint, lines)),
         (STATEMENT_CSV, statement_csv(lines)),
         (TERMS_TEXT, terms_text(known.terms)),
-        (README, README_TEXT),
+        (README, readme_text(rotated=KEYS in members)),
     ):
         if members[name] != written:
             raise ProofError(_where(name, members[name], written))
@@ -220,6 +243,9 @@ def _check_validity(known: _Known) -> str:
     for role, summary in zip(ROLES, known.summaries, strict=True):
         if summary.fault is not None:
             raise ProofError(f"in the {role}'s log, {summary.fault.message}", summary.fault.advice)
+    for role, summary, ring in zip(ROLES, known.summaries, known.rings, strict=True):
+        if summary.state.facts.keys != ring.announced:
+            raise ProofError(f"{KEYS} does not hold the changes of keys in the {role}'s log")
     known.closes = merge_closes(*known.summaries)
     corrected = sum(len(summary.corrected) for summary in known.summaries)
     return f"every record is valid; {corrected} deltas are corrected"

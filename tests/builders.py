@@ -10,6 +10,9 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+import msgspec
+from nacl.signing import SigningKey
+
 from tallystick.protocol.bundle import BundleContents, write_bundle
 from tallystick.protocol.checkpoint import (
     Checkpoint,
@@ -20,6 +23,7 @@ from tallystick.protocol.checkpoint import (
 )
 from tallystick.protocol.derive import period_lines
 from tallystick.protocol.heads import Head, SignedHead, cosign_head, sign_head
+from tallystick.protocol.keyring import Keyring, make_rotation
 from tallystick.protocol.keys import (
     ED25519_COSIGNATURE,
     ED25519_NOTE,
@@ -30,13 +34,16 @@ from tallystick.protocol.keys import (
 from tallystick.protocol.log import LogState, Rules, append
 from tallystick.protocol.periods import Calendar
 from tallystick.protocol.records import (
+    ROLES,
     Close,
     Correction,
     Delta,
+    Job,
     Meter,
     PartyKeys,
     Record,
     Role,
+    Rotation,
     Terms,
     Tolerance,
     batch_bytes,
@@ -182,18 +189,48 @@ class MemoryLog:
 
     def head_note(self) -> bytes:
         """The head's note now, signed by the author and co-signed by the peer."""
-        return cosigned(self.head(), self.author, self.peer)
+        ring, other = self.keyring, OTHER[self.role]
+        log = self.author.signer_of("log", ring.keys(self.role, "log")[-1].key)
+        cosigner = self.peer.signer_of("cosigner", ring.keys(other, "cosigner")[-1].key)
+        return cosigned(self.head(), log, self.peer.name, cosigner)
+
+    @property
+    def keyring(self) -> Keyring:
+        """Both parties' keys as this log knows them."""
+        return Keyring(self.terms, self.state.facts.keys)
+
+    def rotations(self) -> list[tuple[int, bytes]]:
+        """The log's rotation records and their indexes, as a bundle has them."""
+        return [
+            (index, encode_record(record))
+            for index, record in enumerate(self.records)
+            if isinstance(record, Rotation)
+        ]
 
 
-def cosigned(head: Head, author: Identity, peer: Identity) -> bytes:
+OTHER: dict[Role, Role] = {"provider": "consumer", "consumer": "provider"}
+
+
+def cosigned(head: Head, log: SigningKey, peer: str, cosigner: SigningKey) -> bytes:
     """A head's note with the author's signature and the peer's co-signature."""
     signed = SignedHead(
-        head,
-        sign_head(head, author.log),
-        cosign_head(head, peer.cosigner, COSIGNED_AT_SECONDS),
+        head, sign_head(head, log), cosign_head(head, cosigner, COSIGNED_AT_SECONDS)
     )
-    log = Vkey(head.origin, ED25519_NOTE, author.log_key)
-    return signed.note([log], [Vkey(peer.name, ED25519_COSIGNATURE, peer.cosigner_key)])
+    vkey = Vkey(head.origin, ED25519_NOTE, bytes(log.verify_key))
+    return signed.note([vkey], [Vkey(peer, ED25519_COSIGNATURE, bytes(cosigner.verify_key))])
+
+
+def next_rotation(
+    ring: Keyring, author: Identity, role: Role, job: Job, at_us: int, overlap_us: int = DAY_US
+) -> Rotation:
+    """The record by which a party takes its next key for a job."""
+    number = ring.number(role, job) + 1
+    new = author.signer(job, number)
+    certificate = b"a certificate" if job == "transport" else b""
+    key, until = bytes(new.verify_key), at_us + overlap_us
+    unsigned = Rotation(role, job, number, key, until, bytes(64), certificate, at_us)
+    signer = author.signer_of("log", ring.keys(role, "log")[-1].key)
+    return make_rotation(ring.terms, unsigned, signer, None if certificate else new)
 
 
 @dataclass(frozen=True)
@@ -241,10 +278,23 @@ class Channel:
 
     def sign(self, checkpoint: Checkpoint) -> bytes:
         """The checkpoint's note, signed by both."""
-        parties = (self.provider, self.consumer)
-        return checkpoint_note(
-            checkpoint, [sign_checkpoint(checkpoint, p.name, p.log) for p in parties]
+        signatures = []
+        for log in self.logs:
+            key = log.keyring.keys(log.role, "log")[-1].key
+            signer = log.author.signer_of("log", key)
+            signatures.append(sign_checkpoint(checkpoint, log.author.name, signer))
+        return checkpoint_note(checkpoint, signatures)
+
+    def rotate(self, role: Role, job: Job, overlap_us: int = DAY_US) -> Rotation:
+        """A party takes its next key for a job, and the peer repeats it."""
+        log, other = self.logs if role == "provider" else self.logs[::-1]
+        record = next_rotation(
+            log.keyring, log.author, role, job, log.state.facts.recorded_at + 1, overlap_us
         )
+        log.append(record)
+        now = max(other.state.facts.recorded_at, record.recorded_at)
+        other.append(msgspec.structs.replace(record, recorded_at=now))
+        return record
 
     def close(self, instant_us: int = OCTOBER_US, record_in: Sequence[Role] = ()) -> Closed:
         """Close the period of an instant; the logs of these roles get the Close record."""
@@ -254,7 +304,12 @@ class Channel:
         note = self.sign(checkpoint)
         a, b = self.logs
         contents = BundleContents(
-            note, encode_record(self.terms), a.head_note(), b.head_note(), tuple(lines)
+            note,
+            encode_record(self.terms),
+            a.head_note(),
+            b.head_note(),
+            tuple(lines),
+            (a.rotations(), b.rotations()),
         )
         closed = Closed(checkpoint, note, lines, contents)
         self.closed.append(closed)
@@ -296,4 +351,19 @@ def busy_channel() -> Channel:
     channel.close(NOVEMBER_US, ["provider"])
     a.correct("t1", "tokens", None)
     channel.both("d0", "tokens", 1, DECEMBER_US)
+    return channel
+
+
+def rotated_channel() -> Channel:
+    """A channel in which both parties changed every key once, with a period closed before and one
+    after; `channel.closed` has them.
+    """
+    channel = Channel()
+    channel.both("t0", "tokens", 100)
+    channel.close(OCTOBER_US, ["provider", "consumer"])
+    for role in ROLES:
+        for job in ("log", "cosigner", "transport"):
+            channel.rotate(role, job)  # type: ignore[arg-type]
+    channel.both("n0", "tokens", 40, NOVEMBER_US)
+    channel.close(NOVEMBER_US, ["provider"])
     return channel

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from vector_files import make_files
 
+from tallystick.node.seed import decrypt_seed
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.evidence import verify_evidence
 from tallystick.protocol.heads import parse_head_note
@@ -24,10 +25,11 @@ from tallystick.protocol.merkle import leaf_hash, root_of, verify_consistency, v
 from tallystick.protocol.notes import parse_note, verify_note_signature
 from tallystick.protocol.pairing import parse_invite
 from tallystick.protocol.proof import parse_proof, verify_proof
-from tallystick.protocol.records import Terms, batch_bytes, decode_record
+from tallystick.protocol.records import Rotation, Terms, batch_bytes, decode_record
 from tallystick.protocol.refutation import verify_refutation
 from tallystick.protocol.replay import rederive
 from tallystick.protocol.terms import channel_id
+from tallystick.protocol.verify import verify_bundle
 
 VECTORS = Path(__file__).parent / "vectors"
 MADE = make_files()
@@ -112,3 +114,23 @@ def test_the_standards_own_examples() -> None:
     tree = _load("rfc6962.json")
     leaves = [leaf_hash(bytes.fromhex(item)) for item in tree["inputs"]]
     assert [root_of(leaves[:size]).hex() for size in range(len(leaves) + 1)] == tree["roots"]
+
+
+def test_rotations_and_their_bundle_from_disk() -> None:
+    case = _load("rotations.json")
+    terms = decode_record(bytes.fromhex(case["terms"]))
+    assert isinstance(terms, Terms)
+    ring = Keyring(terms)
+    for step in case["provider_log"]:
+        record = decode_record(bytes.fromhex(step["record"]))
+        assert isinstance(record, Rotation)
+        ring = ring.after(step["index"], record)
+    assert [str(vkey) for vkey in ring.log_vkeys("provider")] == case["log_vkeys"]
+    with (VECTORS / "bundle-rotated.tally").open("rb") as file:
+        assert all(check.ok for check in verify_bundle(file))
+
+
+def test_the_encrypted_seed_from_disk_opens() -> None:
+    case = _load("encrypted-seed.json")
+    seed = decrypt_seed(case["text"], case["passphrase"].encode(), "it")
+    assert seed.hex() == case["seed"]

@@ -14,10 +14,12 @@ import accusing
 import builders
 import msgspec
 
+from tallystick.node.seed import encrypt_seed
+from tallystick.node.transport.tls import certificate_der, server_name
 from tallystick.protocol.errors import PeriodError, QuantityError
 from tallystick.protocol.evidence import evidence_digest, verify_evidence
 from tallystick.protocol.heads import cosign_head, head_text, sign_head
-from tallystick.protocol.keyring import Keyring
+from tallystick.protocol.keyring import Keyring, rotation_text
 from tallystick.protocol.keys import ED25519_COSIGNATURE, Identity, Vkey, derive_key
 from tallystick.protocol.line_proof import build_line_proof
 from tallystick.protocol.merkle import (
@@ -36,12 +38,13 @@ from tallystick.protocol.pairing import (
 from tallystick.protocol.periods import Calendar
 from tallystick.protocol.proof import format_proof
 from tallystick.protocol.quantities import format_quantity, parse_quantity
-from tallystick.protocol.records import ROLES, Delta, encode_record
+from tallystick.protocol.records import ROLES, Delta, Job, Rotation, decode_record, encode_record
 from tallystick.protocol.refutation import verify_refutation
 from tallystick.protocol.statement import encode_line, line_leaves, statement_root
 from tallystick.protocol.verify import verify_bundle
 from tallystick.protocol.words import WORDS
 
+JOBS: tuple[Job, ...] = ("log", "cosigner", "transport")
 _REFUSED = {
     "c0": "nil is not a record",
     "9102": "a delta has eight elements",
@@ -338,6 +341,42 @@ def _evidence(files: dict[str, bytes]) -> list[dict[str, Any]]:
     ]
 
 
+def _rotations(channel: builders.Channel) -> dict[str, Any]:
+    """Each rotation of a channel, and what follows from it; the first ends a transport key too."""
+    seed = channel.provider.name.encode().ljust(32, b"\0")[:32]
+    key = channel.provider.signer("transport", 1)
+    statements = []
+    for index, data in channel.provider_log.rotations():
+        record = decode_record(data)
+        assert isinstance(record, Rotation)
+        text = rotation_text(channel.terms, record)
+        statements.append({"index": index, "text": text, "record": data.hex()})
+    return {
+        "seed": seed.hex(),
+        "second_keys": {job: bytes(derive_key(seed, job, 1).verify_key).hex() for job in JOBS},
+        "terms": encode_record(channel.terms).hex(),
+        "provider_log": statements,
+        "log_vkeys": [str(v) for v in channel.provider_log.keyring.log_vkeys("provider")],
+        "transport": {
+            "key": bytes(key.verify_key).hex(),
+            "certificate": certificate_der(channel.provider.name, key).hex(),
+            "server_name": server_name(bytes(key.verify_key)),
+        },
+    }
+
+
+def _encrypted_seed() -> dict[str, Any]:
+    seed, passphrase = bytes(range(32)), "correct horse battery staple"
+    salt, nonce = bytes(range(16)), bytes(range(24))
+    return {
+        "seed": seed.hex(),
+        "passphrase": passphrase,
+        "salt": salt.hex(),
+        "nonce": nonce.hex(),
+        "text": encrypt_seed(seed, passphrase.encode(), salt, nonce),
+    }
+
+
 def make_files() -> dict[str, bytes]:
     """Every vector file."""
     channel = builders.busy_channel()
@@ -348,6 +387,7 @@ def make_files() -> dict[str, bytes]:
         "co-signer.evidence": accusing.cosigner_evidence(),
         "author.refutation": accusing.author_refutation(),
     }
+    rotated = builders.rotated_channel()
     documents: dict[str, Any] = {
         "keys": _keys(channel),
         "records": _records(channel),
@@ -365,10 +405,20 @@ def make_files() -> dict[str, bytes]:
         "quantities": _quantities(),
         "derive": _derive(channel),
         "evidence": _evidence(accusations),
+        "rotations": _rotations(rotated),
+        "encrypted-seed": _encrypted_seed(),
         "bundle": {"compact": _bundle(compact), "full": _bundle(full)},
     }
     files = {
         f"{name}.json": (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
         for name, document in documents.items()
     }
-    return files | accusations | {"bundle-compact.tally": compact, "bundle-full.tally": full}
+    return (
+        files
+        | accusations
+        | {
+            "bundle-compact.tally": compact,
+            "bundle-full.tally": full,
+            "bundle-rotated.tally": rotated.bundle(rotated.closed[1]),
+        }
+    )

@@ -45,6 +45,8 @@ VERBS = {
     "recover": ("recover", "command", "make a home of its seed; show what was lost"),
     "doctor": ("doctor", "command", "check the store against its records"),
     "vkey": ("init", "vkey", "print the verifier keys"),
+    "passphrase": ("keys", "passphrase", "encrypt the seed, or decrypt it"),
+    "rotate-key": ("keys", "rotate_key", "change a key, for all channels or one"),
 }
 
 

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import re
+import sys
 from datetime import UTC, datetime
 
 import click
 
 from tallystick.node.cli.context import Context, verb
+from tallystick.node.cli.durations import seconds
 from tallystick.node.cli.output import print_json, say
 from tallystick.protocol.errors import InputError
-
-_UNITS = {"m": 60, "h": 3600, "d": 86400}
-
-
-def _lifetime(text: str) -> int:
-    match = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text)
-    if not match:
-        raise InputError(f"{text!r} is not a duration", "Write 30m, 12h or 1d")
-    return int(match[1]) * _UNITS[match[2]]
 
 
 @verb("invite")
 @click.option("--expires", default="1d", show_default=True, help="How long the code works.")
-def invite(context: Context, expires: str) -> None:
-    """Print a code with which one other node can pair with this one."""
-    answer = context.call("invite", lifetime_seconds=_lifetime(expires))
+@click.option("--replace", metavar="PEER", help="For a peer that lost its keys.")
+@click.option("--yes", is_flag=True, help="With --replace: do not ask.")
+def invite(context: Context, expires: str, replace: str | None, yes: bool) -> None:
+    """Print a code with which one other node can pair with this one.
+
+    With --replace the code is for a peer that lost its seed, or whose seed was stolen: when its new
+    home uses the code, its old keys count no more and the channels under them halt.
+    """
+    if replace:
+        _confirm_replacing(context, replace, yes)
+    answer = context.call("invite", lifetime_seconds=seconds(expires), replaces=replace or "")
     if context.json:
         print_json(answer)
         return
@@ -35,6 +35,24 @@ def invite(context: Context, expires: str) -> None:
         f"Send this code to your counterparty. It works once, until {until}.\n"
         "They run: tally join CODE"
     )
+
+
+def _confirm_replacing(context: Context, name: str, yes: bool) -> None:
+    """Show which keys end, and ask at a terminal."""
+    from tallystick.node import queries
+
+    with context.books() as books:
+        books.peer(name)
+        peer = next(p for p in queries.peers(books, None) if p["name"] == name)
+    context.hint(
+        f"{name} is paired now with these words:\n  {peer['words']}\n"
+        "When the code is used, the keys behind them count no more, and the channels under them"
+        " halt.\nCompare the new words (tally peers) by phone before you found a new channel."
+    )
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Let new keys replace those of {name}?", abort=True, err=True)
+    elif not yes:
+        raise InputError("nobody is there to ask", "Say it with: tally invite --replace … --yes")
 
 
 @verb("join")

@@ -42,9 +42,6 @@ def prove(context: Context, name: str | None, line: str | None, output: Path) ->
             text, data = proving.prove_line(row, found)
             stem = _file_name(f"{period}-{meter}-{subject}")
             files = {f"{stem}.line-proof": text, f"{stem}.line": data}
-        if name is not None:
-            keys = queries.vkeys(books, channel)
-            ours = log is channel.own
     try:
         output.mkdir(parents=True, exist_ok=True)
         for file, content in files.items():
@@ -58,9 +55,8 @@ def prove(context: Context, name: str | None, line: str | None, output: Path) ->
     for path in paths:
         say(path)
     if name is not None:
-        log_key = keys["log"] if ours else keys["peer_log"]
-        cosigner = keys["peer_cosigner"] if ours else keys["cosigner"]
-        context.hint(f"Check with any tlog-proof tool and these keys:\n{log_key}\n{cosigner}")
+        keys = "\n".join(map(str, proof.vkeys))
+        context.hint(f"Check with any tlog-proof tool and these keys:\n{keys}")
 
 
 def _file_name(text: str) -> str:

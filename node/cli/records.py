@@ -44,6 +44,8 @@ def _row(document: dict[str, Any]) -> list[str]:
         what = next(
             line for line in document["checkpoint"].splitlines() if line.startswith("period ")
         )
+    if document["kind"] == "rotation":
+        what = f"{document['of']} {document['job']} key {document['number']}"
     at = document.get("occurred_at")
     occurred = "" if at is None else _time(at, "%Y-%m-%d %H:%M:%S")
     quantity = document.get("quantity", "")

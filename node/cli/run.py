@@ -12,6 +12,7 @@ import trio
 
 from tallystick.node.books import Books
 from tallystick.node.cli.context import Context, verb
+from tallystick.node.cli.secrets import find_seed, secret_options
 from tallystick.node.home import Home, open_home
 from tallystick.node.node import Node
 from tallystick.node.rpc import RpcServer
@@ -21,7 +22,10 @@ from tallystick.node.store.residency import give_back_freed
 
 @verb("run")
 @click.option("--listen", metavar="HOST:PORT", help="Where peers connect (default: the config's).")
-def command(context: Context, listen: str | None) -> None:
+@secret_options
+def command(
+    context: Context, listen: str | None, passphrase_fd: int | None, seed_fd: int | None
+) -> None:
     """Run the node in the foreground; SIGTERM or Ctrl-C stops it cleanly.
 
     Prints one line to standard output when it serves: ready NAME HOST:PORT.
@@ -34,7 +38,8 @@ def command(context: Context, listen: str | None) -> None:
     give_back_freed()
     home = open_home(context.home)
     with home.lock():
-        books = Books.open(home, read_only=False)
+        identity = home.unlock(find_seed(home, passphrase_fd, seed_fd))
+        books = Books.open(home, read_only=False, identity=identity)
         try:
             trio.run(_serve, home, books, listen or books.config.network.listen)
         finally:

@@ -166,7 +166,7 @@ class LogExamination:
     def _append(self, records: list[Record], parts: list[bytes]) -> None:
         seen, state = self.seen, self.seen.state
         first = state.size
-        appended = append(state, parts, fold_facts(state.facts, records))
+        appended = append(state, parts, fold_facts(state.facts, first, records))
         seen.state = appended.state
         for n, root in enumerate(appended.tiles):
             number = first // TILE + n

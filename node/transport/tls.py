@@ -1,19 +1,23 @@
 """TLS 1.3 between nodes: self-signed Ed25519 certificates, pinned on both sides.
 
-A session's two ends trust exactly one certificate each, the one that pairing exchanged, and compare
-the key after the handshake. In pairing the joiner has no certificate that the inviter could know:
-it pins the inviter's key, shows none of its own, and may speak nothing but the pairing protocol.
+A session's two ends trust the certificates that pairing exchanged, or those that followed them by
+rotation, and compare the key after the handshake. Who dials names the key that it expects, as the
+server name, so a node whose key changes shows each peer the one that the peer knows. In pairing the
+joiner has no certificate that the inviter could know: it pins the inviter's key, shows none of its
+own, and may speak nothing but the pairing protocol.
 """
 
 from __future__ import annotations
 
 import datetime
+import hashlib
 import logging
 import os
 import re
 import ssl
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import trio
@@ -47,6 +51,13 @@ _NOT_AFTER = datetime.datetime(9999, 12, 30, tzinfo=datetime.UTC)
 _VERSION_AND_SERIAL, _VERSION_AND_SERIAL_AT = bytes.fromhex("a003020102020101"), 8
 _SIGNATURE_SIZE = 64  # the last bytes of an Ed25519 certificate
 _ANY_KEY = SigningKey(bytes(32))  # signs what is only compared up to the signature
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a node shows of itself in a handshake, once its key is not the identity's first."""
+
+    transport: SigningKey
 
 
 def certificate_der(name: str, key: SigningKey) -> bytes:
@@ -103,7 +114,9 @@ def certificate_key(der: bytes) -> bytes:
     return raw
 
 
-def _load_own(context: ssl.SSLContext, identity: Identity, der: bytes, private_dir: Path) -> None:
+def _load_own(
+    context: ssl.SSLContext, identity: Identity | Shown, der: bytes, private_dir: Path
+) -> None:
     """Give the context our certificate and key; ssl reads them from a file only."""
     private = Ed25519PrivateKey.from_private_bytes(bytes(identity.transport))
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -129,7 +142,7 @@ def _base(purpose: int) -> ssl.SSLContext:
 
 
 def session_context(
-    identity: Identity, own: bytes, peer_certificate: bytes, private_dir: Path
+    identity: Identity | Shown, own: bytes, peer_certificate: bytes, private_dir: Path
 ) -> ssl.SSLContext:
     """For dialling a paired peer."""
     context = _base(ssl.PROTOCOL_TLS_CLIENT)
@@ -148,7 +161,7 @@ def pairing_context() -> ssl.SSLContext:
 
 
 def server_context(
-    identity: Identity, own: bytes, peer_certificates: Iterable[bytes], private_dir: Path
+    identity: Identity | Shown, own: bytes, peer_certificates: Iterable[bytes], private_dir: Path
 ) -> ssl.SSLContext:
     """For listening: paired peers show their certificate, joiners none."""
     context = _base(ssl.PROTOCOL_TLS_SERVER)
@@ -161,6 +174,23 @@ def server_context(
     # A resumed session would not show the certificate again.
     context.num_tickets = 0
     return context
+
+
+def server_name(key: bytes) -> str:
+    """The name by which a dialling node asks for the owner of a transport key."""
+    digest = hashlib.sha256(b"tallystick/v1 server name" + key).hexdigest()
+    return f"{digest[:32]}.tallystick"
+
+
+def serve_by_name(context: ssl.SSLContext, find: Callable[[str], ssl.SSLContext | None]) -> None:
+    """Let a listening context give way to the one of the name that a client asks for."""
+
+    def choose(stream: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        found = find(name) if name else None
+        if found is not None:
+            stream.context = found
+
+    context.sni_callback = choose
 
 
 class PeerStream:
@@ -229,7 +259,8 @@ async def dial(
                 f"{address} cannot be reached: {reason}",
                 "Is the node running, and the address right?",
             ) from None
-        stream = trio.SSLStream(raw, context, server_hostname=None, https_compatible=False)
+        name = server_name(server_key)
+        stream = trio.SSLStream(raw, context, server_hostname=name, https_compatible=False)
         try:
             await stream.do_handshake()
         except (trio.BrokenResourceError, ssl.SSLError) as error:

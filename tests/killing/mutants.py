@@ -36,7 +36,7 @@ held = []
 async def signed_batch(self, start, stop):
     batch = self.own.batch_from(start, stop)
     head = self.own.head(batch.size, batch.root)
-    signature = sign_head(head, self._log_signer(self.own.state.facts))
+    signature = sign_head(head, self.log_signer(self.own.keyring))
     for size, root, before in held:
         self.own.store_signature(size, root, before)
     held[:] = [(batch.size, batch.root, signature)]

@@ -48,7 +48,14 @@ def backup(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_backup_says_what_is_in_it_and_is_for_its_owner_only(home: Home, backup: Path) -> None:
     manifest = json.loads((backup / "manifest.json").read_text())
-    assert set(manifest["files"]) == {"config.toml", "name", "seed", "store/data.mdb", "version"}
+    assert set(manifest["files"]) == {
+        "config.toml",
+        "keys",
+        "name",
+        "seed",
+        "store/data.mdb",
+        "version",
+    }
     assert (manifest["format"], manifest["party"]) == (1, "acme.example")
     [channel] = manifest["channels"]
     assert (channel["peer"], channel["own"]["size"], channel["theirs"]["size"]) == (

@@ -26,14 +26,23 @@ from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.logs import ChannelLog
 from tallystick.node.proving import prove_delta
+from tallystick.node.recovery import set_aside
 from tallystick.node.store.disk import Store
-from tallystick.node.store.keyspace import ChannelRow
+from tallystick.node.store.keyspace import ChannelRow, HeadRow
 from tallystick.node.upkeep import flush
 from tallystick.protocol.errors import InvalidRecord, PeerBreach
+from tallystick.protocol.heads import Head, verify_head_cosignature, verify_head_signature
 from tallystick.protocol.keys import ED25519_COSIGNATURE, ED25519_NOTE, Vkey, origin
 from tallystick.protocol.messages import Append, Message
 from tallystick.protocol.proof import parse_proof, verify_proof
-from tallystick.protocol.records import Correction, Delta, batch_bytes, encode_record
+from tallystick.protocol.records import (
+    Correction,
+    Delta,
+    Job,
+    Rotation,
+    batch_bytes,
+    encode_record,
+)
 from tallystick.protocol.replay import rederive
 from tallystick.protocol.statement import Line
 
@@ -390,3 +399,76 @@ async def test_any_record_is_provable_wherever_tiles_and_batches_end(tmp_path: P
                 head = verify_proof(parse_proof(proof.proof), proof.leaf, *keys)
                 assert head.head.size == done
                 assert proof.leaf[32:] == encode_record(log.record(index))
+
+
+async def _rotate(side: Side, job: Job) -> Rotation:
+    """A side takes its next key for a job, in its own log."""
+    channel = side.channel
+    who = builders.identity(side.name)
+    record = builders.next_rotation(channel.own.keyring, who, channel.role, job, side.now_us, 0)
+    await channel.append_own(record)
+    return record
+
+
+def _head(side: Side, size: int) -> tuple[Head, HeadRow]:
+    with side.store.read() as txn:
+        row = side.channel.own.head_row(txn, size)
+    assert row is not None
+    return side.channel.own.head(size, row.root), row
+
+
+async def test_what_was_recorded_before_a_rotation_is_signed_by_the_key_before_it(
+    tmp_path: Path,
+) -> None:
+    async with trio.open_nursery() as nursery, two(tmp_path) as (a, b):
+        a.channel.part()
+        await a.channel.emit([_draft("tokens", 1, "x", 5, 1)])
+        record = await _rotate(a, "log")
+        a.now_us += builders.DAY_US  # the overlap of no time is long over
+        await a.channel.emit([_draft("tokens", 2, "x", 5, 1)])
+        await restart(a, nursery)  # goes live, and its peer comes back
+        for stop in (2, 4):
+            batch = await a.channel.signed_batch(a.channel.own.signed_size, stop)
+            message = Append(a.channel.id, batch.first, batch.data, batch.signature)
+            await b.channel.receive(message, a.channel.take_cosignature).wait()
+            await a.store.commit(lambda txn: None)
+        for size, key in ((2, builders.identity(a.name).log_key), (4, record.key)):
+            head, row = _head(a, size)
+            verify_head_signature(head, key, row.signature)
+        assert a.channel.own.cosigned_size == 4
+        assert a.lines() == b.lines() == replayed(b)
+
+
+async def test_a_log_is_cosigned_by_the_key_that_it_knows(tmp_path: Path) -> None:
+    async with two(tmp_path) as (a, b):
+        old = builders.identity(a.name).cosigner_key
+        record = await _rotate(a, "cosigner")
+        a.now_us += builders.DAY_US
+        await b.channel.emit([_draft("tokens", 1, "x", 5, 1)])  # before it hears of the rotation
+        await exchange(b, a)
+        await b.channel.append_own(record)
+        b.now_us = a.now_us
+        await b.channel.emit([_draft("tokens", 2, "x", 5, 1)])
+        await exchange(a, b)
+        for size, key in ((2, old), (b.channel.own.durable_size, record.key)):
+            head, row = _head(b, size)
+            verify_head_cosignature(head, a.name, key, row.cosignature)
+        proof = prove_delta(b.channel, b.channel.own, 1)
+        verify_proof(parse_proof(proof.proof), proof.leaf, proof.vkeys[0], proof.vkeys[1])
+        assert proof.vkeys[1].key == record.key
+
+
+async def test_a_tail_that_is_set_aside_takes_its_keys_with_it(tmp_path: Path) -> None:
+    async with two(tmp_path) as (a, b):
+        await _rotate(a, "log")
+        await exchange(a, b)
+        a.channel.part()
+        kept = a.channel.own.keyring.announced
+        await _rotate(a, "cosigner")
+        await set_aside(a.channel)
+        assert a.channel.own.keyring.announced == kept
+        a.channel.resume()
+        await _rotate(a, "cosigner")
+        a.channel.go_live()
+        await exchange(a, b)
+        assert b.channel.peer.keyring.number("provider", "cosigner") == 1

@@ -56,9 +56,11 @@ class Book:
         self.invites[invite.id] = msgspec.structs.replace(invite, used_by=peer.transport_key)
         self.peers[peer.name] = peer
 
-    def knows_other(self, peer: PeerIdentity) -> bool:
+    def knows_other(self, peer: PeerIdentity, replacing: str = "") -> bool:
         known = self.peers.get(peer.name)
-        return known is not None and known.transport_key != peer.transport_key
+        if known is None or known.name == replacing:
+            return False
+        return known.transport_key != peer.transport_key
 
 
 class Inviter:
@@ -244,6 +246,22 @@ async def test_a_name_cannot_be_taken_over(tmp_path: Path) -> None:
             await joined(inviter.invite(b"a second secret!").encode(), impostor)
         assert "new code" not in caught.value.advice
         assert inviter.book.peers[BETA.name].transport_key == BETA.transport_key
+
+
+async def test_a_name_gets_new_keys_by_a_code_that_says_so(tmp_path: Path) -> None:
+    async with inviting(tmp_path) as inviter:
+        await joined(inviter.invite().encode())
+        invite, stored = new_invite(
+            ACME, inviter.address, DAY_SECONDS, inviter.now_s, b"a second secret!", BETA.name
+        )
+        inviter.book.invites[stored.id] = stored
+        with pytest.raises(PairingError, match=r"the code is for beta\.example"):
+            await joined(invite.encode(), GAMMA)
+        fresh = Identity.from_seed(BETA.name, b"f" * 32)
+        await joined(invite.encode(), fresh)
+        assert inviter.book.peers[BETA.name].transport_key == fresh.transport_key
+        with pytest.raises(PairingError, match="used already"):
+            await joined(invite.encode(), BETA)  # whoever has the old keys is late
 
 
 async def test_a_node_does_not_pair_with_itself(tmp_path: Path) -> None:

@@ -298,3 +298,28 @@ async def test_closing_cannot_hang_and_an_abrupt_end_is_an_end(tmp_path: Path) -
             while not ends:
                 await trio.sleep(0.01)
     assert ends == [b""]
+
+
+# Keys that change
+
+
+async def test_a_server_shows_the_key_that_is_asked_for(tmp_path: Path) -> None:
+    second = ACME.signer("transport", 1)
+    key, der = bytes(second.verify_key), tls.certificate_der(ACME.name, second)
+    server = Server(tmp_path, certificate(BETA))
+    other = tls.server_context(tls.Shown(second), der, [certificate(BETA)], tmp_path)
+    names = {tls.server_name(key): other}
+    tls.serve_by_name(server._context, names.get)
+    async with listening(server) as address:
+        for expected, shown in ((ACME.transport_key, certificate(ACME)), (key, der)):
+            context = tls.session_context(BETA, certificate(BETA), shown, tmp_path)
+            stream = await tls.dial(address, context, expected, SECONDS)
+            await stream.send(b"hello")
+            assert await stream.receive() == b"hello"
+            await stream.aclose()
+        stranger = session(GAMMA, tmp_path)  # the other context lets nobody else in, either
+        stranger.load_verify_locations(cadata=der)
+        stream = await tls.dial(address, stranger, key, SECONDS)
+        assert await stream.receive() == b""
+        await stream.aclose()
+    assert server.accepted == [(BETA.transport_key, tls.ALPN_SESSION)] * 2

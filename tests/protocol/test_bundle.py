@@ -199,7 +199,7 @@ def test_a_large_member_need_not_be_large(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(archive, "CHUNK_BYTES", 3)
     out = io.BytesIO()
     write_archive(out, [(MemberName("a"), [b"x"]), (MemberName("b", True), [b"1234", b"5678"])])
-    members = read_archive(out, (MemberName("a"),), (MemberName("b", True),), 9)
+    members = read_archive(out, (MemberName("a"),), ((MemberName("b", True),),), 9)
     assert [(m.name, m.size) for m in members] == [("a", 1), ("b", 8)]
     with zipfile.ZipFile(out) as opened:
         assert opened.read("b") == b"12345678"

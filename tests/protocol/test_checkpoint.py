@@ -151,16 +151,21 @@ def test_no_changed_byte_goes_unnoticed() -> None:
             verify_checkpoint(bytes(changed), Keyring(BUSY.terms))
 
 
+def closed(record: Close, previous: bytes) -> bytes:
+    """The digest of a Close in the provider's log, under the terms' keys."""
+    return check_close("provider", Keyring(BUSY.terms), record, previous)
+
+
 def test_a_close_follows_the_one_before_it() -> None:
     first, second = Close(OCTOBER.note, 1), Close(NOVEMBER.note, 2)
-    digest = check_close(Keyring(BUSY.terms), first, b"")
+    digest = closed(first, b"")
     assert digest == OCTOBER.checkpoint.digest()
-    assert check_close(Keyring(BUSY.terms), second, digest) == NOVEMBER.checkpoint.digest()
+    assert closed(second, digest) == NOVEMBER.checkpoint.digest()
     for record, previous in [(second, b""), (first, digest)]:
         with pytest.raises(InvalidRecord, match="does not follow"):
-            check_close(Keyring(BUSY.terms), record, previous)
+            closed(record, previous)
     with pytest.raises(InvalidRecord, match="does not hold"):
-        check_close(Keyring(BUSY.terms), Close(b"hello", 1), b"")
+        closed(Close(b"hello", 1), b"")
 
 
 def test_totals_are_exact_beyond_64_bits() -> None:

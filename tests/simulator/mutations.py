@@ -87,7 +87,7 @@ def _tells_before_the_disk(self: Store, job: Job, done: Callable[[], None] | Non
 
 
 def _signs_unconfirmed(self: Channel, head: Head, facts: LogFacts) -> tuple[bytes, bytes]:
-    return channel_module.sign_head(head, self._log_signer(facts)), b""
+    return channel_module.sign_head(head, self.log_signer(self.own.rules.keyring(facts))), b""
 
 
 _check_new = Channel.check_new

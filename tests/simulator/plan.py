@@ -92,7 +92,7 @@ class Plan:
         # A machine's snapshot leaves no trace, so only one party of a run comes back from one.
         self.snapshots = self.dice.random() < 0.3
         self.restored: set[str] = set()
-        self.users = Users(self.world, self.dice, self.restored)
+        self.users = Users(self.world, self.dice, self.restored, rotates=seed % 4 == 2)
         self.faults: Counter[str] = Counter()
         self._nursery: trio.Nursery | None = None
         self.mischief = [

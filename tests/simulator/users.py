@@ -8,6 +8,7 @@ from simulator.party import START_US, Emitted, Party, World
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.importing.drafts import Draft
+from tallystick.node.rotating import JOBS
 from tallystick.node.store.keyspace import log_key
 from tallystick.protocol.records import Correction, decode_batch
 
@@ -16,10 +17,15 @@ METERS = ("tokens", "calls", "peak")
 
 
 class Users:
-    """The users of every party. `restored` are parties that came back from a backup."""
+    """The users of every party. `restored` are parties that came back from a backup; in a run that
+    `rotates` the parties change their keys.
+    """
 
-    def __init__(self, world: World, dice: Random, restored: set[str]) -> None:
+    def __init__(
+        self, world: World, dice: Random, restored: set[str], *, rotates: bool = False
+    ) -> None:
         self.world, self.dice, self.restored = world, dice, restored
+        self.rotates = rotates
         self._number = 0
 
     def ask(self, party: Party) -> None:
@@ -33,6 +39,8 @@ class Users:
             party.process.do(self._emit, party, channel, self._drafts(party, channel))
         elif luck < 0.88:
             party.process.do(self._correct, party, channel)
+        elif self.rotates and luck > 0.93:
+            party.process.do(self._rotate, party)
         else:
             party.process.do(self._close, party, channel, closer)
 
@@ -95,6 +103,12 @@ class Users:
                 draft.id, draft.meter, quantity, "counted twice", channel.now_recorded_at()
             )
             await channel.append_own(record)
+
+    async def _rotate(self, party: Party) -> None:
+        """A party changes a key of its own in all channels."""
+        assert party.process is not None
+        overlap_us = self.dice.choice((0, 1_000_000, HOUR_US))
+        await party.process.peering.rotator.rotate(self.dice.choice(JOBS), overlap_us)
 
     async def _close(self, party: Party, channel: Channel, closer: Closer) -> None:
         assert party.process is not None
