@@ -121,7 +121,7 @@ def _check_checkpoint(known: _Known) -> str:
         )
     known.checkpoint = checkpoint
     changed = len(known.rings[0].announced)
-    after = f", after {changed} changes of keys" if changed else ""
+    after = f"; changes of keys before it: {changed}" if changed else ""
     return f"{checkpoint.period}, {checkpoint.digest().hex()}, signed by both{after}"
 
 

@@ -77,6 +77,6 @@ def restore(context: Context, folder: Path, seed_file: Path | None) -> None:
             f" {channel['own']:,} and {channel['theirs']:,} records"
         )
     context.hint(
-        "Everything in it checks. Nothing new is signed until each peer has said what it holds,\n"
-        f"and returned what is missing. Next: tally --home {context.home} run"
+        "Everything in it checks. Nothing new is signed until each peer has said what\n"
+        f"it holds and returned what is missing.\nNext: tally --home {context.home} run"
     )
