@@ -130,7 +130,11 @@ class _Examination:
                 terms, checkpoints, (logs[0], logs[1]), (closings[0], closings[1]),
                 (rings[0], rings[1]),
             )  # fmt: skip
-        found.say(name, faults, f"{len(checkpoints)} closed periods, each signed and as the records give it")
+        found.say(
+            name,
+            faults,
+            f"{len(checkpoints)} closed periods, each signed and as the records give it",
+        )
 
     def _read_logs(
         self, number: int, channel_id: bytes, terms: Terms, checkpoints: Sequence[CheckpointRow]

@@ -276,7 +276,7 @@ def test_an_invalid_record_is_named_though_all_its_signatures_hold(home: Home) -
         size = row.size
         state = LogState(row.last_leaf, Frontier.from_bytes(size, row.frontier), row.facts)
         parts = [encode_record(delta)]
-        after = append(state, parts, fold_facts(row.facts, [delta])).state
+        after = append(state, parts, fold_facts(row.facts, size, [delta])).state
         root = after.frontier.root()
         head = Head(origin(author.name, CHANNEL), after.size, root)
         signed = encode_row(HeadRow(root, sign_head(head, author.log), b""))
