@@ -70,11 +70,15 @@ class Books:
             self.peers = {key.decode(): decode_identity(value) for key, value in scan}
         self.paired_anew: set[str] = set()  # while this process runs
         self.channels: dict[bytes, tuple[Channel, Closer]] = {}
-        for channel, row in self.founding.rows.items():
-            if row.state in ("open", "halted"):
-                self.load_channel(channel)
-        if not read_only:
-            self._remove_leftovers()
+        try:
+            for channel, row in self.founding.rows.items():
+                if row.state in ("open", "halted"):
+                    self.load_channel(channel)
+            if not read_only:
+                self._remove_leftovers()
+        except BaseException:
+            self._close_indexes()
+            raise
 
     @classmethod
     def open(cls, home: Home, *, read_only: bool, identity: Identity | None = None) -> Books:
@@ -209,10 +213,13 @@ class Books:
 
     def close(self) -> None:
         """Close all files."""
+        self._close_indexes()
+        self.store.close()
+
+    def _close_indexes(self) -> None:
         for channel, _ in self.channels.values():
             channel.own.index.close()
             channel.peer.index.close()
-        self.store.close()
 
 
 def put_peer(txn: Txn, peer: PeerIdentity) -> None:

@@ -127,7 +127,12 @@ class Channel:
         self.quota_bytes = 0  # of what the peer makes us hold; 0: none is set
         self.closed_bytes = 0  # of the checkpoints that are kept
         self.withheld = ""  # why the peer takes no more of our log now
-        self.load()
+        try:
+            self.load()
+        except BaseException:
+            self.own.index.close()
+            self.peer.index.close()
+            raise
 
     def load(self) -> None:
         """Bring memory to what is on disk."""

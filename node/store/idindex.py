@@ -235,7 +235,13 @@ class IdIndex:
     def __init__(self, folder: Path, log: int, runs: Sequence[RunRow]) -> None:
         self._folder = folder
         self._log = log
-        self._runs = [Run(folder / row.file, row.entries) for row in runs]
+        self._runs: list[Run] = []
+        try:
+            for row in runs:
+                self._runs.append(Run(folder / row.file, row.entries))
+        except StoreError:
+            self.close()  # another index is made, without these files open
+            raise
         self._recent: dict[int, int] = {}
         self._more: dict[int, list[int]] = {}  # further entries with a fingerprint in `_recent`
 
