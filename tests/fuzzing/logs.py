@@ -108,7 +108,7 @@ def _check(
     assert isinstance(whole, str) == isinstance(one_by_one, str), (whole, one_by_one)
     if isinstance(whole, LogFacts):
         assert whole == one_by_one
-        assert fold_facts(state.facts, found) == whole
+        assert fold_facts(state.facts, state.size, found) == whole
         assert append(state, parts, whole).state == replace(now, facts=whole)
         Folder(CHANNEL.terms).fold(found)
 
