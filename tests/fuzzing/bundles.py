@@ -105,7 +105,11 @@ def _logs(terms: Terms, extra: bytes) -> tuple[bytes, list[list[bytes]], list[He
         head = Head(origin(log.author.name, id_), state.size, state.frontier.root())
         sources.append(batches)
         heads.append(head)
-        notes.append(builders.cosigned(head, log.author, log.peer))
+        notes.append(
+            builders.cosigned(
+                head, log.author.signer("log", 0), log.peer.name, log.peer.signer("cosigner", 0)
+            )
+        )
     return id_, sources, heads, notes
 
 
