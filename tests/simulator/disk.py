@@ -75,10 +75,10 @@ class Disk:
         shutil.rmtree(self.folder)
         self.folder.mkdir()
 
-    def tear(self, synced: dict[int, int]) -> None:
+    def tear(self, synced: dict[Path, int]) -> None:
         """Power is cut: files that were not fsynced lose an end, or everything."""
         for path in sorted(self.folder.iterdir()):
-            kept = synced.get(path.stat().st_ino, 0)
+            kept = synced.get(path, 0)
             if path.stat().st_size != kept:
                 os.truncate(path, self.dice.randint(0, path.stat().st_size))
 

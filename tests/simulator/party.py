@@ -78,7 +78,7 @@ class Party:
         self.heard: set[bytes] = set()  # channels that a peer confirmed to this process
         self.emitted: dict[tuple[bytes, str, str], Emitted] = {}
         self.process: Process | None = None
-        self.synced: dict[int, int] = {}
+        self.synced: dict[Path, int] = {}  # how much of each file is safe from a power cut
         self.liar: Liar | None = None
         self.lives = 0  # processes so far
         self.died_at = 0.0
