@@ -13,11 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+import msgspec
+
 from tallystick.node.channel import Channel
 from tallystick.node.errors import StoreError
+from tallystick.node.founding import decode_channel
 from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
-from tallystick.node.store.keyspace import evidence_key, index_key, log_key
+from tallystick.node.store.keyspace import encode_row, evidence_key, index_key, log_key
 from tallystick.node.tree import LogTree
 from tallystick.protocol.accusation import Accused, Part
 from tallystick.protocol.errors import FormatError, PeerBreach, ProofError
@@ -69,12 +72,18 @@ def kept(channel: Channel) -> list[Kept]:
 
 
 async def keep(channel: Channel, data: bytes) -> Kept:
-    """Store evidence that was verified, durably."""
+    """Store evidence that was verified, durably, and in the same transaction that its channel is
+    halted: there is no moment in which a crash leaves the one without the other.
+    """
     found = Kept(evidence_digest(data), data, parse_evidence(data))
     key = evidence_key(channel.row.number, found.digest)
 
     def job(txn: Txn) -> None:
         txn.put("evidence", key, data)
+        row = decode_channel(txn.get("channels", channel.id) or b"")
+        if row.state == "open":
+            stopped = msgspec.structs.replace(row, state="halted", reason=f"evidence {found.name}")
+            txn.put("channels", channel.id, encode_row(stopped))
 
     await channel.store.commit(job)
     return found

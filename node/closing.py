@@ -274,6 +274,7 @@ class Closer:
         def refuse(reason: str) -> None:
             send(RefuseCheckpoint(channel.id, digest, reason))
 
+        await channel.store.commit(lambda txn: None)  # so that the co-signatures are on disk
         await self._settled()
         for row in self.rows:
             if row.digest == digest:  # our signature got lost on the way
@@ -302,6 +303,9 @@ class Closer:
             if any(size > log.durable_size for size, log in zip(sizes, logs, strict=True)):
                 refuse("it counts records that are not here")
                 return
+            if not self._may_close_at(sizes):
+                refuse("its heads are not co-signed here, or go back before the last checkpoint")
+                return
             if not self._same_keys(sizes):
                 refuse("the two logs name other keys at these heads")
                 return
@@ -321,6 +325,23 @@ class Closer:
             self._send_page(digest, 0, send)
         else:
             refuse("the statement is the same, but the rest of the text is not")
+
+    def _may_close_at(self, sizes: tuple[int, int]) -> bool:
+        """Whether a checkpoint may name heads of these sizes: a bundle needs both co-signed, and
+        what was billed stays billed.
+        """
+        channel, last = self.channel, self.last
+        with channel.store.read() as txn:
+            heads = [
+                log.head_row(txn, size)
+                for log, size in zip(
+                    (channel.provider_log, channel.consumer_log), sizes, strict=True
+                )
+            ]
+        before = (last.provider_size, last.consumer_size) if last else (0, 0)
+        return all(head and head.signature and head.cosignature for head in heads) and all(
+            size >= least for size, least in zip(sizes, before, strict=True)
+        )
 
     def _peer_signature(self, checkpoint: Checkpoint, blob: bytes) -> Signature:
         """The peer's signature line, by its log key in force at the checkpoint's heads."""

@@ -1,0 +1,49 @@
+"""What a peer's proposal of a checkpoint may not bring about, however well it is computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import builders
+import homes
+import pytest
+
+from tallystick.node.importing.drafts import Draft
+from tallystick.protocol.messages import Message, RefuseCheckpoint, SignCheckpoint
+
+
+async def _answer(a: homes.Side, b: homes.Side, label: str, sizes: tuple[int, int]) -> Message:
+    """What b says to a proposal of a's at these sizes of both logs."""
+    await b.channel.store.commit(lambda txn: None)
+    checkpoint, _ = a.closer._compute(a.closer._calendar.parse(label), sizes)
+    said: list[Message] = []
+    await b.closer.handle(a.closer._message(checkpoint, early=True), said.append)
+    return said[0]
+
+
+async def _emit(a: homes.Side, b: homes.Side, *ids: str) -> int:
+    drafts = [Draft(name, "tokens", "s", 5, builders.OCTOBER_US) for name in ids]
+    await a.channel.emit_paused(drafts)
+    await homes.exchange(a, b)
+    return a.channel.own.cosigned_size
+
+
+async def test_a_head_that_nobody_signed_is_not_closed_on(tmp_path: Path) -> None:
+    async with homes.founded(tmp_path) as (a, b):
+        size = await _emit(a, b, "one", "two", "three")
+        other = a.channel.peer.cosigned_size
+        assert isinstance(await _answer(a, b, "2026-10", (size - 1, other)), RefuseCheckpoint)
+        assert not b.closer.rows
+        assert isinstance(await _answer(a, b, "2026-10", (size, other)), SignCheckpoint)
+
+
+@pytest.mark.parametrize("back", ["provider", "consumer"])
+async def test_what_was_billed_is_not_taken_back(tmp_path: Path, back: str) -> None:
+    async with homes.founded(tmp_path) as (a, b):
+        before = (await _emit(a, b, "one"), a.channel.peer.cosigned_size)
+        await _emit(b, a, "of the other")
+        after = (await _emit(a, b, "two"), a.channel.peer.cosigned_size)
+        await homes.close(a, b, "2026-10")
+        sizes = (before[0], after[1]) if back == "provider" else (after[0], before[1])
+        assert isinstance(await _answer(a, b, "2026-11", sizes), RefuseCheckpoint)
+        assert len(b.closer.rows) == 1
