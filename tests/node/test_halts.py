@@ -1,4 +1,4 @@
-"""A halt is not forgotten: not by a crash, not by who asked going away, not by what was under way."""
+"""A halt is not forgotten: by a crash, as who asked goes away, by what was under way."""
 
 from __future__ import annotations
 
