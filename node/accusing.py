@@ -153,6 +153,8 @@ async def _keep_made(channel: Channel, make: Callable[[Txn], bytes | None]) -> K
 def _of_rewriting(channel: Channel, message: Append, txn: Txn) -> bytes:
     """Evidence of the peer's batch against its log as it is here."""
     log = channel.peer
+    if message.first > log.durable_size:
+        raise ProofError("what was sent before it was not taken: the log's quota is reached")
     size, before = log.durable_size, LogTree(txn, log.number, log.channel_id, message.first)
     leaves = chain_leaves(before.last_leaf(), decode_batch(message.batch)[1])
     sent = log.head(before.size + len(leaves), before.frontier().extend(leaves).root())

@@ -83,6 +83,7 @@ class Closer:
         self._proposal: _Proposal | None = None
         # Our lines, while we page them to the proposer, and the digest of what it proposed.
         self._answering: tuple[bytes, list[Line]] = (b"", [])
+        self._counted = 0  # what the peer had co-signed of our log before its last proposal
         self._completing = trio.Lock()
         self._catching_up = trio.Lock()
         self.difference: str = ""  # the first differing line of the last failed proposal
@@ -238,6 +239,11 @@ class Closer:
 
     # Answer
 
+    def arrived(self, message: Message) -> None:
+        """Note where a proposal stands among the peer's words, before it waits to be handled."""
+        if isinstance(message, ProposeCheckpoint):
+            self._counted = self.channel.own.cosigned_ahead
+
     async def handle(self, message: Message, send: Send) -> None:
         """Answer the peer's message about a checkpoint."""
         match message:
@@ -304,7 +310,7 @@ class Closer:
                 refuse("it counts records that are not here")
                 return
             if not self._may_close_at(sizes):
-                refuse("its heads are not co-signed here, or go back before the last checkpoint")
+                refuse("its heads are not co-signed here, or leave out what was counted before")
                 return
             if not self._same_keys(sizes):
                 refuse("the two logs name other keys at these heads")
@@ -327,8 +333,8 @@ class Closer:
             refuse("the statement is the same, but the rest of the text is not")
 
     def _may_close_at(self, sizes: tuple[int, int]) -> bool:
-        """Whether a checkpoint may name heads of these sizes: a bundle needs both co-signed, and
-        what was billed stays billed.
+        """Whether a checkpoint may name heads of these sizes: a bundle needs both co-signed, what
+        was billed stays billed, and what the peer has co-signed of ours it may not leave out.
         """
         channel, last = self.channel, self.last
         with channel.store.read() as txn:
@@ -339,6 +345,8 @@ class Closer:
                 )
             ]
         before = (last.provider_size, last.consumer_size) if last else (0, 0)
+        if sizes[channel.role == "consumer"] < self._counted:
+            return False
         return all(head and head.signature and head.cosignature for head in heads) and all(
             size >= least for size, least in zip(sizes, before, strict=True)
         )

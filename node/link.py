@@ -320,6 +320,7 @@ class Link:
                         channel.part()
                         await self._owner.halt(channel, f"the peer halted it: {reason}")
                 case _:
+                    closer.arrived(message)
                     # May wait for the disk or the peer, and the peer's next words with it.
                     with trio.move_on_after(SILENCE_SECONDS) as waiting:
                         await self._closings[channel.id].send(message)

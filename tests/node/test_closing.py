@@ -16,8 +16,10 @@ async def _answer(a: homes.Side, b: homes.Side, label: str, sizes: tuple[int, in
     """What b says to a proposal of a's at these sizes of both logs."""
     await b.channel.store.commit(lambda txn: None)
     checkpoint, _ = a.closer._compute(a.closer._calendar.parse(label), sizes)
+    proposal = a.closer._message(checkpoint, early=True)
     said: list[Message] = []
-    await b.closer.handle(a.closer._message(checkpoint, early=True), said.append)
+    b.closer.arrived(proposal)
+    await b.closer.handle(proposal, said.append)
     return said[0]
 
 
@@ -47,3 +49,12 @@ async def test_what_was_billed_is_not_taken_back(tmp_path: Path, back: str) -> N
         sizes = (before[0], after[1]) if back == "provider" else (after[0], before[1])
         assert isinstance(await _answer(a, b, "2026-11", sizes), RefuseCheckpoint)
         assert len(b.closer.rows) == 1
+
+
+async def test_what_the_proposer_has_co_signed_is_not_left_out(tmp_path: Path) -> None:
+    async with homes.founded(tmp_path) as (a, b):
+        early = await _emit(a, b, "one")
+        late = await _emit(a, b, "two")
+        size = b.channel.own.cosigned_size
+        assert isinstance(await _answer(b, a, "2026-10", (early, size)), RefuseCheckpoint)
+        assert isinstance(await _answer(b, a, "2026-10", (late, size)), SignCheckpoint)

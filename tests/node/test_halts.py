@@ -17,8 +17,10 @@ from tallystick.node.founding import Founding
 from tallystick.node.link import Link
 from tallystick.node.peering import Peering
 from tallystick.node.quotas import Allowance
-from tallystick.protocol.messages import Holding
+from tallystick.protocol.messages import Append, Holding
 from tallystick.protocol.pairing import PeerIdentity
+from tallystick.protocol.records import batch_bytes
+from tallystick.protocol.session import Rewriting
 from tallystick.protocol.states import Connection
 
 
@@ -98,3 +100,12 @@ async def test_a_channel_that_was_opened_as_the_power_went_gets_its_terms(tmp_pa
         await side.books.store.commit(lambda txn: None)
         assert side.channel.own.record(0) == side.channel.terms
         nursery.cancel_scope.cancel()
+
+
+async def test_a_rewriting_of_what_a_quota_kept_out_is_a_breach_without_evidence(
+    tmp_path: Path,
+) -> None:
+    async with homes.alone(tmp_path) as side:
+        append = Append(side.channel.id, 5, batch_bytes([side.channel.row.terms]), bytes(64))
+        breach = Rewriting(append, 9)
+        assert await accusing.rewriting(side.channel, breach) is breach
