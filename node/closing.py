@@ -423,6 +423,10 @@ class Closer:
         async with self._completing:
             if any(row.digest == checkpoint.digest() for row in self.rows):
                 return
+            if checkpoint.previous != (self.last.digest if self.last else b""):
+                raise InputError(
+                    f"another checkpoint was closed while {checkpoint.period} was", "Try again"
+                )
             channel = self.channel
             row = CheckpointRow(
                 checkpoint.period,

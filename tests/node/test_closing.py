@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import builders
 import homes
 import pytest
+import trio
 
 from tallystick.node.importing.drafts import Draft
+from tallystick.protocol.checkpoint import Checkpoint
+from tallystick.protocol.errors import InputError
 from tallystick.protocol.messages import Message, RefuseCheckpoint, SignCheckpoint
+from tallystick.protocol.statement import Line
 
 
 async def _answer(a: homes.Side, b: homes.Side, label: str, sizes: tuple[int, int]) -> Message:
@@ -58,3 +63,21 @@ async def test_what_the_proposer_has_co_signed_is_not_left_out(tmp_path: Path) -
         size = b.channel.own.cosigned_size
         assert isinstance(await _answer(b, a, "2026-10", (early, size)), RefuseCheckpoint)
         assert isinstance(await _answer(b, a, "2026-10", (late, size)), SignCheckpoint)
+
+
+async def test_of_two_closings_of_one_period_at_once_one_is_kept(tmp_path: Path) -> None:
+    async with homes.founded(tmp_path) as (a, b):
+        closer, other = a.closer, a.channel.peer.cosigned_size
+        period = closer._calendar.parse("2026-10")
+        both = [
+            closer._compute(period, (await _emit(a, b, name), other)) for name in ("one", "two")
+        ]
+
+        async def keep(checkpoint: Checkpoint, lines: list[Line]) -> None:
+            with suppress(InputError):
+                await closer._complete(checkpoint, lines, [closer._sign(checkpoint)])
+
+        async with trio.open_nursery() as nursery:
+            for checkpoint, lines in both:
+                nursery.start_soon(keep, checkpoint, lines)
+        assert len(closer.rows) == 1
