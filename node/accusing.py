@@ -13,11 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+import msgspec
+
 from tallystick.node.channel import Channel
 from tallystick.node.errors import StoreError
+from tallystick.node.founding import decode_channel
 from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
-from tallystick.node.store.keyspace import evidence_key, index_key, log_key
+from tallystick.node.store.keyspace import encode_row, evidence_key, index_key, log_key
 from tallystick.node.tree import LogTree
 from tallystick.protocol.accusation import Accused, Part
 from tallystick.protocol.errors import FormatError, PeerBreach, ProofError
@@ -69,12 +72,18 @@ def kept(channel: Channel) -> list[Kept]:
 
 
 async def keep(channel: Channel, data: bytes) -> Kept:
-    """Store evidence that was verified, durably."""
+    """Store evidence that was verified, durably, and in the same transaction that its channel is
+    halted: there is no moment in which a crash leaves the one without the other.
+    """
     found = Kept(evidence_digest(data), data, parse_evidence(data))
     key = evidence_key(channel.row.number, found.digest)
 
     def job(txn: Txn) -> None:
         txn.put("evidence", key, data)
+        row = decode_channel(txn.get("channels", channel.id) or b"")
+        if row.state == "open":
+            stopped = msgspec.structs.replace(row, state="halted", reason=f"evidence {found.name}")
+            txn.put("channels", channel.id, encode_row(stopped))
 
     await channel.store.commit(job)
     return found
@@ -144,6 +153,8 @@ async def _keep_made(channel: Channel, make: Callable[[Txn], bytes | None]) -> K
 def _of_rewriting(channel: Channel, message: Append, txn: Txn) -> bytes:
     """Evidence of the peer's batch against its log as it is here."""
     log = channel.peer
+    if message.first > log.durable_size:
+        raise ProofError("what was sent before it was not taken: the log's quota is reached")
     size, before = log.durable_size, LogTree(txn, log.number, log.channel_id, message.first)
     leaves = chain_leaves(before.last_leaf(), decode_batch(message.batch)[1])
     sent = log.head(before.size + len(leaves), before.frontier().extend(leaves).root())

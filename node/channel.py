@@ -233,6 +233,7 @@ class Channel:
         return request.result
 
     def _append(self, group: Sequence[_Request]) -> Ticket:
+        self.keep_founded()
         own = self.own
         drafts = [draft for request in group for draft in request.drafts]
         pairs = [(draft.meter, draft.id) for draft in drafts]
@@ -365,6 +366,7 @@ class Channel:
         return index
 
     def _append_record(self, record: Correction | Close | Epoch | Rotation) -> tuple[int, Ticket]:
+        self.keep_founded()
         last = self.own.state.facts.recorded_at
         if record.recorded_at < last:  # other records went before it since its time was read
             record = msgspec.structs.replace(record, recorded_at=last)
@@ -377,6 +379,11 @@ class Channel:
         return self.own.submit(
             [self.terms], [encode_record(self.terms)], [], self._sign, lambda batch: None
         )
+
+    def keep_founded(self) -> None:
+        """The same unless it was done: power or the disk may fail between opening and this."""
+        if not self.own.state.size:
+            self.found()
 
     def now_recorded_at(self) -> int:
         """The `recorded_at` of a record made now: a log's never goes back."""

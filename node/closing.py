@@ -83,6 +83,7 @@ class Closer:
         self._proposal: _Proposal | None = None
         # Our lines, while we page them to the proposer, and the digest of what it proposed.
         self._answering: tuple[bytes, list[Line]] = (b"", [])
+        self._counted = 0  # what the peer had co-signed of our log before its last proposal
         self._completing = trio.Lock()
         self._catching_up = trio.Lock()
         self.difference: str = ""  # the first differing line of the last failed proposal
@@ -238,6 +239,11 @@ class Closer:
 
     # Answer
 
+    def arrived(self, message: Message) -> None:
+        """Note where a proposal stands among the peer's words, before it waits to be handled."""
+        if isinstance(message, ProposeCheckpoint):
+            self._counted = self.channel.own.cosigned_ahead
+
     async def handle(self, message: Message, send: Send) -> None:
         """Answer the peer's message about a checkpoint."""
         match message:
@@ -274,6 +280,7 @@ class Closer:
         def refuse(reason: str) -> None:
             send(RefuseCheckpoint(channel.id, digest, reason))
 
+        await channel.store.commit(lambda txn: None)  # so that the co-signatures are on disk
         await self._settled()
         for row in self.rows:
             if row.digest == digest:  # our signature got lost on the way
@@ -302,6 +309,9 @@ class Closer:
             if any(size > log.durable_size for size, log in zip(sizes, logs, strict=True)):
                 refuse("it counts records that are not here")
                 return
+            if not self._may_close_at(sizes):
+                refuse("its heads are not co-signed here, or leave out what was counted before")
+                return
             if not self._same_keys(sizes):
                 refuse("the two logs name other keys at these heads")
                 return
@@ -321,6 +331,25 @@ class Closer:
             self._send_page(digest, 0, send)
         else:
             refuse("the statement is the same, but the rest of the text is not")
+
+    def _may_close_at(self, sizes: tuple[int, int]) -> bool:
+        """Whether a checkpoint may name heads of these sizes: a bundle needs both co-signed, what
+        was billed stays billed, and what the peer has co-signed of ours it may not leave out.
+        """
+        channel, last = self.channel, self.last
+        with channel.store.read() as txn:
+            heads = [
+                log.head_row(txn, size)
+                for log, size in zip(
+                    (channel.provider_log, channel.consumer_log), sizes, strict=True
+                )
+            ]
+        before = (last.provider_size, last.consumer_size) if last else (0, 0)
+        if sizes[channel.role == "consumer"] < self._counted:
+            return False
+        return all(head and head.signature and head.cosignature for head in heads) and all(
+            size >= least for size, least in zip(sizes, before, strict=True)
+        )
 
     def _peer_signature(self, checkpoint: Checkpoint, blob: bytes) -> Signature:
         """The peer's signature line, by its log key in force at the checkpoint's heads."""
@@ -394,6 +423,10 @@ class Closer:
         async with self._completing:
             if any(row.digest == checkpoint.digest() for row in self.rows):
                 return
+            if checkpoint.previous != (self.last.digest if self.last else b""):
+                raise InputError(
+                    f"another checkpoint was closed while {checkpoint.period} was", "Try again"
+                )
             channel = self.channel
             row = CheckpointRow(
                 checkpoint.period,

@@ -110,7 +110,9 @@ class Founding:
         """Nothing more is signed in this channel: at once, also while the disk cannot keep it."""
         stopped = msgspec.structs.replace(self.rows[channel], state="halted", reason=reason)
         self.rows[channel] = stopped
-        await self._change(channel, state="halted", reason=reason)
+        # Whoever asked may go away, with a link for instance; it stays halted on the disk too.
+        with trio.CancelScope(shield=True):
+            await self._change(channel, state="halted", reason=reason)
 
     async def replace_keys(self, peer: PeerIdentity, keep: Callable[[Txn], None]) -> None:
         """Keep a peer by `keep`, and end in the same transaction what is under other keys of its:

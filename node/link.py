@@ -253,8 +253,8 @@ class Link:
         """Begin to speak of an open channel: say what we hold of the peer's log."""
         peer = channel.peer
         await peer.settle()  # an earlier link may have left something on its way to the disk
-        if channel.id in self._channels or not self.live:
-            return
+        if channel.id in self.session.channels or not self.live:
+            return  # it was opened, or halted, meanwhile
         self._channels[channel.id] = (channel, closer)
         self._wakes[channel.id] = trio.Event()
         own_size = channel.signed_size
@@ -317,9 +317,10 @@ class Link:
                         self._halted.add(channel.id)
                         reason = plain(message.reason)
                         _log.warning("%s halted the channel: %s", self.peer, reason)
-                        await self._owner.halt(channel, f"the peer halted it: {reason}")
                         channel.part()
+                        await self._owner.halt(channel, f"the peer halted it: {reason}")
                 case _:
+                    closer.arrived(message)
                     # May wait for the disk or the peer, and the peer's next words with it.
                     with trio.move_on_after(SILENCE_SECONDS) as waiting:
                         await self._closings[channel.id].send(message)
@@ -361,9 +362,7 @@ class Link:
         _log.error("channel %s halts: %s", channel.id.hex()[:8], breach)
         channel.part()
         self.say(Halt(channel.id, str(breach)[:1000]))
-        # The link may end meanwhile, because the disk failed; the channel halts all the same.
-        with trio.CancelScope(shield=True):
-            await self._owner.halt(channel, str(breach))
+        await self._owner.halt(channel, str(breach))
 
     # Our log to the peer
 
@@ -410,9 +409,13 @@ class Link:
             )
             channel.resume()
             return
+        if self._is_halted(channel):  # by what we or people learnt while the disk was busy
+            return
         if channel.doubt == 2:  # before anything that is in the log unsigned can be signed
             await recovery.begin_epoch(channel)
             await self._owner.set_doubt(channel, 3)
+            if self._is_halted(channel):
+                return
         channel.go_live()
         channel.certain_at = channel.own.state.size
         await recovery.record_aside(channel)
@@ -420,6 +423,9 @@ class Link:
         await closer.catch_up()
         self._wake(channel)
         await self._settle_doubt(channel)
+
+    def _is_halted(self, channel: Channel) -> bool:
+        return self.session.channels[channel.id].state is Standing.HALTED
 
     async def _settle_doubt(self, channel: Channel) -> None:
         """Nothing is doubtful any more once the certain peer's log is here as well, or once the
@@ -495,6 +501,8 @@ class Link:
         if channel.id in self._full:
             return  # what was under way, until a new link begins with what is held
         await self._settle_some(batch_count(message.batch))
+        if self._is_halted(channel):
+            return
 
         def then(size: int, cosignature: bytes) -> None:
             self.say(Cosign(channel.id, size, cosignature))

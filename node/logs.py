@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -391,9 +392,8 @@ class ChannelLog:
                 for index, record in enumerate(records, first):
                     if isinstance(record, Correction):
                         again.add(self._correct_back(txn, tallies, index, record))
-        for key in again:
-            if self.folder.aggregates[key.meter] == "max":
-                tallies[key].total, tallies[key].deltas = self._highest(key, size)
+        for key, highest in self._highest(again, size).items():
+            tallies[key].total, tallies[key].deltas = highest
         return {key: tally for key, tally in tallies.items() if tally != Tally()}
 
     def _correct_back(
@@ -416,19 +416,24 @@ class ChannelLog:
                 pass
         return key
 
-    def _highest(self, key: LineKey, size: int) -> tuple[int, int]:
-        """A `max` line's highest quantity and count at a size, from the records themselves."""
-        highest: int | None = None
-        deltas = 0
+    def _highest(self, keys: Iterable[LineKey], size: int) -> dict[LineKey, tuple[int, int]]:
+        """The highest quantity and the count at a size of those of the lines that are `max`, from
+        the records themselves: one pass for all, for it reads the whole log.
+        """
+        meters = self.folder.aggregates
+        found = {key: (0, 0) for key in keys if meters[key.meter] == "max"}
+        if not found:
+            return found
         with self.store.read() as txn:
             for first, records in self._stored(txn, 0):
                 for record in records[: max(size - first, 0)]:
-                    if isinstance(record, Delta) and self.folder.key_of(record) == key:
-                        quantity = self._corrected(txn, record, size)
+                    if isinstance(record, Delta) and meters[record.meter] == "max":
+                        key = self.folder.key_of(record)
+                        quantity = self._corrected(txn, record, size) if key in found else None
                         if quantity is not None:
-                            highest = quantity if highest is None else max(highest, quantity)
-                            deltas += 1
-        return highest or 0, deltas
+                            highest, deltas = found[key]
+                            found[key] = max(highest, quantity) if deltas else quantity, deltas + 1
+        return found
 
     # Appending
 
@@ -546,19 +551,18 @@ class ChannelLog:
         self.grown = trio.Event()
 
     def _correct(self, first: int, records: Sequence[Record], txn: Txn) -> None:
+        changed: list[tuple[LineKey, int, int | None]] = []
         for index, record in enumerate(records, first):
             if isinstance(record, Correction):
                 found = self.find(record.meter, record.id)
                 if found is None:
                     raise InvalidRecord(f"record {index} corrects an unknown delta")
-                key = self.folder.key_of(found[1])
                 old = self._corrected(txn, found[1], index)
                 assert old is not None
-
-                def highest(key: LineKey = key) -> tuple[int, int]:
-                    return self._highest(key, first + len(records))
-
-                self.book.correct(key, old, record.quantity, highest)
+                changed.append((self.folder.key_of(found[1]), old, record.quantity))
+        highest = self._highest({key for key, _, _ in changed}, first + len(records))
+        for key, old, new in changed:
+            self.book.correct(key, old, new, partial(highest.__getitem__, key))
 
     def _keep(self, batch: Batch) -> None:
         """Keep a few batches at hand: they are about to be sent."""

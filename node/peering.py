@@ -79,6 +79,8 @@ class Peering:
 
     def _start(self, channel: Channel, closer: Closer) -> None:
         assert self._nursery is not None
+        if self.books.founding.rows[channel.id].state == "open":
+            channel.keep_founded()
         self.books.store.on_failure += [channel.load, closer.load]
         self._nursery.start_soon(channel.run)
         self._nursery.start_soon(self.rotator.follow, channel)
@@ -199,7 +201,9 @@ class Peering:
             if row.state == "open":
                 if key not in open_there:
                     link.send(founding.founded(key))
-                await link.open_channel(*self.books.channels[key])
+                channel, closer = self.books.channels[key]
+                channel.keep_founded()
+                await link.open_channel(channel, closer)
             elif row.state == "halted" and key in open_there:
                 link.halt_unspoken(self.books.channels[key][0], row.reason)
         self.notify()
@@ -264,8 +268,6 @@ class Peering:
             return  # a person accepted, and the peer said so, at the same time
         channel, closer = self.books.load_channel(key)
         self._start(channel, closer)
-        if not channel.own.state.size:
-            channel.found()
         link = self.links.get(row.peer)
         if link is not None and link.live:
             if tell:

@@ -40,7 +40,8 @@ async def set_aside(channel: Channel) -> None:
     """Take what was recorded and never signed out of our log, durably; emits wait from now on."""
     channel.pause()
     async with channel.gate, channel.own.flushing:
-        await channel.own.settle()
+        # Signatures and co-signatures on their way to the disk say there how long the log is.
+        await channel.store.commit(lambda txn: None)
         size = channel.signed_size
         if channel.own.state.size > size:
             cut(channel.own, size)

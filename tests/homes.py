@@ -102,7 +102,22 @@ async def close(a: Side, b: Side, label: str) -> None:
 
 
 @asynccontextmanager
-async def _opened(folder: Path) -> AsyncIterator[tuple[Side, Side]]:
+async def alone(folder: Path, *, with_terms: bool = True) -> AsyncIterator[Side]:
+    """Acme's books with an open channel, and its store running."""
+    side = Side(folder, NAMES[0])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(side.books.store.run)
+        await side.found(NAMES[1])
+        if with_terms:
+            await side.channel.found().wait()
+        yield side
+        nursery.cancel_scope.cancel()
+    side.books.close()
+
+
+@asynccontextmanager
+async def founded(folder: Path) -> AsyncIterator[tuple[Side, Side]]:
+    """Both parties' books with an open channel, running, their terms co-signed."""
     sides = (Side(folder, NAMES[0]), Side(folder, NAMES[1]))
     async with trio.open_nursery() as nursery:
         for side, other in zip(sides, reversed(NAMES), strict=True):
@@ -118,7 +133,7 @@ async def _opened(folder: Path) -> AsyncIterator[tuple[Side, Side]]:
 
 
 async def _busy(folder: Path) -> tuple[Home, Home]:
-    async with _opened(folder) as (a, b):
+    async with founded(folder) as (a, b):
         for day in range(40):
             at = builders.OCTOBER_US + day * builders.DAY_US
             for side in (a, b):

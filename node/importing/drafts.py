@@ -17,7 +17,7 @@ from tallystick.node.importing.readers import Rows, read_rows
 from tallystick.node.importing.times import parse_time
 from tallystick.protocol.errors import FormatError, InputError, MappingError, QuantityError
 from tallystick.protocol.quantities import format_quantity, parse_quantity
-from tallystick.protocol.records import Meter, check_texts, texts_plain
+from tallystick.protocol.records import Meter, TimeUs, check_texts, texts_plain
 
 DRAFTS_MAX = 8192  # in one request to the node, and in one batch: at most 3 MB of records
 BATCH_ROWS = 4096
@@ -30,7 +30,7 @@ class Draft(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, gc
     meter: str
     subject: str
     quantity: int
-    occurred_at: int
+    occurred_at: TimeUs
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import builders
+import msgspec
 import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
@@ -239,6 +240,35 @@ async def _close(a: Side, b: Side, label: str) -> None:
                 await trio.sleep(0.001)
         nursery.cancel_scope.cancel()
     await exchange(a, b)
+
+
+async def test_a_batch_of_corrections_reads_the_log_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a peer could hold up the node with one small message."""
+    async with two(tmp_path) as (a, b):
+        await a.channel.emit([_draft("peak", n, "x", n, 1) for n in range(20)])
+        await exchange(a, b)
+        corrections = [Correction(f"id-{n}", "peak", -n, "wrong", NOW_US) for n in range(20)]
+        parts = [encode_record(record) for record in corrections]
+        passes, stored = [], ChannelLog._stored
+        monkeypatch.setattr(
+            ChannelLog, "_stored", lambda *given: passes.append(given) or stored(*given)
+        )
+        own = a.channel.own
+        await own.submit(corrections, parts, [], a.channel._sign, lambda batch: None).wait()
+        assert len(passes) == 1
+        monkeypatch.undo()
+        await exchange(a, b)
+        assert a.lines() == b.lines() == replayed(a)
+        assert a.lines()[0].provider == "0"
+
+
+@pytest.mark.parametrize("occurred_at", [-1, 2**62])
+def test_a_draft_of_no_time_is_refused_where_it_comes_in(occurred_at: int) -> None:
+    data = msgspec.msgpack.encode([("id", "tokens", "x", 1, occurred_at)])
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.msgpack.decode(data, type=list[Draft])
 
 
 async def test_a_full_disk_answers_with_an_error_and_recording_goes_on(tmp_path: Path) -> None:

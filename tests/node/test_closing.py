@@ -1,0 +1,83 @@
+"""What a peer's proposal of a checkpoint may not bring about, however well it is computed."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import builders
+import homes
+import pytest
+import trio
+
+from tallystick.node.importing.drafts import Draft
+from tallystick.protocol.checkpoint import Checkpoint
+from tallystick.protocol.errors import InputError
+from tallystick.protocol.messages import Message, RefuseCheckpoint, SignCheckpoint
+from tallystick.protocol.statement import Line
+
+
+async def _answer(a: homes.Side, b: homes.Side, label: str, sizes: tuple[int, int]) -> Message:
+    """What b says to a proposal of a's at these sizes of both logs."""
+    await b.channel.store.commit(lambda txn: None)
+    checkpoint, _ = a.closer._compute(a.closer._calendar.parse(label), sizes)
+    proposal = a.closer._message(checkpoint, early=True)
+    said: list[Message] = []
+    b.closer.arrived(proposal)
+    await b.closer.handle(proposal, said.append)
+    return said[0]
+
+
+async def _emit(a: homes.Side, b: homes.Side, *ids: str) -> int:
+    drafts = [Draft(name, "tokens", "s", 5, builders.OCTOBER_US) for name in ids]
+    await a.channel.emit_paused(drafts)
+    await homes.exchange(a, b)
+    return a.channel.own.cosigned_size
+
+
+async def test_a_head_that_nobody_signed_is_not_closed_on(tmp_path: Path) -> None:
+    async with homes.founded(tmp_path) as (a, b):
+        size = await _emit(a, b, "one", "two", "three")
+        other = a.channel.peer.cosigned_size
+        assert isinstance(await _answer(a, b, "2026-10", (size - 1, other)), RefuseCheckpoint)
+        assert not b.closer.rows
+        assert isinstance(await _answer(a, b, "2026-10", (size, other)), SignCheckpoint)
+
+
+@pytest.mark.parametrize("back", ["provider", "consumer"])
+async def test_what_was_billed_is_not_taken_back(tmp_path: Path, back: str) -> None:
+    async with homes.founded(tmp_path) as (a, b):
+        before = (await _emit(a, b, "one"), a.channel.peer.cosigned_size)
+        await _emit(b, a, "of the other")
+        after = (await _emit(a, b, "two"), a.channel.peer.cosigned_size)
+        await homes.close(a, b, "2026-10")
+        sizes = (before[0], after[1]) if back == "provider" else (after[0], before[1])
+        assert isinstance(await _answer(a, b, "2026-11", sizes), RefuseCheckpoint)
+        assert len(b.closer.rows) == 1
+
+
+async def test_what_the_proposer_has_co_signed_is_not_left_out(tmp_path: Path) -> None:
+    async with homes.founded(tmp_path) as (a, b):
+        early = await _emit(a, b, "one")
+        late = await _emit(a, b, "two")
+        size = b.channel.own.cosigned_size
+        assert isinstance(await _answer(b, a, "2026-10", (early, size)), RefuseCheckpoint)
+        assert isinstance(await _answer(b, a, "2026-10", (late, size)), SignCheckpoint)
+
+
+async def test_of_two_closings_of_one_period_at_once_one_is_kept(tmp_path: Path) -> None:
+    async with homes.founded(tmp_path) as (a, b):
+        closer, other = a.closer, a.channel.peer.cosigned_size
+        period = closer._calendar.parse("2026-10")
+        both = [
+            closer._compute(period, (await _emit(a, b, name), other)) for name in ("one", "two")
+        ]
+
+        async def keep(checkpoint: Checkpoint, lines: list[Line]) -> None:
+            with suppress(InputError):
+                await closer._complete(checkpoint, lines, [closer._sign(checkpoint)])
+
+        async with trio.open_nursery() as nursery:
+            for checkpoint, lines in both:
+                nursery.start_soon(keep, checkpoint, lines)
+        assert len(closer.rows) == 1
