@@ -187,7 +187,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise InputError(
             f"{file} cannot be read: {error.strerror}", "Name the folder that tally backup made"
         ) from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{file} is damaged: {error}", "Use another backup") from None
     if manifest.format != BACKUP_FORMAT:
         raise InputError(

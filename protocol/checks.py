@@ -2,11 +2,12 @@
 
 A verifier is a table of short functions in order. Each returns a sentence on what it found or
 raises; one runs when those that it needs have held, so one fault is reported once, by the check
-that caught it.
+that caught it. What the sentences quote of a file moves no cursor: control characters are shown escaped.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,6 +15,8 @@ from typing import TypeVar
 from tallystick.protocol.errors import TallyError
 
 K = TypeVar("K")
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,10 @@ def run_checks(known: K, steps: Sequence[Step[K]]) -> Iterator[Check]:
             detail = run(known)
         except TallyError as error:
             failed[number] = number
-            yield Check(number, name, False, str(error))
+            yield Check(number, name, False, _shown(str(error)))
         else:
-            yield Check(number, name, True, detail)
+            yield Check(number, name, True, _shown(detail))
+
+
+def _shown(text: str) -> str:
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

@@ -188,7 +188,7 @@ def parse_refutation(data: bytes) -> Refutation:
         accused_of(match), tuple(chain), labels.index("agreed"), tuple(paths), loss
     )
     ordered = in_order(chain) == chain and in_order(lost) == lost
-    if not ordered or len(paths) >= len(chain) or encode_refutation(refutation) != data:
+    if not ordered or len(paths) != len(chain) - 1 or encode_refutation(refutation) != data:
         raise FormatError("not a refutation: it is not in canonical form")
     return refutation
 

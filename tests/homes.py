@@ -164,6 +164,26 @@ async def _busy(folder: Path) -> tuple[Home, Home]:
     return a.home, b.home
 
 
+async def _small(folder: Path) -> tuple[Home, Home]:
+    async with _opened(folder) as (a, b):
+        drafts = [
+            Draft(f"t{n}", ("tokens", "calls", "peak")[n % 3], "s", n, builders.OCTOBER_US + n)
+            for n in range(1, 5)
+        ]
+        for side in (a, b):
+            await side.channel.emit(drafts)
+        await a.correct("t3", "tokens", 7)
+        await close(a, b, "2026-10")
+        for side in (a, b):
+            await flush([side.channel.own, side.channel.peer])
+    return a.home, b.home
+
+
+def small_homes(folder: Path) -> tuple[Home, Home]:
+    """The homes of both, with a few deltas, a correction and one closed month."""
+    return trio.run(_small, folder)
+
+
 def busy_homes(folder: Path) -> tuple[Home, Home]:
     """The homes of both: two closed months, corrections, an open one, and an unsigned tail."""
     return trio.run(_busy, folder)

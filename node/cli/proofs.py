@@ -64,7 +64,7 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._:@+-]", "_", text).lstrip(".") or "_"
 
 
-def _checks(file: BinaryIO) -> list[Check]:
+def checks_of(file: BinaryIO) -> list[Check]:
     """The checks for what a file is by its first words; a bundle has none."""
     from tallystick.protocol.accusation import FILE_BYTES_MAX
 
@@ -88,7 +88,7 @@ def verify(context: Context, file: Path) -> None:
     """Check a bundle, evidence or a refutation offline; needs neither a home nor a network."""
     try:
         with file.open("rb") as opened:
-            checks = _checks(opened)
+            checks = checks_of(opened)
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from None
     good = all(check.ok for check in checks)

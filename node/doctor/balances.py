@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -11,7 +10,7 @@ import numpy as np
 
 from tallystick.node.doctor.findings import Check
 from tallystick.node.doctor.logs import LogExamination
-from tallystick.node.doctor.tables import decode_checkpoint, value_of
+from tallystick.node.doctor.tables import decode_checkpoint, decoded, value_of
 from tallystick.node.errors import StoreError
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.idindex import Run, Uint64s
@@ -41,10 +40,7 @@ def derived_row(txn: Txn, log: int) -> DerivedRow | None:
     stored = txn.raw("derived", log_key(log))
     if not stored:
         return DerivedRow(0, [])
-    value = value_of("derived", log_key(log), stored)
-    with suppress(msgspec.MsgspecError):
-        return _decode_derived(value) if value is not None else None
-    return None
+    return decoded(_decode_derived, value_of("derived", log_key(log), stored))
 
 
 class OpenRuns:
@@ -96,11 +92,7 @@ def read_checkpoints(txn: Txn, number: int) -> tuple[list[CheckpointRow], list[s
     rows: list[CheckpointRow] = []
     faults: list[str] = []
     for key, stored in txn.stored("checkpoints", log_key(number), log_key(number + 1)):
-        value = value_of("checkpoints", key, stored)
-        try:
-            row = decode_checkpoint(value) if value is not None else None
-        except msgspec.MsgspecError:
-            row = None
+        row = decoded(decode_checkpoint, value_of("checkpoints", key, stored))
         if row is None:
             faults.append(f"the checkpoint after {len(rows)} others is damaged")
         elif len(key) != 12 or index_of(key) != len(rows):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from tallystick.node.doctor.findings import Check, LogFindings, told
-from tallystick.node.doctor.tables import value_of
+from tallystick.node.doctor.tables import decoded, value_of
 from tallystick.node.quotas import counted_bytes
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.idindex import fingerprints
@@ -155,13 +155,8 @@ class LogExamination:
 
     def _heads(self) -> Iterator[tuple[int, HeadRow | None]]:
         for key, stored in self._rows("heads"):
-            value = value_of("heads", key, stored)
-            try:
-                row = _decode_head(value) if value is not None else None
-            except msgspec.MsgspecError:
-                row = None
             if len(key) == 12:
-                yield index_of(key), row
+                yield index_of(key), decoded(_decode_head, value_of("heads", key, stored))
 
     def _append(self, records: list[Record], parts: list[bytes]) -> None:
         seen, state = self.seen, self.seen.state
@@ -280,9 +275,8 @@ class LogExamination:
         value = self._value("logs", log_key(self._number))
         if value is None and not self.seen.state.size:
             return []
-        try:
-            row = _decode_log(value or b"")
-        except msgspec.MsgspecError:
+        row = decoded(_decode_log, value)
+        if row is None:
             self.found.torn = True  # nobody knows how long the log was
             return ["the log's row is missing or damaged"]
         expected = self.row()

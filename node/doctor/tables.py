@@ -6,6 +6,7 @@ Rows of one table are read one at a time; what is damaged is kept as it is, to b
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -29,6 +30,8 @@ from tallystick.protocol.pairing import StoredInvite, decode_identity
 from tallystick.protocol.records import Terms, decode_batch, decode_record
 from tallystick.protocol.terms import channel_id
 
+T = TypeVar("T")
+
 OF_LOGS = ("logs", "batches", "heads", "tiles", "corrections", "derived", "lines", "aside",
            "unplaced")  # fmt: skip
 OF_CHANNELS = ("checkpoints", "evidence")
@@ -37,6 +40,8 @@ STATES = ("proposed", "offered", "open", "halted")
 decode_checkpoint = msgspec.msgpack.Decoder(CheckpointRow).decode
 _decode_invite = msgspec.msgpack.Decoder(StoredInvite).decode
 _decode_unplaced = msgspec.msgpack.Decoder(UnplacedRow).decode
+# msgspec lets out UnicodeDecodeError and RecursionError as they are.
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _BAD = (TallyError, msgspec.MsgspecError, ValueError, IndexError, RecursionError)
 
 
@@ -45,6 +50,14 @@ def value_of(table: str, key: bytes, stored: bytes) -> bytes | None:
     try:
         return unseal(table, key, stored)
     except StoreError:
+        return None
+
+
+def decoded(decode: Callable[[bytes], T], value: bytes | None) -> T | None:
+    """The row of a value, or None if there is no value or it cannot be read."""
+    try:
+        return None if value is None else decode(value)
+    except _UNREADABLE:
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import mkdtemp
@@ -35,21 +36,30 @@ def text_of(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def scratch_file(name: str, content: bytes) -> Path:
-    """A file with this content, overwritten by the next of its name."""
+def _scratch() -> Path:
     global _folder
     if _folder is None:
         _folder = Path(mkdtemp(prefix="tally-fuzz-", dir=_SHARED if _SHARED.is_dir() else None))
-    path = _folder / name
+    return _folder
+
+
+def scratch_file(name: str, content: bytes) -> Path:
+    """A file with this content, overwritten by the next of its name."""
+    path = _scratch() / name
     path.write_bytes(content)
     return path
 
 
+def scratch_folder(name: str) -> Path:
+    """A folder, with whatever was put in it."""
+    path = _scratch() / name
+    path.mkdir(exist_ok=True)
+    return path
+
+
 def remove_scratch() -> None:
-    """Delete the scratch files."""
+    """Delete the scratch files and folders."""
     global _folder
     if _folder is not None:
-        for path in _folder.iterdir():
-            path.unlink()
-        _folder.rmdir()
+        shutil.rmtree(_folder)
         _folder = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import struct
@@ -14,10 +15,14 @@ import pyarrow
 import vector_files
 from pyarrow import parquet
 
+from fuzzing import stored
 from fuzzing.exports import MAP
 from fuzzing.wire import CHALLENGE, CHANNEL, INVITE, OWN_SIZE, RECEIVED_SIZE
+from tallystick.node.backup import BACKUP_FORMAT, FileEntry, Manifest
 from tallystick.node.config import TEMPLATE
 from tallystick.node.pairing import own_identity
+from tallystick.node.store.disk import unseal
+from tallystick.node.store.keyspace import TABLES
 from tallystick.node.transport.tls import certificate_der
 from tallystick.protocol import messages as m
 from tallystick.protocol.framing import frame
@@ -192,6 +197,39 @@ def _signed() -> list[bytes]:
     ]
 
 
+def _rows() -> list[bytes]:
+    """Of each table its first and its last row, with a right sum, and one of the empty ones."""
+    made = []
+    for number, (name, table) in enumerate(stored.known_rows().items()):
+        for key in {key: None for key in (*table.keys[:1], *table.keys[-1:])}:
+            value = unseal(name, key, table.values[key])
+            made.append(bytes([number, len(key)]) + key + value)
+    for name, key, value in (
+        ("aside", bytes(12), CHANNEL.provider_log.batches[0]),
+        ("unplaced", bytes(12), msgspec.msgpack.encode([_records()[0], "so"])),
+        ("evidence", bytes(36), b"tallystick evidence v1\n"),
+    ):
+        made.append(bytes([TABLES.index(name), len(key)]) + key + value)
+    gone, broken = bytearray(made[0]), bytearray(made[-4])
+    gone[0] |= 0x80
+    broken[0] |= 0x40
+    return [*made, bytes(gone), bytes(broken)]
+
+
+def _manifests() -> list[bytes]:
+    """One whose seed is another than its sum says, and one without a seed."""
+    files = {
+        name: FileEntry(len(content), hashlib.sha256(content).hexdigest())
+        for name, content in stored.FILES.items()
+    }
+    channels = [{"channel": "00", "own": {"size": 1}}]
+    made = []
+    for chosen in (files | {"seed": FileEntry(64, "0" * 64)}, {"store/data.mdb": files["name"]}):
+        manifest = Manifest(BACKUP_FORMAT, "acme.example", "", "1", chosen, channels)
+        made.append(msgspec.json.encode(manifest))
+    return made
+
+
 @cache
 def _made() -> dict[str, list[bytes]]:
     files = vector_files.make_files()
@@ -241,6 +279,13 @@ def _made() -> dict[str, list[bytes]]:
         "csv-gz": [gzip.compress(CSV, mtime=0)],
         "json-lines": [b"".join(rows), rows[0]],
         "parquet": _parquet(),
+        "evidence": [files["author.evidence"], files["co-signer.evidence"]],
+        "innocents": [b"\0\2\7\0\xff", b"\1\5\5\3", b"\0\3\4\1\2\3\4", b"\1\0\6\0"],
+        "manifests": _manifests(),
+        "pages": [b"\0" + stored.known_file(), b"\1" + bytes(5), b"\1\x08\x0c\0\1\0"],
+        "refutations": [files["author.refutation"]],
+        "rows": _rows(),
+        "verified": [data for name, data in files.items() if not name.endswith(".json")],
         "bundles": [files["bundle-compact.tally"], files["bundle-full.tally"]],
         "signed-bundles": _signed(),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fuzzing import bundles, exports, logs, settings, texts, wire
+from fuzzing import accusations, bundles, exports, logs, settings, stored, texts, wire
 
 Target = Callable[[bytes], None]
 
@@ -17,28 +17,35 @@ TARGETS: dict[str, Target] = {
     "configs": settings.configs,
     "csv": exports.csv,
     "csv-gz": exports.csv_gz,
+    "evidence": accusations.evidence,
     "frames": wire.frames,
     "heads": texts.heads,
+    "innocents": accusations.innocents,
     "invites": wire.invites,
     "json-lines": exports.json_lines,
     "line-proofs": texts.line_proofs,
     "lines": logs.lines,
     "logs": logs.logs,
+    "manifests": stored.manifests,
     "mappings": settings.mappings,
     "messages": wire.messages,
     "notes": texts.notes,
+    "pages": stored.pages,
     "pairing": wire.pairing,
     "parquet": exports.parquet,
     "periods": texts.periods,
     "proofs": texts.proofs,
     "quantities": texts.quantities,
     "records": logs.records,
+    "refutations": accusations.refutations,
     "requests": wire.requests,
+    "rows": stored.rows,
     "session": wire.session,
     "signed-bundles": bundles.signed_bundles,
     "statements": logs.statements,
     "terms": settings.terms,
     "times": texts.times,
+    "verified": accusations.verified,
     "vkeys": texts.vkeys,
     "zones": texts.zones,
 }

@@ -14,7 +14,20 @@ from fuzzing.targets import TARGETS
 
 MUTATIONS = 600
 # What takes much longer than the others is tried less often.
-FEWER = {"bundles": 60, "logs": 40, "parquet": 200, "session": 300, "signed-bundles": 30}
+FEWER = {
+    "bundles": 60,
+    "evidence": 300,
+    "innocents": 60,
+    "logs": 40,
+    "manifests": 100,
+    "pages": 60,
+    "parquet": 200,
+    "refutations": 300,
+    "rows": 30,
+    "session": 300,
+    "signed-bundles": 30,
+    "verified": 60,
+}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,0 +1,128 @@
+"""Targets for files that accuse or acquit: nothing may hold but what the accused did sign.
+
+The parties here signed the heads of `accusing`'s vectors and of one honest history, nothing else.
+So whatever a file says, it may convict only of the two contradictions that there are, and refute
+only with heads of one history.
+"""
+
+from __future__ import annotations
+
+import io
+import unicodedata
+from functools import cache
+from itertools import combinations
+
+import accusing
+import builders
+
+from fuzzing.contract import attempt
+from tallystick.node.cli.proofs import checks_of
+from tallystick.protocol.accusation import Accused, NotedHead
+from tallystick.protocol.checks import Check
+from tallystick.protocol.errors import FormatError
+from tallystick.protocol.evidence import (
+    Evidence,
+    encode_evidence,
+    parse_evidence,
+    verify_evidence,
+)
+from tallystick.protocol.heads import Head
+from tallystick.protocol.merkle import HASH_SIZE, consistency_path
+from tallystick.protocol.refutation import (
+    encode_refutation,
+    parse_refutation,
+    verify_refutation,
+)
+
+PARTIES = ("acme.example", "beta.example")
+HONEST_SIZE = 9
+
+
+@cache
+def _vectors() -> tuple[Evidence, Evidence]:
+    made = (accusing.author_evidence(), accusing.cosigner_evidence())
+    return parse_evidence(made[0]), parse_evidence(made[1])
+
+
+@cache
+def _refuted() -> tuple[Accused, frozenset[Head]]:
+    made = parse_refutation(accusing.author_refutation())
+    return made.accused, frozenset(noted.head for noted in made.chain)
+
+
+def _fine(checks: list[Check], number: int) -> bool:
+    """Whether all hold; all are told, in words that any terminal can show."""
+    assert [check.number for check in checks] == list(range(1, number + 1))
+    for check in checks:
+        check.detail.encode()
+    return all(check.ok for check in checks)
+
+
+def evidence(data: bytes) -> None:
+    """A file of evidence: one that convicts says what one of the vectors says."""
+    made = attempt(FormatError, parse_evidence, data)
+    if made is not None:
+        assert encode_evidence(made) == data
+    if _fine(verify_evidence(data), 6):
+        assert made is not None
+        said = [(one.accused, [noted.head for noted in one.heads]) for one in _vectors()]
+        assert (made.accused, [noted.head for noted in made.heads]) in said
+
+
+def refutations(data: bytes) -> None:
+    """A refutation: one that holds answers with heads of the one history that was signed."""
+    made = attempt(FormatError, parse_refutation, data)
+    if made is not None:
+        assert encode_refutation(made) == data
+    if _fine(verify_refutation(data), 7):
+        assert made is not None
+        who, heads = _refuted()
+        assert made.accused == who
+        assert {noted.head for noted in made.chain} <= heads
+        assert made.loss is None
+
+
+@cache
+def _honest() -> tuple[list[NotedHead], list[bytes], accusing.History]:
+    """Every head of a history, signed by both, and all hashes that are in its proofs or near."""
+    history, _ = accusing.two_histories(HONEST_SIZE, (HONEST_SIZE, HONEST_SIZE))
+    beta = builders.identity("beta.example")
+    sizes = range(HONEST_SIZE + 1)
+    heads = [NotedHead.parse(history.note(size, beta)) for size in sizes]
+    subtree = history.subtree()
+    hashes = {subtree(a, b): None for a, b in combinations(sizes, 2)}
+    return heads, [*hashes, bytes(HASH_SIZE)], history
+
+
+def innocents(data: bytes) -> None:
+    """Evidence against parties that signed one history: no prefix and no path make it hold.
+
+    The first byte chooses the accused, the next two the heads, the fourth the root, all further
+    ones the path, each among the hashes of the history; a path that begins with 255 is the right
+    one.
+    """
+    if len(data) < 4:
+        return
+    heads, hashes, history = _honest()
+    first, second = sorted((data[1] % len(heads), data[2] % len(heads)))
+    path = [hashes[n % len(hashes)] for n in data[4:70]]
+    if data[4:5] == b"\xff" and 0 < first:
+        path = consistency_path(first, second, history.subtree())
+    party = PARTIES[data[0] % 2]
+    who = accusing.accused(history.terms, party, "author" if data[0] % 2 == 0 else "co-signer")
+    pair = (heads[first], heads[second])
+    made = encode_evidence(Evidence(who, pair, hashes[data[3] % len(hashes)], tuple(path)))
+    checks = verify_evidence(made)
+    assert not _fine(checks, 6)
+    assert [check.ok for check in checks] == [True] * 5 + [False]
+
+
+def verified(data: bytes) -> None:
+    """Any file that `tally verify` is given: it is taken for one kind, and what is printed of it
+    can neither fail to be shown nor move the cursor.
+    """
+    checks = checks_of(io.BytesIO(data))
+    assert checks
+    for check in checks:
+        assert not any(unicodedata.category(letter) == "Cc" for letter in check.detail)
+        check.detail.encode()
