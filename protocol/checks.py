@@ -2,7 +2,8 @@
 
 A verifier is a table of short functions in order. Each returns a sentence on what it found or
 raises; one runs when those that it needs have held, so one fault is reported once, by the check
-that caught it. What the sentences quote of a file moves no cursor: control characters are shown escaped.
+that caught it. What the sentences quote of a file moves no cursor: control characters are shown
+escaped.
 """
 
 from __future__ import annotations

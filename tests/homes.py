@@ -165,7 +165,7 @@ async def _busy(folder: Path) -> tuple[Home, Home]:
 
 
 async def _small(folder: Path) -> tuple[Home, Home]:
-    async with _opened(folder) as (a, b):
+    async with founded(folder) as (a, b):
         drafts = [
             Draft(f"t{n}", ("tokens", "calls", "peak")[n % 3], "s", n, builders.OCTOBER_US + n)
             for n in range(1, 5)

@@ -106,7 +106,7 @@ def innocents(data: bytes) -> None:
     heads, hashes, history = _honest()
     first, second = sorted((data[1] % len(heads), data[2] % len(heads)))
     path = [hashes[n % len(hashes)] for n in data[4:70]]
-    if data[4:5] == b"\xff" and 0 < first:
+    if data[4:5] == b"\xff" and first > 0:
         path = consistency_path(first, second, history.subtree())
     party = PARTIES[data[0] % 2]
     who = accusing.accused(history.terms, party, "author" if data[0] % 2 == 0 else "co-signer")

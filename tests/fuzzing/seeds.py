@@ -201,7 +201,7 @@ def _rows() -> list[bytes]:
     """Of each table its first and its last row, with a right sum, and one of the empty ones."""
     made = []
     for number, (name, table) in enumerate(stored.known_rows().items()):
-        for key in {key: None for key in (*table.keys[:1], *table.keys[-1:])}:
+        for key in dict.fromkeys((*table.keys[:1], *table.keys[-1:])):
             value = unseal(name, key, table.values[key])
             made.append(bytes([number, len(key)]) + key + value)
     for name, key, value in (

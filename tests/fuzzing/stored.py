@@ -86,9 +86,7 @@ def _edited(data: bytes) -> bytes:
 
 def _as_lmdb_reads(file: bytes) -> Items:
     path = scratch_file("data.mdb", file)
-    env = lmdb.open(
-        str(path), subdir=False, readonly=True, lock=False, max_dbs=2, map_size=1 << 20
-    )
+    env = lmdb.open(str(path), subdir=False, readonly=True, lock=False, max_dbs=2, map_size=1 << 20)
     try:
         items: Items = []
         for name in _TABLES:
