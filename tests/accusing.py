@@ -13,8 +13,8 @@ from tallystick.protocol.heads import Head, cosign_head, head_text
 from tallystick.protocol.keys import ED25519_COSIGNATURE, Identity, Vkey, origin
 from tallystick.protocol.merkle import Subtree, chain_leaves, root_of
 from tallystick.protocol.notes import Note, Signature, format_note, sign_note
-from tallystick.protocol.records import Record, Terms, encode_record
-from tallystick.protocol.refutation import build_refutation
+from tallystick.protocol.records import Epoch, Record, Terms, encode_record
+from tallystick.protocol.refutation import build_loss, build_refutation
 from tallystick.protocol.terms import channel_id
 
 
@@ -99,3 +99,34 @@ def author_refutation() -> bytes:
     answered = [NotedHead.parse(history.note(size)) for size in (4, 7)]
     agreed = NotedHead.parse(history.note(6, beta))
     return build_refutation(who, answered, agreed, history.subtree())
+
+
+def after_loss(history: History, recorded_at: int) -> History:
+    """The log as it went on after it had lost all but four records."""
+    epoch = Epoch(1, 1, bytes(32), 0, b"", "the disk burnt", recorded_at)
+    return History(history.terms, history.author, (*history.records[:4], epoch))
+
+
+def answer_for_lost(
+    history: History, lost: bytes, recorded_at: int, index: int = 4, kept: int = 0
+) -> bytes:
+    """acme.example answers for a head of a history that was lost before an epoch, and for the one
+    of the first `kept` records.
+    """
+    later = after_loss(history, recorded_at)
+    leaf = later.leaves[index - 1] + encode_record(later.records[index])
+    agreed = NotedHead.parse(later.note(5, builders.identity("beta.example")))
+    loss = build_loss([NotedHead.parse(lost)], index, leaf, agreed, later.subtree())
+    answered = [NotedHead.parse(later.note(kept))] if kept else []
+    who = accused(history.terms, "acme.example", "author")
+    return build_refutation(who, answered, agreed, later.subtree(), loss)
+
+
+EPOCH_US = builders.COSIGNED_AT_SECONDS * 1_000_000 + 1  # just after all co-signatures
+
+
+def lost_refutation() -> bytes:
+    """acme.example answers for its heads of 4 and 7 records, the latter of a part that was lost."""
+    history, _ = two_histories(7, (7, 7))
+    lost = history.note(7, builders.identity("beta.example"))
+    return answer_for_lost(history, lost, EPOCH_US, kept=4)

@@ -179,8 +179,8 @@ class _Examination:
 def _dependent(txn: Txn, log: LogExamination, checkpoints: Sequence[CheckpointRow]) -> str:
     """What depends on the first record of a log that does not fit."""
     good, number = log.seen.head, log.found.number
-    heads = [index_of(key) for key, _ in txn.stored("heads", index_key(number, good + 1),
-                                                    log_key(number + 1))]  # fmt: skip
+    behind = txn.stored("heads", index_key(number, good + 1), log_key(number + 1))
+    heads = [index_of(key) for key, _ in behind if len(key) == 12]
     closed = [row.period for row in checkpoints if size_in(row, log) > good]
     said = [f"heads from size {heads[0]} on"] if heads else []
     said.append(f"the balances of {log.party.name}")

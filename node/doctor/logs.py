@@ -83,7 +83,7 @@ class LogExamination:
     def batches(self) -> Iterator[bytes]:
         """The readable batches from the first record on; a `BatchSource`."""
         for key, stored in self._rows("batches"):
-            if index_of(key) >= self.found.size:
+            if len(key) != 12 or index_of(key) >= self.found.size:
                 return
             value = value_of("batches", key, stored)
             assert value is not None

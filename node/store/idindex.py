@@ -91,6 +91,8 @@ class Run:
             size = os.fstat(self._file.fileno()).st_size
         except OSError as error:
             raise _unreadable(path, error.strerror or str(error)) from None
+        except ValueError as error:  # a name that no file can have
+            raise _unreadable(path, str(error)) from None
         if size != self._marks_at + 8 * marks:
             self._file.close()
             raise _unreadable(path, "it has a wrong size")

@@ -10,6 +10,7 @@ import struct
 from functools import cache
 from pathlib import Path
 
+import accusing
 import msgspec
 import pyarrow
 import vector_files
@@ -283,7 +284,7 @@ def _made() -> dict[str, list[bytes]]:
         "innocents": [b"\0\2\7\0\xff", b"\1\5\5\3", b"\0\3\4\1\2\3\4", b"\1\0\6\0"],
         "manifests": _manifests(),
         "pages": [b"\0" + stored.known_file(), b"\1" + bytes(5), b"\1\x08\x0c\0\1\0"],
-        "refutations": [files["author.refutation"]],
+        "refutations": [files["author.refutation"], accusing.lost_refutation()],
         "rows": _rows(),
         "verified": [data for name, data in files.items() if not name.endswith(".json")],
         "bundles": [files["bundle-compact.tally"], files["bundle-full.tally"]],

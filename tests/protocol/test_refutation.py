@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import builders
 import pytest
-from accusing import History, accused, author_refutation, head_note, two_histories
+from accusing import (
+    EPOCH_US,
+    accused,
+    after_loss,
+    answer_for_lost,
+    author_refutation,
+    head_note,
+    two_histories,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.protocol.accusation import NotedHead
 from tallystick.protocol.heads import Head
-from tallystick.protocol.records import Epoch, encode_record
+from tallystick.protocol.records import encode_record
 from tallystick.protocol.refutation import (
     Loss,
-    build_loss,
     build_refutation,
     encode_refutation,
     parse_refutation,
@@ -131,31 +138,21 @@ def test_what_somebody_else_signed_is_not_its_to_answer() -> None:
     assert _failing(made) == "answered heads"
 
 
+def test_a_file_without_the_path_to_a_head_is_in_no_form() -> None:
+    start, stop = FILE.index(b"consistency 6 7"), FILE.index(b"answers 7")
+    assert _failing(FILE[:start] + FILE[stop:]) == "form"
+
+
 # Losses that both parties signed
 
 
-def _after_loss(recorded_at: int) -> History:
-    """Acme's log as it went on after it had lost all but four records."""
-    epoch = Epoch(1, 1, bytes(32), 0, b"", "the disk burnt", recorded_at)
-    return History(HISTORY.terms, ACME, (*HISTORY.records[:4], epoch))
+def _answer_for_lost(lost: bytes, recorded_at: int, index: int = 4, kept: int = 0) -> bytes:
+    return answer_for_lost(HISTORY, lost, recorded_at, index, kept)
 
 
-def _answer_for_lost(lost: bytes, recorded_at: int, index: int = 4, kept: bool = False) -> bytes:
-    history = _after_loss(recorded_at)
-    before = history.leaves[index - 1]
-    leaf = before + encode_record(history.records[index])
-    agreed = NotedHead.parse(history.note(5, BETA))
-    loss = build_loss([NotedHead.parse(lost)], index, leaf, agreed, history.subtree())
-    answered = [NotedHead.parse(history.note(2))] if kept else []
-    return build_refutation(AUTHOR, answered, agreed, history.subtree(), loss)
-
-
-EPOCH_US = builders.COSIGNED_AT_SECONDS * 1_000_000 + 1
-
-
-@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("kept", [0, 2])
 @pytest.mark.parametrize("dated", [False, True])
-def test_a_head_that_was_lost_is_answered_by_the_epoch(kept: bool, dated: bool) -> None:
+def test_a_head_that_was_lost_is_answered_by_the_epoch(kept: int, dated: bool) -> None:
     lost = HISTORY.note(7, BETA) if dated else HISTORY.note(7)
     made = _answer_for_lost(lost, EPOCH_US, kept=kept)
     assert _failing(made) == ""
@@ -177,7 +174,7 @@ def test_only_an_epoch_record_says_that_something_was_lost() -> None:
 
 
 def test_an_epoch_must_be_in_the_agreed_head() -> None:
-    history = _after_loss(EPOCH_US)
+    history = after_loss(HISTORY, EPOCH_US)
     leaf = history.leaves[3] + encode_record(history.records[4])
     agreed = NotedHead.parse(HISTORY.note(5, BETA))
     loss = Loss((NotedHead.parse(FORK.note(7)),), 4, leaf, ())
