@@ -11,14 +11,14 @@ import io
 import unicodedata
 from collections.abc import Iterable
 from functools import cache
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import accusing
 import builders
 
 from fuzzing.contract import attempt
 from tallystick.node.cli.proofs import checks_of
-from tallystick.protocol.accusation import NotedHead
+from tallystick.protocol.accusation import NotedHead, in_order
 from tallystick.protocol.checks import Check
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.evidence import (
@@ -38,6 +38,7 @@ from tallystick.protocol.refutation import (
 
 PARTIES = ("acme.example", "beta.example")
 HONEST_SIZE = 9
+FORK = 4  # records that both histories of a guilty party have
 
 
 @cache
@@ -125,6 +126,46 @@ def innocents(data: bytes) -> None:
     checks = verify_evidence(made)
     assert not _fine(checks, 6)
     assert [check.ok for check in checks] == [True] * 5 + [False]
+
+
+@cache
+def _forked() -> tuple[accusing.History, accusing.History, dict[tuple[int, int], NotedHead]]:
+    """Two histories, and every head of both by history and size."""
+    histories = accusing.two_histories(FORK, (HONEST_SIZE, HONEST_SIZE))
+    beta = builders.identity("beta.example")
+    heads = {
+        (number, size): NotedHead.parse(history.note(size, beta))
+        for number, history in enumerate(histories)
+        for size in range(1, HONEST_SIZE + 1)
+    }
+    return (*histories, heads)
+
+
+def guilty(data: bytes) -> None:
+    """Refutations by an author that signed two histories: one holds only with heads of one of them.
+
+    The first byte says which head is the agreed one, the next how many heads there are, then a byte
+    chooses each head and one each path: the right one in one of the histories, or none.
+    """
+    if len(data) < 2:
+        return
+    first, second, heads = _forked()
+    count = 2 + data[1] % 4
+    chosen = {(n % 2, 1 + n // 2 % HONEST_SIZE): None for n in data[2 : 2 + count]}
+    noted = {heads[key].data: key for key in chosen}
+    chain = in_order([NotedHead.parse(note) for note in noted])
+    if len(chain) < 2:
+        return
+    paths = []
+    for (a, b), mode in zip(pairwise(chain), data[2 + count :].ljust(9, b"\0"), strict=False):
+        subtree = (first, second)[mode % 2].subtree()
+        found = consistency_path(a.head.size, b.head.size, subtree)
+        paths.append(tuple(found[: len(found) - mode // 2 % 4]))
+    who = accusing.accused(first.terms, "acme.example", "author")
+    made = Refutation(who, tuple(chain), data[0] % len(chain), tuple(paths), None)
+    if _fine(verify_refutation(encode_refutation(made)), 7):
+        beyond = {number for number, size in noted.values() if size > FORK}
+        assert len(beyond) < 2
 
 
 def verified(data: bytes) -> None:

@@ -217,6 +217,17 @@ def _rows() -> list[bytes]:
     return [*made, bytes(gone), bytes(broken)]
 
 
+def _edits() -> list[bytes]:
+    """Edits of every page: its number, its kind, its bounds, its first pointer, its last node."""
+    places = ((0, 1), (10, 1), (12, 2), (14, -2), (16, 2), (254, 1), (510, 1))
+    pages = len(stored.known_file()) // stored.PAGE
+    return [
+        b"\1" + struct.pack(">BBBh", page, place // 2, 1, change)
+        for page in range(pages)
+        for place, change in places
+    ]
+
+
 def _manifests() -> list[bytes]:
     """One whose seed is another than its sum says, and one without a seed."""
     files = {
@@ -281,9 +292,10 @@ def _made() -> dict[str, list[bytes]]:
         "json-lines": [b"".join(rows), rows[0]],
         "parquet": _parquet(),
         "evidence": [files["author.evidence"], files["co-signer.evidence"]],
+        "guilty": [b"\0\0\x02\x0c\0", b"\1\1\x03\x09\x0d\1\1", b"\0\1\x02\x0c\x0d\0\1"],
         "innocents": [b"\0\2\7\0\xff", b"\1\5\5\3", b"\0\3\4\1\2\3\4", b"\1\0\6\0"],
         "manifests": _manifests(),
-        "pages": [b"\0" + stored.known_file(), b"\1" + bytes(5), b"\1\x08\x0c\0\1\0"],
+        "pages": [b"\0" + stored.known_file(), *_edits()],
         "refutations": [files["author.refutation"], accusing.lost_refutation()],
         "rows": _rows(),
         "verified": [data for name, data in files.items() if not name.endswith(".json")],

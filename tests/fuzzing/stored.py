@@ -27,7 +27,8 @@ from tallystick.protocol.errors import InputError, TallyError
 Items = list[tuple[str, bytes, bytes]]
 
 PAGE = 4096
-EDIT = 5  # bytes: where, and what is put there
+NEAR = 256
+EDIT = 5  # bytes
 _TABLES = ("a", "b")
 EXACT = ("batches", "tiles", "corrections")  # only one value is right for each of their keys
 
@@ -39,13 +40,14 @@ def known_file() -> bytes:
     """
     with TemporaryDirectory() as folder:
         env = lmdb.open(folder, max_dbs=2, map_size=1 << 20, lock=False)
-        tables = [env.open_db(name.encode()) for name in _TABLES]
-        for step in range(4):
-            with env.begin(write=True) as txn:
-                for n in range(16):
-                    txn.put(b"key %d" % n, bytes([n]) * 300, db=tables[0])
-                txn.put(b"big", bytes([step]) * 5000, db=tables[1])
-                txn.put(b"small", b"x" * step, db=tables[1])
+        with env.begin(write=True) as txn:
+            a, b = (env.open_db(name.encode(), txn=txn) for name in _TABLES)
+            for n in range(20):
+                txn.put(b"key %d" % n, bytes([n]) * 200, db=a)
+            txn.put(b"big", bytes(5000), db=b)
+        with env.begin(write=True) as txn:
+            txn.put(b"key 0", b"", db=a)
+            txn.put(b"small", b"x", db=b)
         env.close()
         return (Path(folder) / "data.mdb").read_bytes()
 
@@ -53,9 +55,9 @@ def known_file() -> bytes:
 def pages(data: bytes) -> None:
     """A store's file before LMDB may read it: what is found sound, LMDB reads, and as it was found.
 
-    The first byte is 0: the rest is the file. Else the rest are edits to a known one: two bytes
-    say at which even place, one how many bytes,
-    and two what is added to the number there.
+    The first byte is 0: the rest is the file. Else the rest are edits to a known one: a byte for
+    the page, one for the place in its first or last 256 bytes, one for the number's width, and two
+    that are added to it.
     """
     file = data[1:] if data[:1] == b"\0" else _edited(data)
     view = memoryview(file)
@@ -76,8 +78,9 @@ def pages(data: bytes) -> None:
 def _edited(data: bytes) -> bytes:
     file = bytearray(known_file())
     for at in range(1, len(data) - EDIT + 1, EDIT):
-        place = 2 * int.from_bytes(data[at : at + 2], "big") % len(file)
-        width = (1, 2, 4, 8)[data[at + 2] % 4]
+        page, near = data[at] % (len(file) // PAGE), 2 * data[at + 1]
+        place = PAGE * page + (near if near < NEAR else PAGE + near - 2 * NEAR)
+        width = (1, 2, 4, 6)[data[at + 2] % 4]
         old = int.from_bytes(file[place : place + width], "little")
         new = old + int.from_bytes(data[at + 3 : at + 5], "little", signed=True)
         file[place : place + width] = (new % (1 << 8 * width)).to_bytes(width, "little")

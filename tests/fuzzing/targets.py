@@ -19,6 +19,7 @@ TARGETS: dict[str, Target] = {
     "csv-gz": exports.csv_gz,
     "evidence": accusations.evidence,
     "frames": wire.frames,
+    "guilty": accusations.guilty,
     "heads": texts.heads,
     "innocents": accusations.innocents,
     "invites": wire.invites,

@@ -17,6 +17,7 @@ MUTATIONS = 600
 FEWER = {
     "bundles": 60,
     "evidence": 300,
+    "guilty": 60,
     "innocents": 60,
     "logs": 40,
     "manifests": 100,
