@@ -120,7 +120,10 @@ async def foreign_head(channel: Channel, message: Holding) -> PeerBreach:
         said += f": our own signature convicts us, evidence {ours.name}"
     if theirs is not None:
         said += f"; the peer co-signed both, evidence {theirs.name}"
-    advice = "Was this home restored from a backup and written to? Keep both copies"
+    advice = (
+        "Was this home restored from a copy of a time that had been given up? Keep it, and make a"
+        " home of an older copy, or of the seed alone: tally recover"
+    )
     return PeerBreach("inconsistent", said, advice)
 
 

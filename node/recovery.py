@@ -67,7 +67,10 @@ async def take_back(channel: Channel, message: Return) -> None:
         ticket = channel.own.submit(records, parts, prints, sign, lambda batch: None)
     except (InvalidRecord, FormatError, ProofError) as error:
         raise PeerBreach(
-            "bad-return", f"what the peer returned of our log: {error.message}"
+            "bad-return",
+            f"what the peer returned of our log does not follow ours: {error.message}",
+            "If this home came from a copy of a time that had been given up, make one of an older"
+            " copy, or of the seed alone: tally recover",
         ) from None
     await ticket.wait()
 

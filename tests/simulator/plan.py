@@ -241,11 +241,19 @@ class Plan:
         self.backups.append((party, party.disk.snapshot()))
 
     def _restore(self, party: Party) -> None:
-        mine = [tables for owner, tables in self.backups if owner is party]
+        mine = [place for place, (owner, _) in enumerate(self.backups) if owner is party]
         if not mine or (self.snapshots and party is not self.parties[0]):
             return
         party.died(cut=False)
-        party.disk.restore(self.dice.choice(mine), copied=not self.snapshots)
+        chosen = self.dice.choice(mine)
+        party.disk.restore(self.backups[chosen][1], copied=not self.snapshots)
+        # A copy of the time that was just given up holds signatures of another history: its home
+        # halts its channels instead of going on, as it must.
+        self.backups = [
+            backup
+            for place, backup in enumerate(self.backups)
+            if place <= chosen or backup[0] is not party
+        ]
         self.restored.add(party.name)
         self._excuse()
 
