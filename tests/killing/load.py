@@ -6,6 +6,7 @@ dies under a request, the emitter waits until a node is there again and repeats 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -47,7 +48,7 @@ class Hours:
         return int(moment.timestamp()) * 1_000_000
 
 
-class Source:
+class Source(ABC):
     """Something that asks a node for one thing after the other, and outlives the node."""
 
     def __init__(self, home: Path, ledger: Ledger, dice: Random, stop: trio.Event) -> None:
@@ -62,9 +63,9 @@ class Source:
         """Whether nothing has to be asked again."""
         return True
 
+    @abstractmethod
     async def step(self) -> None:
         """Ask for one thing; `NodeUnreachable` if the node died under it."""
-        raise NotImplementedError
 
     async def run(self) -> None:
         """Ask until told to stop, and then until nothing is in doubt."""
