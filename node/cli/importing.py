@@ -78,7 +78,7 @@ def command(context: Context, file: Path, mapping_file: Path, wait: bool) -> Non
     say(
         f"read {counts.read:,} rows in {seconds:.1f} s: {counts.recorded:,} deltas recorded"
         + (" and co-signed" if wait else "")
-        + f", {counts.duplicate:,} already there, {counts.rejected:,} rejected"
+        + f",\n  {counts.duplicate:,} already there, {counts.rejected:,} rejected"
     )
     if rejects:
         say(f"rejected rows and why: {rejects}")
