@@ -26,6 +26,7 @@ from tallystick.protocol.records import (
     Correction,
     Delta,
     Epoch,
+    Matter,
     Record,
     Role,
     Rotation,
@@ -205,7 +206,10 @@ class Rules:
         return LogFacts(last, facts.checkpoint, facts.epoch, facts.keys)
 
     def _check_rare(
-        self, facts: LogFacts, index: int, record: Close | Epoch | Rotation | Correction | Delta
+        self,
+        facts: LogFacts,
+        index: int,
+        record: Close | Epoch | Rotation | Matter | Correction | Delta,
     ) -> LogFacts:
         match record:
             case Close():
@@ -217,8 +221,10 @@ class Rules:
             case Rotation():
                 ring = self.keyring(facts).after(index, record)
                 return LogFacts(0, facts.checkpoint, facts.epoch, ring.announced)
-            case _:
+            case Correction() | Delta():
                 raise AssertionError(record)
+            case _:
+                raise InvalidRecord("records of this kind cannot be checked here")
 
     def _check_epoch(self, facts: LogFacts, index: int, record: Epoch) -> None:
         _check_reason(record.reason)

@@ -23,6 +23,7 @@ INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 TIME_MAX_US = 253_370_764_799_999_999  # the year 9998's last microsecond: every zone can show it
 TEXT_BYTES_MAX = 128
 RECORD_BYTES_MAX = 64 * 1024
+NAMED_MAX = 1000  # records that a dispute or an answer points to
 BATCH_HEADER_SIZE = 5
 
 Quantity = Annotated[int, Meta(ge=INT64_MIN, le=INT64_MAX)]
@@ -32,6 +33,8 @@ Reason = Annotated[str, Meta(min_length=1, max_length=500)]
 Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
+Label = Annotated[str, Meta(min_length=4, max_length=32)]  # of a period, as in 2026-10
+DisputeCode = Literal["quantity", "reference", "other"]
 Role = Literal["provider", "consumer"]
 Job = Literal["log", "cosigner", "transport"]
 ROLES: tuple[Role, Role] = ("provider", "consumer")
@@ -153,6 +156,132 @@ class Rotation(Struct, array_like=True, forbid_unknown_fields=True, frozen=True,
     recorded_at: TimeUs
 
 
+class DeclaredTotal(Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
+    """One meter's own total in a reveal, as decimal text in the meter's notation."""
+
+    meter: Text
+    total: Annotated[str, Meta(min_length=1, max_length=40)]
+
+
+class Declaration(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag=7):
+    """A party commits to its own totals of a period; `commitment` is a salted hash of them."""
+
+    period: Label
+    commitment: Digest
+    recorded_at: TimeUs
+
+
+class Reveal(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag=8):
+    """Opens a declaration of this log. `declaration` and `peer_declaration` are digests of records:
+    the one opened, and the peer's, which by being named here is shown to be older than this.
+    """
+
+    declaration: Digest
+    peer_declaration: Digest
+    salt: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    totals: Annotated[tuple[DeclaredTotal, ...], Meta(min_length=1, max_length=1000)]
+    recorded_at: TimeUs
+
+
+class Named(Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
+    """A record of the channel: whose log, and its index there."""
+
+    role: Role
+    index: Annotated[int, Meta(ge=0, le=INT64_MAX)]
+
+
+class Dispute(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag=9):
+    """A party contests a balance line: by how much less it should be payable (negative: more), why,
+    and which records it means. `period` is the charge period, the one that the usage is of.
+    """
+
+    period: Label
+    meter: Text
+    subject: Text
+    amount: Quantity
+    code: DisputeCode
+    reason: Reason
+    records: Annotated[tuple[Named, ...], Meta(max_length=NAMED_MAX)]
+    recorded_at: TimeUs
+
+
+class Answer(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag=10):
+    """What a party says to a dispute, its own or the peer's, that is not settled.
+
+    In the log of the one who was disputed, `conceded` is how much of the amount it gives up (0:
+    nothing). In the disputer's own log it is 0: he insists. `records` are what it points to.
+    """
+
+    dispute: Digest
+    conceded: Quantity
+    reason: Reason
+    records: Annotated[tuple[Named, ...], Meta(max_length=NAMED_MAX)]
+    recorded_at: TimeUs
+
+
+class Resolution(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag=11):
+    """What a party would settle a dispute for; it settles once both logs say the same amount."""
+
+    dispute: Digest
+    upheld: Quantity
+    reason: Reason
+    recorded_at: TimeUs
+
+
+class Withdrawal(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag=12):
+    """A party gives up a dispute of its own."""
+
+    dispute: Digest
+    reason: Reason
+    recorded_at: TimeUs
+
+
+class Reminder(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag=13):
+    """Reminds the peer of a record of this log that waits; its co-signature shows a later time."""
+
+    index: Annotated[int, Meta(ge=0, le=INT64_MAX)]
+    recorded_at: TimeUs
+
+
+class Attested(Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
+    """A head of the log that holds this, and the peer's co-signature on it: the peer's own clock
+    when it had the records before it.
+    """
+
+    size: Annotated[int, Meta(ge=1, le=INT64_MAX)]
+    root: Digest
+    cosignature: Annotated[bytes, Meta(min_length=72, max_length=72)]
+
+
+class Lapse(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag=14):
+    """The time that the terms give the peer to contradict record `index` of this log is over.
+
+    Of a Close: the checkpoint is deemed accepted. Of a Dispute: it is upheld for want of an answer.
+    Of an Answer to the peer's dispute: that dispute lapsed. `start` and `end` are by the peer's own
+    co-signatures; `peer_size` is what the author had of the peer's log.
+    """
+
+    index: Annotated[int, Meta(ge=0, le=INT64_MAX)]
+    start: Attested
+    end: Attested
+    peer_size: Annotated[int, Meta(ge=0, le=INT64_MAX)]
+    recorded_at: TimeUs
+
+
+class Disclosure(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, tag=15):
+    """What the author showed the peer of rows that are in no log, in a reconciliation session.
+
+    `digest` is of the opened rows as they were sent; `received` counts the peer's.
+    """
+
+    session: Digest
+    period: Label
+    opened: Annotated[int, Meta(ge=0, le=INT64_MAX)]
+    received: Annotated[int, Meta(ge=0, le=INT64_MAX)]
+    digest: Digest
+    recorded_at: TimeUs
+
+
 class Announced(Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
     """What a log keeps in mind of a valid rotation; `index` is that of its record."""
 
@@ -164,7 +293,19 @@ class Announced(Struct, array_like=True, forbid_unknown_fields=True, frozen=True
     old_until: TimeUs
 
 
-Record = Terms | Delta | Correction | Close | Epoch | Rotation
+# What parties say about usage that is recorded; few of all records, and kept at hand one by one.
+Matter = (
+    Declaration
+    | Reveal
+    | Dispute
+    | Answer
+    | Resolution
+    | Withdrawal
+    | Reminder
+    | Lapse
+    | Disclosure
+)
+Record = Terms | Delta | Correction | Close | Epoch | Rotation | Matter
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_one = msgspec.msgpack.Decoder(Record).decode

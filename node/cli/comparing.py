@@ -22,8 +22,8 @@ from tallystick.node.cli.output import print_json, say
 )
 def command(context: Context, file: Path, period: str, mapping_file: Path) -> None:
     """Compare FILE, your own system's usage, with the record, and explain the difference."""
-    from tallystick.node import comparison
-    from tallystick.node.report import render_comparison
+    from tallystick.node.comparing import comparison
+    from tallystick.node.comparing.report import render_comparison
 
     with context.books() as books:
         channel, _ = books.channels[books.select(context.channel)]

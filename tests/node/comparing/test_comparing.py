@@ -12,9 +12,9 @@ import builders
 import nodes
 import pytest
 
-from tallystick.node.comparison import _write_events
+from tallystick.node.comparing.comparison import _write_events
+from tallystick.node.comparing.matching import Event, Finding, Matcher
 from tallystick.node.errors import StoreError
-from tallystick.node.matching import Event, Finding, Matcher
 from tallystick.protocol.records import Meter
 
 START, END = 1_000_000_000, 2_000_000_000  # a period of a thousand seconds

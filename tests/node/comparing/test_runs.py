@@ -7,7 +7,7 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.node.runs import CELLS_MAX, pair_run
+from tallystick.node.comparing.runs import CELLS_MAX, pair_run
 
 TIMES = st.lists(st.integers(0, 12), max_size=5).map(sorted)
 

@@ -20,11 +20,11 @@ from typing import Any
 import duckdb
 
 from tallystick.node.channel import Channel
+from tallystick.node.comparing.matching import Event, Finding, Matcher
 from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import read_drafts
 from tallystick.node.importing.mapping import Mapping, load_mapping
 from tallystick.node.logs import ChannelLog
-from tallystick.node.matching import Event, Finding, Matcher
 from tallystick.protocol.compare import MeterComparison, comparison_document, judge
 from tallystick.protocol.periods import Period
 from tallystick.protocol.quantities import format_quantity

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallystick.node.comparison import Comparison
-from tallystick.node.matching import Finding
-from tallystick.node.report import render_comparison
+from tallystick.node.comparing.comparison import Comparison
+from tallystick.node.comparing.matching import Finding
+from tallystick.node.comparing.report import render_comparison
 from tallystick.protocol.compare import ClassTotal, MeterComparison
 
 AT = 1_790_805_600_000_000

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.node.matching import Event, Matcher
+from tallystick.node.comparing.matching import Event, Matcher
 from tallystick.protocol.records import Meter
 
 START, END = 1_000_000_000, 2_000_000_000  # a period of a thousand seconds

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow
 
-from tallystick.node.runs import pair_run
+from tallystick.node.comparing.runs import pair_run
 from tallystick.protocol.compare import CLASSES, ClassTotal, cause_of_maximum
 from tallystick.protocol.records import Meter
 

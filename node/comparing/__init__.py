@@ -1,0 +1,1 @@
+"""Comparing: two counts of the same usage, paired, explained and reported."""
