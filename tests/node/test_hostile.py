@@ -88,8 +88,9 @@ def _cases(impostor: Impostor) -> dict[str, tuple[list[bytes], str]]:
     "case",
     [
         "an earlier version", "a later version", "another party's name", "no hello",
-        "hello twice", "garbage", "an empty frame", "a huge frame", "trailing bytes", "another spelling",
-        "a strange channel", "records ahead", "a co-signature never asked for",
+        "hello twice", "garbage", "an empty frame", "a huge frame",
+        "trailing bytes", "another spelling", "a strange channel", "records ahead",
+        "a co-signature never asked for",
     ],
 )  # fmt: skip
 def test_a_breach_ends_the_session_with_its_name(
