@@ -37,27 +37,29 @@ from tallystick.node.store.keyspace import (
     log_key,
     unpack_tally,
 )
+from tallystick.node.store.matters import CLOSE_PREFIX, LogMatters
 from tallystick.node.store.tiles import TILE, put_tile
 from tallystick.node.tree import LogTree
+from tallystick.protocol.checkpoint import parse_checkpoint
+from tallystick.protocol.notes import parse_note
 from tallystick.protocol.derive import Book, Changes, Folder, LineKey, Tally
 from tallystick.protocol.errors import InvalidRecord
 from tallystick.protocol.heads import Head
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import origin
+from tallystick.protocol.matters import Nameable
 from tallystick.protocol.log import LogFacts, LogState, Rules, append
 from tallystick.protocol.merkle import Frontier
 from tallystick.protocol.records import (
     Close,
     Correction,
     Delta,
-    Matter,
     Record,
     Role,
     Terms,
     batch_bytes,
     batch_count,
     decode_batch,
-    decode_record,
     join_batches,
 )
 
@@ -107,10 +109,9 @@ def record_name(meter: str, id: str) -> bytes:
     return f"{meter}\0{id}".encode()
 
 
-def _matter_of(data: bytes) -> Matter:
-    record = decode_record(data)
-    assert isinstance(record, Matter)
-    return record
+def _closed(record: Close) -> bytes:
+    """The digest of a close's checkpoint."""
+    return parse_checkpoint(parse_note(record.checkpoint).text).digest()
 
 
 def _correction_prefix(log: int, meter: str, id: str) -> bytes:
@@ -144,6 +145,7 @@ class ChannelLog:
         self.grown = trio.Event()  # set, and replaced, whenever the log grew durably
         self.flushed = trio.Event()  # the same, whenever a flush made a run
         self.index: IdIndex = IdIndex(folder, number, [])
+        self.matters = LogMatters(store, number)
         self._decoded: dict[int, list[Record]] = {}  # a few batches, for look-ups in a row
         self._in_flight: deque[_Prepared] = deque()
         self._recent: deque[Batch] = deque()
@@ -153,6 +155,7 @@ class ChannelLog:
         self.channel_id = channel_id
         with self.store.read() as txn:
             row, derived = self._log_row(txn), self._derived_row(txn)
+        self._find_closes(row.facts.checkpoint)
         if derived.covered == COVERED_NOTHING:
             if self.store.read_only:
                 raise StoreError(
@@ -174,6 +177,7 @@ class ChannelLog:
             self.index = self._open_index(derived)
             self.book = Book(self.folder, self._load_tally)
             self._in_flight.clear()
+            self.matters.clear()
             self._recent.clear()
             self._decoded.clear()
             for first, records in self._stored(txn, derived.covered):
@@ -300,29 +304,35 @@ class ChannelLog:
             found[record.meter, record.id] = record.quantity
         return found
 
-    def matter(self, index: int) -> Matter | None:
-        """The record at an index below `state.size` if it is of a kind in `Matter`."""
-        for prepared in self._in_flight:
-            if prepared.first <= index < prepared.first + len(prepared.records):
-                record = prepared.records[index - prepared.first]
-                return record if isinstance(record, Matter) else None
-        with self.store.read() as txn:
-            value = txn.get("matters", index_key(self.number, index))
-        return None if value is None else _matter_of(value)
+    def matter(self, index: int) -> Nameable | None:
+        """See `MatterPast`."""
+        return self.matters.matter(index)
 
-    def matters(self, size: int) -> list[tuple[int, Matter]]:
-        """The records of a kind in `Matter` among the first `size` durable ones, by index."""
-        with self.store.read() as txn:
-            scan = txn.scan("matters", log_key(self.number), index_key(self.number, size))
-            return [(index_of(key), _matter_of(value)) for key, value in scan]
+    def index_of(self, digest: bytes) -> int | None:
+        """See `MatterPast`."""
+        return self.matters.index_of(digest)
+
+    def ended(self, index: int) -> bool:
+        """See `MatterPast`."""
+        return self.matters.ended(index)
 
     def closes(self) -> list[Close]:
         """The log's Close records, in order."""
-        with self.store.read() as txn:
-            scan = txn.scan("batches", index_key(self.number, 0), log_key(self.number + 1))
-            found = [value for _, value in scan if CHECKPOINT_MARK in value]
-        records = [record for batch in found for record in decode_batch(batch)[0]]
-        return [record for record in records if isinstance(record, Close)]
+        return [record for _, record in self.matters.closes()]
+
+    def _find_closes(self, said: bytes) -> None:
+        """Note the closes of a store of an older version; `said` is the newest one's digest."""
+        newest = self.matters.newest_close()
+        if said and (newest is None or _closed(newest) != said):
+            with self.store.read() as txn:
+                scan = txn.scan("batches", index_key(self.number, 0), log_key(self.number + 1))
+                batches = [(index_of(key), value) for key, value in scan if CHECKPOINT_MARK in value]
+            parts = [
+                (index, part)
+                for first, value in batches
+                for index, part in enumerate(decode_batch(value)[1], first)
+            ]
+            self.matters.adopt_closes((n, part) for n, part in parts if part[:2] == CLOSE_PREFIX)
 
     def root_at(self, size: int) -> bytes:
         """The root of the log's first `size` durable records."""
@@ -518,11 +528,7 @@ class ChannelLog:
         row = encode_row(self._row())
         tiles = self._tile_rows(first, appended.leaves, appended.tiles)
         corrections = [(n, r) for n, r in enumerate(records, first) if isinstance(r, Correction)]
-        matters = [
-            (n, part)
-            for n, (record, part) in enumerate(zip(records, parts, strict=True), first)
-            if isinstance(record, Matter)
-        ]
+        matters = self.matters.prepare(first, records, parts)
 
         def job(txn: Txn) -> None:
             txn.put("batches", index_key(self.number, first), data)
@@ -534,8 +540,8 @@ class ChannelLog:
                 prefix = _correction_prefix(self.number, record.meter, record.id)
                 value = msgspec.msgpack.encode(record.quantity)
                 txn.put("corrections", prefix + index.to_bytes(8, "big"), value)
-            for index, part in matters:
-                txn.put("matters", index_key(self.number, index), part)
+            for table, key, value in matters:
+                txn.put(table, key, value)
 
         def done() -> None:
             if cosignature:
@@ -570,6 +576,7 @@ class ChannelLog:
         """The oldest batch in flight is durable: count it, and tell who waits."""
         taken = self._in_flight.popleft()
         assert taken is prepared
+        self.matters.written()
         self.durable_size = prepared.first + len(prepared.records)
         self.book.apply(prepared.changes)
         if any(isinstance(record, Correction) for record in prepared.records):
