@@ -41,21 +41,22 @@ from tallystick.node.store.matters import CLOSE_PREFIX, LogMatters
 from tallystick.node.store.tiles import TILE, put_tile
 from tallystick.node.tree import LogTree
 from tallystick.protocol.checkpoint import parse_checkpoint
-from tallystick.protocol.notes import parse_note
 from tallystick.protocol.derive import Book, Changes, Folder, LineKey, Tally
 from tallystick.protocol.errors import InvalidRecord
 from tallystick.protocol.heads import Head
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import origin
-from tallystick.protocol.matters import Nameable
 from tallystick.protocol.log import LogFacts, LogState, Rules, append
+from tallystick.protocol.matters import Nameable
 from tallystick.protocol.merkle import Frontier
+from tallystick.protocol.notes import parse_note
 from tallystick.protocol.records import (
     Close,
     Correction,
     Delta,
     Record,
     Role,
+    Said,
     Terms,
     batch_bytes,
     batch_count,
@@ -145,7 +146,7 @@ class ChannelLog:
         self.grown = trio.Event()  # set, and replaced, whenever the log grew durably
         self.flushed = trio.Event()  # the same, whenever a flush made a run
         self.index: IdIndex = IdIndex(folder, number, [])
-        self.matters = LogMatters(store, number)
+        self._matters = LogMatters(store, number)
         self._decoded: dict[int, list[Record]] = {}  # a few batches, for look-ups in a row
         self._in_flight: deque[_Prepared] = deque()
         self._recent: deque[Batch] = deque()
@@ -177,7 +178,7 @@ class ChannelLog:
             self.index = self._open_index(derived)
             self.book = Book(self.folder, self._load_tally)
             self._in_flight.clear()
-            self.matters.clear()
+            self._matters.clear()
             self._recent.clear()
             self._decoded.clear()
             for first, records in self._stored(txn, derived.covered):
@@ -283,6 +284,26 @@ class ChannelLog:
         with self.store.read() as txn:
             return found[1], self._corrected(txn, found[1], 2**63)
 
+    def matter(self, index: int) -> Nameable | None:
+        """See `MatterPast`."""
+        return self._matters.matter(index)
+
+    def index_of(self, digest: bytes) -> int | None:
+        """See `MatterPast`."""
+        return self._matters.index_of(digest)
+
+    def ended(self, index: int) -> bool:
+        """See `MatterPast`."""
+        return self._matters.ended(index)
+
+    def matters(self, size: int) -> list[Said]:
+        """The closes and matters among the log's first `size` durable records, by index."""
+        return self._matters.upto(size)
+
+    def ended_by(self, index: int) -> int | None:
+        """Where the reveal or the lapse is that ended the matter at an index; None if none did."""
+        return self._matters.ended_by(index)
+
     def _corrected(self, txn: Txn, delta: Delta, before: int) -> int | None:
         """A delta's quantity by the corrections before an index of the log."""
         prefix = _correction_prefix(self.number, delta.meter, delta.id)
@@ -304,35 +325,23 @@ class ChannelLog:
             found[record.meter, record.id] = record.quantity
         return found
 
-    def matter(self, index: int) -> Nameable | None:
-        """See `MatterPast`."""
-        return self.matters.matter(index)
-
-    def index_of(self, digest: bytes) -> int | None:
-        """See `MatterPast`."""
-        return self.matters.index_of(digest)
-
-    def ended(self, index: int) -> bool:
-        """See `MatterPast`."""
-        return self.matters.ended(index)
-
     def closes(self) -> list[Close]:
         """The log's Close records, in order."""
-        return [record for _, record in self.matters.closes()]
+        return [record for _, record in self._matters.closes()]
 
     def _find_closes(self, said: bytes) -> None:
         """Note the closes of a store of an older version; `said` is the newest one's digest."""
-        newest = self.matters.newest_close()
+        newest = self._matters.newest_close()
         if said and (newest is None or _closed(newest) != said):
             with self.store.read() as txn:
                 scan = txn.scan("batches", index_key(self.number, 0), log_key(self.number + 1))
-                batches = [(index_of(key), value) for key, value in scan if CHECKPOINT_MARK in value]
+                batches = [(index_of(k), value) for k, value in scan if CHECKPOINT_MARK in value]
             parts = [
                 (index, part)
                 for first, value in batches
                 for index, part in enumerate(decode_batch(value)[1], first)
             ]
-            self.matters.adopt_closes((n, part) for n, part in parts if part[:2] == CLOSE_PREFIX)
+            self._matters.adopt_closes((n, part) for n, part in parts if part[:2] == CLOSE_PREFIX)
 
     def root_at(self, size: int) -> bytes:
         """The root of the log's first `size` durable records."""
@@ -528,7 +537,7 @@ class ChannelLog:
         row = encode_row(self._row())
         tiles = self._tile_rows(first, appended.leaves, appended.tiles)
         corrections = [(n, r) for n, r in enumerate(records, first) if isinstance(r, Correction)]
-        matters = self.matters.prepare(first, records, parts)
+        matters = self._matters.prepare(first, records, parts)
 
         def job(txn: Txn) -> None:
             txn.put("batches", index_key(self.number, first), data)
@@ -576,7 +585,7 @@ class ChannelLog:
         """The oldest batch in flight is durable: count it, and tell who waits."""
         taken = self._in_flight.popleft()
         assert taken is prepared
-        self.matters.written()
+        self._matters.written()
         self.durable_size = prepared.first + len(prepared.records)
         self.book.apply(prepared.changes)
         if any(isinstance(record, Correction) for record in prepared.records):

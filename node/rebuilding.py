@@ -120,7 +120,7 @@ def cut(log: ChannelLog, size: int) -> None:
             for key in _keys(txn, "corrections", log_key(log.number), log_key(log.number + 1))
             if int.from_bytes(key[-8:], "big") >= size
         ]
-        matters = _keys(txn, "matters", index_key(log.number, size), log_key(log.number + 1))
+        following = rows_from(txn, log.number, size)
     facts = LogFacts()
     for first, records in log.records(0, size):
         facts = fold_facts(facts, first, records)

@@ -1,4 +1,4 @@
-"""Verify a certificate: ten numbered checks, from bytes that anyone may have made to what is proved.
+"""Verify a certificate: ten numbered checks, from bytes that anyone made to what they prove.
 
 What it says in words at the end is exactly what the keys in its own terms signed for, and what is
 only its author's word.

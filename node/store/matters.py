@@ -1,8 +1,8 @@
 """What later records of a log, and people, look up of its matters and closes.
 
-Four tables follow from the records: `matters` and `closes` hold the records themselves, `named` says
-where the first declaration or dispute with a digest is, `ended` what opened a declaration or let a
-record lapse. What is on its way to the disk is looked up in memory first.
+Four tables follow from the records: `matters` and `closes` hold the records themselves, `named`
+says where the first declaration or dispute with a digest is, `ended` what opened a declaration or
+let a record lapse. What is on its way to the disk is looked up in memory first.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tallystick.protocol.records import (
     Matter,
     Record,
     Reveal,
+    Said,
     decode_record,
 )
 
@@ -167,26 +168,26 @@ class LogMatters:
         value = self._get("ended", index_key(self._log, index))
         return None if value is None else _index(value)
 
-    def upto(self, size: int) -> list[tuple[int, Matter]]:
-        """The durable matters among the log's first `size` records, by index."""
-        found: list[tuple[int, Matter]] = []
+    def upto(self, size: int) -> list[Said]:
+        """The durable closes and matters among the log's first `size` records, by index."""
+        start, stop = log_key(self._log), index_key(self._log, size)
         with self._store.read() as txn:
-            for key, value in txn.scan("matters", log_key(self._log), index_key(self._log, size)):
-                record = decode_record(value)
-                assert isinstance(record, Matter)
-                found.append((index_of(key), record))
+            rows = [*txn.scan("matters", start, stop), *txn.scan("closes", start, stop)]
+        rows += [row for row in self._unwritten.items() if row[0] < stop]
+        found: list[Said] = []
+        for key, value in sorted(rows):
+            record = decode_record(value)
+            assert isinstance(record, Close | Matter)
+            found.append((index_of(key), record))
         return found
 
     def closes(self) -> list[tuple[int, Close]]:
         """The durable closes, by index."""
         with self._store.read() as txn:
-            stored = dict(txn.scan("closes", log_key(self._log), log_key(self._log + 1)))
-        found = []
-        for key, value in sorted((stored | self._unwritten).items()):
-            record = decode_record(value)
-            assert isinstance(record, Close)
-            found.append((index_of(key), record))
-        return found
+            rows = dict(txn.scan("closes", log_key(self._log), log_key(self._log + 1)))
+        return [
+            (index_of(key), _close(row)) for key, row in sorted((rows | self._unwritten).items())
+        ]
 
     def newest_close(self) -> Close | None:
         """The newest of them."""
@@ -194,6 +195,10 @@ class LogMatters:
             found = txn.floor("closes", index_key(self._log, 2**64 - 1))
         if found is None or not found[0].startswith(log_key(self._log)):
             return None
-        record = decode_record(found[1])
-        assert isinstance(record, Close)
-        return record
+        return _close(found[1])
+
+
+def _close(data: bytes) -> Close:
+    record = decode_record(data)
+    assert isinstance(record, Close)
+    return record
