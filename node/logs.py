@@ -144,6 +144,7 @@ class ChannelLog:
         self._recent_bytes_max = RECENT_BYTES_MAX if ours else 0
         self.flushing = trio.Lock()  # held from a flush's preparation until it is durable
         self.grown = trio.Event()  # set, and replaced, whenever the log grew durably
+        self.mattered = trio.Event()  # the same, whenever a close or a matter is durable
         self.flushed = trio.Event()  # the same, whenever a flush made a run
         self.index: IdIndex = IdIndex(folder, number, [])
         self._matters = LogMatters(store, number)
@@ -325,9 +326,9 @@ class ChannelLog:
             found[record.meter, record.id] = record.quantity
         return found
 
-    def closes(self) -> list[Close]:
-        """The log's Close records, in order."""
-        return [record for _, record in self._matters.closes()]
+    def closes(self) -> list[tuple[int, Close]]:
+        """The log's durable closes, by index."""
+        return self._matters.closes()
 
     def _find_closes(self, said: bytes) -> None:
         """Note the closes of a store of an older version; `said` is the newest one's digest."""
@@ -585,7 +586,7 @@ class ChannelLog:
         """The oldest batch in flight is durable: count it, and tell who waits."""
         taken = self._in_flight.popleft()
         assert taken is prepared
-        self._matters.written()
+        matters = self._matters.written()
         self.durable_size = prepared.first + len(prepared.records)
         self.book.apply(prepared.changes)
         if any(isinstance(record, Correction) for record in prepared.records):
@@ -596,6 +597,9 @@ class ChannelLog:
         )
         self.grown.set()
         self.grown = trio.Event()
+        if matters:
+            self.mattered.set()
+            self.mattered = trio.Event()
 
     def _correct(self, first: int, records: Sequence[Record], txn: Txn) -> None:
         changed: list[tuple[LineKey, int, int | None]] = []

@@ -122,9 +122,9 @@ class LogMatters:
         self._ahead.append(ahead)
         return ahead.rows
 
-    def written(self) -> None:
-        """The oldest batch that was prepared is on the disk."""
-        self._ahead.popleft()
+    def written(self) -> bool:
+        """The oldest batch that was prepared is on the disk; whether it had any such record."""
+        return bool(self._ahead.popleft().rows)
 
     def adopt_closes(self, parts: Iterable[tuple[int, bytes]]) -> None:
         """Write the closes that an older version of this program did not note."""
