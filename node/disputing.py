@@ -82,9 +82,7 @@ def log_of(channel: Channel, role: Role) -> ChannelLog:
 def find(channels: Sequence[Channel], name: str) -> tuple[Channel, Standing]:
     """The dispute whose digest begins so, among those of some channels."""
     every = [(channel, one) for channel in channels for one in standing_all(channel)]
-    found = [
-        pair for pair in every if name and pair[1].digest.hex().startswith(name.lower())
-    ]
+    found = [pair for pair in every if name and pair[1].digest.hex().startswith(name.lower())]
     if len(found) == 1:
         return found[0]
     if found:
@@ -96,9 +94,7 @@ def find(channels: Sequence[Channel], name: str) -> tuple[Channel, Standing]:
 # Filing
 
 
-def draft_of_line(
-    channel: Channel, closer: Closer, line: str, amount: str | None
-) -> Drafted:
+def draft_of_line(channel: Channel, closer: Closer, line: str, amount: str | None) -> Drafted:
     """The dispute of a balance line `PERIOD/METER/SUBJECT` by an amount."""
     period, _, rest = line.partition("/")
     name, _, subject = rest.partition("/")
@@ -161,9 +157,7 @@ def draft_of_records(
     return drafted
 
 
-def _sum(
-    channel: Channel, meter: Meter, found: Sequence[tuple[ChannelLog, int, Delta]]
-) -> int:
+def _sum(channel: Channel, meter: Meter, found: Sequence[tuple[ChannelLog, int, Delta]]) -> int:
     """What these deltas, as they are corrected, add to what is payable."""
     if meter.aggregate == "max":
         raise InputError(
@@ -276,12 +270,14 @@ def _filed_before(channel: Channel, record: Dispute) -> tuple[int, bytes] | None
     return None
 
 
-def _newest(channel: Channel, record: Sayable) -> tuple[int, Sayable] | None:
+def _newest(
+    channel: Channel, record: Answer | Resolution | Withdrawal
+) -> tuple[int, Answer | Resolution | Withdrawal] | None:
     """The newest record of our log that says the same kind of thing of the same dispute."""
     kind = type(record)
     for index, said in reversed(channel.own.matters(channel.own.durable_size)):
-        if type(said) is kind and said.dispute == record.dispute:  # type: ignore[union-attr]
-            return index, said  # type: ignore[return-value]
+        if type(said) is kind and said.dispute == record.dispute:
+            return index, said
     return None
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -135,7 +136,7 @@ class Lapser:
         for due in dues(channel, starts):
             now_s = self._books.clock_us() / 1e6
             if end is not None and due.start.size <= end.size and _over(due, end):
-                await channel.append_made(lambda due=due, end=end: _lapse(channel, due, end))
+                await channel.append_made(partial(_lapse, channel, due, end))
             elif now_s < due.until_s:
                 later.append(due.until_s - now_s)
             else:
@@ -156,7 +157,7 @@ class Lapser:
         left = last_us / 1e6 + pause - self._books.clock_us() / 1e6
         if left > 0:
             return left
-        await channel.append_made(lambda: _reminder(channel, due))
+        await channel.append_made(partial(_reminder, channel, due))
         return RETRY_SECONDS
 
 

@@ -47,7 +47,7 @@ from tallystick.protocol.heads import Head
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import origin
 from tallystick.protocol.log import LogFacts, LogState, Rules, append
-from tallystick.protocol.matters import Nameable
+from tallystick.protocol.matters import Nameable, Said
 from tallystick.protocol.merkle import Frontier
 from tallystick.protocol.notes import parse_note
 from tallystick.protocol.records import (
@@ -56,7 +56,6 @@ from tallystick.protocol.records import (
     Delta,
     Record,
     Role,
-    Said,
     Terms,
     batch_bytes,
     batch_count,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import digest_key, index_key, index_of, log_key
-from tallystick.protocol.matters import Nameable
+from tallystick.protocol.matters import Nameable, Said
 from tallystick.protocol.records import (
     Answer,
     Close,
@@ -24,7 +24,6 @@ from tallystick.protocol.records import (
     Matter,
     Record,
     Reveal,
-    Said,
     decode_record,
 )
 
