@@ -42,7 +42,6 @@ PEPPOL_LIST = "OPStatusReason"
 PEPPOL_CODES: dict[DisputeCode, str] = {"quantity": "QTY", "reference": "REF", "other": "OTH"}
 
 NAME_LENGTH = 8  # hex digits of a digest that people read
-DIGITS_MAX = 64  # of a digest
 
 Sayable = Dispute | Answer | Resolution | Withdrawal
 
@@ -219,6 +218,8 @@ def _check_amount(channel: Channel, closer: Closer, drafted: Drafted) -> None:
 def named_records(channel: Channel, names: Sequence[str]) -> tuple[Named, ...]:
     """The records that an answer points to, by `METER/ID`."""
     found = {(log.role, n) for name in names for log, n, _ in find_delta(channel, name)}
+    if len(found) > NAMED_MAX:
+        raise InputError(f"{len(found)} records in one answer; {NAMED_MAX} are allowed")
     return tuple(Named(role, index) for role, index in sorted(found))
 
 
