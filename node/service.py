@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import trio
 
-from tallystick.node import accusing
+from tallystick.node import accusing, disputing
 from tallystick.node.books import clock_us
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
@@ -27,10 +27,19 @@ from tallystick.protocol.errors import ConflictError, InputError, InvalidRecord,
 from tallystick.protocol.evidence import parse_evidence, verify_evidence
 from tallystick.protocol.messages import Holding, ProposeTerms
 from tallystick.protocol.pairing import comparison_words
-from tallystick.protocol.records import Correction, Job
+from tallystick.protocol.records import (
+    Answer,
+    Correction,
+    Dispute,
+    Job,
+    Resolution,
+    Withdrawal,
+    decode_record,
+)
 from tallystick.protocol.terms import check_terms, describe_terms, meter_named, parse_terms
 
 WAIT_SECONDS = 15  # for a peer that is expected to answer at once
+COSIGNED_SECONDS = 3  # for a co-signature that people are shown
 
 _decode_drafts = msgspec.msgpack.Decoder(list[Draft]).decode
 
@@ -51,6 +60,7 @@ class Service:
             "emit": self.emit,
             "wait": self.wait,
             "correct": self.correct,
+            "say": self.say,
             "checkpoint": self.checkpoint,
             "import_evidence": self.import_evidence,
             "rotate": self.rotate,
@@ -174,12 +184,34 @@ class Service:
         found, _ = self._channel(channel)
         self._check_not_halted(found)
         meter_named(found.terms, meter)
-        record = Correction(id, meter, quantity, reason, found.now_recorded_at())
+
+        def make() -> Correction | None:
+            now = found.own.effective(meter, id)
+            if now is not None and now[1] == quantity:
+                return None
+            return Correction(id, meter, quantity, reason, found.now_recorded_at())
+
         try:
-            index = await found.append_own(record)
+            index = await found.append_made(make)
         except InvalidRecord as error:
             raise ConflictError(error.message, error.advice) from None
-        return {"index": index}
+        return {"index": index, "again": index is None}
+
+    async def say(self, channel: str | None, record: bytes) -> dict[str, Any]:
+        """Say something of a dispute in our log (the bytes of a record, its time left open), unless
+        our log says it already; where it stands there, and the digest of the dispute.
+        """
+        found, _ = self._channel(channel)
+        self._check_not_halted(found)
+        said = decode_record(record)
+        if not isinstance(said, Dispute | Answer | Resolution | Withdrawal):
+            raise InputError("nothing of this kind is said of a dispute")
+        spoken = await disputing.say(found, said)
+        if found.live:  # the co-signature says from when the peer's time counts: show it if we can
+            with trio.move_on_after(COSIGNED_SECONDS):
+                await found.wait_cosigned(spoken.index + 1)
+                await found.store.commit(lambda txn: None)
+        return {"index": spoken.index, "dispute": spoken.dispute, "again": spoken.again}
 
     async def checkpoint(self, channel: str | None, period: str, force: bool) -> dict[str, Any]:
         """Close a period with the peer."""
