@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tallystick.protocol.errors import QuantityError
+from tallystick.protocol.errors import FormatError, QuantityError
 from tallystick.protocol.records import INT64_MAX, INT64_MIN
 
 TEXT_MAX = 64  # no exact 64-bit decimal needs more; a longer text is not looked at
@@ -65,3 +65,15 @@ def format_quantity(value: int, scale: int) -> str:
         return str(value)
     digits = str(abs(value)).rjust(scale + 1, "0")
     return f"{'-' if value < 0 else ''}{digits[:-scale]}.{digits[-scale:]}"
+
+
+def parse_total(text: str, scale: int) -> int:
+    """A total's decimal back to an integer; `FormatError` if it has not exactly `scale` places.
+
+    Unlike a delta's quantity it may pass 64 bits: totals are kept in 128, which are 39 digits.
+    """
+    whole, _, fraction = text.partition(".")
+    # Python refuses to read very long numbers.
+    if len(fraction) != scale or not re.fullmatch(r"-?[0-9]{1,39}", whole + fraction):
+        raise FormatError(f"{text[:60]!r} is not a decimal with {scale} places")
+    return int(whole + fraction)
