@@ -16,37 +16,40 @@ from dataclasses import dataclass
 
 import msgspec
 
-from tallystick.protocol.errors import FormatError
+from tallystick.protocol.errors import FormatError, InvalidRecord
 from tallystick.protocol.quantities import format_quantity, parse_total
 from tallystick.protocol.records import (
-    ROLES,
     Declaration,
     DeclaredTotal,
     Record,
     Reveal,
     Role,
     Terms,
-    encode_record,
+    record_digest,
 )
+from tallystick.protocol.statement import line_scales
+from tallystick.protocol.terms import channel_id
 
 SALT_SIZE = 32
-_TITLE = b"tallystick declaration v1\n"
+TITLE = b"tallystick declaration v1\n"
 _encode = msgspec.msgpack.Encoder().encode
 
 Placed = tuple[int, Record]  # a record's index in its log, and the record
 
 
 def commitment(
-    channel_id: bytes, role: Role, period: str, salt: bytes, totals: Sequence[DeclaredTotal]
+    terms: Terms, role: Role, period: str, salt: bytes, totals: Sequence[DeclaredTotal]
 ) -> bytes:
-    """What a declaration says of its totals: 32 bytes that nobody can open in another's place."""
-    body = _encode((period, salt, tuple(totals)))
-    return hashlib.sha256(_TITLE + channel_id + role.encode() + body).digest()
+    """What a declaration of these totals commits to; nobody else's declaration has the same."""
+    said = _encode([period, salt, list(totals)])
+    return hashlib.sha256(TITLE + channel_id(terms) + role.encode() + said).digest()
 
 
-def record_digest(record: Record) -> bytes:
-    """What other records name a record by: the SHA-256 of its bytes."""
-    return hashlib.sha256(encode_record(record)).digest()
+def check_reveal(terms: Terms, role: Role, declaration: Declaration, reveal: Reveal) -> None:
+    """Refuse (`InvalidRecord`) a reveal that opens something else than what was committed to."""
+    opened = commitment(terms, role, declaration.period, reveal.salt, reveal.totals)
+    if opened != declaration.commitment:
+        raise InvalidRecord("what it opens is not what its declaration committed to")
 
 
 def totals_of(terms: Terms, quantities: Mapping[str, int]) -> tuple[DeclaredTotal, ...]:
@@ -58,11 +61,6 @@ def totals_of(terms: Terms, quantities: Mapping[str, int]) -> tuple[DeclaredTota
     )
 
 
-def line_scales(terms: Terms) -> dict[str, int]:
-    """The decimal places of each meter's totals: a count has none."""
-    return {m.name: 0 if m.aggregate == "count" else m.scale for m in terms.meters}
-
-
 def read_totals(terms: Terms, totals: Sequence[DeclaredTotal]) -> dict[str, int]:
     """Integers in each meter's scale; `FormatError` if the totals are not in their one form."""
     scales = line_scales(terms)
@@ -70,10 +68,7 @@ def read_totals(terms: Terms, totals: Sequence[DeclaredTotal]) -> dict[str, int]
     for row in totals:
         if row.meter not in scales:
             raise FormatError(f"the terms have no meter {row.meter!r}")
-        value = parse_total(row.total, scales[row.meter])
-        if format_quantity(value, scales[row.meter]) != row.total:
-            raise FormatError(f"the total {row.total!r} of {row.meter} is not in canonical form")
-        found[row.meter] = value
+        found[row.meter] = parse_total(row.total, scales[row.meter])
     if [row.meter for row in totals] != sorted(found):
         raise FormatError("the meters are not in order, or one is there twice")
     return found
@@ -123,29 +118,24 @@ class Declared:
     problem: str
 
 
-def said_of(
-    terms: Terms, channel_id: bytes, role: Role, period: str, records: Iterable[Placed]
-) -> Said:
+def said_of(terms: Terms, role: Role, period: str, records: Iterable[Placed]) -> Said:
     """What the log of a role says of a period, from its records in order (others are skipped)."""
     declarations: dict[bytes, int] = {}
-    commitments: dict[bytes, bytes] = {}
+    made: dict[bytes, Declaration] = {}
     openings: dict[bytes, Opening] = {}
     for index, record in records:
         if isinstance(record, Declaration) and record.period == period:
             digest = record_digest(record)
             declarations.setdefault(digest, index)
-            commitments[digest] = record.commitment
+            made[digest] = record
         elif isinstance(record, Reveal) and record.declaration in declarations:
             totals: Mapping[str, int] = {}
             fault = ""
-            made = commitment(channel_id, role, period, record.salt, record.totals)
-            if made != commitments[record.declaration]:
-                fault = "its salt and totals are not what was committed to"
-            else:
-                try:
-                    totals = read_totals(terms, record.totals)
-                except FormatError as error:
-                    fault = error.message
+            try:
+                check_reveal(terms, role, made[record.declaration], record)
+                totals = read_totals(terms, record.totals)
+            except (FormatError, InvalidRecord) as error:
+                fault = error.message
             opening = Opening(index, record.declaration, record.peer_declaration, totals, fault)
             openings.setdefault(record.declaration, opening)
     return Said(role, declarations, openings)
@@ -263,15 +253,10 @@ def periods_of(records: Iterable[Placed]) -> list[str]:
 
 
 def sides_of(
-    terms: Terms,
-    channel_id: bytes,
-    period: str,
-    provider: Iterable[Placed],
-    consumer: Iterable[Placed],
+    terms: Terms, period: str, provider: Iterable[Placed], consumer: Iterable[Placed]
 ) -> tuple[Said, Said]:
     """What both logs say of a period."""
-    a, b = (
-        said_of(terms, channel_id, role, period, records)
-        for role, records in zip(ROLES, (provider, consumer), strict=True)
+    return (
+        said_of(terms, "provider", period, provider),
+        said_of(terms, "consumer", period, consumer),
     )
-    return a, b

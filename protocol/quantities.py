@@ -68,12 +68,13 @@ def format_quantity(value: int, scale: int) -> str:
 
 
 def parse_total(text: str, scale: int) -> int:
-    """A total's decimal back to an integer; `FormatError` if it has not exactly `scale` places.
-
-    Unlike a delta's quantity it may pass 64 bits: totals are kept in 128, which are 39 digits.
+    """The integer of a total as `format_quantity` writes it; unlike a delta's quantity, it may
+    pass 64 bits. `FormatError` for anything else.
     """
     whole, _, fraction = text.partition(".")
-    # Python refuses to read very long numbers.
-    if len(fraction) != scale or not re.fullmatch(r"-?[0-9]{1,39}", whole + fraction):
-        raise FormatError(f"{text[:60]!r} is not a decimal with {scale} places")
-    return int(whole + fraction)
+    # 128 bits, in which totals are kept, are 39 digits; Python refuses to read very long numbers.
+    if re.fullmatch(r"-?[0-9]{1,39}", whole + fraction, re.ASCII):
+        value = int(whole + fraction)
+        if format_quantity(value, scale) == text:
+            return value
+    raise FormatError(f"{text[:60]!r} is not a decimal with {scale} places")

@@ -11,6 +11,7 @@ the five-byte `array 32` header, so that it is a header and the records' very by
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Annotated, Literal
 
@@ -330,6 +331,11 @@ def decode_record(data: bytes) -> Record:
     if _encode(record) != data:
         raise FormatError("not a record: the bytes are not in canonical form")
     return record
+
+
+def record_digest(record: Record) -> bytes:
+    """What other records know it by: the SHA-256 of its bytes."""
+    return hashlib.sha256(_encode(record)).digest()
 
 
 def batch_bytes(parts: list[bytes]) -> bytes:

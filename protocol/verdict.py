@@ -15,11 +15,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tallystick.protocol.compare import judge
-from tallystick.protocol.declarations import line_scales
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.quantities import format_quantity, parse_total
 from tallystick.protocol.records import Label, Meter, Terms
-from tallystick.protocol.statement import Line, meter_units
+from tallystick.protocol.statement import Line, line_scales, meter_units
 
 Result = Literal["agreed", "within tolerance", "disputed", "declared by one", "not declared"]
 RESULTS: tuple[Result, ...] = get_args(Result)
