@@ -50,12 +50,14 @@ from tallystick.protocol.records import (
     Close,
     Correction,
     Delta,
+    Matter,
     Record,
     Role,
     Terms,
     batch_bytes,
     batch_count,
     decode_batch,
+    decode_record,
     join_batches,
 )
 
@@ -103,6 +105,12 @@ class _Prepared:
 def record_name(meter: str, id: str) -> bytes:
     """What an id's fingerprint is of."""
     return f"{meter}\0{id}".encode()
+
+
+def _matter_of(data: bytes) -> Matter:
+    record = decode_record(data)
+    assert isinstance(record, Matter)
+    return record
 
 
 def _correction_prefix(log: int, meter: str, id: str) -> bytes:
@@ -291,6 +299,22 @@ class ChannelLog:
             assert isinstance(record, Correction)
             found[record.meter, record.id] = record.quantity
         return found
+
+    def matter(self, index: int) -> Matter | None:
+        """The record at an index below `state.size` if it is of a kind in `Matter`."""
+        for prepared in self._in_flight:
+            if prepared.first <= index < prepared.first + len(prepared.records):
+                record = prepared.records[index - prepared.first]
+                return record if isinstance(record, Matter) else None
+        with self.store.read() as txn:
+            value = txn.get("matters", index_key(self.number, index))
+        return None if value is None else _matter_of(value)
+
+    def matters(self, size: int) -> list[tuple[int, Matter]]:
+        """The records of a kind in `Matter` among the first `size` durable ones, by index."""
+        with self.store.read() as txn:
+            scan = txn.scan("matters", log_key(self.number), index_key(self.number, size))
+            return [(index_of(key), _matter_of(value)) for key, value in scan]
 
     def closes(self) -> list[Close]:
         """The log's Close records, in order."""
@@ -494,6 +518,11 @@ class ChannelLog:
         row = encode_row(self._row())
         tiles = self._tile_rows(first, appended.leaves, appended.tiles)
         corrections = [(n, r) for n, r in enumerate(records, first) if isinstance(r, Correction)]
+        matters = [
+            (n, part)
+            for n, (record, part) in enumerate(zip(records, parts, strict=True), first)
+            if isinstance(record, Matter)
+        ]
 
         def job(txn: Txn) -> None:
             txn.put("batches", index_key(self.number, first), data)
@@ -505,6 +534,8 @@ class ChannelLog:
                 prefix = _correction_prefix(self.number, record.meter, record.id)
                 value = msgspec.msgpack.encode(record.quantity)
                 txn.put("corrections", prefix + index.to_bytes(8, "big"), value)
+            for index, part in matters:
+                txn.put("matters", index_key(self.number, index), part)
 
         def done() -> None:
             if cosignature:

@@ -119,6 +119,7 @@ def cut(log: ChannelLog, size: int) -> None:
             for key in _keys(txn, "corrections", log_key(log.number), log_key(log.number + 1))
             if int.from_bytes(key[-8:], "big") >= size
         ]
+        matters = _keys(txn, "matters", index_key(log.number, size), log_key(log.number + 1))
     facts = LogFacts()
     for first, records in log.records(0, size):
         facts = fold_facts(facts, first, records)
@@ -136,7 +137,12 @@ def cut(log: ChannelLog, size: int) -> None:
         for number, (first, value) in enumerate(aside, free_number(txn, "aside", log.number)):
             txn.delete("batches", index_key(log.number, first))
             txn.put("aside", index_key(log.number, number), value)
-        for table, keys in (("heads", heads), ("tiles", tiles), ("corrections", corrections)):
+        for table, keys in (
+            ("heads", heads),
+            ("tiles", tiles),
+            ("corrections", corrections),
+            ("matters", matters),
+        ):
             for key in keys:
                 txn.delete(table, key)
         txn.put("logs", log_key(log.number), encode_row(row))

@@ -1,4 +1,5 @@
-"""One log, derived anew from its records: chain, tree, heads, validity, tiles, corrections.
+"""One log, derived anew from its records: chain, tree, heads, validity, tiles, corrections,
+matters.
 
 The records are read as a stream, three times: for the tree, for validity, for balances. Memory
 grows with the tiles and corrections and by sixteen bytes a delta, not with the records.
@@ -22,6 +23,7 @@ from tallystick.node.store.idindex import fingerprints
 from tallystick.node.store.keyspace import (
     HeadRow,
     LogRow,
+    index_key,
     index_of,
     log_key,
     tile_key,
@@ -34,7 +36,15 @@ from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import origin
 from tallystick.protocol.log import LogState, append, fold_facts
 from tallystick.protocol.merkle import HASH_SIZE, root_of
-from tallystick.protocol.records import Correction, Delta, Record, Role, Terms, decode_batch
+from tallystick.protocol.records import (
+    Correction,
+    Delta,
+    Matter,
+    Record,
+    Role,
+    Terms,
+    decode_batch,
+)
 from tallystick.protocol.replay import LogSummary, survey_log
 
 _decode_head = msgspec.msgpack.Decoder(HeadRow).decode
@@ -48,6 +58,7 @@ class _Seen:
     state: LogState
     tiles: dict[bytes, bytes] = field(default_factory=dict)
     corrections: dict[bytes, bytes] = field(default_factory=dict)
+    matters: dict[bytes, bytes] = field(default_factory=dict)
     head: int = 0  # the newest head whose root fits
     roots: dict[int, bytes] = field(default_factory=dict)  # at the sizes that were asked for
     prints: array[int] = field(default_factory=lambda: array("Q"))
@@ -168,7 +179,7 @@ class LogExamination:
             leaf = appended.leaves[(number + 1) * TILE - 1 - first]
             self._add_tile(number, root + leaf)
         deltas = []
-        for index, record in enumerate(records, first):
+        for index, (record, part) in enumerate(zip(records, parts, strict=True), first):
             if type(record) is Delta:
                 deltas.append(f"{record.meter}\0{record.id}".encode())
                 seen.indexes.append(index)
@@ -177,6 +188,8 @@ class LogExamination:
                 key = log_key(self._number) + hashlib.sha256(name).digest()[:16]
                 value = msgspec.msgpack.encode(record.quantity)
                 seen.corrections[key + index.to_bytes(8, "big")] = value
+            elif isinstance(record, Matter):
+                seen.matters[index_key(self._number, index)] = part
         if self._seed is not None:
             seen.prints.extend(fingerprints(deltas, self._seed))
 
@@ -211,7 +224,7 @@ class LogExamination:
         self._say("records", [fault] if fault else [], f"{found.size} records, chain and tree")
         self._signatures(rings)
         self.summary = self._validity()
-        names = ("state", "tiles", "corrections")
+        names = ("state", "tiles", "corrections", "matters")
         if found.torn:
             self.checks += [Check(self.name(name), None, "cannot be judged") for name in names]
             return
@@ -219,6 +232,7 @@ class LogExamination:
             ("state", self._state_faults()),
             ("tiles", self._differences("tiles", seen.tiles)),
             ("corrections", self._differences("corrections", seen.corrections)),
+            ("matters", self._differences("matters", seen.matters)),
         ):
             found.remake |= bool(faults)
             self._say(name, faults, "as the records give them")

@@ -32,8 +32,8 @@ from tallystick.protocol.terms import channel_id
 
 T = TypeVar("T")
 
-OF_LOGS = ("logs", "batches", "heads", "tiles", "corrections", "derived", "lines", "aside",
-           "unplaced")  # fmt: skip
+OF_LOGS = ("logs", "batches", "heads", "tiles", "corrections", "matters", "derived", "lines",
+           "aside", "unplaced")  # fmt: skip
 OF_CHANNELS = ("checkpoints", "evidence")
 STATES = ("proposed", "offered", "open", "halted")
 

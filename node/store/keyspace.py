@@ -15,6 +15,7 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | heads       | log, size                          | HeadRow: root, signature, co-signature        |
 | tiles       | log, level, number                 | root of 256^level leaves (‖ the last leaf)    |
 | corrections | log, hash of meter and id          | the delta's quantity as corrected             |
+| matters     | log, index                         | the bytes of a record of a kind in `Matter`   |
 | derived     | log                                | DerivedRow: how far the rows below reach      |
 | lines       | log, charge start, meter, subject  | Tally                                         |
 | checkpoints | channel number, sequence           | CheckpointRow                                 |
@@ -22,7 +23,8 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | unplaced    | log, number                        | UnplacedRow: what could not be                |
 | evidence    | channel number, digest             | an evidence file                              |
 
-`tiles`, `derived`, `lines` and the id index's files follow from the rest and can be rebuilt.
+`tiles`, `corrections`, `matters`, `derived`, `lines` and the id index's files follow from the rest
+and can be rebuilt.
 """
 
 from __future__ import annotations
@@ -55,6 +57,7 @@ TABLES = (
     "aside",
     "unplaced",
     "evidence",
+    "matters",
 )
 
 META_KEYS = (b"format", b"fingerprints", b"place", b"port", b"restored")
