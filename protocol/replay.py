@@ -24,6 +24,7 @@ from tallystick.protocol.records import (
     Close,
     Correction,
     Delta,
+    Matter,
     Record,
     Role,
     Terms,
@@ -50,12 +51,13 @@ class FoundClose:
 @dataclass(frozen=True, slots=True)
 class LogSummary:
     """What one pass over a log found. `fault` is the first thing that makes it invalid, if any;
-    then `corrected` and `closes` are only what came before it. `state` holds all records.
+    then `corrected`, `closes` and `matters` are only what came before it. `state` holds all records.
     """
 
     state: LogState
     corrected: Corrected
     closes: tuple[FoundClose, ...]
+    matters: tuple[tuple[int, Matter], ...]
     fault: InvalidRecord | None
 
 
@@ -81,6 +83,7 @@ def survey_log(
     past = _Past(_corrected_keys(batches, size))
     ids = _Ids()
     closes: list[FoundClose] = []
+    matters: list[tuple[int, Matter]] = []
     state = LogState.empty(channel_id)
     fault: InvalidRecord | None = None
     for index, records, parts in _segments(batches, size):
@@ -94,10 +97,11 @@ def survey_log(
                 past.note(records)
                 ids.note(records)
                 closes += _closes(index, records)
+                matters += _matters(index, records)
         state = append(state, parts, facts).state
     if fault is None:
         fault = ids.fault(batches, size)
-    return LogSummary(state, past.keys, tuple(closes), fault)
+    return LogSummary(state, past.keys, tuple(closes), tuple(matters), fault)
 
 
 def replay(
@@ -208,6 +212,10 @@ def _closes(first: int, records: Sequence[Record]) -> list[FoundClose]:
         for index, record in enumerate(records, first)
         if type(record) is Close
     ]
+
+
+def _matters(first: int, records: Sequence[Record]) -> list[tuple[int, Matter]]:
+    return [(n, record) for n, record in enumerate(records, first) if isinstance(record, Matter)]
 
 
 class _Past:

@@ -135,7 +135,10 @@ class UnplacedRow(Struct, array_like=True):
 
 
 class CheckpointRow(Struct, array_like=True):
-    """A closed period: the note, its bounds and sizes, and the statement's lines as bytes."""
+    """A closed period: the note, its bounds and sizes, and the statement's lines as bytes.
+
+    `verdict` is its canonical bytes, empty for a period closed before there were verdicts.
+    """
 
     period: str
     end_us: Annotated[int, Meta()]
@@ -144,6 +147,7 @@ class CheckpointRow(Struct, array_like=True):
     provider_size: int
     consumer_size: int
     lines: list[bytes]
+    verdict: bytes = b""
 
 
 def log_key(log: int) -> bytes:
