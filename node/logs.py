@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 import msgspec
@@ -45,6 +47,7 @@ from tallystick.protocol.heads import Head
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import origin
 from tallystick.protocol.log import LogFacts, LogState, Rules, append
+from tallystick.protocol.matters import Matters, Nameable
 from tallystick.protocol.merkle import Frontier
 from tallystick.protocol.records import (
     Close,
@@ -53,12 +56,13 @@ from tallystick.protocol.records import (
     Matter,
     Record,
     Role,
+    Said,
     Terms,
     batch_bytes,
     batch_count,
     decode_batch,
-    decode_record,
     join_batches,
+    said,
 )
 
 CHECKPOINT_MARK = b"tallystick checkpoint"  # stands in every batch that has a Close record
@@ -107,12 +111,6 @@ def record_name(meter: str, id: str) -> bytes:
     return f"{meter}\0{id}".encode()
 
 
-def _matter_of(data: bytes) -> Matter:
-    record = decode_record(data)
-    assert isinstance(record, Matter)
-    return record
-
-
 def _correction_prefix(log: int, meter: str, id: str) -> bytes:
     return log_key(log) + hashlib.sha256(record_name(meter, id)).digest()[:16]
 
@@ -144,6 +142,8 @@ class ChannelLog:
         self.grown = trio.Event()  # set, and replaced, whenever the log grew durably
         self.flushed = trio.Event()  # the same, whenever a flush made a run
         self.index: IdIndex = IdIndex(folder, number, [])
+        self._matters = Matters()
+        self._said: list[Said] = []
         self._decoded: dict[int, list[Record]] = {}  # a few batches, for look-ups in a row
         self._in_flight: deque[_Prepared] = deque()
         self._recent: deque[Batch] = deque()
@@ -176,6 +176,9 @@ class ChannelLog:
             self._in_flight.clear()
             self._recent.clear()
             self._decoded.clear()
+            self._matters, self._said = Matters(), []
+            for first, records in self._stored(txn, 0):
+                self._note_matters(first, records)
             for first, records in self._stored(txn, derived.covered):
                 self._fold(first, records, txn)
 
@@ -279,6 +282,27 @@ class ChannelLog:
         with self.store.read() as txn:
             return found[1], self._corrected(txn, found[1], 2**63)
 
+    def matter(self, index: int) -> Nameable | None:
+        """See `MatterPast`."""
+        return self._matters.matter(index)
+
+    def index_of(self, digest: bytes) -> int | None:
+        """See `MatterPast`."""
+        return self._matters.index_of(digest)
+
+    def ended(self, index: int) -> bool:
+        """See `MatterPast`."""
+        return self._matters.ended(index)
+
+    def matters(self, size: int) -> list[Said]:
+        """The closes and matters among the log's first `size` records."""
+        return self._said[: bisect_left(self._said, size, key=itemgetter(0))]
+
+    def _note_matters(self, first: int, records: Sequence[Record]) -> None:
+        for index, record in said(first, records):
+            self._matters.note(index, record)
+            self._said.append((index, record))
+
     def _corrected(self, txn: Txn, delta: Delta, before: int) -> int | None:
         """A delta's quantity by the corrections before an index of the log."""
         prefix = _correction_prefix(self.number, delta.meter, delta.id)
@@ -299,22 +323,6 @@ class ChannelLog:
             assert isinstance(record, Correction)
             found[record.meter, record.id] = record.quantity
         return found
-
-    def matter(self, index: int) -> Matter | None:
-        """The record at an index below `state.size` if it is of a kind in `Matter`."""
-        for prepared in self._in_flight:
-            if prepared.first <= index < prepared.first + len(prepared.records):
-                record = prepared.records[index - prepared.first]
-                return record if isinstance(record, Matter) else None
-        with self.store.read() as txn:
-            value = txn.get("matters", index_key(self.number, index))
-        return None if value is None else _matter_of(value)
-
-    def matters(self, size: int) -> list[tuple[int, Matter]]:
-        """The records of a kind in `Matter` among the first `size` durable ones, by index."""
-        with self.store.read() as txn:
-            scan = txn.scan("matters", log_key(self.number), index_key(self.number, size))
-            return [(index_of(key), _matter_of(value)) for key, value in scan]
 
     def closes(self) -> list[Close]:
         """The log's Close records, in order."""
@@ -509,6 +517,7 @@ class ChannelLog:
         prepared = _Prepared(first, records, data, head, self.folder.fold(records))
         self._in_flight.append(prepared)
         self.state = appended.state
+        self._note_matters(first, records)
         self.held_bytes += counted_bytes(len(data), len(records), len(prepared.changes))
         size = appended.state.size
         if signature:

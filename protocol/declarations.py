@@ -21,9 +21,9 @@ from tallystick.protocol.quantities import format_quantity, parse_total
 from tallystick.protocol.records import (
     Declaration,
     DeclaredTotal,
-    Record,
     Reveal,
     Role,
+    Said,
     Terms,
     record_digest,
 )
@@ -33,8 +33,6 @@ from tallystick.protocol.terms import channel_id
 SALT_SIZE = 32
 TITLE = b"tallystick declaration v1\n"
 _encode = msgspec.msgpack.Encoder().encode
-
-Placed = tuple[int, Record]  # a record's index in its log, and the record
 
 
 def commitment(
@@ -89,7 +87,7 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Commitments:
     """What one party's log says of a period: its declarations by digest, with their indexes in
     the log, oldest first, and the reveals that open them, each declaration's first one.
     """
@@ -118,7 +116,7 @@ class Declared:
     problem: str
 
 
-def said_of(terms: Terms, role: Role, period: str, records: Iterable[Placed]) -> Said:
+def commitments_in(terms: Terms, role: Role, period: str, records: Iterable[Said]) -> Commitments:
     """What the log of a role says of a period, from its records in order (others are skipped)."""
     declarations: dict[bytes, int] = {}
     made: dict[bytes, Declaration] = {}
@@ -138,10 +136,10 @@ def said_of(terms: Terms, role: Role, period: str, records: Iterable[Placed]) ->
                 fault = error.message
             opening = Opening(index, record.declaration, record.peer_declaration, totals, fault)
             openings.setdefault(record.declaration, opening)
-    return Said(role, declarations, openings)
+    return Commitments(role, declarations, openings)
 
 
-def declared(provider: Said, consumer: Said) -> tuple[Declared, Declared]:
+def declared(provider: Commitments, consumer: Commitments) -> tuple[Declared, Declared]:
     """What counts of both parties' declarations of one period.
 
     The first pair counts, in the order of the provider's log. Without one, a proper reveal that
@@ -162,7 +160,7 @@ def declared(provider: Said, consumer: Said) -> tuple[Declared, Declared]:
     return sides[0], sides[1]
 
 
-def _pairs(provider: Said, consumer: Said) -> Iterator[tuple[Opening, Opening]]:
+def _pairs(provider: Commitments, consumer: Commitments) -> Iterator[tuple[Opening, Opening]]:
     for opening in sorted(provider.openings.values(), key=lambda one: one.index):
         answer = consumer.openings.get(opening.names)
         if answer is None or answer.names != opening.declaration:
@@ -171,13 +169,13 @@ def _pairs(provider: Said, consumer: Said) -> Iterator[tuple[Opening, Opening]]:
             yield opening, answer
 
 
-def _alone(said: Said, other: Said) -> Opening | None:
+def _alone(said: Commitments, other: Commitments) -> Opening | None:
     """The first reveal that only waits for the other party's."""
     openings = sorted(said.openings.values(), key=lambda one: one.index)
     return next((one for one in openings if not _fault(one, other)), None)
 
 
-def _fault(opening: Opening, other: Said) -> str:
+def _fault(opening: Opening, other: Commitments) -> str:
     """What keeps a reveal from counting, in words."""
     if opening.fault:
         return opening.fault
@@ -191,28 +189,28 @@ def _fault(opening: Opening, other: Said) -> str:
     return f"the other party's reveal does not hold: {answer.fault}"
 
 
-def _first_fault(said: Said, other: Said) -> str:
+def _first_fault(said: Commitments, other: Commitments) -> str:
     openings = sorted(said.openings.values(), key=lambda one: one.index)
     return next((_fault(one, other) for one in openings), "")
 
 
-def _counted(said: Said, opening: Opening) -> Declared:
+def _counted(said: Commitments, opening: Opening) -> Declared:
     return Declared(said.role, len(said.declarations), True, opening.totals, "")
 
 
-def _nothing(said: Said, problem: str) -> Declared:
+def _nothing(said: Commitments, problem: str) -> Declared:
     revealed = bool(said.openings)
     return Declared(said.role, len(said.declarations), revealed, None, problem if revealed else "")
 
 
-def somebody_revealed(provider: Said, consumer: Said) -> bool:
+def somebody_revealed(provider: Commitments, consumer: Commitments) -> bool:
     """Whether a party opened a declaration of the period; then neither may declare again."""
     return bool(provider.openings or consumer.openings)
 
 
 def next_opening(
-    own: Said,
-    peer: Said,
+    own: Commitments,
+    peer: Commitments,
     cosigned: tuple[int, int],
     openable: AbstractSet[bytes],
 ) -> tuple[bytes, bytes] | None:
@@ -246,17 +244,17 @@ def next_opening(
     return (mine, theirs) if own.declarations[mine] < cosigned[0] else None
 
 
-def periods_of(records: Iterable[Placed]) -> list[str]:
+def periods_of(records: Iterable[Said]) -> list[str]:
     """The periods that a log's declarations are of, each once, in the order of the records."""
     found = (record.period for _, record in records if isinstance(record, Declaration))
     return list(dict.fromkeys(found))
 
 
 def sides_of(
-    terms: Terms, period: str, provider: Iterable[Placed], consumer: Iterable[Placed]
-) -> tuple[Said, Said]:
+    terms: Terms, period: str, provider: Iterable[Said], consumer: Iterable[Said]
+) -> tuple[Commitments, Commitments]:
     """What both logs say of a period."""
     return (
-        said_of(terms, "provider", period, provider),
-        said_of(terms, "consumer", period, consumer),
+        commitments_in(terms, "provider", period, provider),
+        commitments_in(terms, "consumer", period, consumer),
     )

@@ -73,7 +73,7 @@ def parse_total(text: str, scale: int) -> int:
     """
     whole, _, fraction = text.partition(".")
     # 128 bits, in which totals are kept, are 39 digits; Python refuses to read very long numbers.
-    if re.fullmatch(r"-?[0-9]{1,39}", whole + fraction, re.ASCII):
+    if re.fullmatch(r"-?[0-9]{1,39}", whole + fraction):
         value = int(whole + fraction)
         if format_quantity(value, scale) == text:
             return value

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -307,7 +308,10 @@ Matter = (
     | Disclosure
 )
 Record = Terms | Delta | Correction | Close | Epoch | Rotation | Matter
+# A close or matter and its index in its log: what is kept at hand to see where disputes stand.
+Said = tuple[int, Close | Matter]
 
+_SAID = (Close, *get_args(Matter))
 _encode = msgspec.msgpack.Encoder().encode
 _decode_one = msgspec.msgpack.Decoder(Record).decode
 _decode_many = msgspec.msgpack.Decoder(list[Record]).decode
@@ -336,6 +340,15 @@ def decode_record(data: bytes) -> Record:
 def record_digest(record: Record) -> bytes:
     """What other records know it by: the SHA-256 of its bytes."""
     return hashlib.sha256(_encode(record)).digest()
+
+
+def said(first: int, records: Sequence[Record]) -> list[Said]:
+    """The closes and matters among a log's records from index `first` on."""
+    return [
+        (index, record)
+        for index, record in enumerate(records, first)
+        if type(record) is not Delta and isinstance(record, _SAID)
+    ]
 
 
 def batch_bytes(parts: list[bytes]) -> bytes:
@@ -376,6 +389,12 @@ def check_texts(*texts: str, what: str = "text") -> None:
             raise FormatError(f"{what} of {size} bytes; 1 to {TEXT_BYTES_MAX} are allowed")
         if _control(text):
             raise FormatError(f"{what} {text!r} holds a control character")
+
+
+def check_reason(reason: str) -> None:
+    """Refuse a reason that holds a control character; it may be longer than other texts."""
+    for start in range(0, len(reason), TEXT_BYTES_MAX // 4):
+        check_texts(reason[start : start + TEXT_BYTES_MAX // 4], what="reason")
 
 
 def texts_plain(joined: str) -> bool:

@@ -19,16 +19,18 @@ from tallystick.protocol.checkpoint import Checkpoint, parse_checkpoint
 from tallystick.protocol.derive import Book, Deriver, Folder, LineKey, Tally
 from tallystick.protocol.errors import FormatError, InvalidRecord, ProofError
 from tallystick.protocol.log import LogState, Rules, append
+from tallystick.protocol.matters import Matters
 from tallystick.protocol.notes import parse_note
 from tallystick.protocol.records import (
     Close,
     Correction,
     Delta,
-    Matter,
     Record,
     Role,
+    Said,
     Terms,
     decode_batch,
+    said,
 )
 from tallystick.protocol.statement import Line
 
@@ -51,13 +53,13 @@ class FoundClose:
 @dataclass(frozen=True, slots=True)
 class LogSummary:
     """What one pass over a log found. `fault` is the first thing that makes it invalid, if any;
-    then `corrected`, `closes` and `matters` are only what came before it. `state` holds all records.
+    then the lists are only of what came before it. `state` holds all records.
     """
 
     state: LogState
     corrected: Corrected
     closes: tuple[FoundClose, ...]
-    matters: tuple[tuple[int, Matter], ...]
+    matters: tuple[Said, ...]  # closes among them
     fault: InvalidRecord | None
 
 
@@ -82,8 +84,7 @@ def survey_log(
     rules = Rules(terms, role)
     past = _Past(_corrected_keys(batches, size))
     ids = _Ids()
-    closes: list[FoundClose] = []
-    matters: list[tuple[int, Matter]] = []
+    matters: list[Said] = []
     state = LogState.empty(channel_id)
     fault: InvalidRecord | None = None
     for index, records, parts in _segments(batches, size):
@@ -94,14 +95,13 @@ def survey_log(
             except InvalidRecord as error:
                 fault = error
             else:
-                past.note(records)
+                past.take(index, records)
                 ids.note(records)
-                closes += _closes(index, records)
-                matters += _matters(index, records)
+                matters += said(index, records)
         state = append(state, parts, facts).state
     if fault is None:
         fault = ids.fault(batches, size)
-    return LogSummary(state, past.keys, tuple(closes), tuple(matters), fault)
+    return LogSummary(state, past.keys, _closes(matters), tuple(matters), fault)
 
 
 def replay(
@@ -206,37 +206,40 @@ def _corrected_keys(batches: BatchSource, size: int) -> Corrected:
     return frozenset(keys)
 
 
-def _closes(first: int, records: Sequence[Record]) -> list[FoundClose]:
-    return [
+def _closes(matters: Sequence[Said]) -> tuple[FoundClose, ...]:
+    return tuple(
         FoundClose(index, parse_checkpoint(parse_note(record.checkpoint).text), record.checkpoint)
-        for index, record in enumerate(records, first)
+        for index, record in matters
         if type(record) is Close
-    ]
+    )
 
 
-def _matters(first: int, records: Sequence[Record]) -> list[tuple[int, Matter]]:
-    return [(n, record) for n, record in enumerate(records, first) if isinstance(record, Matter)]
-
-
-class _Past:
-    """The deltas of a log that are corrected at some time, with their quantities so far."""
+class _Past(Matters):
+    """The matters of a log, and its deltas that are corrected at some time, with their quantities
+    so far.
+    """
 
     def __init__(self, keys: Corrected) -> None:
+        super().__init__()
         self.keys = keys
         self._now: dict[tuple[str, str], tuple[Delta, int | None]] = {}
 
     def effective(self, meter: str, id: str) -> tuple[Delta, int | None] | None:
         return self._now.get((meter, id))
 
-    def note(self, records: Iterable[Record]) -> None:
-        if not self.keys:
-            return
-        for record in records:
+    def take(self, first: int, records: Sequence[Record]) -> None:
+        for index, record in enumerate(records, first):
             if type(record) is Delta:
-                if (record.meter, record.id) in self.keys:
-                    self._now[record.meter, record.id] = (record, record.quantity)
+                self.put(record)
             elif type(record) is Correction:
                 self.replace(record)
+            else:
+                self.note(index, record)
+
+    def put(self, record: Delta) -> None:
+        """Note a new delta, if it is corrected at some time."""
+        if self.keys and (record.meter, record.id) in self.keys:
+            self._now[record.meter, record.id] = (record, record.quantity)
 
     def replace(self, record: Correction) -> tuple[Delta, int]:
         """Note what a valid correction says; return its delta and the quantity until now."""
@@ -333,7 +336,7 @@ def _apply(
     # The fold above took in all deltas, so a correction must find the later ones noted as well.
     for record in records:
         if type(record) is Delta:
-            past.note((record,))
+            past.put(record)
             peaks.note(record)
     for record in records:
         if type(record) is Correction:
