@@ -10,18 +10,17 @@ import homes
 import pytest
 import trio
 
+from tallystick.node.closing import Closing
 from tallystick.node.importing.drafts import Draft
-from tallystick.protocol.checkpoint import Checkpoint
 from tallystick.protocol.errors import InputError
 from tallystick.protocol.messages import Message, RefuseCheckpoint, SignCheckpoint
-from tallystick.protocol.statement import Line
 
 
 async def _answer(a: homes.Side, b: homes.Side, label: str, sizes: tuple[int, int]) -> Message:
     """What b says to a proposal of a's at these sizes of both logs."""
     await b.channel.store.commit(lambda txn: None)
-    checkpoint, _ = a.closer._compute(a.closer._calendar.parse(label), sizes)
-    proposal = a.closer._message(checkpoint, early=True)
+    closing = a.closer._compute(a.closer._calendar.parse(label), sizes)
+    proposal = a.closer._message(closing, early=True)
     said: list[Message] = []
     b.closer.arrived(proposal)
     await b.closer.handle(proposal, said.append)
@@ -73,11 +72,11 @@ async def test_of_two_closings_of_one_period_at_once_one_is_kept(tmp_path: Path)
             closer._compute(period, (await _emit(a, b, name), other)) for name in ("one", "two")
         ]
 
-        async def keep(checkpoint: Checkpoint, lines: list[Line]) -> None:
+        async def keep(closing: Closing) -> None:
             with suppress(InputError):
-                await closer._complete(checkpoint, lines, [closer._sign(checkpoint)])
+                await closer._complete(closing, [closer._sign(closing.checkpoint)])
 
         async with trio.open_nursery() as nursery:
-            for checkpoint, lines in both:
-                nursery.start_soon(keep, checkpoint, lines)
+            for closing in both:
+                nursery.start_soon(keep, closing)
         assert len(closer.rows) == 1

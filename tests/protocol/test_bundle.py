@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -16,7 +17,6 @@ from tallystick.protocol.bundle import (
     COMPACT,
     FULL,
     README_TEXT,
-    BundleContents,
     open_bundle,
     rebatch,
     write_bundle,
@@ -138,10 +138,7 @@ def test_a_log_that_ends_too_soon_makes_no_bundle() -> None:
 
 def test_contents_of_another_kind_make_no_bundle() -> None:
     delta = encode_record(CHANNEL.provider_log.records[1])
-    contents = OCTOBER.contents
-    wrong = BundleContents(
-        contents.checkpoint, delta, contents.provider_head, contents.consumer_head, contents.lines
-    )
+    wrong = replace(OCTOBER.contents, terms=delta)
     with pytest.raises(FormatError, match="not a terms record"):
         write_bundle(io.BytesIO(), wrong)
 
