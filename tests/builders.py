@@ -386,7 +386,8 @@ class Channel:
 
 
 def busy_channel() -> Channel:
-    """A channel with two closed months, a late delta, corrections of each kind, and both closes.
+    """A channel with two closed months, a late delta, corrections of each kind, declarations of
+    October with every result, and both closes.
 
     October and November are closed; `channel.closed` has them.
     """
@@ -401,6 +402,11 @@ def busy_channel() -> Channel:
     a.correct("t0", "tokens", 90)
     b.correct("p5", "peak", None)
     a.correct("c0", "calls", None)
+    channel.declare(
+        "2026-10",
+        {"calls": 5, "gpu-hours": 1250, "peak": 50, "tokens": 608},
+        {"calls": 6, "gpu-hours": 1200, "tokens": 608},
+    )
     channel.close(OCTOBER_US, ["provider", "consumer"])
     a.delta("late", "tokens", 5, OCTOBER_US + DAY_US)
     b.delta("late", "tokens", 5, OCTOBER_US + DAY_US)
