@@ -35,12 +35,9 @@ def terms_with(tolerance: Tolerance | None, **changes: object) -> builders.Terms
     return builders.make_terms(*PARTIES, [builders.meter("tokens", tolerance=tolerance, **changes)])
 
 
-def line(
-    payable: str = "100", disputed: str = "0", deltas: int = 5, late: str | None = None
-) -> Line:
-    return Line(
-        PERIOD, late, "tokens", "s", "token", payable, payable, payable, disputed, "0", deltas
-    )
+def line(payable: str = "100", disputed: str = "0", deltas: int = 5, late: str = "") -> Line:
+    counts = (payable, payable, payable, disputed, "0", deltas)
+    return Line(PERIOD, late or None, "tokens", "s", "token", *counts)
 
 
 def result(
@@ -150,7 +147,7 @@ def test_the_first_meter_that_differs() -> None:
         ((None, None, "1", "0", "not declared"), "not declared; payable 1"),
         (
             ("1", "5", "1", "0", "disputed"),
-            "disputed: acme counted 1, beta counted 5 token; payable 1",
+            "acme counted 1, beta counted 5 token; payable 1",
         ),
         ((None, None, "1", "0.5", "disputed"), "disputed; payable 1, disputed 0.5"),
     ],
