@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
 
 import msgspec
@@ -47,7 +45,7 @@ from tallystick.protocol.heads import Head
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import origin
 from tallystick.protocol.log import LogFacts, LogState, Rules, append
-from tallystick.protocol.matters import Matters, Nameable
+from tallystick.protocol.matters import Matters
 from tallystick.protocol.merkle import Frontier
 from tallystick.protocol.records import (
     Close,
@@ -56,16 +54,13 @@ from tallystick.protocol.records import (
     Matter,
     Record,
     Role,
-    Said,
     Terms,
     batch_bytes,
     batch_count,
     decode_batch,
     join_batches,
-    said,
 )
 
-CHECKPOINT_MARK = b"tallystick checkpoint"  # stands in every batch that has a Close record
 READ_BYTES_MAX = 1024 * 1024  # one batch read for catching up
 READ_RECORDS_MAX = 8192  # and its records, before the last of our batches in it
 DECODED_MAX = 4  # batches kept decoded for look-ups
@@ -115,7 +110,7 @@ def _correction_prefix(log: int, meter: str, id: str) -> bytes:
     return log_key(log) + hashlib.sha256(record_name(meter, id)).digest()[:16]
 
 
-class ChannelLog:
+class ChannelLog(Matters):
     """One log of a channel, ours or the peer's."""
 
     def __init__(
@@ -142,8 +137,7 @@ class ChannelLog:
         self.grown = trio.Event()  # set, and replaced, whenever the log grew durably
         self.flushed = trio.Event()  # the same, whenever a flush made a run
         self.index: IdIndex = IdIndex(folder, number, [])
-        self._matters = Matters()
-        self._said: list[Said] = []
+        super().__init__()
         self._decoded: dict[int, list[Record]] = {}  # a few batches, for look-ups in a row
         self._in_flight: deque[_Prepared] = deque()
         self._recent: deque[Batch] = deque()
@@ -176,9 +170,9 @@ class ChannelLog:
             self._in_flight.clear()
             self._recent.clear()
             self._decoded.clear()
-            self._matters, self._said = Matters(), []
+            super().__init__()
             for first, records in self._stored(txn, 0):
-                self._note_matters(first, records)
+                self.take(first, records)
             for first, records in self._stored(txn, derived.covered):
                 self._fold(first, records, txn)
 
@@ -282,27 +276,6 @@ class ChannelLog:
         with self.store.read() as txn:
             return found[1], self._corrected(txn, found[1], 2**63)
 
-    def matter(self, index: int) -> Nameable | None:
-        """See `MatterPast`."""
-        return self._matters.matter(index)
-
-    def index_of(self, digest: bytes) -> int | None:
-        """See `MatterPast`."""
-        return self._matters.index_of(digest)
-
-    def ended(self, index: int) -> bool:
-        """See `MatterPast`."""
-        return self._matters.ended(index)
-
-    def matters(self, size: int) -> list[Said]:
-        """The closes and matters among the log's first `size` records."""
-        return self._said[: bisect_left(self._said, size, key=itemgetter(0))]
-
-    def _note_matters(self, first: int, records: Sequence[Record]) -> None:
-        for index, record in said(first, records):
-            self._matters.note(index, record)
-            self._said.append((index, record))
-
     def _corrected(self, txn: Txn, delta: Delta, before: int) -> int | None:
         """A delta's quantity by the corrections before an index of the log."""
         prefix = _correction_prefix(self.number, delta.meter, delta.id)
@@ -326,11 +299,7 @@ class ChannelLog:
 
     def closes(self) -> list[Close]:
         """The log's Close records, in order."""
-        with self.store.read() as txn:
-            scan = txn.scan("batches", index_key(self.number, 0), log_key(self.number + 1))
-            found = [value for _, value in scan if CHECKPOINT_MARK in value]
-        records = [record for batch in found for record in decode_batch(batch)[0]]
-        return [record for record in records if isinstance(record, Close)]
+        return [close for _, close in self.matters(self.durable_size) if isinstance(close, Close)]
 
     def root_at(self, size: int) -> bytes:
         """The root of the log's first `size` durable records."""
@@ -517,7 +486,7 @@ class ChannelLog:
         prepared = _Prepared(first, records, data, head, self.folder.fold(records))
         self._in_flight.append(prepared)
         self.state = appended.state
-        self._note_matters(first, records)
+        self.take(first, records)
         self.held_bytes += counted_bytes(len(data), len(records), len(prepared.changes))
         size = appended.state.size
         if signature:

@@ -8,6 +8,9 @@ lapse has two co-signatures to verify; a record lapses once, so they are not man
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import NoReturn, Protocol
 
 from tallystick.protocol.declarations import check_reveal
@@ -21,9 +24,12 @@ from tallystick.protocol.records import (
     Answer,
     Attested,
     Close,
+    Correction,
     Declaration,
+    Delta,
     Disclosure,
     Dispute,
+    Epoch,
     Lapse,
     Matter,
     Named,
@@ -32,6 +38,7 @@ from tallystick.protocol.records import (
     Resolution,
     Reveal,
     Role,
+    Rotation,
     Terms,
     Withdrawal,
     check_reason,
@@ -42,6 +49,8 @@ from tallystick.protocol.records import (
 VERIFIED_MAX = 1024  # heads whose co-signature is remembered to hold
 
 Nameable = Close | Declaration | Dispute | Answer  # what a later record of the log may name
+# A close or matter and its index in its log: what is kept at hand to see where disputes stand.
+Said = tuple[int, Close | Matter]
 
 
 class MatterPast(Protocol):
@@ -62,12 +71,21 @@ class Matters:
 
     def __init__(self, before: MatterPast | None = None) -> None:
         self._before = before
+        self._said: list[Said] = []
         self._at: dict[int, Nameable] = {}
         self._named: dict[bytes, int] = {}
         self._ended: set[int] = set()
 
+    def take(self, first: int, records: Sequence[Record]) -> None:
+        """Take valid records from index `first` on."""
+        for index, record in enumerate(records, first):
+            if type(record) is not Delta:
+                self.note(index, record)
+
     def note(self, index: int, record: Record) -> None:
-        """Remember what later records may name of a valid record."""
+        """Take a valid record, of any kind, if it is a close or a matter."""
+        if not isinstance(record, (Terms, Delta, Correction, Epoch, Rotation)):
+            self._said.append((index, record))
         match record:
             case Close() | Answer():
                 self._at[index] = record
@@ -82,6 +100,10 @@ class Matters:
                 self._ended.add(record.index)
             case _:
                 pass
+
+    def matters(self, size: int) -> list[Said]:
+        """What it was told of the log's first `size` records, in order."""
+        return self._said[: bisect_left(self._said, size, key=itemgetter(0))]
 
     def matter(self, index: int) -> Nameable | None:
         """See `MatterPast`."""

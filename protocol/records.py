@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -308,10 +307,7 @@ Matter = (
     | Disclosure
 )
 Record = Terms | Delta | Correction | Close | Epoch | Rotation | Matter
-# A close or matter and its index in its log: what is kept at hand to see where disputes stand.
-Said = tuple[int, Close | Matter]
 
-_SAID = (Close, *get_args(Matter))
 _encode = msgspec.msgpack.Encoder().encode
 _decode_one = msgspec.msgpack.Decoder(Record).decode
 _decode_many = msgspec.msgpack.Decoder(list[Record]).decode
@@ -340,15 +336,6 @@ def decode_record(data: bytes) -> Record:
 def record_digest(record: Record) -> bytes:
     """What other records know it by: the SHA-256 of its bytes."""
     return hashlib.sha256(_encode(record)).digest()
-
-
-def said(first: int, records: Sequence[Record]) -> list[Said]:
-    """The closes and matters among a log's records from index `first` on."""
-    return [
-        (index, record)
-        for index, record in enumerate(records, first)
-        if type(record) is not Delta and isinstance(record, _SAID)
-    ]
 
 
 def batch_bytes(parts: list[bytes]) -> bytes:

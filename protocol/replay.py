@@ -17,9 +17,10 @@ import numpy as np
 
 from tallystick.protocol.checkpoint import Checkpoint, parse_checkpoint
 from tallystick.protocol.derive import Book, Deriver, Folder, LineKey, Tally
+from tallystick.protocol.disputes import adjustments_at
 from tallystick.protocol.errors import FormatError, InvalidRecord, ProofError
 from tallystick.protocol.log import LogState, Rules, append
-from tallystick.protocol.matters import Matters
+from tallystick.protocol.matters import Matters, Said
 from tallystick.protocol.notes import parse_note
 from tallystick.protocol.records import (
     Close,
@@ -27,10 +28,8 @@ from tallystick.protocol.records import (
     Delta,
     Record,
     Role,
-    Said,
     Terms,
     decode_batch,
-    said,
 )
 from tallystick.protocol.statement import Line
 
@@ -84,7 +83,6 @@ def survey_log(
     rules = Rules(terms, role)
     past = _Past(_corrected_keys(batches, size))
     ids = _Ids()
-    matters: list[Said] = []
     state = LogState.empty(channel_id)
     fault: InvalidRecord | None = None
     for index, records, parts in _segments(batches, size):
@@ -97,11 +95,11 @@ def survey_log(
             else:
                 past.take(index, records)
                 ids.note(records)
-                matters += said(index, records)
         state = append(state, parts, facts).state
     if fault is None:
         fault = ids.fault(batches, size)
-    return LogSummary(state, past.keys, _closes(matters), tuple(matters), fault)
+    matters = tuple(past.matters(size))
+    return LogSummary(state, past.keys, _closes(matters), matters, fault)
 
 
 def replay(
@@ -110,20 +108,25 @@ def replay(
     consumer: BatchSource,
     sizes: tuple[int, int],
     closes: Sequence[Checkpoint],
-    corrected: tuple[Corrected, Corrected],
+    found: tuple[LogSummary, LogSummary],
 ) -> list[Line]:
     """All balance lines of open periods at these sizes, late ones included, sorted.
 
-    The logs must have been examined up to `sizes` (provider's, consumer's) and `corrected` be what
-    that found in each; `closes` are the checkpoints signed before, in order (`merge_closes`).
+    The logs must have been examined up to `sizes` (provider's, consumer's), and `found` be what
+    was found in each; `closes` are the checkpoints signed before, in order (`merge_closes`).
     """
     folder = Folder(terms)
     sides = []
     for side, batches in enumerate((provider, consumer)):
         stops = [(close.heads[side].size, close.end_us) for close in closes]
-        sides.append(replay_log(folder, batches, sizes[side], stops, corrected[side]))
-    closed_until_us = closes[-1].end_us if closes else None
-    return Deriver(terms, folder).lines(sides[0], sides[1], closed_until_us)
+        sides.append(replay_log(folder, batches, sizes[side], stops, found[side].corrected))
+    matters = (found[0].matters, found[1].matters)
+    now = adjustments_at(terms, folder.calendar, matters, sizes)
+    if not closes:
+        return Deriver(terms, folder).lines(sides[0], sides[1], None, now)
+    heads = closes[-1].heads
+    then = adjustments_at(terms, folder.calendar, matters, (heads[0].size, heads[1].size))
+    return Deriver(terms, folder).lines(sides[0], sides[1], closes[-1].end_us, now, then)
 
 
 def rederive(
@@ -137,7 +140,7 @@ def rederive(
     a = examine_log(terms, "provider", channel_id, provider, sizes[0])
     b = examine_log(terms, "consumer", channel_id, consumer, sizes[1])
     closes = merge_closes(a, b)
-    return replay(terms, provider, consumer, sizes, closes, (a.corrected, b.corrected))
+    return replay(terms, provider, consumer, sizes, closes, (a, b))
 
 
 def merge_closes(provider: LogSummary, consumer: LogSummary) -> list[Checkpoint]:
