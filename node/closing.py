@@ -420,7 +420,7 @@ class Closer:
             for log in (self.channel.own, self.channel.peer):
                 said = log.state.facts.checkpoint
                 if said and all(row.digest != said for row in self.rows):
-                    for record in log.closes():
+                    for _, record in log.closes():
                         await self._take_close(log, record)
             if self.channel.live:
                 await self.append_close()

@@ -27,6 +27,7 @@ from tallystick.node.store.keyspace import (
     pack_tally,
     tile_key,
 )
+from tallystick.node.store.matters import rows_from
 from tallystick.node.store.tiles import TILE
 from tallystick.node.tree import LogTree
 from tallystick.protocol.log import LogFacts, fold_facts
@@ -119,7 +120,7 @@ def cut(log: ChannelLog, size: int) -> None:
             for key in _keys(txn, "corrections", log_key(log.number), log_key(log.number + 1))
             if int.from_bytes(key[-8:], "big") >= size
         ]
-        matters = _keys(txn, "matters", index_key(log.number, size), log_key(log.number + 1))
+        following = rows_from(txn, log.number, size)
     facts = LogFacts()
     for first, records in log.records(0, size):
         facts = fold_facts(facts, first, records)
@@ -137,14 +138,11 @@ def cut(log: ChannelLog, size: int) -> None:
         for number, (first, value) in enumerate(aside, free_number(txn, "aside", log.number)):
             txn.delete("batches", index_key(log.number, first))
             txn.put("aside", index_key(log.number, number), value)
-        for table, keys in (
-            ("heads", heads),
-            ("tiles", tiles),
-            ("corrections", corrections),
-            ("matters", matters),
-        ):
+        for table, keys in (("heads", heads), ("tiles", tiles), ("corrections", corrections)):
             for key in keys:
                 txn.delete(table, key)
+        for table, key in following:
+            txn.delete(table, key)
         txn.put("logs", log_key(log.number), encode_row(row))
         txn.put("derived", log_key(log.number), encode_row(DerivedRow(COVERED_NOTHING, [])))
 

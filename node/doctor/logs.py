@@ -23,11 +23,12 @@ from tallystick.node.store.idindex import fingerprints
 from tallystick.node.store.keyspace import (
     HeadRow,
     LogRow,
-    index_key,
+    digest_key,
     index_of,
     log_key,
     tile_key,
 )
+from tallystick.node.store.matters import FOLLOWING, rows_of
 from tallystick.node.store.tiles import TILE
 from tallystick.protocol.derive import Folder
 from tallystick.protocol.errors import FormatError, ProofError, TallyError
@@ -39,7 +40,6 @@ from tallystick.protocol.merkle import HASH_SIZE, root_of
 from tallystick.protocol.records import (
     Correction,
     Delta,
-    Matter,
     Record,
     Role,
     Terms,
@@ -58,7 +58,9 @@ class _Seen:
     state: LogState
     tiles: dict[bytes, bytes] = field(default_factory=dict)
     corrections: dict[bytes, bytes] = field(default_factory=dict)
-    matters: dict[bytes, bytes] = field(default_factory=dict)
+    following: dict[str, dict[bytes, bytes]] = field(
+        default_factory=lambda: {table: {} for table in FOLLOWING}
+    )
     head: int = 0  # the newest head whose root fits
     roots: dict[int, bytes] = field(default_factory=dict)  # at the sizes that were asked for
     prints: array[int] = field(default_factory=lambda: array("Q"))
@@ -179,7 +181,9 @@ class LogExamination:
             leaf = appended.leaves[(number + 1) * TILE - 1 - first]
             self._add_tile(number, root + leaf)
         deltas = []
-        for index, (record, part) in enumerate(zip(records, parts, strict=True), first):
+        for table, key, value in rows_of(self._number, first, records, parts, self._named):
+            seen.following[table][key] = value
+        for index, record in enumerate(records, first):
             if type(record) is Delta:
                 deltas.append(f"{record.meter}\0{record.id}".encode())
                 seen.indexes.append(index)
@@ -188,10 +192,12 @@ class LogExamination:
                 key = log_key(self._number) + hashlib.sha256(name).digest()[:16]
                 value = msgspec.msgpack.encode(record.quantity)
                 seen.corrections[key + index.to_bytes(8, "big")] = value
-            elif isinstance(record, Matter):
-                seen.matters[index_key(self._number, index)] = part
         if self._seed is not None:
             seen.prints.extend(fingerprints(deltas, self._seed))
+
+    def _named(self, digest: bytes) -> int | None:
+        value = self.seen.following["named"].get(digest_key(self._number, digest))
+        return None if value is None else int.from_bytes(value, "big")
 
     def _add_tile(self, number: int, value: bytes) -> None:
         tiles, level = self.seen.tiles, 1
@@ -232,7 +238,14 @@ class LogExamination:
             ("state", self._state_faults()),
             ("tiles", self._differences("tiles", seen.tiles)),
             ("corrections", self._differences("corrections", seen.corrections)),
-            ("matters", self._differences("matters", seen.matters)),
+            (
+                "matters",
+                [
+                    fault
+                    for table, rows in seen.following.items()
+                    for fault in self._differences(table, rows)
+                ],
+            ),
         ):
             found.remake |= bool(faults)
             self._say(name, faults, "as the records give them")

@@ -39,11 +39,12 @@ from tallystick.node.store.keyspace import (
     index_of,
     log_key,
 )
+from tallystick.node.store.matters import FOLLOWING
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.records import Role, batch_bytes, decode_batch, encode_record
 
-_REMADE = ("tiles", "corrections", "matters", "logs", "derived", "lines")
+_REMADE = ("tiles", "corrections", "logs", "derived", "lines", *FOLLOWING)
 
 
 def mend(path: Path, index_folder: Path, party: str, aside: Path) -> list[str]:
@@ -207,7 +208,7 @@ class _Mending:
         for table, rows in (
             ("tiles", again.seen.tiles),
             ("corrections", again.seen.corrections),
-            ("matters", again.seen.matters),
+            *again.seen.following.items(),
         ):
             for key, value in rows.items():
                 txn.put(table, key, value)

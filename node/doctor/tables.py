@@ -24,6 +24,7 @@ from tallystick.node.store.keyspace import (
     index_of,
     log_key,
 )
+from tallystick.node.store.matters import FOLLOWING
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.heads import verify_head_signature
 from tallystick.protocol.pairing import StoredInvite, decode_identity
@@ -32,8 +33,8 @@ from tallystick.protocol.terms import channel_id
 
 T = TypeVar("T")
 
-OF_LOGS = ("logs", "batches", "heads", "tiles", "corrections", "matters", "derived", "lines",
-           "aside", "unplaced")  # fmt: skip
+OF_LOGS = ("logs", "batches", "heads", "tiles", "corrections", "derived", "lines", "aside",
+           "unplaced", *FOLLOWING)  # fmt: skip
 OF_CHANNELS = ("checkpoints", "evidence")
 STATES = ("proposed", "offered", "open", "halted")
 

@@ -15,7 +15,10 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | heads       | log, size                          | HeadRow: root, signature, co-signature        |
 | tiles       | log, level, number                 | root of 256^level leaves (‖ the last leaf)    |
 | corrections | log, hash of meter and id          | the delta's quantity as corrected             |
-| matters     | log, index                         | the bytes of a record of a kind in `Matter`   |
+| matters     | log, index                         | a record of a kind in `Matter`                |
+| closes      | log, index                         | a Close record                                |
+| named       | log, digest of a record            | the index of that declaration or dispute      |
+| ended       | log, index                         | the index of the reveal or lapse that ended it|
 | derived     | log                                | DerivedRow: how far the rows below reach      |
 | lines       | log, charge start, meter, subject  | Tally                                         |
 | checkpoints | channel number, sequence           | CheckpointRow                                 |
@@ -23,8 +26,8 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | unplaced    | log, number                        | UnplacedRow: what could not be                |
 | evidence    | channel number, digest             | an evidence file                              |
 
-`tiles`, `corrections`, `matters`, `derived`, `lines` and the id index's files follow from the rest
-and can be rebuilt.
+`tiles`, `corrections`, `matters`, `closes`, `named`, `ended`, `derived`, `lines` and the id index's
+files follow from the rest and can be rebuilt.
 """
 
 from __future__ import annotations
@@ -58,6 +61,9 @@ TABLES = (
     "unplaced",
     "evidence",
     "matters",
+    "closes",
+    "named",
+    "ended",
 )
 
 META_KEYS = (b"format", b"fingerprints", b"place", b"port", b"restored")
@@ -163,6 +169,11 @@ def index_key(log: int, index: int) -> bytes:
 def index_of(key: bytes) -> int:
     """The index or size in such a key."""
     return int(_LOG_INDEX.unpack(key)[1])
+
+
+def digest_key(log: int, digest: bytes) -> bytes:
+    """Key of a record of a log that others know by its digest."""
+    return _LOG.pack(log) + digest
 
 
 def evidence_key(channel: int, digest: bytes) -> bytes:
