@@ -21,9 +21,9 @@ from tallystick.protocol.quantities import format_quantity, parse_total
 from tallystick.protocol.records import (
     Declaration,
     DeclaredTotal,
+    Record,
     Reveal,
     Role,
-    Said,
     Terms,
     record_digest,
 )
@@ -33,6 +33,8 @@ from tallystick.protocol.terms import channel_id
 SALT_SIZE = 32
 TITLE = b"tallystick declaration v1\n"
 _encode = msgspec.msgpack.Encoder().encode
+
+Placed = tuple[int, Record]  # a record's index in its log, and the record
 
 
 def commitment(
@@ -116,7 +118,7 @@ class Declared:
     problem: str
 
 
-def commitments_in(terms: Terms, role: Role, period: str, records: Iterable[Said]) -> Commitments:
+def commitments_in(terms: Terms, role: Role, period: str, records: Iterable[Placed]) -> Commitments:
     """What the log of a role says of a period, from its records in order (others are skipped)."""
     declarations: dict[bytes, int] = {}
     made: dict[bytes, Declaration] = {}
@@ -244,14 +246,14 @@ def next_opening(
     return (mine, theirs) if own.declarations[mine] < cosigned[0] else None
 
 
-def periods_of(records: Iterable[Said]) -> list[str]:
+def periods_of(records: Iterable[Placed]) -> list[str]:
     """The periods that a log's declarations are of, each once, in the order of the records."""
     found = (record.period for _, record in records if isinstance(record, Declaration))
     return list(dict.fromkeys(found))
 
 
 def sides_of(
-    terms: Terms, period: str, provider: Iterable[Said], consumer: Iterable[Said]
+    terms: Terms, period: str, provider: Iterable[Placed], consumer: Iterable[Placed]
 ) -> tuple[Commitments, Commitments]:
     """What both logs say of a period."""
     return (

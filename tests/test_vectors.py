@@ -17,7 +17,7 @@ from vector_files import make_files
 
 from tallystick.node.seed import decrypt_seed
 from tallystick.protocol.checkpoint import parse_checkpoint
-from tallystick.protocol.declarations import declared, sides_of
+from tallystick.protocol.declarations import Placed, declared, sides_of
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.evidence import verify_evidence
 from tallystick.protocol.heads import parse_head_note
@@ -33,7 +33,6 @@ from tallystick.protocol.records import (
     Declaration,
     Reveal,
     Rotation,
-    Said,
     Terms,
     batch_bytes,
     decode_record,
@@ -137,7 +136,7 @@ def test_the_verdict_from_disk() -> None:
     assert isinstance(terms, Terms)
     logs = []
     for role in ROLES:
-        placed: list[Said] = []
+        placed: list[Placed] = []
         for index, row in enumerate(case["declarations"][role]):
             record = decode_record(bytes.fromhex(row["record"]))
             assert isinstance(record, Declaration | Reveal)

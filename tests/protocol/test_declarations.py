@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tallystick.protocol.declarations import (
     Commitments,
     Declared,
+    Placed,
     commitment,
     commitments_in,
     declared,
@@ -30,7 +31,6 @@ from tallystick.protocol.records import (
     DeclaredTotal,
     Reveal,
     Role,
-    Said,
     record_digest,
 )
 
@@ -48,11 +48,11 @@ def reveal(own: Declaration, peer: Declaration, totals: Mapping[str, int], at: i
     return Reveal(record_digest(own), record_digest(peer), bytes(32), shown, at)
 
 
-def placed(*records: Declaration | Reveal) -> list[Said]:
+def placed(*records: Declaration | Reveal) -> list[Placed]:
     return list(enumerate(records, 1))
 
 
-def count(provider: Sequence[Said], consumer: Sequence[Said]) -> tuple[Declared, Declared]:
+def count(provider: Sequence[Placed], consumer: Sequence[Placed]) -> tuple[Declared, Declared]:
     return declared(*sides_of(TERMS, PERIOD, provider, consumer))
 
 
@@ -184,7 +184,7 @@ class Node:
 
     role: Role
     to_declare: list[int]
-    log: list[Said] = field(default_factory=list)
+    log: list[Placed] = field(default_factory=list)
     seen: int = 0
     acknowledged: int = 0
     totals: dict[bytes, int] = field(default_factory=dict)
