@@ -23,6 +23,7 @@ from tallystick.protocol.log import LogFacts
 from tallystick.protocol.messages import Return
 from tallystick.protocol.records import (
     Correction,
+    Declaration,
     Delta,
     Epoch,
     Record,
@@ -131,7 +132,9 @@ async def _again(channel: Channel, records: list[Record]) -> list[tuple[Record, 
         result = await channel.emit_paused(drafts)
         unplaced += [(deltas[place], reason) for place, _, reason in result.problems]
     for record in records:
-        if not isinstance(record, Correction | Rotation) or _is_there(channel, record):
+        if not isinstance(record, Correction | Rotation | Declaration) or _is_there(
+            channel, record
+        ):
             continue
         later = msgspec.structs.replace(record, recorded_at=channel.now_recorded_at())
         try:
@@ -141,8 +144,13 @@ async def _again(channel: Channel, records: list[Record]) -> list[tuple[Record, 
     return unplaced
 
 
-def _is_there(channel: Channel, record: Correction | Rotation) -> bool:
+def _is_there(channel: Channel, record: Correction | Rotation | Declaration) -> bool:
     """Whether our log says so already."""
+    if isinstance(record, Declaration):
+        made = (one for _, one in channel.own.matters(channel.own.durable_size))
+        return any(
+            isinstance(one, Declaration) and one.commitment == record.commitment for one in made
+        )
     if isinstance(record, Rotation):
         return any(one.key == record.key for one in channel.own.state.facts.keys)
     now = channel.own.effective(record.meter, record.id)
