@@ -40,6 +40,7 @@ def prove(context: Context, name: str | None, line: str | None, output: Path) ->
             meter, _, subject = rest.partition("/")
             row, found = queries.closed_line(channel, closer, period, meter, subject)
             text, data = proving.prove_line(row, found)
+            status = queries.closed_status(channel, closer, row, found)
             stem = _file_name(f"{period}-{meter}-{subject}")
             files = {f"{stem}.line-proof": text, f"{stem}.line": data}
     try:
@@ -50,7 +51,7 @@ def prove(context: Context, name: str | None, line: str | None, output: Path) ->
         raise StoreError(f"{output} cannot be written: {error.strerror}") from None
     paths = [str(output / file) for file in files]
     if context.json:
-        print_json({"files": paths})
+        print_json({"files": paths} | ({"status": status} if line else {}))
         return
     for path in paths:
         say(path)
