@@ -42,7 +42,6 @@ PEPPOL_LIST = "OPStatusReason"
 PEPPOL_CODES: dict[DisputeCode, str] = {"quantity": "QTY", "reference": "REF", "other": "OTH"}
 
 NAME_LENGTH = 8  # hex digits of a digest that people read
-DIGITS_MAX = 64  # of a digest
 
 Sayable = Dispute | Answer | Resolution | Withdrawal
 
@@ -139,12 +138,7 @@ def draft_of_records(
             f"{len(records)} records in one dispute; {NAMED_MAX} are allowed",
             "Dispute the line with --line and --amount, and give the list another way",
         )
-    for log, index, delta in found:
-        if log is channel.own and index >= log.signed_size:
-            raise InputError(
-                f"{delta.meter}/{delta.id} is recorded, but the peer has not heard of it yet",
-                "See tally status, and try again when the peer is connected",
-            )
+    _check_placed(channel, found)
     period, name, subject = lines[0]
     meter = meter_named(channel.terms, name)
     if amount is None:
@@ -155,6 +149,16 @@ def draft_of_records(
     drafted = Drafted(period, name, subject, value, named)
     _check_amount(channel, closer, drafted)
     return drafted
+
+
+def _check_placed(channel: Channel, found: Sequence[tuple[ChannelLog, int, Delta]]) -> None:
+    """Refuse records of ours that are not signed: they may get another index yet."""
+    for log, index, delta in found:
+        if log is channel.own and index >= log.signed_size:
+            raise InputError(
+                f"{delta.meter}/{delta.id} is recorded, but the peer has not heard of it yet",
+                "See tally status, and try again when the peer is connected",
+            )
 
 
 def _sum(channel: Channel, meter: Meter, found: Sequence[tuple[ChannelLog, int, Delta]]) -> int:
@@ -218,7 +222,11 @@ def _check_amount(channel: Channel, closer: Closer, drafted: Drafted) -> None:
 
 def named_records(channel: Channel, names: Sequence[str]) -> tuple[Named, ...]:
     """The records that an answer points to, by `METER/ID`."""
-    found = {(log.role, n) for name in names for log, n, _ in find_delta(channel, name)}
+    hits = [hit for name in names for hit in find_delta(channel, name)]
+    _check_placed(channel, hits)
+    found = {(log.role, index) for log, index, _ in hits}
+    if len(found) > NAMED_MAX:
+        raise InputError(f"{len(found)} records in one answer; {NAMED_MAX} are allowed")
     return tuple(Named(role, index) for role, index in sorted(found))
 
 

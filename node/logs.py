@@ -37,7 +37,7 @@ from tallystick.node.store.keyspace import (
     log_key,
     unpack_tally,
 )
-from tallystick.node.store.matters import CLOSE_PREFIX, LogMatters
+from tallystick.node.store.matters import CLOSE_PREFIX, LogMatters, counted_rows
 from tallystick.node.store.tiles import TILE, put_tile
 from tallystick.node.tree import LogTree
 from tallystick.protocol.checkpoint import parse_checkpoint
@@ -525,10 +525,12 @@ class ChannelLog:
             indexes = [first + n for n, r in enumerate(records) if type(r) is Delta]
         self.index.add(prints, indexes)
         data = batch_bytes(list(parts))
+        matters = self._matters.prepare(first, records, parts)
         prepared = _Prepared(first, records, data, head, self.folder.fold(records))
         self._in_flight.append(prepared)
         self.state = appended.state
         self.held_bytes += counted_bytes(len(data), len(records), len(prepared.changes))
+        self.held_bytes += counted_rows(matters)
         size = appended.state.size
         if signature:
             self.signed_size = size
@@ -537,7 +539,6 @@ class ChannelLog:
         row = encode_row(self._row())
         tiles = self._tile_rows(first, appended.leaves, appended.tiles)
         corrections = [(n, r) for n, r in enumerate(records, first) if isinstance(r, Correction)]
-        matters = self._matters.prepare(first, records, parts)
 
         def job(txn: Txn) -> None:
             txn.put("batches", index_key(self.number, first), data)

@@ -10,6 +10,7 @@ from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.logs import ChannelLog
+from tallystick.node.matter_documents import matter_document
 from tallystick.node.rebuilding import aside_rows, unplaced_rows
 from tallystick.node.rotating import JOBS, waiting
 from tallystick.node.statuses import statuses_of
@@ -284,6 +285,8 @@ def record_document(terms: Terms, party: str, index: int, record: Record) -> dic
             }
         case Terms():
             document |= {"channel_between": [record.provider.name, record.consumer.name]}
+        case _:
+            document |= matter_document(terms, record)
     return document
 
 

@@ -49,6 +49,7 @@ from tallystick.protocol.records import (
 from tallystick.protocol.terms import check_terms, describe_terms, meter_named, parse_terms
 
 WAIT_SECONDS = 15  # for a peer that is expected to answer at once
+COSIGNED_SECONDS = 3  # for a co-signature that people are shown
 
 _decode_drafts = msgspec.msgpack.Decoder(list[Draft]).decode
 
@@ -231,6 +232,11 @@ class Service:
             raise InputError(error.message, error.advice) from None
         if before is not None:
             return {"index": before[0], "dispute": before[1], "again": True}
+        assert index is not None
+        if found.live:  # the co-signature says from when the peer's time counts: show it if we can
+            with trio.move_on_after(COSIGNED_SECONDS):
+                await found.wait_cosigned(index + 1)
+                await found.store.commit(lambda txn: None)
         digest = record_digest(said) if isinstance(said, Dispute) else said.dispute
         return {"index": index, "dispute": digest, "again": False}
 

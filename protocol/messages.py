@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from tallystick.protocol.errors import PeerBreach
 from tallystick.protocol.records import Digest, batch_count
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 FRAME_BYTES_MAX = 8 * 1024 * 1024
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 APPEND_RECORDS_MAX = 16_384

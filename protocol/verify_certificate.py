@@ -237,16 +237,19 @@ def _check_clock(known: _Known) -> str:
 
 
 def _check_meaning(known: _Known) -> str:
-    """10. What follows: `deemed accepted`, `upheld` or `lapsed`; and what does not."""
+    """10. What follows, deemed accepted, upheld or lapsed; and what does not."""
     peer, count = known.peer, known.lapse.peer_size
     match known.record:
         case Close():
-            said, missing = f"{peer} is deemed to have accepted it", "no dispute of it"
+            return (
+                f"{peer} is deemed to have accepted it, but for disputes among its first {count}"
+                f" records. Not shown here: whether there are any; a full bundle shows it"
+            )
         case Dispute():
             said, missing = "the dispute is upheld for want of an answer", "no answer to it"
         case Answer(conceded=conceded):
-            kept = f", beyond the {_amount(known, _dispute(known), conceded)} conceded"
-            said, missing = f"{peer}'s dispute has lapsed{kept}", "nothing that insists on it"
+            kept = f"; upheld is the {_amount(known, _dispute(known), conceded)} that was conceded"
+            said, missing = f"{peer}'s dispute lapsed{kept}", "nothing that insists on it"
     return (
         f"{said}. Not shown here: that {missing} was among {peer}'s first {count} records is"
         f" {known.certificate.party}'s word; {peer} refutes it with the proof of such a record of"

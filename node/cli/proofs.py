@@ -78,6 +78,10 @@ def checks_of(file: BinaryIO) -> list[Check]:
         from tallystick.protocol.refutation import verify_refutation
 
         return verify_refutation(data)
+    if data.startswith(b"tallystick certificate "):
+        from tallystick.protocol.verify_certificate import verify_certificate
+
+        return verify_certificate(data)
     from tallystick.protocol.verify import verify_bundle
 
     return verify_bundle(file)
@@ -86,7 +90,7 @@ def checks_of(file: BinaryIO) -> list[Check]:
 @verb("verify")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def verify(context: Context, file: Path) -> None:
-    """Check a bundle, evidence or a refutation offline; needs neither a home nor a network."""
+    """Check a bundle, a certificate, evidence or a refutation; needs no home and no network."""
     try:
         with file.open("rb") as opened:
             checks = checks_of(opened)

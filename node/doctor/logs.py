@@ -28,7 +28,7 @@ from tallystick.node.store.keyspace import (
     log_key,
     tile_key,
 )
-from tallystick.node.store.matters import FOLLOWING, rows_of
+from tallystick.node.store.matters import FOLLOWING, counted_rows, rows_of
 from tallystick.node.store.tiles import TILE
 from tallystick.protocol.derive import Folder
 from tallystick.protocol.errors import FormatError, ProofError, TallyError
@@ -181,7 +181,9 @@ class LogExamination:
             leaf = appended.leaves[(number + 1) * TILE - 1 - first]
             self._add_tile(number, root + leaf)
         deltas = []
-        for table, key, value in rows_of(self._number, first, records, parts, self._named):
+        rows = rows_of(self._number, first, records, parts, self._named)
+        self._held_bytes += counted_rows(rows)
+        for table, key, value in rows:
             seen.following[table][key] = value
         for index, record in enumerate(records, first):
             if type(record) is Delta:

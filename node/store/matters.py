@@ -30,6 +30,8 @@ from tallystick.protocol.records import (
 FOLLOWING = ("matters", "closes", "named", "ended")
 CLOSE_PREFIX = b"\x93\x04"  # how every canonical close begins: array of 3, kind 4
 
+ROW_BYTES = 128  # what a small row takes of the store at most, beside its value
+
 Row = tuple[str, bytes, bytes]  # table, key, value
 
 
@@ -68,6 +70,13 @@ def rows_of(
         if isinstance(record, Matter):
             rows.append(("matters", index_key(log, index), part))
     return rows
+
+
+def counted_rows(rows: Iterable[Row]) -> int:
+    """What these rows count against a quota, beside the batch that they follow from. Closes do not:
+    `closed_bytes` has them.
+    """
+    return sum(len(value) + ROW_BYTES for table, _, value in rows if table != "closes")
 
 
 def rows_from(txn: Txn, log: int, size: int) -> list[tuple[str, bytes]]:
