@@ -39,17 +39,23 @@ def grounds_of(channel: Channel, closer: Closer) -> Grounds:
     return Grounds(channel.terms, closed, _uncosigned(channel, sizes), declared)
 
 
-def meter_status(channel: Channel, closer: Closer, label: str, meter: str) -> Status:
-    """The status of what is recorded of a meter in a period, late lines left out."""
+def meter_statuses(
+    channel: Channel, closer: Closer, label: str, meters: Sequence[str]
+) -> dict[str, Status]:
+    """The status of what is recorded of each meter in a period, late lines left out."""
     lines = closer.all_lines()
-    found = zip(lines, statuses_of(channel, closer, lines), strict=True)
-    own = (
-        status
-        for line, status in found
-        if (line.period, line.meter, line.late_for) == (label, meter, None)
-    )
+    found = list(zip(lines, statuses_of(channel, closer, lines), strict=True))
     closed = any(row.period == label for row in closer.rows)
-    return status_of_all(own) or ("checkpointed" if closed else "co-signed")
+    nothing: Status = "checkpointed" if closed else "co-signed"
+    return {
+        meter: status_of_all(
+            status
+            for line, status in found
+            if (line.period, line.meter, line.late_for) == (label, meter, None)
+        )
+        or nothing
+        for meter in meters
+    }
 
 
 def _uncosigned(channel: Channel, sizes: tuple[int, int]) -> set[LineName]:
