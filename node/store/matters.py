@@ -122,7 +122,6 @@ class LogMatters:
     def clear(self) -> None:
         """Forget what was on its way to the disk."""
         self._ahead.clear()
-        self._unwritten.clear()
 
     def prepare(self, first: int, records: Sequence[Record], parts: Sequence[bytes]) -> list[Row]:
         """The rows to be written with a batch, which are found from now on."""
