@@ -61,7 +61,7 @@ def _forged(log: HostileLog, had: Attested) -> Record:
 
 
 LIES: dict[str, tuple[Callable[[HostileLog, Attested], Record], str]] = {
-    "a premature lapse": (_premature, "seconds are to pass"),
+    "a premature lapse": (_premature, "are to pass"),
     "a lapse with a forged co-signature": (_forged, "its head"),
     "a withdrawal of nothing": (
         lambda log, had: Withdrawal(bytes(32), "never mind", DELTA_AT_US),
