@@ -30,6 +30,7 @@ from tallystick.protocol.refutation import verify_refutation
 from tallystick.protocol.replay import rederive, survey_log
 from tallystick.protocol.terms import channel_id
 from tallystick.protocol.verify import verify_bundle
+from tallystick.protocol.verify_certificate import verify_certificate
 
 VECTORS = Path(__file__).parent / "vectors"
 MADE = make_files()
@@ -122,6 +123,13 @@ def test_evidence_and_a_refutation_from_disk() -> None:
         assert hashlib.sha256(data).hexdigest() == case["digest"]
         verify = verify_refutation if case["file"].endswith("refutation") else verify_evidence
         found = [(check.name, check.ok, check.detail) for check in verify(data)]
+        assert found == [(check["name"], True, check["detail"]) for check in case["checks"]]
+
+
+def test_certificates_from_disk() -> None:
+    for case in _load("certificates.json"):
+        data = (VECTORS / case["file"]).read_bytes()
+        found = [(check.name, check.ok, check.detail) for check in verify_certificate(data)]
         assert found == [(check["name"], True, check["detail"]) for check in case["checks"]]
 
 
