@@ -12,6 +12,7 @@ from typing import Any
 
 import accusing
 import builders
+import certifying
 import dispute_vectors
 import msgspec
 
@@ -428,6 +429,7 @@ def make_files() -> dict[str, bytes]:
         "co-signer.evidence": accusing.cosigner_evidence(),
         "author.refutation": accusing.author_refutation(),
     }
+    certificates = certifying.files()
     rotated = builders.rotated_channel()
     documents: dict[str, Any] = {
         "keys": _keys(channel),
@@ -448,6 +450,7 @@ def make_files() -> dict[str, bytes]:
         "derive": _derive(channel),
         "disputes": dispute_vectors.disputes(),
         "evidence": _evidence(accusations),
+        "certificates": certifying.documents(certificates),
         "rotations": _rotations(rotated),
         "encrypted-seed": _encrypted_seed(),
         "bundle": {"compact": _bundle(compact), "full": _bundle(full)},
@@ -459,6 +462,7 @@ def make_files() -> dict[str, bytes]:
     return (
         files
         | accusations
+        | certificates
         | {
             "bundle-compact.tally": compact,
             "bundle-full.tally": full,
