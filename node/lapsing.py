@@ -25,6 +25,7 @@ from tallystick.node.channel import Channel
 from tallystick.node.disputing import standing_all
 from tallystick.node.errors import StoreError
 from tallystick.node.upkeep import RETRY_SECONDS
+from tallystick.node.waiting import any_of
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.matters import attested_at_s, waiting_seconds
 from tallystick.protocol.records import Attested, Lapse, Reminder
@@ -103,6 +104,7 @@ class Lapser:
         while True:
             # Taken before looking, so that what comes meanwhile is looked at next.
             events = [channel.own.mattered, channel.peer.mattered]
+            began = trio.current_time()
             seconds: float = LOOK_AGAIN_MAX_SECONDS
             try:
                 if self._may_write(channel):
@@ -119,8 +121,9 @@ class Lapser:
             except TallyError as error:
                 _log.error("a lapse in the channel with %s: %s", channel.peer_keys.name, error)
                 seconds = LOOK_AGAIN_MAX_SECONDS
-            await _any(events, seconds)
-            await trio.sleep(LOOK_PAUSE_SECONDS)
+            took = trio.current_time() - began
+            await any_of(events, seconds)
+            await trio.sleep(max(LOOK_PAUSE_SECONDS, took))
 
     def _may_write(self, channel: Channel) -> bool:
         state = self._books.founding.rows[channel.id].state
@@ -179,16 +182,3 @@ def _reminder(channel: Channel, due: Due) -> Reminder | None:
     if due.index not in waiting(channel):
         return None
     return Reminder(due.index, channel.now_recorded_at())
-
-
-async def _any(events: list[trio.Event], seconds: float) -> None:
-    """Return when one of the events is set, or the time is over."""
-    with trio.move_on_after(seconds):
-        async with trio.open_nursery() as nursery:
-
-            async def one(event: trio.Event) -> None:
-                await event.wait()
-                nursery.cancel_scope.cancel()
-
-            for event in events:
-                nursery.start_soon(one, event)

@@ -17,6 +17,7 @@ import trio
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
+from tallystick.node.declaring import Declarer
 from tallystick.node.errors import StoreError
 from tallystick.node.lapsing import Lapser
 from tallystick.node.link import Link, Stream
@@ -54,6 +55,7 @@ class Peering:
         self.identity = books.identity
         self.rotator = Rotator(books)
         self.lapser = Lapser(books, self._caught_up)
+        self.declarer = Declarer(books, self._caught_up)
         self.links: dict[str, Link] = {}
         self.address = ""
         self.held: set[bytes] = set()  # proposals that the peer said it holds
@@ -87,6 +89,7 @@ class Peering:
         self._nursery.start_soon(channel.run)
         self._nursery.start_soon(self.rotator.follow, channel)
         self._nursery.start_soon(self.lapser.follow, channel)
+        self._nursery.start_soon(self.declarer.follow, channel, closer)
         for log in (channel.own, channel.peer):
             self._nursery.start_soon(tend, log)
             self._nursery.start_soon(tend_index, log)

@@ -25,11 +25,12 @@ from tallystick.protocol.notes import parse_note
 from tallystick.protocol.proof import format_proof
 from tallystick.protocol.records import ROLES, batch_bytes, encode_record
 from tallystick.protocol.statement import Line, decode_line, encode_line, line_leaves
+from tallystick.protocol.verdict import decode_verdict
 
 
 @dataclass(frozen=True, slots=True)
-class DeltaProof:
-    """The two files that prove a delta, where it is, and the keys that verify it."""
+class RecordProof:
+    """The two files that prove a record, where it is, and the keys that verify it."""
 
     index: int
     size: int
@@ -57,7 +58,7 @@ def _vkeys(log: ChannelLog, size: int) -> tuple[list[Vkey], list[Vkey]]:
     return ring.log_vkeys(log.role), ring.cosigner_vkeys(other)
 
 
-def prove_delta(channel: Channel, log: ChannelLog, index: int) -> DeltaProof:
+def prove_record(channel: Channel, log: ChannelLog, index: int) -> RecordProof:
     """The proof of a record under the newest co-signed head of its log."""
     size = log.cosigned_size
     if index >= size:
@@ -72,7 +73,7 @@ def prove_delta(channel: Channel, log: ChannelLog, index: int) -> DeltaProof:
         leaf = tree.leaf_data(index)
     ids = [signature.key_id for signature in parse_note(note).signatures]
     vkeys = [vkey for vkeys in _vkeys(log, size) for vkey in vkeys if vkey.id in ids]
-    return DeltaProof(index, size, format_proof(index, path, note), leaf, vkeys)
+    return RecordProof(index, size, format_proof(index, path, note), leaf, vkeys)
 
 
 def prove_line(row: CheckpointRow, line: Line) -> tuple[bytes, bytes]:
@@ -99,6 +100,7 @@ def bundle(channel: Channel, row: CheckpointRow, out: BinaryIO, *, full: bool) -
         provider_head=heads[0],
         consumer_head=heads[1],
         lines=[decode_line(data) for data in row.lines],
+        verdict=decode_verdict(row.verdict) if row.verdict else None,
         rotations=(
             _rotations(logs[0], checkpoint.heads[0].size),
             _rotations(logs[1], checkpoint.heads[1].size),

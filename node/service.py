@@ -23,13 +23,21 @@ from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.node import Node
 from tallystick.node.pairing import join, new_invite
 from tallystick.node.rotating import JOBS, waiting
-from tallystick.protocol.errors import ConflictError, InputError, InvalidRecord, ProofError
+from tallystick.protocol.declarations import read_totals
+from tallystick.protocol.errors import (
+    ConflictError,
+    FormatError,
+    InputError,
+    InvalidRecord,
+    ProofError,
+)
 from tallystick.protocol.evidence import parse_evidence, verify_evidence
 from tallystick.protocol.messages import Holding, ProposeTerms
 from tallystick.protocol.pairing import comparison_words
 from tallystick.protocol.records import (
     Answer,
     Correction,
+    DeclaredTotal,
     Dispute,
     Job,
     Resolution,
@@ -61,6 +69,7 @@ class Service:
             "wait": self.wait,
             "correct": self.correct,
             "say": self.say,
+            "declare": self.declare,
             "checkpoint": self.checkpoint,
             "import_evidence": self.import_evidence,
             "rotate": self.rotate,
@@ -212,6 +221,21 @@ class Service:
                 await found.wait_cosigned(spoken.index + 1)
                 await found.store.commit(lambda txn: None)
         return {"index": spoken.index, "dispute": spoken.dispute, "again": spoken.again}
+
+    async def declare(
+        self, channel: str | None, period: str, totals: dict[str, str], early: bool
+    ) -> dict[str, Any]:
+        """Commit to our totals of a period, in each meter's scale as decimal text."""
+        found, closer = self._channel(channel)
+        self._check_not_halted(found)
+        shown = tuple(DeclaredTotal(meter, total) for meter, total in sorted(totals.items()))
+        try:
+            read = read_totals(found.terms, shown)
+        except FormatError as error:
+            raise InputError(error.message, error.advice) from None
+        declarer = self._node.peering.declarer
+        index, again = await declarer.declare(found, closer, period, read, early)
+        return {"index": index, "again": again}
 
     async def checkpoint(self, channel: str | None, period: str, force: bool) -> dict[str, Any]:
         """Close a period with the peer."""

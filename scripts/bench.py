@@ -22,7 +22,7 @@ import trio
 from tallystick.node.books import Books
 from tallystick.node.home import open_home
 from tallystick.node.importing.drafts import Draft
-from tallystick.node.proving import prove_delta
+from tallystick.node.proving import prove_record
 from tallystick.node.rpc import RpcClient
 
 BATCH = 4096
@@ -150,7 +150,7 @@ def proof(folder: Path, records: int) -> dict[str, Any]:
     taken, sizes = [], []
     for n in range(200):
         began = time.perf_counter()
-        made = prove_delta(channel, channel.own, 1 + n * (records - 1) // 200)
+        made = prove_record(channel, channel.own, 1 + n * (records - 1) // 200)
         taken.append((time.perf_counter() - began) * 1000)
         sizes.append(len(made.proof) + len(made.leaf))
     books.close()

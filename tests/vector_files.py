@@ -12,6 +12,7 @@ from typing import Any
 
 import accusing
 import builders
+import certifying
 import dispute_vectors
 import msgspec
 
@@ -39,9 +40,20 @@ from tallystick.protocol.pairing import (
 from tallystick.protocol.periods import Calendar
 from tallystick.protocol.proof import format_proof
 from tallystick.protocol.quantities import format_quantity, parse_quantity
-from tallystick.protocol.records import ROLES, Delta, Job, Rotation, decode_record, encode_record
+from tallystick.protocol.records import (
+    ROLES,
+    Declaration,
+    Delta,
+    Job,
+    Reveal,
+    Rotation,
+    decode_record,
+    encode_record,
+    record_digest,
+)
 from tallystick.protocol.refutation import verify_refutation
 from tallystick.protocol.statement import encode_line, line_leaves, statement_root
+from tallystick.protocol.verdict import encode_verdict, verdict_digest
 from tallystick.protocol.verify import verify_bundle
 from tallystick.protocol.words import WORDS
 
@@ -199,6 +211,31 @@ def _statement(channel: builders.Channel) -> dict[str, Any]:
             for line, leaf in zip(closed.lines, line_leaves(closed.lines), strict=True)
         ],
         "root": statement_root(closed.lines).hex(),
+    }
+
+
+def _verdict(channel: builders.Channel) -> dict[str, Any]:
+    """Both logs' declarations of the first closed period, and the verdict on it."""
+    closed = channel.closed[0]
+    logs = {}
+    for log in channel.logs:
+        records = [record for _, record in log.matters(log.state.size)]
+        logs[log.role] = [
+            {
+                "record": encode_record(record).hex(),
+                "digest": record_digest(record).hex(),
+            }
+            for record in records
+            if isinstance(record, Declaration | Reveal)
+        ]
+    return {
+        "terms": encode_record(channel.terms).hex(),
+        "period": closed.checkpoint.period,
+        "declarations": logs,
+        "lines": [encode_line(line).hex() for line in closed.lines],
+        "meters": msgspec.to_builtins(closed.verdict.meters),
+        "bytes": encode_verdict(closed.verdict).hex(),
+        "digest": verdict_digest(closed.verdict).hex(),
     }
 
 
@@ -392,6 +429,7 @@ def make_files() -> dict[str, bytes]:
         "co-signer.evidence": accusing.cosigner_evidence(),
         "author.refutation": accusing.author_refutation(),
     }
+    certificates = certifying.files()
     rotated = builders.rotated_channel()
     documents: dict[str, Any] = {
         "keys": _keys(channel),
@@ -402,6 +440,7 @@ def make_files() -> dict[str, bytes]:
         "heads": _heads(channel),
         "tlog-proof": _tlog_proof(channel),
         "statement": _statement(channel),
+        "verdict": _verdict(channel),
         "checkpoint": _checkpoint(channel),
         "line-proof": _line_proof(channel),
         "invite": _invite(channel),
@@ -411,6 +450,7 @@ def make_files() -> dict[str, bytes]:
         "derive": _derive(channel),
         "disputes": dispute_vectors.disputes(),
         "evidence": _evidence(accusations),
+        "certificates": certifying.documents(certificates),
         "rotations": _rotations(rotated),
         "encrypted-seed": _encrypted_seed(),
         "bundle": {"compact": _bundle(compact), "full": _bundle(full)},
@@ -422,6 +462,7 @@ def make_files() -> dict[str, bytes]:
     return (
         files
         | accusations
+        | certificates
         | {
             "bundle-compact.tally": compact,
             "bundle-full.tally": full,

@@ -24,12 +24,18 @@ def command(context: Context, file: Path, period: str, mapping_file: Path) -> No
     """Compare FILE, your own system's usage, with the record, and explain the difference."""
     from tallystick.node.comparing import comparison
     from tallystick.node.comparing.report import render_comparison
+    from tallystick.node.statuses import meter_statuses
 
     with context.books() as books:
-        channel, _ = books.channels[books.select(context.channel)]
+        channel, closer = books.channels[books.select(context.channel)]
         result = comparison.compare_file(channel, file, mapping_file, period)
+        names = [meter.meter for meter in result.meters]
+        statuses = meter_statuses(channel, closer, result.period, names)
     if context.json:
-        print_json(result.document())
+        document = result.document()
+        for name, status in statuses.items():
+            document["meters"][name]["status"] = status
+        print_json(document)
     else:
         say(render_comparison(result))
     if not result.within_tolerance:

@@ -25,6 +25,7 @@ from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import read_drafts
 from tallystick.node.importing.mapping import Mapping, load_mapping
 from tallystick.node.logs import ChannelLog
+from tallystick.node.verdicts import judged_deltas
 from tallystick.protocol.compare import MeterComparison, comparison_document, judge
 from tallystick.protocol.periods import Period
 from tallystick.protocol.quantities import format_quantity
@@ -165,12 +166,13 @@ def _collect(
     reading: _Reading,
 ) -> Comparison:
     units = meter_units(channel.terms)
+    deltas = judged_deltas(channel, period)
     comparisons = []
     examples: dict[tuple[str, str], list[Finding]] = {}
     for meter in meters:
-        ours, count = matcher.total("ours", meter)
-        theirs, deltas = matcher.total("theirs", meter)
-        within, rule = judge(meter, ours, theirs, channel.role, max(count, deltas))
+        ours, _ = matcher.total("ours", meter)
+        theirs, _ = matcher.total("theirs", meter)
+        within, rule = judge(meter, ours, theirs, channel.role, deltas[meter.name])
         scale = 0 if meter.aggregate == "count" else meter.scale
         comparisons.append(
             MeterComparison(

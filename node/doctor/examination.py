@@ -23,6 +23,7 @@ from tallystick.node.doctor.balances import (
 from tallystick.node.doctor.findings import Check, Findings
 from tallystick.node.doctor.logs import LogExamination
 from tallystick.node.doctor.tables import (
+    check_declarations,
     check_rows,
     check_sums,
     read_channels,
@@ -85,8 +86,7 @@ class _Examination:
         self._found = Findings()
         self._derived: dict[int, DerivedRow | None] = {}
         self._runs: dict[int, OpenRuns] = {}
-        for key in txn.keys("derived"):
-            number = int.from_bytes(key[:4], "big")
+        for number in {int.from_bytes(key[:4], "big") for key in txn.keys("derived")}:
             row = derived_row(txn, number)
             self._derived[number] = row
             if row is not None:
@@ -118,6 +118,7 @@ class _Examination:
         for log in logs:
             log.judge((rings[0], rings[1]), _dependent(txn, log, checkpoints))
             found.logs.append(log.found)
+        check_declarations(txn, found, number, terms, role_of_log(terms, self._party, 0))
         closings = []
         disputed = lines_in_dispute(terms, logs)
         for log in logs:

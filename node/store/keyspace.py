@@ -25,6 +25,7 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | aside       | log, number                        | batch that was cut off, to be recorded again  |
 | unplaced    | log, number                        | UnplacedRow: what could not be                |
 | evidence    | channel number, digest             | an evidence file                              |
+| declarations | channel number, commitment        | DeclarationRow: what opens it                 |
 
 `tiles`, `corrections`, `matters`, `closes`, `named`, `ended`, `derived`, `lines` and the id index's
 files follow from the rest and can be rebuilt.
@@ -40,6 +41,7 @@ from msgspec import Meta, Struct
 
 from tallystick.protocol.derive import LineKey, Tally
 from tallystick.protocol.log import LogFacts
+from tallystick.protocol.records import DeclaredTotal
 
 FORMAT_VERSION = 2
 COVERED_NOTHING = -1
@@ -64,6 +66,7 @@ TABLES = (
     "closes",
     "named",
     "ended",
+    "declarations",
 )
 
 META_KEYS = (b"format", b"fingerprints", b"place", b"port", b"restored")
@@ -140,8 +143,19 @@ class UnplacedRow(Struct, array_like=True):
     reason: str
 
 
+class DeclarationRow(Struct, array_like=True):
+    """What opens a declaration of ours; nobody else knows it before the reveal."""
+
+    period: str
+    salt: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    totals: tuple[DeclaredTotal, ...]
+
+
 class CheckpointRow(Struct, array_like=True):
-    """A closed period: the note, its bounds and sizes, and the statement's lines as bytes."""
+    """A closed period: the note, its bounds and sizes, and the statement's lines as bytes.
+
+    `verdict` is its canonical bytes, empty for a period closed before there were verdicts.
+    """
 
     period: str
     end_us: Annotated[int, Meta()]
@@ -150,6 +164,7 @@ class CheckpointRow(Struct, array_like=True):
     provider_size: int
     consumer_size: int
     lines: list[bytes]
+    verdict: bytes = b""
 
 
 def log_key(log: int) -> bytes:
@@ -175,6 +190,11 @@ def digest_key(log: int, digest: bytes) -> bytes:
 def evidence_key(channel: int, digest: bytes) -> bytes:
     """Key of a file of evidence, by its channel's number and its digest."""
     return _LOG.pack(channel) + digest
+
+
+def declaration_key(channel: int, commitment: bytes) -> bytes:
+    """Key of what opens a declaration, by its channel's number and its commitment."""
+    return _LOG.pack(channel) + commitment
 
 
 def tile_key(log: int, level: int, number: int) -> bytes:

@@ -19,14 +19,14 @@ import vector_files
 from disputing import Quarrel
 from pyarrow import parquet
 
-from fuzzing import stored
+from fuzzing import stored, verdicts
 from fuzzing.exports import MAP
 from fuzzing.wire import CHALLENGE, CHANNEL, INVITE, OWN_SIZE, RECEIVED_SIZE
 from tallystick.node.backup import BACKUP_FORMAT, FileEntry, Manifest
 from tallystick.node.config import TEMPLATE
 from tallystick.node.pairing import own_identity
 from tallystick.node.store.disk import unseal
-from tallystick.node.store.keyspace import TABLES
+from tallystick.node.store.keyspace import TABLES, DeclarationRow, encode_row
 from tallystick.node.transport.tls import certificate_der
 from tallystick.protocol import messages as m
 from tallystick.protocol.framing import frame
@@ -41,8 +41,9 @@ from tallystick.protocol.records import (
     batch_bytes,
     encode_record,
 )
-from tallystick.protocol.rendering import statement_json
+from tallystick.protocol.rendering import statement_json, verdict_json
 from tallystick.protocol.statement import encode_line
+from tallystick.protocol.verdict import encode_verdict
 
 CORPUS = Path(__file__).parent / "corpus"
 TERMS = """\
@@ -131,7 +132,7 @@ def _messages() -> list[bytes]:
         m.ProposeTerms(encode_record(CHANNEL.terms), bytes(64)),
         m.TermsHeld(id_),
         m.Founded(encode_record(CHANNEL.terms), bytes(64), bytes(64)),
-        m.ProposeCheckpoint(id_, closed.checkpoint.text(), bytes(64), False),
+        m.ProposeCheckpoint(id_, closed.checkpoint.text(), bytes(64), False, b""),
         m.SignCheckpoint(id_, digest, bytes(64)),
         m.RefuseCheckpoint(id_, digest, "too early"),
         m.StatementPage(id_, digest, 0, lines, True),
@@ -225,7 +226,16 @@ def _signed() -> list[bytes]:
         b"\3\3name",
         b"\4\x002026-12",
         b"\4\1UTC",
+        *(bytes([5, which]) + b"12" for which in range(7)),
+        b"\5\x0eagreed",
     ]
+
+
+def _older_checkpoint() -> bytes:
+    """A checkpoint from before there were verdicts."""
+    file = Path(__file__).parents[1] / "vectors" / "checkpoint-without-verdict.json"
+    note: str = json.loads(file.read_bytes())[0]["note"]
+    return note.encode()
 
 
 def _rows() -> list[bytes]:
@@ -236,6 +246,7 @@ def _rows() -> list[bytes]:
             value = unseal(name, key, table.values[key])
             made.append(bytes([number, len(key)]) + key + value)
     for name, key, value in (
+        ("declarations", bytes(36), encode_row(DeclarationRow("2026-10", bytes(32), ()))),
         ("aside", bytes(12), CHANNEL.provider_log.batches[0]),
         ("unplaced", bytes(12), msgspec.msgpack.encode([_records()[0], "so"])),
         ("evidence", bytes(36), b"tallystick evidence v1\n"),
@@ -297,11 +308,18 @@ def _made() -> dict[str, list[bytes]]:
         "logs": _batches(),
         "lines": [encode_line(line) for closed in CHANNEL.closed for line in closed.lines],
         "statements": [statement_json(c.checkpoint, c.lines) for c in CHANNEL.closed],
+        "declarations": verdicts.declaration_seeds(),
+        "verdicts": [encode_verdict(closed.verdict) for closed in CHANNEL.closed],
+        "verdict-files": [verdict_json(closed.verdict) for closed in CHANNEL.closed],
         "notes": [head, *checkpoints],
         "heads": [head, vectors["heads.json"]["text"].encode()],
         "proofs": [proof["proof"].encode() + b"\0" + bytes.fromhex(proof["leaf"])],
         "line-proofs": [line_proof["proof"].encode() + b"\0" + bytes.fromhex(line_proof["line"])],
-        "checkpoints": [*checkpoints, CHANNEL.closed[0].checkpoint.text().encode()],
+        "checkpoints": [
+            *checkpoints,
+            CHANNEL.closed[0].checkpoint.text().encode(),
+            _older_checkpoint(),
+        ],
         "vkeys": [vectors["keys.json"]["log_vkeys"][0].encode()],
         "quantities": [
             bytes([case["scale"]]) + case["text"].encode() for case in vectors["quantities.json"]
@@ -321,6 +339,7 @@ def _made() -> dict[str, list[bytes]]:
         "csv-gz": [gzip.compress(CSV, mtime=0)],
         "json-lines": [b"".join(rows), rows[0]],
         "parquet": _parquet(),
+        "lapses": [data for name, data in files.items() if name.endswith(".certificate")],
         "evidence": [files["author.evidence"], files["co-signer.evidence"]],
         "guilty": [b"\0\0\x02\x0c\0", b"\1\1\x03\x09\x0d\1\1", b"\0\1\x02\x0c\x0d\0\1"],
         "innocents": [b"\0\2\7\0\xff", b"\1\5\5\3", b"\0\3\4\1\2\3\4", b"\1\0\6\0"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fuzzing import accusations, bundles, exports, logs, settings, stored, texts, wire
+from fuzzing import accusations, bundles, exports, logs, settings, stored, texts, verdicts, wire
 
 Target = Callable[[bytes], None]
 
@@ -17,6 +17,7 @@ TARGETS: dict[str, Target] = {
     "configs": settings.configs,
     "csv": exports.csv,
     "csv-gz": exports.csv_gz,
+    "declarations": verdicts.declarations,
     "evidence": accusations.evidence,
     "frames": wire.frames,
     "guilty": accusations.guilty,
@@ -24,6 +25,7 @@ TARGETS: dict[str, Target] = {
     "innocents": accusations.innocents,
     "invites": wire.invites,
     "json-lines": exports.json_lines,
+    "lapses": accusations.lapses,
     "line-proofs": texts.line_proofs,
     "lines": logs.lines,
     "logs": logs.logs,
@@ -46,6 +48,8 @@ TARGETS: dict[str, Target] = {
     "statements": logs.statements,
     "terms": settings.terms,
     "times": texts.times,
+    "verdict-files": verdicts.verdict_files,
+    "verdicts": verdicts.verdicts,
     "verified": accusations.verified,
     "vkeys": texts.vkeys,
     "zones": texts.zones,

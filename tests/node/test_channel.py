@@ -27,7 +27,7 @@ from tallystick.node.closing import Closer
 from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.logs import ChannelLog
-from tallystick.node.proving import prove_delta
+from tallystick.node.proving import prove_record
 from tallystick.node.recovery import set_aside
 from tallystick.node.store.disk import Store
 from tallystick.node.store.keyspace import ChannelRow, HeadRow
@@ -466,7 +466,7 @@ async def test_any_record_is_provable_wherever_tiles_and_batches_end(tmp_path: P
                 Vkey(peer.name, ED25519_COSIGNATURE, peer.cosigner_key),
             )
             for index in (0, 1, 254, 255, 256, 257, 511, 512, 600, 1023, 1024, done - 1):
-                proof = prove_delta(channel, log, index)
+                proof = prove_record(channel, log, index)
                 head = verify_proof(parse_proof(proof.proof), proof.leaf, *keys)
                 assert head.head.size == done
                 assert proof.leaf[32:] == encode_record(log.record(index))
@@ -524,7 +524,7 @@ async def test_a_log_is_cosigned_by_the_key_that_it_knows(tmp_path: Path) -> Non
         for size, key in ((2, old), (b.channel.own.durable_size, record.key)):
             head, row = _head(b, size)
             verify_head_cosignature(head, a.name, key, row.cosignature)
-        proof = prove_delta(b.channel, b.channel.own, 1)
+        proof = prove_record(b.channel, b.channel.own, 1)
         verify_proof(parse_proof(proof.proof), proof.leaf, proof.vkeys[0], proof.vkeys[1])
         assert proof.vkeys[1].key == record.key
 
