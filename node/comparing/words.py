@@ -1,0 +1,213 @@
+"""What a comparison says in words: its headline, its steps' names, its numbers as people read them.
+
+The terminal's report and the page say the same, so both take it from here. Percentages are rounded
+for reading only; the quantities beside them are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from tallystick.node.comparing.comparison import Comparison
+from tallystick.protocol.compare import Cause, MeterComparison, Step, waterfall
+from tallystick.protocol.messages import plain
+from tallystick.protocol.quantities import format_quantity
+
+HEADLINE_STEPS = 2  # steps that the headline names; the others are summed
+SHARE_MAX = 1000  # percent; where steps cancel out, shares beyond it say nothing
+
+# A class's or a cause's name as a step, and as the subject of "is".
+_CLASSES = {
+    "timing": ("in another period", "events in another period"),
+    "missing-here": ("missing here", "events missing here"),
+    "missing-there": ("missing there", "events missing there"),
+    "duplicate": ("twice here", "events that are here twice"),
+    "quantity": ("other quantity", "events of another quantity"),
+    "rounding": ("rounding", "rounding"),
+}
+_KINDS = {
+    "offset": ("time offset", "a time offset"),
+    "lag": ("lag", "a lag"),
+    "cut-off": ("cut-off at the edge", "the cut-off at the edge"),
+    "factor": ("constant factor", "a constant factor"),
+    "rounding": ("rounding", "rounding"),
+    "retry": ("retries", "retries"),
+    "rename-meter": ("renamed meter", "a renamed meter"),
+    "rename-subject": ("renamed subject", "a renamed subject"),
+    "missing-feed": ("missing feed", "a missing feed"),
+    "sampling": ("sampling", "sampling"),
+}
+_BOUNDARY = {
+    "sent-not-acknowledged": ("sent, unacknowledged", "requests sent and not acknowledged"),
+    "billed-after-timeout": ("billed after time-out", "requests billed after a time-out"),
+    "retried": ("retried requests", "retried requests"),
+    "acknowledged": ("acknowledged", "acknowledged requests"),
+}
+_COUNTABLE = {
+    "byte", "call", "character", "credit", "day", "event", "hour", "image", "message", "minute",
+    "page", "request", "second", "seat", "token", "unit", "user",
+}  # fmt: skip
+
+
+def grouped(value: int, scale: int) -> str:
+    """A quantity with its thousands apart."""
+    text = format_quantity(abs(value), scale)
+    whole, dot, fraction = text.partition(".")
+    return f"{'-' if value < 0 else ''}{int(whole):,}{dot}{fraction}"
+
+
+def signed(value: int, scale: int) -> str:
+    """A quantity with its sign; zero has none."""
+    return f"+{grouped(value, scale)}" if value > 0 else grouped(value, scale)
+
+
+def percent(part: int, whole: int) -> str:
+    """A part in whole percent; what is not nothing is never 0%, nor what is not all 100%."""
+    if not whole:
+        return ""
+    share = Fraction(100 * part, whole)
+    sign = "-" if share < 0 else ""
+    size = abs(share)
+    if size > 9999:
+        return f"{sign}>9999%"
+    if 0 < size < 1:
+        return f"{sign}<1%"
+    if round(size) == 100 and size != 100:
+        return f"{sign}{float(size):.1f}%" if round(size, 1) != 100 else f"{sign}~100%"
+    return f"{sign}{round(size)}%"
+
+
+def relative(difference: int, base: int) -> str:
+    """A difference in percent of the record's number, to two digits that say something."""
+    if not base:
+        return "the record has none"
+    share = abs(Fraction(100 * difference, base))
+    sign = "-" if difference * base < 0 else "+"
+    if share < Fraction(1, 10_000):
+        return "less than 0.0001%"
+    if share >= 1000:
+        return f"{sign}{round(share):,}%"
+    for places in (0, 1, 2, 3, 4):
+        if share >= Fraction(10, 10**places):
+            break
+    return f"{sign}{float(share):.{places}f}%"
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 event`, `2 events`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def unit_of(meter: MeterComparison, value: int) -> str:
+    """The meter's unit, in the plural where English has a plain one."""
+    unit = plain(meter.unit)
+    last = unit.replace("-", " ").split(" ")[-1]
+    one = abs(value) == 10**meter.scale
+    return unit if one or last not in _COUNTABLE else f"{unit}s"
+
+
+def amount(meter: MeterComparison, value: int) -> str:
+    """A quantity without its sign, and its unit."""
+    return f"{grouped(abs(value), meter.scale)} {unit_of(meter, value)}"
+
+
+def step_name(step: Step) -> str:
+    """A step's name, of a cause or of a class's rest."""
+    return _words(step)[0]
+
+
+def _words(step: Step) -> tuple[str, str]:
+    cause = step.cause
+    if cause is None:
+        return _CLASSES[step.klass]
+    if cause.kind == "boundary":
+        return _BOUNDARY[cause.facts["class"]]
+    return _KINDS[cause.kind]
+
+
+def class_name(klass: str) -> str:
+    """A class's name as a step."""
+    return _CLASSES[klass][0]
+
+
+def steps_of(comparison: Comparison, meter: MeterComparison) -> list[Step]:
+    """A meter's steps from their total to ours, but for what is unexplained."""
+    return list(waterfall(meter, comparison.causes))
+
+
+def differs(meter: MeterComparison) -> bool:
+    """Whether anything is to be told of a meter, be it that its differences cancel out."""
+    return bool(meter.difference or meter.classes)
+
+
+def by_weight(meters: Sequence[MeterComparison]) -> list[MeterComparison]:
+    """The meters that differ, what the terms do not tolerate first, then by their relative gap."""
+
+    def weight(meter: MeterComparison) -> tuple[bool, Fraction]:
+        return meter.within_tolerance, -Fraction(abs(meter.difference), max(abs(meter.theirs), 1))
+
+    return sorted(filter(differs, meters), key=weight)
+
+
+def alike(causes: Sequence[Cause]) -> list[tuple[list[int], Cause]]:
+    """The causes with their numbers, those that say the same of several meters together."""
+    groups: dict[tuple[str, str], tuple[list[int], Cause]] = {}
+    for number, cause in enumerate(causes, 1):
+        groups.setdefault((cause.confidence, cause.says), ([], cause))[0].append(number)
+    return list(groups.values())
+
+
+def headline(comparison: Comparison) -> str:
+    """The answer in a sentence or two: how far, and why."""
+    file = plain(comparison.file.name)
+    found = by_weight(comparison.meters)
+    if not found:
+        many = counted(len(comparison.meters), "meter")
+        return f"{file} and the record agree in {comparison.period}: {many}, nothing differs."
+    worst = found[0]
+    where = f"In {plain(worst.meter)}, " if len(comparison.meters) > 1 else ""
+    if not worst.difference:
+        events = sum(total.events for meter in found for total in meter.classes.values())
+        same = f"{file} and the record count the same in {comparison.period}"
+        return f"{same}, but {counted(events, 'event')} differ, and cancel out."
+    way = "less" if worst.difference < 0 else "more"
+    told = (
+        f"{where}{file} counts {amount(worst, worst.difference)} {way} than the record in"
+        f" {comparison.period} ({relative(worst.difference, worst.theirs)}):"
+        f" {_reasons(comparison, worst)}."
+    )
+    if worst.within_tolerance:
+        told += " The terms tolerate it."
+    others = len(found) - 1
+    if others:
+        told += f" {counted(others, 'other meter')} {'differs' if others == 1 else 'differ'}."
+    return told
+
+
+def _reasons(comparison: Comparison, meter: MeterComparison) -> str:
+    """The largest steps and what is left of the gap."""
+    parts: dict[str, int] = {}
+    for step in steps_of(comparison, meter):
+        words = _words(step)[1]
+        parts[words] = parts.get(words, 0) + step.quantity
+    ranked = sorted((item for item in parts.items() if item[1]), key=lambda item: -abs(item[1]))
+    named, others = ranked[:HEADLINE_STEPS], ranked[HEADLINE_STEPS:]
+    if len(others) == 1:
+        named, others = ranked, []
+    gap = meter.difference
+    shares = all(100 * abs(quantity) <= SHARE_MAX * abs(gap) for _, quantity in ranked)
+
+    def size(quantity: int) -> str:
+        return percent(quantity, gap) if shares else signed(quantity, meter.scale)
+
+    told = [f"{size(quantity)} is {words}" for words, quantity in named]
+    if others:
+        told.append(f"{size(sum(quantity for _, quantity in others))} is in smaller steps")
+    if not meter.unexplained:
+        left = "nothing is unexplained"
+    elif not told:
+        left = "all of it is unexplained"
+    else:
+        left = f"{size(meter.unexplained)} is unexplained"
+    return "; ".join(filter(None, [", ".join(told), left]))
