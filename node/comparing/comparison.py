@@ -12,7 +12,8 @@ import csv
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping as AnyMapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ import duckdb
 
 from tallystick.node.channel import Channel
 from tallystick.node.comparing.matching import Event, Finding, Matcher
+from tallystick.node.comparing.timeline import Timeline
 from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import read_drafts
 from tallystick.node.importing.mapping import Mapping, load_mapping
 from tallystick.node.logs import ChannelLog
-from tallystick.protocol.compare import MeterComparison, comparison_document, judge
+from tallystick.protocol.compare import Cause, MeterComparison, comparison_document, judge
 from tallystick.protocol.periods import Period
 from tallystick.protocol.quantities import format_quantity
 from tallystick.protocol.records import Delta, Meter
@@ -54,6 +56,8 @@ class Comparison:
     rejected: int  # rows of the file that could not be read
     first_reject: str
     events_file: Path | None
+    causes: Sequence[Cause] = ()  # from the largest part to the smallest; numbered from 1
+    timelines: AnyMapping[str, Timeline] = field(default_factory=dict)  # by meter
 
     @property
     def within_tolerance(self) -> bool:
@@ -63,7 +67,7 @@ class Comparison:
     def document(self) -> dict[str, Any]:
         """The comparison as JSON has it."""
         events = str(self.events_file) if self.events_file else None
-        return comparison_document(self.meters, events) | {"rejected": self.rejected}
+        return comparison_document(self.meters, events, self.causes) | {"rejected": self.rejected}
 
 
 def compare_file(channel: Channel, file: Path, mapping_file: Path, label: str) -> Comparison:

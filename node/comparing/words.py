@@ -9,22 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+from tallystick.node.comparing.columns import cropped
 from tallystick.node.comparing.comparison import Comparison
 from tallystick.protocol.compare import Cause, MeterComparison, Step, waterfall
 from tallystick.protocol.messages import plain
 from tallystick.protocol.quantities import format_quantity
 
+NAME = 40  # columns of a name in a sentence
 HEADLINE_STEPS = 2  # steps that the headline names; the others are summed
 SHARE_MAX = 1000  # percent; where steps cancel out, shares beyond it say nothing
 
-# A class's or a cause's name as a step, and as the subject of "is".
+# A class's or a cause's name as a step and as the subject of "is"; a class's rest beside causes.
 _CLASSES = {
-    "timing": ("in another period", "events in another period"),
-    "missing-here": ("missing here", "events missing here"),
-    "missing-there": ("missing there", "events missing there"),
-    "duplicate": ("twice here", "events that are here twice"),
-    "quantity": ("other quantity", "events of another quantity"),
-    "rounding": ("rounding", "rounding"),
+    "timing": ("in another period", "events in another period", "others in another period"),
+    "missing-here": ("missing here", "events missing here", "others missing here"),
+    "missing-there": ("missing there", "events missing there", "others missing there"),
+    "duplicate": ("twice here", "events that are here twice", "others twice here"),
+    "quantity": ("other quantity", "events of another quantity", "others of other quantity"),
+    "rounding": ("rounding", "rounding", "other rounding"),
 }
 _KINDS = {
     "offset": ("time offset", "a time offset"),
@@ -101,7 +103,7 @@ def counted(number: int, thing: str) -> str:
 
 def unit_of(meter: MeterComparison, value: int) -> str:
     """The meter's unit, in the plural where English has a plain one."""
-    unit = plain(meter.unit)
+    unit = cropped(plain(meter.unit), NAME)
     last = unit.replace("-", " ").split(" ")[-1]
     one = abs(value) == 10**meter.scale
     return unit if one or last not in _COUNTABLE else f"{unit}s"
@@ -112,18 +114,25 @@ def amount(meter: MeterComparison, value: int) -> str:
     return f"{grouped(abs(value), meter.scale)} {unit_of(meter, value)}"
 
 
-def step_name(step: Step) -> str:
-    """A step's name, of a cause or of a class's rest."""
+def step_name(step: Step, meter: str, causes: Sequence[Cause]) -> str:
+    """A step's name: of a cause, or of what causes leave of a class of the meter."""
+    if step.cause is None and any((c.meter, c.klass) == (meter, step.klass) for c in causes):
+        return _CLASSES[step.klass][2]
     return _words(step)[0]
 
 
 def _words(step: Step) -> tuple[str, str]:
     cause = step.cause
     if cause is None:
-        return _CLASSES[step.klass]
+        return _CLASSES[step.klass][:2]
     if cause.kind == "boundary":
         return _BOUNDARY[cause.facts["class"]]
     return _KINDS[cause.kind]
+
+
+def kind_name(cause: Cause) -> str:
+    """A cause's name."""
+    return _words(Step(cause.klass, cause, cause.quantity, cause.events))[0]
 
 
 def class_name(klass: str) -> str:
@@ -160,13 +169,13 @@ def alike(causes: Sequence[Cause]) -> list[tuple[list[int], Cause]]:
 
 def headline(comparison: Comparison) -> str:
     """The answer in a sentence or two: how far, and why."""
-    file = plain(comparison.file.name)
+    file = cropped(plain(comparison.file.name), NAME)
     found = by_weight(comparison.meters)
     if not found:
         many = counted(len(comparison.meters), "meter")
         return f"{file} and the record agree in {comparison.period}: {many}, nothing differs."
     worst = found[0]
-    where = f"In {plain(worst.meter)}, " if len(comparison.meters) > 1 else ""
+    where = f"In {cropped(plain(worst.meter), NAME)}, " if len(comparison.meters) > 1 else ""
     if not worst.difference:
         events = sum(total.events for meter in found for total in meter.classes.values())
         same = f"{file} and the record count the same in {comparison.period}"
@@ -192,22 +201,22 @@ def _reasons(comparison: Comparison, meter: MeterComparison) -> str:
         words = _words(step)[1]
         parts[words] = parts.get(words, 0) + step.quantity
     ranked = sorted((item for item in parts.items() if item[1]), key=lambda item: -abs(item[1]))
-    named, others = ranked[:HEADLINE_STEPS], ranked[HEADLINE_STEPS:]
-    if len(others) == 1:
-        named, others = ranked, []
     gap = meter.difference
     shares = all(100 * abs(quantity) <= SHARE_MAX * abs(gap) for _, quantity in ranked)
 
     def size(quantity: int) -> str:
-        return percent(quantity, gap) if shares else signed(quantity, meter.scale)
+        if not shares:
+            return signed(quantity, meter.scale)
+        if quantity == gap:
+            return "all of it"
+        return {"~100%": "nearly all of it"}.get(told := percent(quantity, gap), told)
 
+    named = [item for item in ranked[:HEADLINE_STEPS] if 100 * abs(item[1]) >= abs(gap)]
+    others = ranked[len(named) :]
     told = [f"{size(quantity)} is {words}" for words, quantity in named]
+    rest = sum(quantity for _, quantity in others)
     if others:
-        told.append(f"{size(sum(quantity for _, quantity in others))} is in smaller steps")
-    if not meter.unexplained:
-        left = "nothing is unexplained"
-    elif not told:
-        left = "all of it is unexplained"
-    else:
-        left = f"{size(meter.unexplained)} is unexplained"
-    return "; ".join(filter(None, [", ".join(told), left]))
+        small = shares and 100 * abs(rest) < abs(gap)
+        told.append(f"{'under 1%' if small else size(rest)} is in smaller steps")
+    left = f"{size(meter.unexplained)} is unexplained" if meter.unexplained else ""
+    return "; ".join(filter(None, [", ".join(told), left or "nothing is unexplained"]))
