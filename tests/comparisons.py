@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from tallystick.node.comparing.comparison import Comparison
-from tallystick.node.comparing.matching import Finding
+from tallystick.node.comparing.findings import Finding
+from tallystick.node.comparing.result import Comparison
 from tallystick.node.comparing.timeline import Spans, Timeline
 from tallystick.protocol.compare import Cause, ClassTotal, MeterComparison
 
@@ -32,8 +32,15 @@ def meter(
     """A meter that our file has `gap` more of than the record."""
     rule = WITHIN if within else ABOVE
     return MeterComparison(
-        name, unit, scale, theirs + gap, theirs, classes or {}, within, rule if gap else "no difference"
-    )  # fmt: skip
+        name,
+        unit,
+        scale,
+        theirs + gap,
+        theirs,
+        classes or {},
+        within,
+        rule if gap else "no difference",
+    )
 
 
 def cause(
@@ -51,15 +58,22 @@ def comparison(
 ) -> Comparison:
     """A comparison of such meters, with an example of each class."""
     examples = {
-        (found.meter, klass): [_finding(found.meter, klass)]
+        (found.meter, klass, None): [_finding(found.meter, klass)]
         for found in meters
         for klass in found.classes
     }
     return Comparison(
-        Path("/exports") / file, "2026-10-14T18", "beta.example", "acme.example", meters, examples,
-        rejected, "row 7, ContextTokens: '1,5' is not a decimal number" if rejected else "",
-        Path(f"/exports/{file}.2026-10-14T18.differences.csv") if examples else None, causes,
-    )  # fmt: skip
+        Path("/exports") / file,
+        "2026-10-14T18",
+        "beta.example",
+        "acme.example",
+        meters,
+        examples,
+        rejected,
+        "row 7, ContextTokens: '1,5' is not a decimal number" if rejected else "",
+        Path(f"/exports/{file}.2026-10-14T18.differences.csv") if examples else None,
+        causes,
+    )
 
 
 def with_timeline(made: Comparison) -> Comparison:
@@ -113,33 +127,91 @@ def samples() -> dict[str, Comparison]:
     return {
         "agree": comparison(meter(), meter("generated-tokens", theirs=3_138_185)),
         "cancel": comparison(
-            meter(classes={"missing-here": ClassTotal(-9, 1), "missing-there": ClassTotal(9, 1)}, within=True)
+            meter(
+                classes={"missing-here": ClassTotal(-9, 1), "missing-there": ClassTotal(9, 1)},
+                within=True,
+            )
         ),
         "no cause": comparison(meter(gap=-22_828, classes=lost), rejected=2),
         "one cause": comparison(meter(gap=-22_828, classes=lost), causes=(feed,)),
-        "tolerated": comparison(meter(gap=-9, classes={"missing-here": ClassTotal(-9, 1)}, within=True)),
+        "unsure": replace(
+            comparison(meter(gap=-22_828, classes=lost)),
+            pairing=(("id", "certain", 9_000), ("time", "likely", 31)),
+        ),
+        "tolerated": comparison(
+            meter(gap=-9, classes={"missing-here": ClassTotal(-9, 1)}, within=True)
+        ),
         "four causes": _four(),
         "thirty meters": _many(),
         "nearly cancelled": comparison(
-            meter(gap=3, classes={"missing-here": ClassTotal(-40_000, 9), "missing-there": ClassTotal(40_003, 9)})
+            meter(
+                gap=3,
+                classes={
+                    "missing-here": ClassTotal(-40_000, 9),
+                    "missing-there": ClassTotal(40_003, 9),
+                },
+            )
         ),
         "all unexplained": comparison(meter("peak", gap=500, unit="GPU-hour", scale=2)),
         "huge": comparison(
-            meter("bytes", theirs=9_223_372_036_854_775_807 * 10**6, gap=10**22 - 1, classes=wide, unit="byte", scale=6)
+            meter(
+                "bytes",
+                theirs=9_223_372_036_854_775_807 * 10**6,
+                gap=10**22 - 1,
+                classes=wide,
+                unit="byte",
+                scale=6,
+            )
         ),
         "tiny": comparison(
-            meter("gib", theirs=9 * 10**18, gap=-1, classes={"rounding": ClassTotal(-1, 1)}, unit="GiB", scale=9),
-            causes=(cause("rounding", "rounding", -1, 1, "Each day is rounded down here, to 0.001.", "gib"),),
+            meter(
+                "gib",
+                theirs=9 * 10**18,
+                gap=-1,
+                classes={"rounding": ClassTotal(-1, 1)},
+                unit="GiB",
+                scale=9,
+            ),
+            causes=(
+                cause(
+                    "rounding", "rounding", -1, 1, "Each day is rounded down here, to 0.001.", "gib"
+                ),
+            ),
         ),
-        "from nothing": comparison(meter(theirs=0, gap=12, classes={"missing-there": ClassTotal(12, 2)})),
+        "from nothing": comparison(
+            meter(theirs=0, gap=12, classes={"missing-there": ClassTotal(12, 2)})
+        ),
         "long and wide": comparison(
             meter("計量" * 20, gap=-22_828, classes=lost, unit="トークン" * 8),
-            causes=(cause("rename-subject", "missing-here", -20_800, 197, "プロジェクト七 is called проект-7 there, " * 3, "計量" * 20),),
+            causes=(
+                cause(
+                    "rename-subject",
+                    "missing-here",
+                    -20_800,
+                    197,
+                    "プロジェクト七 is called проект-7 there, " * 3,
+                    "計量" * 20,
+                ),
+            ),
             file="輸出" * 30 + ".csv",
         ),
         "hostile": comparison(
-            meter("<script>alert(1)</script>", gap=-22_828, classes=lost, unit="\"'><img src=x onerror=alert(1)>"),
-            causes=(cause("missing-feed", "missing-here", -20_800, 197, "\x1b[31m</style><b>&amp;\u202eevil", "<script>alert(1)</script>"),),
+            meter(
+                "<script>alert(1)</script>",
+                gap=-22_828,
+                classes=lost,
+                unit="\"'><img src=x onerror=alert(1)>",
+            ),
+            causes=(
+                cause(
+                    "missing-feed",
+                    "missing-here",
+                    -20_800,
+                    197,
+                    "\x1b[31m</style><b>&amp;\u202eevil",
+                    "<script>alert(1)</script>",
+                ),
+            ),
             file="</title><script>x.csv",
         ),
-    }  # fmt: skip
+    }

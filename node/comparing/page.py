@@ -11,15 +11,17 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 
-from tallystick.node.comparing.comparison import Comparison, show_time
+from tallystick.node.comparing.certainty import CONFIDENCES, step_words
 from tallystick.node.comparing.drawings import (
     Bar,
     span_name,
     timeline_drawing,
     waterfall_drawing,
 )
+from tallystick.node.comparing.events import show_clock
+from tallystick.node.comparing.findings import Finding
 from tallystick.node.comparing.markup import Child, Markup, tag, together
-from tallystick.node.comparing.matching import Finding
+from tallystick.node.comparing.result import Comparison
 from tallystick.node.comparing.timeline import Timeline
 from tallystick.node.comparing.words import (
     by_weight,
@@ -265,7 +267,7 @@ def _examples(comparison: Comparison) -> Markup | None:
     scales = {meter.meter: meter.scale for meter in comparison.meters}
     rows = [
         tag("tr", *_event(finding, scales[name]))
-        for (name, _), found in comparison.examples.items()
+        for (name, _, _), found in comparison.examples.items()
         for finding in found
     ]
     if not rows:
@@ -279,7 +281,8 @@ def _examples(comparison: Comparison) -> Markup | None:
 
 def _event(finding: Finding, scale: int) -> Iterable[Markup]:
     yield tag("th", finding.meter, scope="row")
-    yield tag("td", class_name(finding.kind))
+    number = f"{finding.cause}: " if finding.cause else ""
+    yield tag("td", f"{number}{class_name(finding.kind)}")
     yield tag("td", finding.id or finding.subject, class_="id")
     for where, place, at, quantity in (
         ("row", finding.our_place, finding.our_at, finding.our_quantity),
@@ -287,8 +290,7 @@ def _event(finding: Finding, scale: int) -> Iterable[Markup]:
     ):
         said: Child = None
         if at is not None and quantity is not None:
-            clock = show_time(at)[:19].replace("T", " ")
-            said = f"{format_quantity(quantity, scale)} at {clock}, {where} {place}"
+            said = f"{format_quantity(quantity, scale)} at {show_clock(at)}, {where} {place}"
         yield tag("td", said)
 
 
@@ -302,6 +304,10 @@ def _sureness(comparison: Comparison) -> Markup:
         _said("our total", "this file's: nobody has signed it, and only we have seen it"),
         _said("gap, steps, unexplained", "exact: computed from both, and they add up"),
         _said("causes", _confidences(comparison)),
+        *(
+            _said(f"{events:,} paired {step_words(step)}", confidence)
+            for step, confidence, events in comparison.pairing
+        ),
     ]
     if comparison.rejected:
         rows.append(
@@ -324,8 +330,7 @@ def _said(name: str, text: str) -> Markup:
 
 def _confidences(comparison: Comparison) -> str:
     found = [cause.confidence for cause in comparison.causes]
-    names = ("certain", "likely", "possible")
-    parts = [f"{found.count(name)} {name}" for name in names if name in found]
+    parts = [f"{found.count(name)} {name}" for name in CONFIDENCES if name in found]
     return ", ".join(parts) or "none was found"
 
 

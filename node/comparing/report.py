@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
+from tallystick.node.comparing.certainty import pairing_words
 from tallystick.node.comparing.columns import COLUMNS, cropped, folded, left
-from tallystick.node.comparing.comparison import Comparison, show_time
-from tallystick.node.comparing.matching import Finding
+from tallystick.node.comparing.events import show_clock
+from tallystick.node.comparing.findings import Finding
+from tallystick.node.comparing.result import Comparison
 from tallystick.node.comparing.words import (
     alike,
     by_weight,
@@ -44,8 +46,8 @@ def render_comparison(comparison: Comparison) -> str:
 
 
 def _end(comparison: Comparison) -> list[str]:
-    """What could not be read, and where the events are."""
-    lines = []
+    """How sure the pairing is, what could not be read, and where the events are."""
+    lines = folded(plain(pairing_words(comparison.pairing)), 0, 2) if comparison.pairing else []
     if comparison.rejected:
         rows = counted(comparison.rejected, "row")
         lines += folded(f"Not in these sums: {rows} of the file that cannot be read; the first is")
@@ -135,7 +137,7 @@ def _examples(comparison: Comparison, meters: list[MeterComparison]) -> list[str
     lines = []
     for meter in meters:
         for step in steps_of(comparison, meter):
-            found = comparison.examples.get((meter.meter, step.klass), [])
+            found = comparison.examples.get((meter.meter, step.klass, None), [])
             if step.cause is None and found:
                 text = f"for example, {class_name(step.klass)}: {_example(found[0], meter.scale)}"
                 lines += folded(text, 0, 2)
@@ -151,6 +153,5 @@ def _example(finding: Finding, scale: int) -> str:
         ("there", finding.their_at, finding.their_quantity),
     ):
         if at is not None and quantity is not None:
-            clock = show_time(at)[5:19].replace("T", " ")
-            sides.append(f"{format_quantity(quantity, scale)} {who} at {clock}")
+            sides.append(f"{format_quantity(quantity, scale)} {who} at {show_clock(at)[5:]}")
     return f"{cropped(name, EXAMPLE_ID)}, {', '.join(sides)}"
