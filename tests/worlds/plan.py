@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tallystick.protocol.records import Meter, Tolerance
 from worlds.base import Setting, Usage
@@ -80,6 +80,7 @@ def draw_plan(rng: random.Random, setting: Setting, usages: Sequence[Usage]) -> 
     grain_side = rng.choice(SIDES)
     causes = _draw_causes(rng, setting, usages, names, count, grain, grain_side, window_us)
     extra = {name for cause in causes for name in cause.meters if name in EXTRA_METERS}
+    causes = tuple(_renamed(cause, extra) for cause in causes)
     tolerance = rng.choice((None, Tolerance(1000, 0, "provider", 100)))
     meters = [
         make_meter(name, window_us, tolerance) for name in (*names, *sorted(extra - set(names)))
@@ -92,6 +93,13 @@ def draw_plan(rng: random.Random, setting: Setting, usages: Sequence[Usage]) -> 
         tuple(sorted(meters, key=lambda meter: meter.name)),
         ids, grain, grain_side, rng.random() < 0.7, noise, causes,
     )  # fmt: skip
+
+
+def _renamed(cause: Planted, extra: set[str]) -> Planted:
+    """The cause, touching a meter under its other name as well."""
+    if "context-tokens" not in cause.meters:
+        return cause
+    return replace(cause, meters=(*cause.meters, *sorted(extra - set(cause.meters))))
 
 
 def make_meter(name: str, window_us: int, tolerance: Tolerance | None) -> Meter:
