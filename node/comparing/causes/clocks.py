@@ -49,10 +49,12 @@ class Lag:
 
 @dataclass(frozen=True, slots=True)
 class CutOff:
-    """Which side notes all of a session at its start or its end."""
+    """Which side notes all of a session at its start or its end; bounds as of a lag."""
 
     side: str
     stamp: str
+    low_us: int = 0
+    high_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,10 @@ def find_clocks(hints: Hints, window_us: int) -> Clocks | None:
     if lag:
         explained |= (rest >= lag.low_us) & (rest <= lag.high_us)
     if cut_off:
+        around = hints.later - _shifts(hints, side, stretches)
+        low, high = numpy.quantile(around, (0.001, 0.999))
+        bounds = int(low) - window_us - SECOND_US, int(high) + window_us + SECOND_US
+        cut_off = CutOff(cut_off.side, cut_off.stamp, *bounds)
         explained[:] = True
     return Clocks(side, stretches, lag, cut_off, len(told), float(explained.mean()))
 

@@ -64,6 +64,7 @@ _COLUMNS = """o.event, t.event, o.as_meter, t.as_meter, o.subject, t.subject, o.
 
 def find_hints(db: duckdb.DuckDBPyConnection) -> Hints:
     """The hints, from the views `ours_as` and `theirs_as`."""
+    _sample(db, "id")
     by_id = _fetch(
         db,
         f"""SELECT {_COLUMNS} FROM sampled_ours o JOIN sampled_theirs t
@@ -75,7 +76,21 @@ def find_hints(db: duckdb.DuckDBPyConnection) -> Hints:
     ).fetchone()  # type: ignore[misc]
     if len(by_id) >= max(PAIRS_MIN, smaller // 50):
         return by_id
+    _sample(db, "subject")  # whole subjects, because what is beside an event tells more of it
     return _without_ids(db)
+
+
+def _sample(db: duckdb.DuckDBPyConnection, by: str) -> None:
+    """Make `sampled_ours` and `sampled_theirs`, of the same ids or subjects of both sides."""
+    (size,) = db.execute(
+        "SELECT greatest((SELECT count(*) FROM ours), (SELECT count(*) FROM theirs))"
+    ).fetchone()  # type: ignore[misc]
+    every = max(size // SAMPLE_ROWS, 1)
+    for side in ("ours", "theirs"):
+        db.execute(
+            f"CREATE OR REPLACE TEMP TABLE sampled_{side} AS SELECT * FROM {side}_as"
+            f" WHERE hash({by}) % {every} = 0"
+        )
 
 
 def _fetch(db: duckdb.DuckDBPyConnection, query: str, by_id: bool) -> Hints:
@@ -86,7 +101,6 @@ def _fetch(db: duckdb.DuckDBPyConnection, query: str, by_id: bool) -> Hints:
 
 
 # Keys that hold under different causes: an expression over a row and what is beside it in time.
-_RUN = """[as_quantity // run.d, n1 // run.d, n2 // run.d]"""
 _KEYS = {
     "phase": f"instant % {QUARTER_US}",
     "run of a subject": "hash(subject, s0 // s_gcd, s1 // s_gcd, s2 // s_gcd)",

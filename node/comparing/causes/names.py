@@ -178,3 +178,11 @@ def set_riders_aside(tables: Tables, names: Iterable[MeterNames]) -> None:
                 """,
                 {"base": split.name, "name": split.other},
             )
+    tables.db.execute(
+        """
+        CREATE TABLE carried AS
+        SELECT r.side, r.carrier, sum(e.quantity::HUGEINT) AS more FROM riders r
+        JOIN (SELECT 'ours' AS side, event, quantity FROM ours UNION ALL
+            SELECT 'theirs', event, quantity FROM theirs) e USING (side, event) GROUP BY ALL
+        """
+    )

@@ -72,19 +72,30 @@ def set_repeats_aside(tables: Tables, meters: Mapping[Side, str]) -> None:
 
 
 def show(
-    tables: Tables, side: Side, meter: str, subject: str, quantity: str, instant: str
+    tables: Tables,
+    side: Side,
+    meter: str,
+    subject: str = "subject",
+    quantity: str = "full_quantity",
+    instant: str = "instant",
 ) -> None:
-    """Let pairing see a side with these columns, ids without attempts, and no repeats."""
+    """Let pairing see a side with these columns, ids without attempts, no repeats and no riders.
+
+    The expressions are over the raw columns, `as_meter`, and `full_quantity`: with what rides on it.
+    """
     tables.db.execute(
         f"""
         CREATE OR REPLACE VIEW {side}_as AS
-        SELECT e.* REPLACE (coalesce(n.id, a.base, e.id) AS id), ({meter}) AS as_meter,
-            ({subject}) AS as_subject, TRY_CAST(({quantity}) AS BIGINT) AS as_quantity,
+        SELECT * EXCLUDE (full_quantity), ({subject}) AS as_subject,
+            TRY_CAST(({quantity}) AS BIGINT) AS as_quantity,
             TRY_CAST(({instant}) AS BIGINT) AS as_instant
-        FROM {side} e
-            LEFT JOIN attempts a ON a.side = '{side}' AND a.event = e.event
-            LEFT JOIN numbered n ON n.side = '{side}' AND n.event = e.event
-        WHERE NOT EXISTS (FROM repeats r WHERE r.side = '{side}' AND r.event = e.event)
-            AND NOT EXISTS (FROM riders r WHERE r.side = '{side}' AND r.event = e.event)
+        FROM (SELECT e.* REPLACE (coalesce(n.id, a.base, e.id) AS id), ({meter}) AS as_meter,
+                e.quantity::HUGEINT + coalesce(c.more, 0) AS full_quantity
+            FROM {side} e
+                LEFT JOIN attempts a ON a.side = '{side}' AND a.event = e.event
+                LEFT JOIN numbered n ON n.side = '{side}' AND n.event = e.event
+                LEFT JOIN carried c ON c.side = '{side}' AND c.carrier = e.event
+            WHERE NOT EXISTS (FROM repeats r WHERE r.side = '{side}' AND r.event = e.event)
+                AND NOT EXISTS (FROM riders r WHERE r.side = '{side}' AND r.event = e.event))
         """
     )
