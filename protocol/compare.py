@@ -115,20 +115,19 @@ def judge(meter: Meter, ours: int, theirs: int, our_role: Role, deltas: int) -> 
 
 
 def cause_of_maximum(ours: Mapping[str, int], theirs: Mapping[str, int]) -> str | None:
-    """The one class without which both maxima were equal; None if there is no such class.
+    """The one class or cause without which both maxima were equal; None if there is no such one.
 
-    Both map each class to the highest quantity of its events in the period on that side, and ""
+    Both map each one to the highest quantity of its events in the period on that side, and ""
     to that of the events on which both agree. A side without events counts as zero.
     """
     target = max(theirs.values(), default=0)
     causes = []
-    for name in CLASSES:
-        if name in ours or name in theirs:
-            undone = [quantity for other, quantity in ours.items() if other != name]
-            if name in theirs:
-                undone.append(theirs[name])
-            if max(undone, default=0) == target:
-                causes.append(name)
+    for name in sorted({*ours, *theirs} - {""}):
+        undone = [quantity for other, quantity in ours.items() if other != name]
+        if name in theirs:
+            undone.append(theirs[name])
+        if max(undone, default=0) == target:
+            causes.append(name)
     return causes[0] if len(causes) == 1 else None
 
 
