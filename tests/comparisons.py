@@ -136,7 +136,15 @@ def samples() -> dict[str, Comparison]:
         "one cause": comparison(meter(gap=-22_828, classes=lost), causes=(feed,)),
         "unsure": replace(
             comparison(meter(gap=-22_828, classes=lost)),
-            pairing=(("id", "certain", 9_000), ("time", "likely", 31)),
+            pairing={
+                "context-tokens": {
+                    "certain": 9_000,
+                    "likely": 31,
+                    "possible": 0,
+                    "unpaired_ours": 0,
+                    "unpaired_theirs": 209,
+                }
+            },
         ),
         "tolerated": comparison(
             meter(gap=-9, classes={"missing-here": ClassTotal(-9, 1)}, within=True)

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 
 from tallystick.node.channel import Channel
-from tallystick.node.comparing.certainty import pairing_of
 from tallystick.node.comparing.events import write_csv, write_differences, write_parquet
+from tallystick.node.comparing.explaining import Explainer
 from tallystick.node.comparing.findings import Finding
-from tallystick.node.comparing.matching import Matcher
 from tallystick.node.comparing.result import Comparison, Example
 from tallystick.node.comparing.tables import Event
 from tallystick.node.comparing.timeline import spans_of, timelines
@@ -27,9 +26,8 @@ from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import read_drafts
 from tallystick.node.importing.mapping import Mapping, load_mapping
 from tallystick.node.logs import ChannelLog
-from tallystick.protocol.compare import MeterComparison, judge
 from tallystick.protocol.periods import Period
-from tallystick.protocol.records import Delta, Meter, Role
+from tallystick.protocol.records import Delta, Meter
 from tallystick.protocol.statement import meter_units
 from tallystick.protocol.terms import meter_named
 
@@ -55,21 +53,23 @@ def compare_file(
     reach = (calendar.period_of(period.start_us - 1).start_us, calendar.next(period).end_us)
     meters = [meter_named(channel.terms, mapped.meter) for mapped in mapping.meters]
     with tempfile.TemporaryDirectory(prefix="tallystick-compare-") as spill:
-        matcher = Matcher(meters, period.start_us, period.end_us, Path(spill), calendar.time_zone)
+        explainer = Explainer(
+            meters, period.start_us, period.end_us, Path(spill), calendar.time_zone
+        )
         try:
             reading = _Reading(file, mapping, {meter.name: meter for meter in meters}, reach)
-            matcher.load("ours", reading.events())
+            explainer.load("ours", reading.events())
             for log, names in _sources(channel, meters):
-                matcher.load("theirs", _record_events(log, names, reach))
-            matcher.match()
-            return _collect(channel, file, period, matcher, reading, wanted or Wanted())
+                explainer.load("theirs", _record_events(log, names, reach))
+            explainer.explain()
+            return _collect(channel, file, period, explainer, reading, wanted or Wanted())
         except duckdb.Error as error:
             raise StoreError(
                 f"the engine that compares stopped: {str(error).splitlines()[0]}",
                 f"It needs memory, and room for what does not fit in {tempfile.gettempdir()}",
             ) from error
         finally:
-            matcher.close()
+            explainer.close()
 
 
 class _Reading:
@@ -141,48 +141,40 @@ def _collect(
     channel: Channel,
     file: Path,
     period: Period,
-    matcher: Matcher,
+    explainer: Explainer,
     reading: _Reading,
     wanted: Wanted,
 ) -> Comparison:
-    """What the matcher found, with its files written."""
-    meters = list(matcher.meters.values())
+    """What the engine found, with its files written."""
+    meters = list(explainer.meters.values())
+    units = meter_units(channel.terms)
+    comparisons, causes = explainer.comparisons(channel.role)
     examples: dict[Example, list[Finding]] = {}
     events_file = file.with_name(f"{file.name}.{period.label.replace(':', '')}.differences.csv")
-    found = _noted(matcher.findings(), examples)
-    written = write_differences(events_file, found, matcher.meters)
+    found = _noted(explainer.findings(), examples)
+    written = write_differences(events_file, found, explainer.meters)
     if wanted.csv:
-        write_csv(wanted.csv, matcher.findings(), matcher.meters)
+        write_csv(wanted.csv, explainer.findings(), explainer.meters)
     if wanted.parquet:
-        write_parquet(wanted.parquet, matcher.findings(), matcher.meters)
+        write_parquet(wanted.parquet, explainer.findings(), explainer.meters)
     lines = {}
     if wanted.timelines:
         spans = spans_of(channel.own.folder.calendar, period)
-        lines = timelines(matcher.db, meters, spans)
-    units = meter_units(channel.terms)
+        lines = timelines(explainer.db, meters, spans)
     return Comparison(
         file,
         period.label,
         channel.own.party.name,
         channel.peer.party.name,
-        [_judged(meter, units[meter.name], matcher, channel.role) for meter in meters],
+        [replace(found, unit=units[found.meter]) for found in comparisons],
         examples,
         reading.rejected,
         reading.first_reject,
         events_file if written else None,
-        pairing=pairing_of(matcher.db),
-        timelines=lines,
+        causes,
+        {meter.name: explainer.pairing(meter) for meter in meters},
+        lines,
     )
-
-
-def _judged(meter: Meter, unit: str, matcher: Matcher, role: Role) -> MeterComparison:
-    """A meter's two counts, its classes, and what the terms say."""
-    ours, events = matcher.total("ours", meter)
-    theirs, deltas = matcher.total("theirs", meter)
-    within, rule = judge(meter, ours, theirs, role, max(events, deltas))
-    scale = 0 if meter.aggregate == "count" else meter.scale
-    classes = matcher.classes(meter)
-    return MeterComparison(meter.name, unit, scale, ours, theirs, classes, within, rule)
 
 
 def _noted(

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 
-from tallystick.node.comparing.certainty import CONFIDENCES, step_words
 from tallystick.node.comparing.drawings import (
     Bar,
     span_name,
@@ -19,7 +18,7 @@ from tallystick.node.comparing.drawings import (
     waterfall_drawing,
 )
 from tallystick.node.comparing.events import show_clock
-from tallystick.node.comparing.findings import Finding
+from tallystick.node.comparing.findings import CONFIDENCES, Finding
 from tallystick.node.comparing.markup import Child, Markup, tag, together
 from tallystick.node.comparing.result import Comparison
 from tallystick.node.comparing.timeline import Timeline
@@ -305,8 +304,8 @@ def _sureness(comparison: Comparison) -> Markup:
         _said("gap, steps, unexplained", "exact: computed from both, and they add up"),
         _said("causes", _confidences(comparison)),
         *(
-            _said(f"{events:,} paired {step_words(step)}", confidence)
-            for step, confidence, events in comparison.pairing
+            _said(f"pairs of {meter}", _pairs(counts))
+            for meter, counts in comparison.pairing.items()
         ),
     ]
     if comparison.rejected:
@@ -326,6 +325,13 @@ def _sureness(comparison: Comparison) -> Markup:
 
 def _said(name: str, text: str) -> Markup:
     return tag("tr", tag("th", name, scope="row"), tag("td", text))
+
+
+def _pairs(counts: Mapping[str, int]) -> str:
+    """How sure a meter's pairs are, and how many events have no partner."""
+    told = [f"{counts[name]:,} {name}" for name in CONFIDENCES if counts[name]] or ["none"]
+    alone = counts["unpaired_ours"], counts["unpaired_theirs"]
+    return f"{', '.join(told)}; without a partner {alone[0]:,} of ours, {alone[1]:,} of theirs"
 
 
 def _confidences(comparison: Comparison) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
-from tallystick.node.comparing.certainty import pairing_words
 from tallystick.node.comparing.columns import COLUMNS, cropped, folded, left
 from tallystick.node.comparing.events import show_clock
 from tallystick.node.comparing.findings import Finding
@@ -17,6 +16,7 @@ from tallystick.node.comparing.words import (
     differs,
     grouped,
     headline,
+    pairing_words,
     percent,
     signed,
     step_name,
@@ -47,7 +47,8 @@ def render_comparison(comparison: Comparison) -> str:
 
 def _end(comparison: Comparison) -> list[str]:
     """How sure the pairing is, what could not be read, and where the events are."""
-    lines = folded(plain(pairing_words(comparison.pairing)), 0, 2) if comparison.pairing else []
+    sure = pairing_words(comparison)
+    lines = folded(sure, 0, 2) if sure else []
     if comparison.rejected:
         rows = counted(comparison.rejected, "row")
         lines += folded(f"Not in these sums: {rows} of the file that cannot be read; the first is")

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tallystick.node.comparing.certainty import Pairing
 from tallystick.node.comparing.findings import Finding
 from tallystick.node.comparing.timeline import Timeline
 from tallystick.protocol.compare import Cause, MeterComparison, comparison_document
@@ -29,7 +28,7 @@ class Comparison:
     first_reject: str
     events_file: Path | None
     causes: Sequence[Cause] = ()  # from the largest part to the smallest; numbered from 1
-    pairing: Pairing = ()
+    pairing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by meter: how sure
     timelines: Mapping[str, Timeline] = field(default_factory=dict)  # by meter, where asked for
     record_state: str = ""  # how sure the record's numbers are
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from tallystick.node.comparing.columns import cropped
+from tallystick.node.comparing.findings import CONFIDENCES
 from tallystick.node.comparing.result import Comparison
 from tallystick.protocol.compare import Cause, MeterComparison, Step, waterfall
 from tallystick.protocol.messages import plain
@@ -165,6 +166,18 @@ def alike(causes: Sequence[Cause]) -> list[tuple[list[int], Cause]]:
     for number, cause in enumerate(causes, 1):
         groups.setdefault((cause.confidence, cause.says), ([], cause))[0].append(number)
     return list(groups.values())
+
+
+def pairing_words(comparison: Comparison) -> str:
+    """A sentence on how sure the pairs are; empty where all are certain."""
+    sure = {
+        name: sum(counts.get(name, 0) for counts in comparison.pairing.values())
+        for name in CONFIDENCES
+    }
+    if sum(sure.values()) == sure["certain"]:
+        return ""
+    told = ", ".join(f"{many:,} {name}" for name, many in sure.items() if many)
+    return f"Pairs of events: {told}. One without an id is never certain."
 
 
 def headline(comparison: Comparison) -> str:

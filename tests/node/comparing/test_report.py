@@ -97,7 +97,7 @@ def test_every_waterfall_on_the_terminal_adds_up(name: str) -> None:
         ("thirty meters", "12 meters without any difference"),
         ("from nothing", "(the record has none)"),
         ("four causes", "2 likely: From 18:20:00 to 18:24:59 there is no event here;"),
-        ("unsure", "Paired 9,000 by id (certain), 31 equal, and close in time (likely)."),
+        ("unsure", "Pairs of events: 9,000 certain, 31 likely."),
     ],
 )  # fmt: skip
 def test_what_the_report_says(name: str, told: str) -> None:
