@@ -10,9 +10,10 @@ from pathlib import Path
 
 import builders
 import nodes
+import pyarrow.parquet
 import pytest
 
-from tallystick.node.comparing.comparison import _write_events
+from tallystick.node.comparing.events import write_differences
 from tallystick.node.comparing.findings import Finding
 from tallystick.node.comparing.matching import Matcher
 from tallystick.node.comparing.tables import Event
@@ -119,7 +120,7 @@ FINDING = Finding("tokens", "missing-there", "a", "s", 1, START, 900, None, None
 
 def test_a_count_s_effect_has_no_decimals(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
-    assert _write_events(path, iter([FINDING]), {"tokens": CALLS}, {}) == 1
+    assert write_differences(path, iter([FINDING]), {"tokens": CALLS}) == 1
     with path.open(newline="") as lines:
         (row,) = csv.DictReader(lines)
     assert (row["our_quantity"], row["effect"]) == ("9.00", "1")
@@ -133,7 +134,7 @@ def test_a_full_disk_leaves_the_old_events_file_and_no_other(tmp_path: Path) -> 
     path = tmp_path / "events.csv"
     path.write_text("before")
     with pytest.raises(StoreError, match="No space left"):
-        _write_events(path, findings(), {"tokens": CALLS}, {})
+        write_differences(path, findings(), {"tokens": CALLS})
     assert [file.name for file in tmp_path.iterdir()] == ["events.csv"]
     assert path.read_text() == "before"
 
@@ -181,5 +182,17 @@ def test_an_export_with_everything_wrong_against_a_real_record(
         ("timing", "cp-7", "-17"),
         ("quantity", "cp-9", "1"),
     }
+    files = [str(tmp_path / name) for name in ("r.html", "r.csv", "r.parquet")]
+    wanted = ("--html", files[0], "--csv", files[1], "--parquet", files[2])
+    done = beta.tally("compare", *arguments, *wanted, check=False)
+    assert done.returncode == 1
+    assert done.stderr == ""
+    assert "mine.csv counts" in Path(files[0]).read_text()
+    with Path(files[1]).open(newline="") as lines:
+        assert {(row["class"], row["id"], row["effect"]) for row in csv.DictReader(lines)} == found
+    assert pyarrow.parquet.read_table(files[2]).num_rows == len(found)
+    over = beta.tally("compare", *arguments, "--csv", arguments[0], check=False)
+    assert over.returncode == 2
+    assert "--csv and FILE are the same file" in over.stderr
     clean = (written("clean.csv", rows), "--map", mapping, "--period", "2026-03-01T05")
     assert beta.tally("compare", *clean, check=False).returncode == 0
