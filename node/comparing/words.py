@@ -18,7 +18,7 @@ from tallystick.protocol.quantities import format_quantity
 
 NAME = 40  # columns of a name in a sentence
 HEADLINE_STEPS = 3  # steps that the headline names; the others are summed
-SHARE_MAX = 100  # percent; where steps pull both ways, quantities say more than shares beyond it
+SHARES = range(-100, 101)  # percent; beyond, steps pull both ways, and quantities say more
 
 # A class's or a cause's name as a step and as the subject of "is"; a class's rest beside causes.
 _CLASSES = {
@@ -215,7 +215,7 @@ def _reasons(comparison: Comparison, meter: MeterComparison) -> str:
         parts[words] = parts.get(words, 0) + step.quantity
     ranked = sorted((item for item in parts.items() if item[1]), key=lambda item: -abs(item[1]))
     gap = meter.difference
-    shares = all(100 * abs(quantity) <= SHARE_MAX * abs(gap) for _, quantity in ranked)
+    shares = all(round(Fraction(100 * q, gap)) in SHARES for _, q in ranked)
 
     def size(quantity: int) -> str:
         if not shares:
