@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,16 @@ def command(
     """Compare FILE, your own system's usage, with the record, and explain the difference."""
     from tallystick.node.comparing import comparison
     from tallystick.node.comparing.report import render_comparison
+    from tallystick.node.statuses import meter_statuses
 
     outputs = {"html": html, "csv": csv, "parquet": parquet}
     _check_outputs(outputs, {"FILE": file, "--map": mapping_file})
     wanted = comparison.Wanted(csv, parquet, timelines=html is not None)
     with context.books() as books:
-        channel, _ = books.channels[books.select(context.channel)]
+        channel, closer = books.channels[books.select(context.channel)]
         result = comparison.compare_file(channel, file, mapping_file, period, wanted)
+        names = [meter.meter for meter in result.meters]
+        result = replace(result, statuses=meter_statuses(channel, closer, result.period, names))
     if html is not None:
         from tallystick.node.comparing.events import whole_file
         from tallystick.node.comparing.page import render_page

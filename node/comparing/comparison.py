@@ -26,6 +26,8 @@ from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import read_drafts
 from tallystick.node.importing.mapping import Mapping, load_mapping
 from tallystick.node.logs import ChannelLog
+from tallystick.node.verdicts import judged_deltas
+from tallystick.protocol.compare import MeterComparison, judge
 from tallystick.protocol.periods import Period
 from tallystick.protocol.records import Delta, Meter
 from tallystick.protocol.statement import meter_units
@@ -147,7 +149,6 @@ def _collect(
 ) -> Comparison:
     """What the engine found, with its files written."""
     meters = list(explainer.meters.values())
-    units = meter_units(channel.terms)
     comparisons, causes = explainer.comparisons(channel.role)
     examples: dict[Example, list[Finding]] = {}
     events_file = file.with_name(f"{file.name}.{period.label.replace(':', '')}.differences.csv")
@@ -166,7 +167,7 @@ def _collect(
         period.label,
         channel.own.party.name,
         channel.peer.party.name,
-        [replace(found, unit=units[found.meter]) for found in comparisons],
+        _judged(channel, period, comparisons),
         examples,
         reading.rejected,
         reading.first_reject,
@@ -175,6 +176,20 @@ def _collect(
         {meter.name: explainer.pairing(meter) for meter in meters},
         lines,
     )
+
+
+def _judged(
+    channel: Channel, period: Period, comparisons: Sequence[MeterComparison]
+) -> list[MeterComparison]:
+    """The comparisons with their lines' units, judged on the deltas that both parties judge on."""
+    units = meter_units(channel.terms)
+    deltas = judged_deltas(channel, period)
+    judged = []
+    for found in comparisons:
+        meter = meter_named(channel.terms, found.meter)
+        within, rule = judge(meter, found.ours, found.theirs, channel.role, deltas[meter.name])
+        judged.append(replace(found, unit=units[meter.name], within_tolerance=within, rule=rule))
+    return judged
 
 
 def _noted(

@@ -168,6 +168,12 @@ def alike(causes: Sequence[Cause]) -> list[tuple[list[int], Cause]]:
     return list(groups.values())
 
 
+def their_total(comparison: Comparison, meter: MeterComparison) -> str:
+    """What the record's number is called, with how sure it is where that is known."""
+    status = comparison.statuses.get(meter.meter)
+    return f"their total, {status}" if status else "their total"
+
+
 def pairing_words(comparison: Comparison) -> str:
     """A sentence on how sure the pairs are; empty where all are certain."""
     sure = {
