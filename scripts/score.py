@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import click
+from worlds import agreeing
 from worlds.engine import explain
 from worlds.scoring import Score, score_world
 from worlds.summary import in_markdown, in_text, percent, tables, totals, world_lines, worst
@@ -16,6 +18,25 @@ from worlds.world import make_world
 from tallystick.protocol.errors import InputError, TallyError
 
 PROCESSES = 2
+# What `agreeing` takes for the same, as it says there.
+BOUNDS = (agreeing.__doc__ or "").partition("\n\n")[2].strip()
+PAGE = """\
+# How well `compare` explains
+
+Scores of the explainer on worlds with known truth: pairs of exports of the same requests of a real
+trace, by two honest systems with clocks, lags, retries, rounding, zones, outages and names of their
+own, at realistic rates ([testing](testing.md) says how they are made). Made by
+`scripts/score --seeds {first}-{last} --only {which} --markdown`. Even seeds were used to tune the
+detectors, odd ones to measure them: nobody looked at an odd world before this page was made.
+The code that was measured: {code}.
+
+What counts as found. {bounds}
+
+Where causes compose, a part of the difference may be two causes' work (lost requests of a side that
+counts in another unit): which part is whose is then by the order in which worlds are made
+(`tests/worlds/observing.py`), and the explainer may split it otherwise. A cause whose effect is nil
+in the period, such as a lag that no request crossed an edge by, is planted and counted as well.
+"""
 
 
 @click.command()
@@ -60,10 +81,20 @@ def _in_text(scores: list[Score], shown: int) -> None:
 
 
 def _in_markdown(scores: list[Score], shown: int) -> None:
+    seeds = [score.seed for score in scores]
+    which = {frozenset({0}): "even", frozenset({1}): "odd"}.get(frozenset(s % 2 for s in seeds), "")
+    print(PAGE.format(which=which, first=seeds[0], last=seeds[-1], code=_commit(), bounds=BOUNDS))
+    print(f"**{_verdict(scores)}.**\n")
     for table in tables(scores):
         print(f"{in_markdown(table)}\n")
     lines = [line for score in worst(scores, shown) for line in world_lines(score)]
-    print("\n".join(["The worst worlds:", "", "```", *lines, "```", "", _verdict(scores)]))
+    print("\n".join(["The worlds of which the least was right:", "", "```", *lines, "```"]))
+
+
+def _commit() -> str:
+    """The code that was measured."""
+    command = ["git", "log", "-1", "--format=%h (%s)"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _verdict(scores: list[Score]) -> str:
