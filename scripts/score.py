@@ -33,9 +33,9 @@ The code that was measured: {code}.
 What counts as found. {bounds}
 
 Where causes compose, a part of the difference may be two causes' work (lost requests of a side that
-counts in another unit): which part is whose is then by the order in which worlds are made
-(`tests/worlds/observing.py`), and the explainer may split it otherwise. A cause whose effect is nil
-in the period, such as a lag that no request crossed an edge by, is planted and counted as well.
+counts in another unit), and which part is whose depends on the order: any amount that some order
+gives is right. A cause whose effect is nil in the period, such as a lag by which no request crossed
+an edge, is planted and counted as well.
 """
 
 

@@ -46,8 +46,9 @@ def _kinds(scores: Sequence[Score]) -> Table:
     columns = ["kind", "planted", "recall", "material", "said", "precision", "gap"]
     return (
         "Causes. `material`: recall of those that make up more than 1% of what all causes of a"
-        " meter contribute. `gap`: of a cause's part of a difference, the share that was given to"
-        " it. All but the counts are percents.",
+        " meter contribute. `gap`: how near the amount that was said of these is to what the cause"
+        " contributes, the smaller divided by the larger; nothing if it was not found. All but the"
+        " counts are percents.",
         columns,
         rows,
     )

@@ -17,6 +17,7 @@ from worlds.causes import DRAWS
 from worlds.export import write_world
 from worlds.knowing import explain_knowing
 from worlds.observing import rounded
+from worlds.orders import ranges
 from worlds.plan import WEIGHTS
 from worlds.scoring import Score, score_world
 from worlds.summary import totals
@@ -108,6 +109,19 @@ def test_who_knows_the_truth_scores_all(worlds: list[World]) -> None:
     assert [score.seed for score in scores if not score.clean] == []
     assert all(score.covered == score.expected for score in scores)
     assert all(said == right for score in scores for said, right in score.pairs.values())
+
+
+def test_of_composed_causes_each_order_is_right_and_of_one_cause_one_amount(
+    worlds: list[World],
+) -> None:
+    wide = 0
+    for world in [w for w in worlds if w.causes][:20]:
+        for truth, possible in zip(world.causes, ranges(world), strict=True):
+            for name, (low, high) in possible.items():
+                assert low <= truth.quantity[name] <= high
+                assert len(world.causes) > 1 or low == high
+                wide += low < high
+    assert wide
 
 
 def _told(world: World, **changes: Any) -> Score:
