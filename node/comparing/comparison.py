@@ -20,7 +20,9 @@ from typing import Any
 import duckdb
 
 from tallystick.node.channel import Channel
-from tallystick.node.comparing.matching import Event, Finding, Matcher
+from tallystick.node.comparing.findings import Finding
+from tallystick.node.comparing.matching import Matcher
+from tallystick.node.comparing.tables import Event
 from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import read_drafts
 from tallystick.node.importing.mapping import Mapping, load_mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from tallystick.node.comparing.comparison import Comparison, show_time
-from tallystick.node.comparing.matching import Finding
+from tallystick.node.comparing.findings import Finding
 from tallystick.protocol.compare import MeterComparison
 from tallystick.protocol.quantities import format_quantity
 

@@ -13,7 +13,9 @@ import nodes
 import pytest
 
 from tallystick.node.comparing.comparison import _write_events
-from tallystick.node.comparing.matching import Event, Finding, Matcher
+from tallystick.node.comparing.findings import Finding
+from tallystick.node.comparing.matching import Matcher
+from tallystick.node.comparing.tables import Event
 from tallystick.node.errors import StoreError
 from tallystick.protocol.records import Meter
 

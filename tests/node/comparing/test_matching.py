@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.node.comparing.matching import Event, Matcher
+from tallystick.node.comparing.matching import Matcher
+from tallystick.node.comparing.tables import Event
 from tallystick.protocol.records import Meter
 
 START, END = 1_000_000_000, 2_000_000_000  # a period of a thousand seconds
@@ -139,3 +140,28 @@ def test_many_events_without_ids(tmp_path: Path) -> None:
     record = [_event(n, None, 1, n % 999) for n in range(20_000)]
     with _matched(tmp_path, record[:-1], record) as matcher:
         assert _kinds(matcher) == {"missing-here": (-1, 1)}
+
+
+def test_pairing_sees_the_adjusted_columns_and_the_period_the_raw_ones(tmp_path: Path) -> None:
+    hour = 3_600_000_000
+    record = [_event(n, None, 1000 + n, 10 * n + 10) for n in range(5)]
+    ours = [
+        Event(e.place, None, "tokens", "old", 2 * e.quantity, e.at + hour) for e in record
+    ]  # fmt: skip
+    matcher = Matcher([TOKENS], START, END, tmp_path)
+    try:
+        matcher.load("ours", [ours])
+        matcher.load("theirs", [record])
+        matcher.adjust(
+            "ours",
+            subject="CASE subject WHEN 'old' THEN 's' ELSE subject END",
+            quantity="quantity / 2",
+            instant=f"instant - {hour}",
+        )
+        matcher.match()
+        assert matcher.db.execute("SELECT step, count(*) FROM pairs GROUP BY 1").fetchall() == [
+            ("equal", 5)
+        ]
+        assert _kinds(matcher) == {"timing": (-sum(e.quantity for e in record), 5)}
+    finally:
+        matcher.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tallystick.node.comparing.comparison import Comparison
-from tallystick.node.comparing.matching import Finding
+from tallystick.node.comparing.findings import Finding
 from tallystick.node.comparing.report import render_comparison
 from tallystick.protocol.compare import ClassTotal, MeterComparison
 
