@@ -11,7 +11,7 @@ from multiprocessing import get_context
 import click
 from worlds import agreeing
 from worlds.engine import explain
-from worlds.scoring import Score, score_world
+from worlds.scoring import Score, fallen, score_world
 from worlds.summary import in_markdown, in_text, percent, tables, totals, world_lines, worst
 from worlds.world import make_world
 
@@ -69,7 +69,11 @@ def main(seeds: str, only: str | None, markdown: bool, shown: int) -> None:
 def score_seed(seed: int) -> Score:
     """One world's score."""
     world = make_world(seed)
-    return score_world(world, explain(world))
+    try:
+        explanation = explain(world)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the world that does it is named
+        return fallen(world, repr(error))
+    return score_world(world, explanation)
 
 
 def _in_text(scores: list[Score], shown: int) -> None:

@@ -131,6 +131,13 @@ def score_world(world: World, explanation: Explanation) -> Score:
     )
 
 
+def fallen(world: World, error: str) -> Score:
+    """The score of a world over which the explainer fell: nothing was said, nothing adds up."""
+    score = score_world(world, Explanation({}, [], {}))
+    score.inexact = [f"fell over: {error}"]
+    return score
+
+
 def _by_chance(world: World, said: Said) -> bool:
     """Whether copies by chance are what was said: true, and not systematic."""
     if said.kind != "retry":

@@ -9,6 +9,8 @@ from worlds.scoring import CONFIDENCES, Score, Tally
 
 SITUATIONS = ("shared", "part", "none", "sums")
 
+SHOWN = 4  # of what was not right about a world
+
 Table = tuple[str, list[str], list[list[str]]]  # what it is, the columns, the rows
 
 
@@ -129,7 +131,9 @@ def world_lines(score: Score) -> list[str]:
     for what, items in (
         ("does not add up", score.inexact), ("missed", score.missed), ("wrong", score.wrong),
     ):  # fmt: skip
-        lines += [f"  {what}: {item}" for item in items]
+        lines += [f"  {what}: {item}" for item in items[:SHOWN]]
+        if len(items) > SHOWN:
+            lines.append(f"  and {len(items) - SHOWN} more {what}")
     lines.append(f"  replay: scripts/score --seeds {score.seed}-{score.seed}")
     return lines
 
