@@ -80,7 +80,8 @@ def draw_lag(
     longest = min(setting.length_us / SECOND_US / 20, 1500)
     least = 3 * window_us / SECOND_US + 2
     seconds = round(least + (longest - least) * rng.random() ** 2)
-    seconds += seconds % 60 == 0  # a round quarter of an hour is a zone
+    if abs((seconds + 450) % 900 - 450) < 30:  # near a quarter of an hour it is a zone
+        seconds += 77
     shape = rng.choice(("constant", "exponential"))
     facts = {"side": side, "shape": shape, "seconds": str(seconds)}
     return Planted("lag", side, tuple(names), facts, {"mean_us": seconds * SECOND_US})
