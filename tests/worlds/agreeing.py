@@ -209,9 +209,8 @@ def _same_subjects(world: World, name: str) -> tuple[str, ...]:
 
 def _missing_feed(world: World, truth: Truth, said: Said) -> bool:
     facts = truth.planted.facts
-    if not _same(truth, said, "side") or (said.facts.get("what") == "time") != (
-        facts["what"] == "time"
-    ):
+    alike = ("time",) if facts["what"] == "time" else ("subject", "region")
+    if not _same(truth, said, "side") or said.facts.get("what") not in alike:
         return False
     if facts["what"] != "time":
         name = said.facts.get("name", "").rstrip("-")
