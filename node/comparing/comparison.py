@@ -76,7 +76,7 @@ def compare_file(channel: Channel, file: Path, mapping_file: Path, label: str) -
     reach = (calendar.period_of(period.start_us - 1).start_us, calendar.next(period).end_us)
     meters = [meter_named(channel.terms, mapped.meter) for mapped in mapping.meters]
     with tempfile.TemporaryDirectory(prefix="tallystick-compare-") as spill:
-        matcher = Matcher(meters, period.start_us, period.end_us, Path(spill))
+        matcher = Matcher(meters, period.start_us, period.end_us, Path(spill), calendar.time_zone)
         try:
             reading = _Reading(file, mapping, {meter.name: meter for meter in meters}, reach)
             matcher.load("ours", reading.events())

@@ -49,7 +49,7 @@ class Explainer(Matcher):
         our_meter = _cases("meter", {n.other: n.name for n in renamed if n.side == "ours"})
         meters = {"ours": our_meter, "theirs": "meter"}
         preparing.strip_attempts(self)
-        preparing.set_repeats_aside(self, meters)
+        preparing.set_copies_aside(self, meters)
         for side in ("ours", "theirs"):
             preparing.show(self, side, meters[side])
         self._guess(hints.find_hints(self.db), meter_names)
@@ -79,7 +79,7 @@ class Explainer(Matcher):
             cause = telling.of_rounding(rounding, by_id, rounding.meter, scale)
             found.roundings.append((rounding, found.add(cause)))
         found.subjects = names.subject_names(told)
-        for cause in telling.of_subjects(found.subjects, by_id):
+        for cause in telling.of_subjects(found.subjects, by_id, concerned):
             found.add(cause)
 
     def _adjust(self, meters: dict[str, str]) -> None:

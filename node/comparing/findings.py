@@ -15,6 +15,8 @@ from tallystick.protocol.records import Meter
 
 FETCH_ROWS = 50_000
 
+CONFIDENCES = ("certain", "likely", "possible")  # that a pair is one, surest first
+
 _COLUMNS = "meter, kind, id, subject, op, oat, oq, tp, tat, tq, effect, confidence"
 
 
@@ -61,6 +63,27 @@ class Findings(Tables):
             totals = {k: (gap if k == cause else 0, events) for k, (_, events) in totals.items()}
         return {kind: ClassTotal(*totals[kind]) for kind in CLASSES if kind in totals}
 
+    def pairing(self, meter: Meter) -> dict[str, int]:
+        """How many pairs and groups with an event in the period are how sure, and what has none."""
+        counts = dict.fromkeys((*CONFIDENCES, "unpaired_ours", "unpaired_theirs"), 0)
+        found = self.db.execute(
+            f"""
+            SELECT confidence, count(*) FROM pairs JOIN ours o ON event = pairs.ours
+                WHERE meter = $meter AND {self._inside("o")} GROUP BY 1
+            UNION ALL SELECT confidence, count(*) FROM findings
+                WHERE meter = $meter AND kind = 'timing' AND step <> 'sum'
+                    AND NOT (oat >= {self.start_us} AND oat < {self.end_us}) GROUP BY 1
+            UNION ALL SELECT confidence, count(DISTINCT (side, whole)) FROM summed
+                WHERE meter = $meter AND inside GROUP BY 1
+            UNION ALL SELECT CASE WHEN ours IS NULL THEN 'unpaired_theirs' ELSE 'unpaired_ours' END,
+                count(*) FROM findings WHERE meter = $meter AND confidence IS NULL GROUP BY 1
+            """,
+            {"meter": meter.name},
+        ).fetchall()
+        for name, count in found:
+            counts[name] += count
+        return counts
+
     def _maxima(self, meter: Meter) -> list[dict[str, int]]:
         """Each side's highest quantity in the period, by class; "" is what both sides have."""
         inside = "{0} >= $start AND {0} < $stop"
@@ -100,11 +123,12 @@ class Findings(Tables):
             """
             CREATE TABLE findings (meter VARCHAR, kind VARCHAR, id VARCHAR, subject VARCHAR,
                 op BIGINT, oat BIGINT, oq HUGEINT, tp BIGINT, tat BIGINT, tq HUGEINT,
-                effect HUGEINT, confidence VARCHAR, ours BIGINT, theirs BIGINT);
+                effect HUGEINT, confidence VARCHAR, step VARCHAR, ours BIGINT, theirs BIGINT);
             CREATE TEMP TABLE crossed (side VARCHAR, event BIGINT);
             """
         )
         self._find_in_pairs()
+        self._find_in_groups()
         self._find_alone()
 
     def _inside(self, table: str) -> str:
@@ -129,9 +153,48 @@ class Findings(Tables):
                 coalesce(oid, tid), subject, op, oat, oq, tp, tat, tq,
                 CASE WHEN aggregate = 'count' THEN oin::INTEGER - tin::INTEGER
                     ELSE oin::INTEGER * oq::HUGEINT - tin::INTEGER * tq::HUGEINT END AS effect,
-                confidence, ours, theirs
+                confidence, step, ours, theirs
             FROM differing JOIN kinds ON kinds.meter = om
             WHERE om = tm AND (oin <> tin OR aggregate <> 'count');
+            """
+        )
+
+    def _find_in_groups(self) -> None:
+        """Sums that are off, or of which a part is in another period; one across meters is none."""
+        inside = self._inside
+        self.db.execute(
+            f"""
+            CREATE TEMP TABLE members AS
+            SELECT g.side, g.whole, g.confidence, g.step, w.meter, p.meter AS pm, w.id,
+                w.subject, w.place, w.instant, w.quantity, {inside("w")} AS win,
+                p.place AS pp, p.instant AS pat, p.quantity AS pq, {inside("p")} AS pin, part
+            FROM groups g
+                JOIN (SELECT 'ours' AS side, * FROM ours UNION ALL SELECT 'theirs', * FROM theirs) w
+                    ON w.side = g.side AND w.event = g.whole
+                JOIN (SELECT 'theirs' AS side, * FROM ours UNION ALL SELECT 'ours', * FROM theirs) p
+                    ON p.side = g.side AND p.event = g.part;
+            INSERT INTO crossed SELECT DISTINCT side, whole FROM members WHERE meter <> pm
+                UNION ALL SELECT CASE side WHEN 'ours' THEN 'theirs' ELSE 'ours' END, part
+                FROM members SEMI JOIN
+                    (SELECT side, whole FROM members WHERE meter <> pm) USING (side, whole);
+            CREATE TABLE summed AS
+            SELECT side, whole, confidence, step, meter, id, subject, place, instant, quantity, win,
+                min(pp) AS pp, min(pat) AS pat, sum(pq::HUGEINT) AS pq,
+                coalesce(sum(pq::HUGEINT) FILTER (pin), 0) AS psum, bool_and(pin) AS every,
+                bool_or(win OR pin) AS inside, arg_min(part, pp) AS part
+            FROM members ANTI JOIN crossed ON whole = event AND members.side = crossed.side
+            GROUP BY ALL;
+            INSERT INTO findings
+            SELECT meter, CASE WHEN win AND every THEN 'quantity' ELSE 'timing' END, id, subject,
+                place, instant, quantity, pp, pat, pq, win::INTEGER * quantity::HUGEINT - psum
+                    AS effect, confidence, 'sum', whole, part
+            FROM summed WHERE side = 'ours' AND effect <> 0
+            UNION ALL
+            SELECT meter, CASE WHEN win AND every THEN 'quantity' ELSE 'timing' END, id, subject,
+                pp, pat, pq, place, instant, quantity, psum - win::INTEGER * quantity::HUGEINT
+                    AS effect, confidence, 'sum', part, whole
+            FROM summed WHERE side = 'theirs' AND effect <> 0;
+            DROP TABLE members
             """
         )
 
@@ -150,7 +213,7 @@ class Findings(Tables):
             self.db.execute(
                 f"""
                 INSERT INTO findings
-                SELECT s.meter, {kind}, id, subject, {sides}, {sign}({effect}), NULL, {events}
+                SELECT s.meter, {kind}, id, subject, {sides}, {sign}({effect}), NULL, NULL, {events}
                 FROM {side} s JOIN kinds USING (meter)
                 WHERE {self._inside("s")} AND (
                     (NOT EXISTS (FROM pairs WHERE {side} = event)

@@ -7,9 +7,12 @@ pair or group, or in none; `findings` are made of what is in none or differs.
 
 from __future__ import annotations
 
+from tallystick.node.comparing.equals import pair_equals
 from tallystick.node.comparing.findings import Findings
 from tallystick.node.comparing.ids import pair_ids
-from tallystick.node.comparing.sweep import pair_by_time
+from tallystick.node.comparing.nearby import pair_near
+from tallystick.node.comparing.stretches import drop_paired
+from tallystick.node.comparing.sums import group_sums
 
 
 class Matcher(Findings):
@@ -17,11 +20,19 @@ class Matcher(Findings):
 
     def match(self) -> None:
         """Pair all events and note what differs."""
+        self.pair()
+        self.find_differences()
+
+    def pair(self) -> None:
+        """Make `pairs`, `groups`, and `doubles`: our events without a partner that repeat one."""
         pair_ids(self)
         self._make_lanes()
-        pair_by_time(self)
+        pair_equals(self)
+        drop_paired(self)
+        pair_near(self)
+        drop_paired(self)
+        group_sums(self)
         self._find_doubles()
-        self.find_differences()
 
     def _make_lanes(self) -> None:
         """Put what has no partner yet on lanes: `lanes`, and `rest` with its events."""
@@ -50,7 +61,12 @@ class Matcher(Findings):
         )
 
     def _find_doubles(self) -> None:
-        """Our unpaired events that repeat one in a pair, where no id says that they are others."""
+        """Our events without a partner that repeat one that has one, or an earlier one without.
+
+        Where ids count, those of copies say so, and another id says that it is another event. Where
+        they do not, what repeats id, subject and quantity is a copy, and so is what repeats an
+        event within the window but has no id.
+        """
         near = """
             SELECT a.event FROM alone a ASOF JOIN coupled c
                 ON a.as_meter = c.as_meter AND a.as_subject = c.as_subject
@@ -62,11 +78,20 @@ class Matcher(Findings):
             f"""
             CREATE TEMP TABLE alone AS SELECT * FROM ours_as ANTI JOIN pairs ON event = ours
                 ANTI JOIN copies USING (event)
+                ANTI JOIN (SELECT whole AS event FROM groups WHERE side = 'ours'
+                    UNION ALL SELECT part FROM groups WHERE side = 'theirs') USING (event)
                 WHERE id IS NULL OR as_meter NOT IN (SELECT meter FROM named);
             CREATE TEMP TABLE coupled AS SELECT o.* FROM ours_as o SEMI JOIN pairs ON event = ours
                 SEMI JOIN alone a ON o.as_meter = a.as_meter AND o.as_subject = a.as_subject
                     AND o.as_quantity = a.as_quantity;
-            CREATE TABLE doubles AS SELECT event FROM copies UNION
-                {near.format(order=">=")} UNION {near.format(order="<=")};
+            CREATE TEMP TABLE repeats AS SELECT event, row_number() OVER (PARTITION BY
+                    as_meter, id, as_subject, as_quantity ORDER BY here, instant, place) AS copy
+                FROM (SELECT *, false AS here FROM coupled WHERE id IS NOT NULL
+                    UNION ALL SELECT *, true FROM alone WHERE id IS NOT NULL);
+            CREATE TABLE doubles AS SELECT event FROM copies
+                UNION SELECT event FROM alone SEMI JOIN
+                    (FROM repeats WHERE copy > 1) USING (event)
+                UNION {near.format(order=">=")} UNION {near.format(order="<=")};
+            DROP TABLE alone; DROP TABLE coupled; DROP TABLE repeats;
             """
         )

@@ -83,10 +83,11 @@ class Tables:
         start_us: int,
         end_us: int,
         folder: Path,
+        time_zone: str = "UTC",
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         self.meters = {meter.name: meter for meter in meters}
-        self.start_us, self.end_us = start_us, end_us
+        self.start_us, self.end_us, self.time_zone = start_us, end_us, time_zone
         self.events = {"ours": 0, "theirs": 0}
         self._folder = Path(tempfile.mkdtemp(prefix="engine-", dir=folder))
         self.db = duckdb.connect(str(self._folder / "events.duckdb"))
@@ -141,8 +142,8 @@ class Tables:
     ) -> None:
         """What pairing shall take a side's columns for: SQL expressions over its raw columns.
 
-        Each call replaces the one before, and none leaves them as they are. Numbers are computed
-        wide if the expression is (`quantity::HUGEINT * 1000`); what then does not fit is NULL.
+        Each call replaces the one before. Numbers are as wide as the expression computes them
+        (`quantity::HUGEINT * 1000`, `quantity // 1000`); what does not fit in the end is NULL.
         """
         self.db.execute(
             f"CREATE OR REPLACE VIEW {side}_as AS SELECT *, ({meter}) AS as_meter,"
@@ -150,7 +151,7 @@ class Tables:
             f" TRY_CAST(({instant}) AS BIGINT) AS as_instant FROM {side}"
         )
 
-    def insert(self, table: str, schema: Any, columns: Sequence[Sequence[Any]]) -> None:
+    def insert(self, table: str, schema: Any, columns: Sequence[Any]) -> None:
         """Add rows, given column by column, to a table."""
         arrays = [pyarrow.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
         self.db.register("batch", pyarrow.Table.from_arrays(arrays, schema=schema))

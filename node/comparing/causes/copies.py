@@ -35,7 +35,7 @@ def _size(tables: Tables, side: Side) -> int:
 def _by_id(tables: Tables, found: Found, side: Side) -> None:
     forms = tables.db.execute(
         f"""SELECT form, count(*), count(DISTINCT f.{side}) FROM findings f
-        JOIN repeats r ON r.side = '{side}' AND r.event = f.{side}
+        JOIN echoes r ON r.side = '{side}' AND r.event = f.{side}
         WHERE f.kind = 'duplicate' GROUP BY form ORDER BY form"""
     ).fetchall()
     size = _size(tables, side)
@@ -45,7 +45,7 @@ def _by_id(tables: Tables, found: Found, side: Side) -> None:
         outcome = _outcome_of_copies(tables, side, form)
         number = found.add(_boundary(side) if outcome == "retried" else _retry(side, form))
         tables.db.execute(
-            f"""UPDATE findings SET cause = {number} FROM repeats r
+            f"""UPDATE findings SET cause = {number} FROM echoes r
             WHERE findings.kind = 'duplicate' AND findings.cause IS NULL
                 AND r.side = '{side}' AND r.event = findings.{side} AND r.form = $form""",
             {"form": form},
@@ -57,7 +57,7 @@ def _outcome_of_copies(tables: Tables, side: Side, form: str) -> str | None:
     if side == "ours":
         return None
     row = tables.db.execute(
-        """SELECT o.outcome, count(*) AS n, sum(n) OVER () AS all_of_them FROM repeats r
+        """SELECT o.outcome, count(*) AS n, sum(n) OVER () AS all_of_them FROM echoes r
         JOIN pairs p ON p.theirs = r.first JOIN ours o ON o.event = p.ours
         WHERE r.side = 'theirs' AND r.form = ? GROUP BY 1 ORDER BY n DESC LIMIT 1""",
         [form],

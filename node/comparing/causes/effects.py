@@ -13,7 +13,7 @@ from tallystick.node.comparing.tables import Tables
 
 FINDINGS = """CREATE TABLE findings (meter VARCHAR, kind VARCHAR, id VARCHAR, subject VARCHAR,
     op BIGINT, oat BIGINT, oq HUGEINT, tp BIGINT, tat BIGINT, tq HUGEINT,
-    effect HUGEINT, confidence VARCHAR, ours BIGINT, theirs BIGINT, cause INTEGER)"""
+    effect HUGEINT, confidence VARCHAR, step VARCHAR, ours BIGINT, theirs BIGINT, cause INTEGER)"""
 
 
 REACH_MAX_US = 12 * 3_600_000_000  # no lag makes pairing look further than this
@@ -141,7 +141,7 @@ def _make_joined(tables: Tables, found: Found, inside: str) -> None:
                 CASE WHEN counts THEN 1 ELSE oq + o_more END AS full_o,
                 CASE WHEN counts THEN 1 ELSE tq + t_more END AS full_t
             FROM (
-                SELECT p.ours, p.theirs, p.confidence, o.meter AS om, t.meter AS tm,
+                SELECT p.ours, p.theirs, p.confidence, p.step, o.meter AS om, t.meter AS tm,
                     k.aggregate = 'count' AS counts, coalesce(o.id, t.id) AS id, o.subject,
                     o.place AS op, o.instant AS a2, o.quantity::HUGEINT AS oq, o.outcome,
                     t.place AS tp, t.instant AS a0, t.quantity::HUGEINT AS tq,
@@ -168,7 +168,7 @@ def _make_joined(tables: Tables, found: Found, inside: str) -> None:
     )
 
 
-_PAIR = "id, subject, op, a2, oq, tp, a0, tq, {effect}, confidence, ours, theirs, {cause}"
+_PAIR = "id, subject, op, a2, oq, tp, a0, tq, {effect}, confidence, step, ours, theirs, {cause}"
 
 
 def _from_pairs(tables: Tables, found: Found) -> None:
@@ -254,7 +254,7 @@ def _from_sums(tables: Tables) -> None:
         ):  # fmt: skip
             tables.db.execute(
                 f"INSERT INTO findings SELECT om, '{kind}', id, subject, {here}, {effect},"
-                f" confidence, {events}, {cause} FROM summed_{side} WHERE {where}"
+                f" confidence, 'sum', {events}, {cause} FROM summed_{side} WHERE {where}"
             )
 
 
@@ -275,10 +275,10 @@ def _alone(tables: Tables, inside: str, found: Found) -> None:
             f"""
             INSERT INTO findings
             SELECT s.meter, CASE WHEN r.event IS NOT NULL {doubles} THEN 'duplicate'
-                    ELSE '{kind}' END, id, subject, {sides}, {sign}({effect}), NULL, {events},
+                    ELSE '{kind}' END, id, subject, {sides}, {sign}({effect}), NULL, NULL, {events},
                 CASE WHEN v.event IS NOT NULL THEN {_case(riding)} END
             FROM {side} s JOIN kinds USING (meter)
-                LEFT JOIN repeats r ON r.side = '{side}' AND r.event = s.event
+                LEFT JOIN echoes r ON r.side = '{side}' AND r.event = s.event
                 LEFT JOIN riders v ON v.side = '{side}' AND v.event = s.event
             WHERE {inside.format("s.instant")}
                 AND NOT EXISTS (FROM pairs WHERE {side} = s.event)

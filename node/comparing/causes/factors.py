@@ -95,7 +95,7 @@ def _candidates(ours: Numbers, theirs: Numbers) -> list[Fraction]:
     percent = Fraction(round(ratio * 100), 100)
     inverse = Fraction(round(100 / ratio), 100)
     rough = [Fraction(ratio).limit_denominator(n) for n in (1, 10, 100, DENOMINATOR_MAX)]
-    turned = [1 / Fraction(1 / ratio).limit_denominator(n) for n in (1, 10, 100)]
+    turned = [1 / f for n in (1, 10, 100) if (f := Fraction(1 / ratio).limit_denominator(n))]
     others = [percent, *([1 / inverse] if inverse else []), *rough, *turned]
     return list(dict.fromkeys([*plain, *(v for v in others if v > 0 and v != 1)]))
 

@@ -69,8 +69,10 @@ def _lost_subjects(tables: Tables, other: Side) -> list[tuple[str, list[str]]]:
     for prefix, members in _regions([row[0] for row in rows]).items():
         lost = [name for name in members if name in gone]
         score = _gain(sum(gone[n] for n in lost), sum(present[n] for n in members), rate)
-        alone = _regions([row[0] for row in rows if row[0] not in gone])
-        if len(lost) >= 2 and set(lost) == set(members) and score >= SCORE_MIN and len(alone) > 0:
+        of_region = sum(count for name, count, _ in rows if name in members)
+        whole = sum(gone[name] for name in lost) >= 0.95 * of_region
+        others = any(row[0] not in gone for row in rows)
+        if len(lost) >= 2 and whole and score >= SCORE_MIN and others:
             found.append((prefix, lost))
             for name in lost:
                 gone.pop(name)
@@ -104,7 +106,7 @@ def _name_subjects(
 
 
 def _stretches(tables: Tables, found: Found, side: Side, other: Side) -> None:
-    at, lost, events = _by_time(tables, side, other)
+    at, lost = _by_time(tables, side, other)
     if not len(at):
         return
     rate = _base_rate(int(lost.sum()), len(lost))
@@ -119,13 +121,14 @@ def _stretches(tables: Tables, found: Found, side: Side, other: Side) -> None:
             rate = better
             first, last, score = _best_stretch(lost & ~taken, taken, rate)
             inside = slice(first, last + 1)
-        if score < SCORE_MIN or lost[inside].sum() < EVENTS_MIN:
+        instants = len(numpy.unique(at[inside][lost[inside]]))
+        if score < SCORE_MIN or min(instants, lost[inside].sum()) < EVENTS_MIN:
             return
         taken[inside] |= lost[inside]
         _name_stretch(tables, found, side, other, int(at[first]), int(at[last]) + 1)
 
 
-def _by_time(tables: Tables, side: Side, other: Side) -> tuple[Numbers, Numbers, Numbers]:
+def _by_time(tables: Tables, side: Side, other: Side) -> tuple[Numbers, Numbers]:
     """The other side's rows in the period by time, and which of them have no partner."""
     rows = tables.db.execute(
         f"""
@@ -138,7 +141,7 @@ def _by_time(tables: Tables, side: Side, other: Side) -> tuple[Numbers, Numbers,
         GROUP BY e.instant, coalesce(e.id, e.place::VARCHAR) ORDER BY e.instant, event
         """
     ).fetchnumpy()
-    return rows["instant"], rows["lost"].astype(bool), rows["event"]
+    return rows["instant"], rows["lost"].astype(bool)
 
 
 def _best_stretch(lost: Numbers, taken: Numbers, rate: float) -> tuple[int, int, float]:

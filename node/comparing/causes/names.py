@@ -147,17 +147,40 @@ def _split_of(
         ).fetchone()  # type: ignore[misc]
         if rows < max(PAIRS_MIN, 0.9 * alone):
             continue
-        other = SIDES[1 - SIDES.index(side)]
-        (wanted,) = tables.db.execute(
-            f"SELECT coalesce(sum(quantity::HUGEINT), 0) FROM {other} WHERE meter = ?", [base]
-        ).fetchone()  # type: ignore[misc]
-        if not wanted or not total:
+        if not total:
             continue
-        with_it, without = (total + carried) / wanted, total / wanted
-        likeness = min(abs(with_it - 1), 0.9 * abs(without - 1) + 1e9 * (without > 0.97))
+        likeness = _spread_with(tables, side, name, base)
+        if likeness is None:
+            other = SIDES[1 - SIDES.index(side)]
+            (wanted,) = tables.db.execute(
+                f"SELECT coalesce(sum(quantity::HUGEINT), 0) FROM {other} WHERE meter = ?", [base]
+            ).fetchone()  # type: ignore[misc]
+            if not wanted or total >= 0.97 * wanted:
+                continue
+            likeness = abs((total + carried) / wanted - 1)
         if best is None or likeness < best[0]:
             best = likeness, MeterNames(side, base, name, "split", rows)
     return [best[1]] if best else []
+
+
+def _spread_with(tables: Tables, side: Side, name: str, base: str) -> float | None:
+    """How much the ratio of both sides' quantities of the same id varies with the part added, as a
+    share of how it varies without; None if there are too few such ids.
+    """
+    other = SIDES[1 - SIDES.index(side)]
+    pairs, added, without = tables.db.execute(
+        f"""
+        SELECT count(*), mad(ln((b.quantity + r.quantity) / o.quantity)),
+            mad(ln(b.quantity / o.quantity))
+        FROM (FROM {side} WHERE meter = $base AND quantity > 0 LIMIT 20000) b
+            JOIN {side} r ON r.meter = $name AND {_SAME_ROW} AND r.quantity > 0
+            JOIN {other} o ON o.meter = $base AND o.id = b.id AND o.quantity > 0
+        """,
+        {"name": name, "base": base},
+    ).fetchone()  # type: ignore[misc]
+    if pairs < PAIRS_MIN:
+        return None
+    return float(added) / float(without) if without else 1e9
 
 
 _SAME_ROW = """CASE WHEN b.id IS NOT NULL THEN r.id = b.id

@@ -1,7 +1,7 @@
 """Preparing: ids without their attempts, copies aside, and a sample of both sides to guess from.
 
 An id such as `req-7-r1` is an attempt of `req-7` if that is an id too. Of an id that a side has more
-often than the other, what is over is a copy: it is in the table `repeats` and not shown to pairing.
+often than the other, what is over is a copy: it is in the table `echoes` and not shown to pairing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def strip_attempts(tables: Tables) -> None:
     """Make `attempts`: side, event and the id without its attempt, where that is an id too."""
     tables.db.execute(
         "CREATE TABLE attempts (side VARCHAR, event BIGINT, base VARCHAR);"
-        "CREATE TABLE repeats (side VARCHAR, event BIGINT, first BIGINT, form VARCHAR);"
+        "CREATE TABLE echoes (side VARCHAR, event BIGINT, first BIGINT, form VARCHAR);"
         "CREATE TABLE numbered (side VARCHAR, event BIGINT, id VARCHAR)"
     )
     for side, other in zip(SIDES, reversed(SIDES), strict=True):
@@ -37,8 +37,8 @@ def strip_attempts(tables: Tables) -> None:
         )
 
 
-def set_repeats_aside(tables: Tables, meters: Mapping[Side, str]) -> None:
-    """Make `repeats`, and number what both sides have several of, so that each finds its like.
+def set_copies_aside(tables: Tables, meters: Mapping[Side, str]) -> None:
+    """Make `echoes`, and number what both sides have several of, so that each finds its like.
 
     `meters` are expressions over `meter` for the name that pairing knows a meter by.
     """
@@ -62,7 +62,7 @@ def set_repeats_aside(tables: Tables, meters: Mapping[Side, str]) -> None:
     for side, other in zip(SIDES, reversed(SIDES), strict=True):
         tables.db.execute(
             f"""
-            INSERT INTO repeats SELECT '{side}', event, first, form FROM several_{side} s
+            INSERT INTO echoes SELECT '{side}', event, first, form FROM several_{side} s
             LEFT JOIN (SELECT meter, id, max(copy) AS most FROM several_{other}
                 GROUP BY meter, id) o USING (meter, id) WHERE copy > coalesce(most, 1);
             INSERT INTO numbered SELECT '{side}', event, id || chr(31) || copy
@@ -95,7 +95,7 @@ def show(
                 LEFT JOIN attempts a ON a.side = '{side}' AND a.event = e.event
                 LEFT JOIN numbered n ON n.side = '{side}' AND n.event = e.event
                 LEFT JOIN carried c ON c.side = '{side}' AND c.carrier = e.event
-            WHERE NOT EXISTS (FROM repeats r WHERE r.side = '{side}' AND r.event = e.event)
+            WHERE NOT EXISTS (FROM echoes r WHERE r.side = '{side}' AND r.event = e.event)
                 AND NOT EXISTS (FROM riders r WHERE r.side = '{side}' AND r.event = e.event))
         """
     )

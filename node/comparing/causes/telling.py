@@ -11,6 +11,7 @@ from tallystick.node.comparing.causes.factors import Factor
 from tallystick.node.comparing.causes.found import Hypothesis, sure
 from tallystick.node.comparing.causes.names import MeterNames, Renaming
 from tallystick.node.comparing.causes.roundings import Rounding
+from tallystick.protocol.compare import Confidence
 from tallystick.protocol.quantities import format_quantity
 
 SECOND_US = 1_000_000
@@ -119,7 +120,9 @@ def of_meter_names(names: MeterNames, by_id: bool) -> Hypothesis:
     return Hypothesis("rename-meter", "missing-there", "certain" if by_id else "likely", facts, says)
 
 
-def of_subjects(names: list[Renaming], by_id: bool) -> Iterator[Hypothesis]:
+def of_subjects(
+    names: list[Renaming], by_id: bool, meters: tuple[str, ...]
+) -> Iterator[Hypothesis]:
     """Subjects under other names: all that are one to one together, each other one by itself."""
     plain = [one for one in names if one.form == "one to one"]
     for several in ([plain] if plain else []) + [[o] for o in names if o.form != "one to one"]:
@@ -127,8 +130,10 @@ def of_subjects(names: list[Renaming], by_id: bool) -> Iterator[Hypothesis]:
         theirs = tuple(name for one in several for name in one.theirs)
         facts = {"form": several[0].form, "ours": ", ".join(ours), "theirs": ", ".join(theirs)}
         says = f"What is {_listed(theirs)} there is {_listed(ours)} here."
+        pairs = sum(one.pairs for one in several)
+        sure_of_it: Confidence = "certain" if by_id else "likely"
         yield Hypothesis(
-            "rename-subject", "missing-there", "certain" if by_id else "likely", facts, says
+            "rename-subject", "missing-there", sure_of_it, facts, says, meters, pairs
         )
 
 

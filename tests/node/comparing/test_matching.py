@@ -155,7 +155,7 @@ def test_pairing_sees_the_adjusted_columns_and_the_period_the_raw_ones(tmp_path:
         matcher.adjust(
             "ours",
             subject="CASE subject WHEN 'old' THEN 's' ELSE subject END",
-            quantity="quantity / 2",
+            quantity="quantity // 2",
             instant=f"instant - {hour}",
         )
         matcher.match()
