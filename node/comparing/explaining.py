@@ -26,6 +26,7 @@ from tallystick.node.comparing.causes.clocks import find_clocks
 from tallystick.node.comparing.causes.factors import find_factors
 from tallystick.node.comparing.causes.found import Found
 from tallystick.node.comparing.causes.roundings import find_roundings
+from tallystick.node.comparing.findings import CONFIDENCES
 from tallystick.node.comparing.matching import Matcher
 from tallystick.node.comparing.tables import Event
 from tallystick.protocol.compare import Cause, MeterComparison
@@ -39,6 +40,7 @@ class Explainer(Matcher):
     """Two lists of events, and what explains that they differ. Close it when done."""
 
     found: Found
+    _numbered = "findings LEFT JOIN cause_numbers USING (cause, meter, kind)"
 
     def explain(self) -> None:
         """Find the causes, pair, and give every difference its class and cause."""
@@ -111,6 +113,28 @@ class Explainer(Matcher):
     def comparisons(self, our_role: Role) -> tuple[list[MeterComparison], list[Cause]]:
         """Each meter's sum of classes, and the causes in their order."""
         return totals.summed_up(self, self.found, our_role)
+
+    def pairing(self, meter: Meter) -> dict[str, int]:
+        """How many pairs and sums with an event in the period are how sure, and what has none."""
+        counts = dict.fromkeys((*CONFIDENCES, "unpaired_ours", "unpaired_theirs"), 0)
+        found = self.db.execute(
+            f"""
+            SELECT confidence, count(*) FROM pairs JOIN ours o ON o.event = pairs.ours
+                JOIN theirs t ON t.event = pairs.theirs
+                WHERE o.meter = $meter AND ({self._inside("o")} OR {self._inside("t")}) GROUP BY 1
+            UNION ALL SELECT confidence, count(DISTINCT whole) FROM groups g
+                JOIN (SELECT 'ours' AS side, * FROM ours UNION ALL SELECT 'theirs', * FROM theirs) w
+                    ON w.side = g.side AND w.event = whole
+                WHERE meter = $meter AND {self._inside("w")} GROUP BY 1
+            UNION ALL SELECT CASE WHEN ours IS NULL THEN 'unpaired_theirs' ELSE 'unpaired_ours' END,
+                count(DISTINCT coalesce(ours, theirs)) FROM findings
+                WHERE meter = $meter AND confidence IS NULL GROUP BY 1
+            """,
+            {"meter": meter.name},
+        ).fetchall()
+        for name, count in found:
+            counts[name] += count
+        return counts
 
     def pairs(self) -> Iterator[tuple[str, int, int, str]]:
         """Meter, our place, their place and how sure, of all pairs and all parts of sums."""

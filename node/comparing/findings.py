@@ -17,7 +17,7 @@ FETCH_ROWS = 50_000
 
 CONFIDENCES = ("certain", "likely", "possible")  # that a pair is one, surest first
 
-_COLUMNS = "meter, kind, id, subject, op, oat, oq, tp, tat, tq, effect, confidence"
+_COLUMNS = "meter, kind, id, subject, op, oat, oq, tp, tat, tq, effect, confidence, number"
 
 
 class Finding(NamedTuple):
@@ -35,10 +35,13 @@ class Finding(NamedTuple):
     their_quantity: int | None
     effect: int
     confidence: str | None = None  # the pair's; None if there is only one side
+    cause: int | None = None  # the number of the cause that explains it
 
 
 class Findings(Tables):
     """Two lists of events that are paired, and what differs between them."""
+
+    _numbered = "(SELECT *, NULL AS number FROM findings)"  # with their causes' numbers
 
     def total(self, table: Side, meter: Meter) -> tuple[int, int]:
         """A side's own aggregate over the period, and its number of events."""
@@ -110,7 +113,7 @@ class Findings(Tables):
         many = f"LIMIT {limit}" if limit else ""
         with self.db.cursor() as cursor:
             cursor.execute(
-                f"""SELECT {_COLUMNS} FROM findings {where}
+                f"""SELECT {_COLUMNS} FROM {self._numbered} {where}
                 ORDER BY meter, kind, coalesce(oat, tat), id, op, tp {many}""",
                 {"meter": meter} if meter else {},
             )

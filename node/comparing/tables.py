@@ -1,6 +1,6 @@
 """The tables of a comparison: two lists of events, raw and as hypotheses see them.
 
-The engine is DuckDB on a file in a folder of its own: what does not fit into memory is on disk.
+The engine is DuckDB, for many events on a file: what does not fit into memory is on disk.
 
 `ours` and `theirs`, one row an event:
     event     BIGINT   its number on its side, unique, from 0 on; all other tables name events by it
@@ -75,26 +75,34 @@ class Event(NamedTuple):
 
 
 class Tables:
-    """Both lists of events of some meters, and the period that is compared. Close it when done."""
+    """Both lists of events of some meters, and the period that is compared. Close it when done.
+
+    With a folder, all is on disk there and memory only a bounded cache of it: for many events.
+    Without one all is in memory, which is quicker for few.
+    """
 
     def __init__(
         self,
         meters: Sequence[Meter],
         start_us: int,
         end_us: int,
-        folder: Path,
+        folder: Path | None,
         time_zone: str = "UTC",
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         self.meters = {meter.name: meter for meter in meters}
         self.start_us, self.end_us, self.time_zone = start_us, end_us, time_zone
         self.events = {"ours": 0, "theirs": 0}
-        self._folder = Path(tempfile.mkdtemp(prefix="engine-", dir=folder))
-        self.db = duckdb.connect(str(self._folder / "events.duckdb"))
+        self._folder = folder and Path(tempfile.mkdtemp(prefix="engine-", dir=folder))
+        self.db = duckdb.connect(
+            str(self._folder / "events.duckdb") if self._folder else ":memory:"
+        )
+        self.db.execute(
+            "SET temp_directory = ?", [str(self._folder / "spill") if self._folder else ""]
+        )
         self.db.execute(f"SET threads = {THREADS}")
         self.db.execute(f"SET memory_limit = '{memory_bytes // 1000}kB'")
         self.db.execute("SET preserve_insertion_order = false")
-        self.db.execute("SET temp_directory = ?", [str(self._folder / "spill")])
         self.db.execute(
             "CREATE TABLE kinds (meter VARCHAR, aggregate VARCHAR, scale INTEGER, reach BIGINT)"
         )
@@ -112,7 +120,8 @@ class Tables:
     def close(self) -> None:
         """Give the engine's memory and files back."""
         self.db.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def load(self, side: Side, batches: Iterable[list[Event]]) -> None:
         """Add events to a side, batch by batch."""
@@ -120,7 +129,6 @@ class Tables:
 
     def load_columns(self, side: Side, tables: Iterable[Any]) -> None:
         """Add events to a side from tables of pyarrow that have the columns of `EVENTS`."""
-        self.db.execute("BEGIN")
         for table in tables:
             self.db.register("batch", table)
             self.db.execute(
@@ -129,7 +137,6 @@ class Tables:
             )
             self.db.unregister("batch")
             self.events[side] += len(table)
-        self.db.execute("COMMIT")
 
     def adjust(
         self,

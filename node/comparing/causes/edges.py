@@ -31,8 +31,11 @@ def explain(tables: Tables, found: Found) -> None:
         ours, theirs = (at, at) if side == "ours" else (at, at)
         shift = shift_sql(found, theirs, ours)
         cause = shift_sql(found, theirs, ours, "cause")
-        early, late = (f"{at} - {shift} - {high}", f"{at} - {shift} - {low}") if side == "ours" \
+        early, late = (
+            (f"{at} - {shift} - {high}", f"{at} - {shift} - {low}")
+            if side == "ours"
             else (f"{at} + {shift} + {low}", f"{at} + {shift} + {high}")
+        )
         number = "NULL::INTEGER" if found.late is None else str(found.late)
         middle = f"{at} - {shift}" if side == "ours" else f"{at} + {shift}"
         tables.db.execute(

@@ -240,8 +240,11 @@ def _make_summed(tables: Tables, found: Found, inside: str) -> None:
 
 def _from_sums(tables: Tables) -> None:
     for side in ("ours", "theirs"):
-        here = "place, instant, qw, NULL, NULL, qp" if side == "ours" \
+        here = (
+            "place, instant, qw, NULL, NULL, qp"
+            if side == "ours"
             else "NULL, NULL, qp, place, instant, qw"
+        )
         events = "whole, NULL" if side == "ours" else "NULL, whole"
         timing = "inw * full_t - qin" if side == "ours" else "qin - inw * full_o"
         for kind, effect, cause, where in (

@@ -69,9 +69,7 @@ def _of_meter(meter: str, hints: Hints) -> Iterator[Factor]:
         yield Factor(meter, value, tuple(name for name, _, _ in subjects), fitting, pairs)
 
 
-def _best(
-    ours: Numbers, theirs: Numbers, steps: tuple[int, int]
-) -> tuple[Fraction | None, float]:
+def _best(ours: Numbers, theirs: Numbers, steps: tuple[int, int]) -> tuple[Fraction | None, float]:
     """The factor that clearly most pairs have, and which part of them; None if that is 1."""
     equal = fits(ours, theirs, Fraction(1), steps)
     if equal.mean() > 1 - FITTING_MIN + 0.15:

@@ -146,9 +146,7 @@ def _by_time(tables: Tables, side: Side, other: Side) -> tuple[Numbers, Numbers]
 
 def _best_stretch(lost: Numbers, taken: Numbers, rate: float) -> tuple[int, int, float]:
     """The stretch of rows that a missing feed explains best, and by how much."""
-    weights = numpy.where(
-        lost, math.log((1 - PRESENT) / rate), math.log(PRESENT / (1 - rate))
-    )
+    weights = numpy.where(lost, math.log((1 - PRESENT) / rate), math.log(PRESENT / (1 - rate)))
     weights[taken] = -50.0
     sums = numpy.concatenate([[0.0], numpy.cumsum(weights)])
     lowest = numpy.minimum.accumulate(sums)

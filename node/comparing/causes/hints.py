@@ -130,8 +130,10 @@ def _without_ids(db: duckdb.DuckDBPyConnection) -> Hints:
         )
     found = []
     for key in _KEYS.values():
-        once = "SELECT *, {key} AS key FROM keyed_{side} QUALIFY count(*) OVER" \
+        once = (
+            "SELECT *, {key} AS key FROM keyed_{side} QUALIFY count(*) OVER"
             " (PARTITION BY as_meter, {key}) = 1"
+        )
         pairs = _fetch(
             db,
             f"""SELECT {_COLUMNS} FROM ({once.format(key=key, side="ours")}) o

@@ -48,7 +48,9 @@ def _renamings(pairs: Iterable[tuple[str, str]]) -> list[Renaming]:
     found = []
     for theirs, ours in _components(edges):
         if theirs != ours or len(theirs) > 1:
-            support = sum(n for (there, here), n in edges.items() if there in theirs and there != here)
+            support = sum(
+                n for (there, here), n in edges.items() if there in theirs and there != here
+            )
             found.append(Renaming(tuple(sorted(theirs)), tuple(sorted(ours)), support))
     return found
 

@@ -16,9 +16,7 @@ _WELL = "lower(o.outcome) IN ({})".format(", ".join(f"'{name}'" for name in FINE
 
 def explain(tables: Tables, found: Found) -> None:
     """Give findings the boundary class that our outcomes tell."""
-    (known,) = tables.db.execute(
-        "SELECT count(*) FROM ours WHERE outcome IS NOT NULL"
-    ).fetchone()  # type: ignore[misc]
+    (known,) = tables.db.execute("SELECT count(*) FROM ours WHERE outcome IS NOT NULL").fetchone()  # type: ignore[misc]
     if known:
         _billed_after_timeout(tables, found)
         _sent_not_acknowledged(tables, found)
@@ -36,9 +34,7 @@ def _billed_after_timeout(tables: Tables, found: Found) -> None:
     says = "Their system counts requests that were given up here after a time-out."
     facts = {"class": "billed-after-timeout"}
     number = found.add(Hypothesis("boundary", "quantity", "certain", facts, says))
-    tables.db.execute(
-        f"UPDATE findings AS f SET cause = {number} FROM ours o WHERE {where}"
-    )
+    tables.db.execute(f"UPDATE findings AS f SET cause = {number} FROM ours o WHERE {where}")
 
 
 def _sent_not_acknowledged(tables: Tables, found: Found) -> None:
@@ -69,9 +65,7 @@ def _sent_not_acknowledged(tables: Tables, found: Found) -> None:
             )  # fmt: skip
 
 
-def _name(
-    tables: Tables, found: Found, name: str, confidence: str, which: str, says: str
-) -> None:
+def _name(tables: Tables, found: Found, name: str, confidence: str, which: str, says: str) -> None:
     cause = Hypothesis("boundary", "missing-there", confidence, {"class": name}, says)  # type: ignore[arg-type]
     number = found.add(cause)
     tables.db.execute(

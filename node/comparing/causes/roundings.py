@@ -64,7 +64,9 @@ def _of_meter(hints: Hints, values: list[Fraction]) -> tuple[str, int, str, floa
     ours, theirs = hints.our_quantities.tolist(), hints.their_quantities.tolist()
     forward = [Fraction(t) * v for t, v in zip(theirs, values, strict=True)]
     backward = [Fraction(o) / v for o, v in zip(ours, values, strict=True)]
-    if sum(plain(x) == o for x, o in zip(forward, ours, strict=True)) > (1 - CHANGED_MIN) * len(ours):
+    if sum(plain(x) == o for x, o in zip(forward, ours, strict=True)) > (1 - CHANGED_MIN) * len(
+        ours
+    ):
         return None
     best: tuple[str, int, str, float] | None = None
     for side, made, exact in (("ours", ours, forward), ("theirs", theirs, backward)):

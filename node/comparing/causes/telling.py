@@ -43,7 +43,9 @@ def show_factor(value: Fraction) -> str:
     return f"{float(value):.10g}"
 
 
-def of_stretch(stretch: Stretch, clocks: Clocks, by_id: bool, meters: tuple[str, ...]) -> Hypothesis:
+def of_stretch(
+    stretch: Stretch, clocks: Clocks, by_id: bool, meters: tuple[str, ...]
+) -> Hypothesis:
     """A zone that is wrong, always or for a while."""
     facts = {"seconds": str(stretch.shift_us // SECOND_US)}
     way = "later" if stretch.shift_us > 0 else "earlier"
@@ -56,9 +58,7 @@ def of_stretch(stretch: Stretch, clocks: Clocks, by_id: bool, meters: tuple[str,
         when += f" until {facts['until']}"
     why = "daylight saving time on one side only" if when else "another time zone"
     says = f"Our times are {show_span(stretch.shift_us)} {way} than theirs{when}: {why}."
-    return Hypothesis(
-        "offset", "timing", sure(by_id, clocks.agreeing), facts, says, meters, 0
-    )
+    return Hypothesis("offset", "timing", sure(by_id, clocks.agreeing), facts, says, meters, 0)
 
 
 def of_lateness(clocks: Clocks, by_id: bool, meters: tuple[str, ...]) -> Hypothesis:
@@ -117,7 +117,9 @@ def of_meter_names(names: MeterNames, by_id: bool) -> Hypothesis:
         says = f"{who} counts a part of {names.name} as {names.other}."
     else:
         says = f"What is {names.name} there is {names.other} here."
-    return Hypothesis("rename-meter", "missing-there", "certain" if by_id else "likely", facts, says)
+    return Hypothesis(
+        "rename-meter", "missing-there", "certain" if by_id else "likely", facts, says
+    )
 
 
 def of_subjects(
