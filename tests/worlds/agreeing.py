@@ -14,8 +14,8 @@ which means all), and the main fact must agree:
 - rename-meter: both sides' names; of a split, the new name at least;
 - rename-subject: only names that were planted together, and of the rows that the planted cause
   touched at least half;
-- missing-feed: the side; the subject or region by name, or the stretch with at least 60% of the
-  time that either covers;
+- missing-feed: the side; the subject or region by name (a region of one subject is that subject),
+  or the stretch with at least 60% of the time that either covers;
 - sampling: the rate within a fifth;
 - boundary: the class.
 """
@@ -198,12 +198,23 @@ def _instant(text: str | None) -> float:
         return math.nan
 
 
+def _same_subjects(world: World, name: str) -> tuple[str, ...]:
+    """The other name of a region with one subject, or of the one subject of a region."""
+    subjects = {usage.subject for usage in world.usages}
+    region = [subject for subject in subjects if subject.split("-")[0] == name.split("-")[0]]
+    if not world.setting.regions or len(region) > 1:
+        return ()
+    return region[0], region[0].split("-")[0]
+
+
 def _missing_feed(world: World, truth: Truth, said: Said) -> bool:
     facts = truth.planted.facts
-    if not _same(truth, said, "side", "what"):
+    alike = ("time",) if facts["what"] == "time" else ("subject", "region")
+    if not _same(truth, said, "side") or said.facts.get("what") not in alike:
         return False
     if facts["what"] != "time":
-        return said.facts.get("name", "").rstrip("-") == facts["name"]
+        name = said.facts.get("name", "").rstrip("-")
+        return name in (facts["name"], *_same_subjects(world, facts["name"]))
     # Whoever has the times of one side only sees the stretch at that side's offset.
     shifts = {0.0}
     for other in world.causes:

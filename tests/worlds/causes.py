@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
+from tallystick.protocol.periods import Calendar
 from worlds.base import HOUR_US, Setting, Usage
 
 SECOND_US = 1_000_000
@@ -79,7 +80,8 @@ def draw_lag(
     longest = min(setting.length_us / SECOND_US / 20, 1500)
     least = 3 * window_us / SECOND_US + 2
     seconds = round(least + (longest - least) * rng.random() ** 2)
-    seconds += seconds % 60 == 0  # a round quarter of an hour is a zone
+    if abs((seconds + 450) % 900 - 450) < 30:  # near a quarter of an hour it is a zone
+        seconds += 77
     shape = rng.choice(("constant", "exponential"))
     facts = {"side": side, "shape": shape, "seconds": str(seconds)}
     return Planted("lag", side, tuple(names), facts, {"mean_us": seconds * SECOND_US})
@@ -194,14 +196,17 @@ def draw_missing_feed(
         what = "subject"
     facts = {"side": side, "what": what}
     if what == "time":
+        unit = "hour" if grain == "event" else grain
         if grain == "day":
             length_us = 24 * HOUR_US * rng.randint(1, 2)
         elif setting.calendar == "hour":
             length_us = rng.randint(4, 12) * 60 * SECOND_US
         else:
             length_us = rng.randint(1, 5 if setting.calendar == "day" else 9) * HOUR_US
-        middle = rng.choice(inside).at
-        first = middle // HOUR_US * HOUR_US if setting.calendar != "hour" else middle
+        first = rng.choice(inside).at
+        if unit in ("hour", "day") and rng.random() < 0.6:  # a file, and not an outage
+            first = Calendar(unit, setting.time_zone).period_of(first).start_us
+        first -= first % SECOND_US
         last = first + length_us
         lost = sum(first <= u.at < last for u in inside)
         if not 8 <= lost <= len(inside) * 0.5:

@@ -16,7 +16,7 @@ theirs negative), so that all contributions together are the difference:
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -80,6 +80,24 @@ def observe(rows: Rows, side: str, seed: int, setting: Setting, plan: Plan) -> O
         seen.causes.append((cause, contribution(), touched))
     seen.rows.sort(key=lambda row: (row.at, row.usages, row.copy))
     return seen
+
+
+def hypothetical(
+    rows: Rows, causes: Sequence[Planted], seed: int, setting: Setting, plan: Plan
+) -> dict[str, int]:
+    """What one side with all these causes, and no noise, would count in the period."""
+    mine = sorted(causes, key=lambda cause: ORDER.index(cause.kind))
+    late = [c for c in mine if c.kind == "rounding" and c.values["per"] != "event"]
+    for cause in mine:
+        if cause not in late:
+            rng = random.Random(f"{seed} {cause.side} {cause.kind}")
+            _APPLY[cause.kind](rows, cause, rng, setting)
+            rows = [row for row in rows if row.amounts]
+    if plan.grain != "event":
+        rows = _summed(rows, plan.grain, setting.time_zone)
+    for cause in late:
+        _round(rows, cause, random.Random(0), setting)
+    return totals(rows, plan.meters, setting.period)
 
 
 def _noise(rows: Rows, rng: random.Random, noise: Noise, side: str) -> Rows:

@@ -18,8 +18,8 @@ from worlds.causes import DRAWS, Planted, draw_cutoff, draw_rounding
 CAUSES_WEIGHTS = (12, 34, 26, 16, 12)  # of no cause, one, two, three, four
 SIDES = ("ours", "theirs")
 WEIGHTS = {
-    "offset": 12, "lag": 9, "cut-off": 7, "factor": 11, "rounding": 12, "retry": 12,
-    "rename-meter": 7, "rename-subject": 9, "missing-feed": 13, "sampling": 6, "boundary": 11,
+    "offset": 11, "lag": 12, "cut-off": 7, "factor": 11, "rounding": 11, "retry": 12,
+    "rename-meter": 9, "rename-subject": 9, "missing-feed": 12, "sampling": 9, "boundary": 16,
 }  # fmt: skip
 # What a side that notes sums can still show; what a request of its own is needed for.
 OF_SUMS = frozenset(

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from worlds.agreeing import Said, agrees, found
+from worlds.orders import Range, ranges
 from worlds.world import Truth, World
 
 MATERIAL_SHARE = 0.01  # of what all causes of a meter contribute
@@ -48,7 +49,7 @@ class Tally:
     material_found: int = 0
     said: int = 0
     right: int = 0
-    shares: list[float] = field(default_factory=list)  # of each quantity, given to the cause
+    shares: list[float] = field(default_factory=list)  # how near what was said is, by meter
 
     def add(self, other: Tally) -> None:
         """Count another one too."""
@@ -100,15 +101,17 @@ def score_world(world: World, explanation: Explanation) -> Score:
         if not agreeing:
             wrong.append(show_said(said))
     missed = []
-    for truth, said_of_it in zip(world.causes, matches, strict=True):
+    for truth, said_of_it, possible in zip(world.causes, matches, ranges(world), strict=True):
         tally = kinds.setdefault(truth.planted.kind, Tally())
         known = found(world, truth, said_of_it)
         tally.planted += 1
         tally.found += known
-        if _material(world, truth):
-            tally.material += 1
-            tally.material_found += known
-        tally.shares += _shares(truth, said_of_it)
+        names = [m.name for m in world.plan.meters if _material(world, truth, m.name)]
+        tally.material += bool(names)
+        tally.material_found += bool(names) and known
+        for name in names:
+            told = sum(one.quantity.get(name, 0) for one in said_of_it)
+            tally.shares.append(_share(told, possible[name]))
         if not known:
             missed.append(show_truth(truth))
     pairs, expected, covered = _score_pairs(world, explanation)
@@ -128,6 +131,13 @@ def score_world(world: World, explanation: Explanation) -> Score:
     )
 
 
+def fallen(world: World, error: str) -> Score:
+    """The score of a world over which the explainer fell: nothing was said, nothing adds up."""
+    score = score_world(world, Explanation({}, [], {}))
+    score.inexact = [f"fell over: {error}"]
+    return score
+
+
 def _by_chance(world: World, said: Said) -> bool:
     """Whether copies by chance are what was said: true, and not systematic."""
     if said.kind != "retry":
@@ -142,24 +152,20 @@ def _by_chance(world: World, said: Said) -> bool:
     return said.events <= (copies[side] if side in copies else max(copies.values()))
 
 
-def _material(world: World, truth: Truth) -> bool:
-    """Whether a cause is a part of a difference that anybody would look for."""
-    for meter in world.plan.meters:
-        whole = sum(abs(other.quantity[meter.name]) for other in world.causes)
-        if abs(truth.quantity[meter.name]) > MATERIAL_SHARE * whole:
-            return True
-    return False
+def _material(world: World, truth: Truth, meter: str) -> bool:
+    """Whether a cause is a part of a meter's difference that anybody would look for."""
+    whole = sum(abs(other.quantity[meter]) for other in world.causes)
+    return abs(truth.quantity[meter]) > MATERIAL_SHARE * whole
 
 
-def _shares(truth: Truth, said: Sequence[Said]) -> list[float]:
-    """Of each meter's quantity, the share that was given to the cause; too much does not count."""
-    shares = []
-    for meter, quantity in truth.quantity.items():
-        if quantity:
-            told = sum(one.quantity.get(meter, 0) for one in said)
-            fits = (told > 0) == (quantity > 0)
-            shares.append(min(abs(told), abs(quantity)) / abs(quantity) if fits else 0.0)
-    return shares
+def _share(told: int, possible: Range) -> float:
+    """How near what was said is to what the cause contributes in some order, from 0 to 1."""
+    near = min(max(told, possible[0]), possible[1])
+    if told == near:
+        return 1.0
+    if told * near <= 0:
+        return 0.0
+    return min(abs(told), abs(near)) / max(abs(told), abs(near))
 
 
 def _inexact(world: World, explanation: Explanation) -> Iterable[str]:

@@ -8,7 +8,8 @@ from worlds.plan import WEIGHTS
 from worlds.scoring import CONFIDENCES, Score, Tally
 
 SITUATIONS = ("shared", "part", "none", "sums")
-WORST = 10
+
+SHOWN = 4  # of what was not right about a world
 
 Table = tuple[str, list[str], list[list[str]]]  # what it is, the columns, the rows
 
@@ -47,8 +48,9 @@ def _kinds(scores: Sequence[Score]) -> Table:
     columns = ["kind", "planted", "recall", "material", "said", "precision", "gap"]
     return (
         "Causes. `material`: recall of those that make up more than 1% of what all causes of a"
-        " meter contribute. `gap`: of a cause's part of a difference, the share that was given to"
-        " it. All but the counts are percents.",
+        " meter contribute. `gap`: how near the amount that was said of these is to what the cause"
+        " contributes, the smaller divided by the larger; nothing if it was not found. All but the"
+        " counts are percents.",
         columns,
         rows,
     )
@@ -114,12 +116,26 @@ def _covered(scores: Sequence[Score]) -> Table:
     )
 
 
-def worst(scores: Sequence[Score]) -> list[Score]:
-    """The worlds of which the least was right, worst first."""
+def worst(scores: Sequence[Score], count: int) -> list[Score]:
+    """So many worlds of which the least was right, worst first."""
     bad = [score for score in scores if not score.clean]
-    return sorted(bad, key=lambda s: (-len(s.inexact), -len(s.missed) - len(s.wrong), s.seed))[
-        :WORST
+    bad.sort(key=lambda s: (-len(s.inexact), -len(s.missed) - len(s.wrong), s.seed))
+    return bad[:count]
+
+
+def world_lines(score: Score) -> list[str]:
+    """What was not right about a world, and how to see it again."""
+    lines = [
+        f"seed {score.seed}: {score.causes} causes, {score.events:,} rows, ids: {score.situation}"
     ]
+    for what, items in (
+        ("does not add up", score.inexact), ("missed", score.missed), ("wrong", score.wrong),
+    ):  # fmt: skip
+        lines += [f"  {what}: {item}" for item in items[:SHOWN]]
+        if len(items) > SHOWN:
+            lines.append(f"  and {len(items) - SHOWN} more {what}")
+    lines.append(f"  replay: scripts/score --seeds {score.seed}-{score.seed}")
+    return lines
 
 
 def in_text(table: Table) -> str:

@@ -47,6 +47,7 @@ class World:
     seed: int
     setting: Setting
     plan: Plan
+    usages: list[Usage]
     ours: list[Row]
     theirs: list[Row]
     totals: dict[str, tuple[int, int]]  # meter to what ours and theirs count in the period
@@ -140,12 +141,12 @@ def make_world(seed: int) -> World:
     kept = plan.causes
     while True:
         sides = {
-            side: observe(_first_rows(usages, plan), side, seed, setting, plan) for side in SIDES
+            side: observe(first_rows(usages, plan), side, seed, setting, plan) for side in SIDES
         }
         seen = [cause for side in SIDES for cause in sides[side].causes]
         kept = tuple(cause for cause, _, touched in seen if touched >= TOUCHED_MIN)
         if len(kept) == len(plan.causes):
-            return _whole(rng, seed, setting, plan, sides)
+            return _whole(rng, seed, setting, plan, usages, sides)
         plan = _without(plan, kept)
 
 
@@ -155,7 +156,8 @@ def _without(plan: Plan, kept: tuple[Planted, ...]) -> Plan:
     return Plan(plan.meters, plan.ids, plan.grain, plan.grain_side, plan.wide, plan.noise, causes)
 
 
-def _first_rows(usages: list[Usage], plan: Plan) -> list[Row]:
+def first_rows(usages: list[Usage], plan: Plan) -> list[Row]:
+    """What a side without any fault would note."""
     names = {meter.name for meter in plan.meters}
     rows = []
     for usage in usages:
@@ -170,7 +172,12 @@ def _first_rows(usages: list[Usage], plan: Plan) -> list[Row]:
 
 
 def _whole(
-    rng: random.Random, seed: int, setting: Setting, plan: Plan, sides: dict[str, Observed]
+    rng: random.Random,
+    seed: int,
+    setting: Setting,
+    plan: Plan,
+    usages: list[Usage],
+    sides: dict[str, Observed],
 ) -> World:
     meters, period = plan.meters, setting.period
     ours, theirs = sides["ours"].rows, sides["theirs"].rows
@@ -188,6 +195,7 @@ def _whole(
         seed,
         setting,
         plan,
+        usages,
         ours,
         theirs,
         {name: (counted["ours"][name], counted["theirs"][name]) for name in counted["ours"]},
