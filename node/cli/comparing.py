@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from tallystick.node.cli.context import Context, verb
-from tallystick.node.cli.output import print_json, say
+from tallystick.node.cli.output import Steps, print_json, say
 from tallystick.protocol.errors import InputError
 
 
@@ -53,7 +53,10 @@ def command(
     wanted = comparison.Wanted(csv, parquet, timelines=html is not None)
     with context.books() as books:
         channel, closer = books.channels[books.select(context.channel)]
-        result = comparison.compare_file(channel, file, mapping_file, period, wanted)
+        with Steps() as steps:
+            result = comparison.compare_file(
+                channel, file, mapping_file, period, wanted, steps.tell
+            )
         names = [meter.meter for meter in result.meters]
         result = replace(result, statuses=meter_statuses(channel, closer, result.period, names))
     if html is not None:

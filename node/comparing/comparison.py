@@ -72,6 +72,7 @@ def compare_file(
                     tables = record_tables(log, names, reach, progress)
                     explainer.load_columns("theirs", tables)
             explainer.explain()
+            progress("writing the events", 0, 0)
             return _collect(channel, file, period, explainer, reading, wanted or Wanted())
         except duckdb.Error as error:
             raise StoreError(
