@@ -156,4 +156,4 @@ def _example(finding: Finding, scale: int) -> str:
     ):
         if at is not None and quantity is not None:
             sides.append(f"{format_quantity(quantity, scale)} {who} at {show_clock(at)[5:]}")
-    return f"{cropped(name, EXAMPLE_ID)}, {', '.join(sides)}"
+    return f"{cropped(name, EXAMPLE_ID)}, {', '.join(sides)} UTC"
