@@ -145,10 +145,11 @@ def show(results: dict[str, Any]) -> str:
     for tool in tools:
         equal, differing = tool["equal"], tool["differing"]
         peak = max(equal["peak_mb"], differing["peak_mb"])
-        lines.append(
-            f"{tool['version']:<36} {equal['seconds']:>7} s {differing['seconds']:>8} s"
-            f" {peak:>9,} MB"
-        )
+        times = [
+            f"{run['seconds']} s" if run["code"] in (0, 1) else f"failed: {run['code']}"
+            for run in (equal, differing)
+        ]
+        lines.append(f"{tool['version']:<36} {times[0]:>9} {times[1]:>10} {peak:>9,} MB")
     lines += ["", "of what was planted, and what the tool calls it:"]
     for tool in tools:
         lines.append(tool["version"])
