@@ -12,7 +12,10 @@ from tallystick.node.comparing.tables import SIDES, Side, Tables
 
 SAMPLE_ROWS = 300_000  # of each side; guesses need no more
 
-_ATTEMPT = r"[-_./:~#](?:(?:r|a|re|retry|attempt|att|try|dup|copy)?[-_]?\d{1,2}|retry|dup|copy|again|[a-f])$"
+_ATTEMPT = (
+    r"[-_./:~#](?:(?:r|a|re|retry|attempt|att|try|dup|copy)?[-_]?\d{1,2}"
+    r"|retry|dup|copy|again|[a-f])$"
+)
 
 
 def strip_attempts(tables: Tables) -> None:
