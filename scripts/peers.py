@@ -67,7 +67,8 @@ def _changed(fate: str, row: int, cells: tuple[str, str, str, str]) -> Iterator[
         case "doubled":
             yield from [f"{at},{id_},{subject},{quantity}\n"] * 2
         case "late":
-            yield f"{_later(at, LATE_SECONDS[row % len(LATE_SECONDS)])},{id_},{subject},{quantity}\n"
+            seconds = LATE_SECONDS[row % len(LATE_SECONDS)]
+            yield f"{_later(at, seconds)},{id_},{subject},{quantity}\n"
 
 
 def _later(at: str, seconds: int) -> str:
