@@ -89,11 +89,22 @@ class _Reading:
             if batch.rejects and not self.first_reject:
                 reject = batch.rejects[0]
                 self.first_reject = f"row {reject.row}, {reject.column}: {reject.reason}"
+            nothing: list[str | None] = [None] * len(batch.drafts)
+            rows = zip(
+                batch.drafts,
+                batch.draft_rows,
+                batch.outcomes or nothing,
+                batch.sessions or nothing,
+                strict=True,
+            )
             yield [
-                Event(row, d.id or None, d.meter, d.subject, d.quantity, d.occurred_at)
-                for d, row in zip(batch.drafts, batch.draft_rows, strict=True)
+                Event(
+                    row, d.id or None, d.meter, d.subject, d.quantity, d.occurred_at,
+                    outcome or None, session or None,
+                )
+                for d, row, outcome, session in rows
                 if first <= d.occurred_at < last
-            ]
+            ]  # fmt: skip
 
 
 def _sources(channel: Channel, meters: Sequence[Meter]) -> Iterator[tuple[ChannelLog, set[str]]]:

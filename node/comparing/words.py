@@ -17,8 +17,8 @@ from tallystick.protocol.messages import plain
 from tallystick.protocol.quantities import format_quantity
 
 NAME = 40  # columns of a name in a sentence
-HEADLINE_STEPS = 2  # steps that the headline names; the others are summed
-SHARE_MAX = 1000  # percent; where steps cancel out, shares beyond it say nothing
+HEADLINE_STEPS = 3  # steps that the headline names; the others are summed
+SHARE_MAX = 100  # percent; where steps pull both ways, quantities say more than shares beyond it
 
 # A class's or a cause's name as a step and as the subject of "is"; a class's rest beside causes.
 _CLASSES = {

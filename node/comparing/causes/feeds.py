@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy
 
+from tallystick.node.comparing.causes.effects import shift_sql
 from tallystick.node.comparing.causes.found import Found, Hypothesis
 from tallystick.node.comparing.causes.telling import WHO, show_instant
 from tallystick.node.comparing.tables import SIDES, Side, Tables
@@ -21,6 +22,7 @@ EVENTS_MIN = 6
 SCORE_MIN = 14.0  # nats; a name or a stretch among thousands costs about nine
 PRESENT = 0.02  # of the events of a missing feed that are there all the same
 STRETCHES_MAX = 4
+STILL_THERE = 0.15  # of what a feed had, as events of the side that lacks it: then it is not gone
 
 Numbers = numpy.typing.NDArray[Any]
 
@@ -28,7 +30,7 @@ Numbers = numpy.typing.NDArray[Any]
 def explain(tables: Tables, found: Found) -> None:
     """Find the feeds that either side lacks."""
     for side, other in zip(SIDES, reversed(SIDES), strict=True):
-        for prefix, names in _lost_subjects(tables, other):
+        for prefix, names in _lost_subjects(tables, side, other):
             _name_subjects(tables, found, side, other, prefix, names)
         _stretches(tables, found, side, other)
 
@@ -46,21 +48,31 @@ def _gain(missing: int, present: int, rate: float) -> float:
     return missing * math.log((1 - PRESENT) / rate) + present * math.log(PRESENT / (1 - rate))
 
 
-def _lost_subjects(tables: Tables, other: Side) -> list[tuple[str, list[str]]]:
+def _lost_subjects(tables: Tables, side: Side, other: Side) -> list[tuple[str, list[str]]]:
     """Regions (a prefix and its subjects) and subjects (no prefix) that only `other` has."""
     kind = "missing-there" if other == "ours" else "missing-here"
     rows = tables.db.execute(
         f"""
         SELECT e.subject, count(DISTINCT e.place),
             count(DISTINCT e.place) FILTER (f.{other} IS NOT NULL)
-        FROM {other} e LEFT JOIN findings f ON f.{other} = e.event AND f.kind = '{kind}'
+        FROM {other}_as e LEFT JOIN findings f ON f.{other} = e.event AND f.kind = '{kind}'
             AND f.cause IS NULL
         WHERE e.instant >= {tables.start_us} AND e.instant < {tables.end_us}
         GROUP BY e.subject ORDER BY e.subject
         """
     ).fetchall()
+    has = dict(
+        tables.db.execute(
+            f"""SELECT subject, count(DISTINCT place) FROM {side}_as
+            WHERE instant >= {tables.start_us} AND instant < {tables.end_us} GROUP BY subject"""
+        ).fetchall()
+    )
     size, missing = (sum(row[n] for row in rows) for n in (1, 2))
-    gone = {name: lost for name, count, lost in rows if lost >= 0.9 * count and lost > 0}
+    gone = {
+        name: lost
+        for name, count, lost in rows
+        if lost >= 0.9 * count and lost > 0 and has.get(name, 0) <= STILL_THERE * count
+    }
     gone_missing = sum(gone.values())
     gone_size = sum(count for name, count, _ in rows if name in gone)
     rate = _base_rate(missing - gone_missing, size - gone_size)
@@ -125,7 +137,9 @@ def _stretches(tables: Tables, found: Found, side: Side, other: Side) -> None:
         if score < SCORE_MIN or min(instants, lost[inside].sum()) < EVENTS_MIN:
             return
         taken[inside] |= lost[inside]
-        _name_stretch(tables, found, side, other, int(at[first]), int(at[last]) + 1)
+        since, until = int(at[first]), int(at[last]) + 1
+        if _alone_there(tables, found, side, since, until) <= STILL_THERE * lost[inside].sum():
+            _name_stretch(tables, found, side, other, since, until)
 
 
 def _by_time(tables: Tables, side: Side, other: Side) -> tuple[Numbers, Numbers]:
@@ -153,6 +167,19 @@ def _best_stretch(lost: Numbers, taken: Numbers, rate: float) -> tuple[int, int,
     last = int(numpy.argmax(sums[1:] - lowest[:-1]))
     first = int(numpy.argmin(sums[: last + 1]))
     return first, last, float(sums[last + 1] - sums[first])
+
+
+def _alone_there(tables: Tables, found: Found, side: Side, since: int, until: int) -> int:
+    """How many rows without a partner the side has itself, in what is the stretch by its clock."""
+    kind = "missing-there" if side == "ours" else "missing-here"
+    at = "oat" if side == "ours" else "tat"
+    shift = shift_sql(found, at, at)
+    moved = f"({at} - {shift})" if side == "ours" else f"({at} + {shift})"
+    (count,) = tables.db.execute(
+        f"""SELECT count(DISTINCT coalesce(op, tp)) FROM findings
+        WHERE kind = '{kind}' AND cause IS NULL AND {moved} >= {since} AND {moved} < {until}"""
+    ).fetchone()  # type: ignore[misc]
+    return int(count)
 
 
 def _name_stretch(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from tallystick.node.comparing.causes.found import Found, Hypothesis
 from tallystick.node.comparing.tables import Tables
+from tallystick.node.importing.drafts import WELL
 
-FINE = ("ok", "success", "acknowledged", "200", "201", "202", "204")
 EVENTS_MIN = 5
 SHARE_MIN = 0.3  # of the requests that did not end well
 TIMES_MIN = 4  # as often as among those that did
 LOST_MIN = 0.008  # of the requests that ended well and are not there
 
-_WELL = "lower(o.outcome) IN ({})".format(", ".join(f"'{name}'" for name in FINE))
+_WORDS = ", ".join(f"'{name}'" for name in sorted(WELL))
+_WELL = f"(lower(o.outcome) IN ({_WORDS}) OR regexp_matches(o.outcome, '^2[0-9][0-9]$'))"
 
 
 def explain(tables: Tables, found: Found) -> None:

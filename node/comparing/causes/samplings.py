@@ -6,11 +6,12 @@ import math
 
 from tallystick.node.comparing.causes.found import Found, Hypothesis
 from tallystick.node.comparing.causes.telling import WHO
-from tallystick.node.comparing.tables import SIDES, Tables
+from tallystick.node.comparing.tables import SIDES, Side, Tables
 
 ROWS_MIN = 60
 SHARE_MIN = 0.4  # missing; less is a loss and no sample
 SIGMAS = 4.0
+ALONE_MAX = 0.1  # of the sampling side's events; more without a partner is no sample
 PARTS = 6  # of the period, and as many of the largest subjects, which must all be alike
 
 
@@ -38,6 +39,8 @@ def explain(tables: Tables, found: Found) -> None:
         )
         if rate is None or not all(_alike(n, gone, lost / size) for n, gone in groups):
             continue
+        if _own_share(tables, side) > ALONE_MAX:
+            continue
         facts = {"side": side, "rate": str(rate)}
         says = f"{WHO[side]} keeps one event in {rate}, whatever the subject and the hour."
         number = found.add(Hypothesis("sampling", kind, "likely", facts, says))
@@ -50,6 +53,17 @@ def _counts(tables: Tables, grouped: str) -> list[tuple[int, int]]:
     return tables.db.execute(
         f"SELECT count(*), count(*) FILTER (lost) FROM sampled {grouped}"
     ).fetchall()
+
+
+def _own_share(tables: Tables, side: Side) -> float:
+    """Which part of its own events, too, the side that would sample is alone with."""
+    kind = "missing-there" if side == "ours" else "missing-here"
+    size, lone = tables.db.execute(
+        f"""SELECT count(*), count(f.{side}) FROM {side}_as e
+        LEFT JOIN findings f ON f.{side} = e.event AND f.kind = '{kind}' AND f.cause IS NULL
+        WHERE e.instant >= {tables.start_us} AND e.instant < {tables.end_us}"""
+    ).fetchone()  # type: ignore[misc]
+    return lone / max(size, 1)
 
 
 def _rate(size: int, lost: int) -> int | None:
