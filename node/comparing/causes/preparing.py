@@ -78,11 +78,14 @@ def show(
     subject: str = "subject",
     quantity: str = "full_quantity",
     instant: str = "instant",
+    aside: str | None = None,
 ) -> None:
     """Let pairing see a side with these columns, ids without attempts, no repeats and no riders.
 
     The expressions are over the raw columns, `as_meter`, and `full_quantity`: with what rides on it.
+    `aside` is the column of `sum_parts` whose events are not shown any more.
     """
+    known = f"AND NOT EXISTS (FROM sum_parts WHERE {aside} = e.event)" if aside else ""
     tables.db.execute(
         f"""
         CREATE OR REPLACE VIEW {side}_as AS
@@ -96,6 +99,7 @@ def show(
                 LEFT JOIN numbered n ON n.side = '{side}' AND n.event = e.event
                 LEFT JOIN carried c ON c.side = '{side}' AND c.carrier = e.event
             WHERE NOT EXISTS (FROM echoes r WHERE r.side = '{side}' AND r.event = e.event)
-                AND NOT EXISTS (FROM riders r WHERE r.side = '{side}' AND r.event = e.event))
+                AND NOT EXISTS (FROM riders r WHERE r.side = '{side}' AND r.event = e.event)
+                {known})
         """
     )
