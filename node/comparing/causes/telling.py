@@ -134,9 +134,7 @@ def of_subjects(
         says = f"What is {_listed(theirs)} there is {_listed(ours)} here."
         pairs = sum(one.pairs for one in several)
         sure_of_it: Confidence = "certain" if by_id else "likely"
-        yield Hypothesis(
-            "rename-subject", "missing-there", sure_of_it, facts, says, meters, pairs
-        )
+        yield Hypothesis("rename-subject", "missing-there", sure_of_it, facts, says, meters, pairs)
 
 
 def _listed(names: tuple[str, ...]) -> str:
