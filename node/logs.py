@@ -37,15 +37,19 @@ from tallystick.node.store.keyspace import (
     log_key,
     unpack_tally,
 )
+from tallystick.node.store.matters import CLOSE_PREFIX, LogMatters, counted_rows
 from tallystick.node.store.tiles import TILE, put_tile
 from tallystick.node.tree import LogTree
+from tallystick.protocol.checkpoint import parse_checkpoint
 from tallystick.protocol.derive import Book, Changes, Folder, LineKey, Tally
 from tallystick.protocol.errors import InvalidRecord
 from tallystick.protocol.heads import Head
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import origin
 from tallystick.protocol.log import LogFacts, LogState, Rules, append
+from tallystick.protocol.matters import Nameable, Said
 from tallystick.protocol.merkle import Frontier
+from tallystick.protocol.notes import parse_note
 from tallystick.protocol.records import (
     Close,
     Correction,
@@ -105,6 +109,11 @@ def record_name(meter: str, id: str) -> bytes:
     return f"{meter}\0{id}".encode()
 
 
+def _closed(record: Close) -> bytes:
+    """The digest of a close's checkpoint."""
+    return parse_checkpoint(parse_note(record.checkpoint).text).digest()
+
+
 def _correction_prefix(log: int, meter: str, id: str) -> bytes:
     return log_key(log) + hashlib.sha256(record_name(meter, id)).digest()[:16]
 
@@ -134,8 +143,10 @@ class ChannelLog:
         self._recent_bytes_max = RECENT_BYTES_MAX if ours else 0
         self.flushing = trio.Lock()  # held from a flush's preparation until it is durable
         self.grown = trio.Event()  # set, and replaced, whenever the log grew durably
+        self.mattered = trio.Event()  # the same, whenever a close or a matter is durable
         self.flushed = trio.Event()  # the same, whenever a flush made a run
         self.index: IdIndex = IdIndex(folder, number, [])
+        self._matters = LogMatters(store, number)
         self._decoded: dict[int, list[Record]] = {}  # a few batches, for look-ups in a row
         self._in_flight: deque[_Prepared] = deque()
         self._recent: deque[Batch] = deque()
@@ -145,6 +156,7 @@ class ChannelLog:
         self.channel_id = channel_id
         with self.store.read() as txn:
             row, derived = self._log_row(txn), self._derived_row(txn)
+        self._find_closes(row.facts.checkpoint)
         if derived.covered == COVERED_NOTHING:
             if self.store.read_only:
                 raise StoreError(
@@ -166,6 +178,7 @@ class ChannelLog:
             self.index = self._open_index(derived)
             self.book = Book(self.folder, self._load_tally)
             self._in_flight.clear()
+            self._matters.clear()
             self._recent.clear()
             self._decoded.clear()
             for first, records in self._stored(txn, derived.covered):
@@ -232,6 +245,15 @@ class ChannelLog:
             yield first, records[: stop - first]
             start = first + len(records)
 
+    def batches(self, stop: int) -> Iterator[tuple[int, bytes]]:
+        """The batches that hold the durable records before index `stop`, as they are stored, and
+        each one's first index.
+        """
+        with self.store.read() as txn:
+            scan = txn.scan("batches", index_key(self.number, 0), index_key(self.number, stop))
+            for key, value in scan:
+                yield index_of(key), value
+
     def record(self, index: int) -> Record:
         """The record at an index below `state.size`."""
         for prepared in self._in_flight:
@@ -271,6 +293,26 @@ class ChannelLog:
         with self.store.read() as txn:
             return found[1], self._corrected(txn, found[1], 2**63)
 
+    def matter(self, index: int) -> Nameable | None:
+        """See `MatterPast`."""
+        return self._matters.matter(index)
+
+    def index_of(self, digest: bytes) -> int | None:
+        """See `MatterPast`."""
+        return self._matters.index_of(digest)
+
+    def ended(self, index: int) -> bool:
+        """See `MatterPast`."""
+        return self._matters.ended(index)
+
+    def matters(self, size: int) -> list[Said]:
+        """The closes and matters among the log's first `size` durable records, by index."""
+        return self._matters.upto(size)
+
+    def ended_by(self, index: int) -> int | None:
+        """Where the reveal or the lapse is that ended the matter at an index; None if none did."""
+        return self._matters.ended_by(index)
+
     def _corrected(self, txn: Txn, delta: Delta, before: int) -> int | None:
         """A delta's quantity by the corrections before an index of the log."""
         prefix = _correction_prefix(self.number, delta.meter, delta.id)
@@ -292,13 +334,23 @@ class ChannelLog:
             found[record.meter, record.id] = record.quantity
         return found
 
-    def closes(self) -> list[Close]:
-        """The log's Close records, in order."""
-        with self.store.read() as txn:
-            scan = txn.scan("batches", index_key(self.number, 0), log_key(self.number + 1))
-            found = [value for _, value in scan if CHECKPOINT_MARK in value]
-        records = [record for batch in found for record in decode_batch(batch)[0]]
-        return [record for record in records if isinstance(record, Close)]
+    def closes(self) -> list[tuple[int, Close]]:
+        """The log's durable closes, by index."""
+        return self._matters.closes()
+
+    def _find_closes(self, said: bytes) -> None:
+        """Note the closes of a store of an older version; `said` is the newest one's digest."""
+        newest = self._matters.newest_close()
+        if said and (newest is None or _closed(newest) != said):
+            with self.store.read() as txn:
+                scan = txn.scan("batches", index_key(self.number, 0), log_key(self.number + 1))
+                batches = [(index_of(k), value) for k, value in scan if CHECKPOINT_MARK in value]
+            parts = [
+                (index, part)
+                for first, value in batches
+                for index, part in enumerate(decode_batch(value)[1], first)
+            ]
+            self._matters.adopt_closes((n, part) for n, part in parts if part[:2] == CLOSE_PREFIX)
 
     def root_at(self, size: int) -> bytes:
         """The root of the log's first `size` durable records."""
@@ -482,10 +534,12 @@ class ChannelLog:
             indexes = [first + n for n, r in enumerate(records) if type(r) is Delta]
         self.index.add(prints, indexes)
         data = batch_bytes(list(parts))
+        matters = self._matters.prepare(first, records, parts)
         prepared = _Prepared(first, records, data, head, self.folder.fold(records))
         self._in_flight.append(prepared)
         self.state = appended.state
         self.held_bytes += counted_bytes(len(data), len(records), len(prepared.changes))
+        self.held_bytes += counted_rows(matters)
         size = appended.state.size
         if signature:
             self.signed_size = size
@@ -505,6 +559,8 @@ class ChannelLog:
                 prefix = _correction_prefix(self.number, record.meter, record.id)
                 value = msgspec.msgpack.encode(record.quantity)
                 txn.put("corrections", prefix + index.to_bytes(8, "big"), value)
+            for table, key, value in matters:
+                txn.put(table, key, value)
 
         def done() -> None:
             if cosignature:
@@ -539,6 +595,7 @@ class ChannelLog:
         """The oldest batch in flight is durable: count it, and tell who waits."""
         taken = self._in_flight.popleft()
         assert taken is prepared
+        matters = self._matters.written()
         self.durable_size = prepared.first + len(prepared.records)
         self.book.apply(prepared.changes)
         if any(isinstance(record, Correction) for record in prepared.records):
@@ -549,6 +606,9 @@ class ChannelLog:
         )
         self.grown.set()
         self.grown = trio.Event()
+        if matters:
+            self.mattered.set()
+            self.mattered = trio.Event()
 
     def _correct(self, first: int, records: Sequence[Record], txn: Txn) -> None:
         changed: list[tuple[LineKey, int, int | None]] = []

@@ -73,6 +73,7 @@ def comparison(
         "row 7, ContextTokens: '1,5' is not a decimal number" if rejected else "",
         Path(f"/exports/{file}.2026-10-14T18.differences.csv") if examples else None,
         causes,
+        statuses=dict.fromkeys((found.meter for found in meters), "co-signed"),
     )
 
 

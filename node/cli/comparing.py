@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tallystick.node.cli.context import Context, verb
-from tallystick.node.cli.output import print_json, say
+from tallystick.node.cli.output import Steps, folded, print_json, say
 from tallystick.protocol.errors import InputError
 
 
@@ -45,13 +46,19 @@ def command(
     """Compare FILE, your own system's usage, with the record, and explain the difference."""
     from tallystick.node.comparing import comparison
     from tallystick.node.comparing.report import render_comparison
+    from tallystick.node.statuses import meter_statuses
 
     outputs = {"html": html, "csv": csv, "parquet": parquet}
     _check_outputs(outputs, {"FILE": file, "--map": mapping_file})
     wanted = comparison.Wanted(csv, parquet, timelines=html is not None)
     with context.books() as books:
-        channel, _ = books.channels[books.select(context.channel)]
-        result = comparison.compare_file(channel, file, mapping_file, period, wanted)
+        channel, closer = books.channels[books.select(context.channel)]
+        with Steps() as steps:
+            result = comparison.compare_file(
+                channel, file, mapping_file, period, wanted, steps.tell
+            )
+        names = [meter.meter for meter in result.meters]
+        result = replace(result, statuses=meter_statuses(channel, closer, result.period, names))
     if html is not None:
         from tallystick.node.comparing.events import whole_file
         from tallystick.node.comparing.page import render_page
@@ -62,9 +69,9 @@ def command(
         print_json(result.document())
     else:
         say(render_comparison(result))
-        for name, path in outputs.items():
+        for name, path in (("page", html), ("events as CSV", csv), ("events as Parquet", parquet)):
             if path is not None:
-                say(f"Written as {name}: {path}")
+                say(folded(f"The {name}: {path}", 2))
     if not result.within_tolerance:
         raise SystemExit(1)
 

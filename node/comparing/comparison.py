@@ -20,14 +20,16 @@ from tallystick.node.comparing.events import write_csv, write_differences, write
 from tallystick.node.comparing.explaining import Explainer
 from tallystick.node.comparing.findings import Finding
 from tallystick.node.comparing.result import Comparison, Example
-from tallystick.node.comparing.tables import Event
+from tallystick.node.comparing.sources import Export, record_tables, without_collector
+from tallystick.node.comparing.tables import Progress
 from tallystick.node.comparing.timeline import spans_of, timelines
 from tallystick.node.errors import StoreError
-from tallystick.node.importing.drafts import read_drafts
-from tallystick.node.importing.mapping import Mapping, load_mapping
+from tallystick.node.importing.mapping import load_mapping
 from tallystick.node.logs import ChannelLog
+from tallystick.node.verdicts import judged_deltas
+from tallystick.protocol.compare import MeterComparison, judge
 from tallystick.protocol.periods import Period
-from tallystick.protocol.records import Delta, Meter
+from tallystick.protocol.records import Meter
 from tallystick.protocol.statement import meter_units
 from tallystick.protocol.terms import meter_named
 
@@ -44,7 +46,12 @@ class Wanted:
 
 
 def compare_file(
-    channel: Channel, file: Path, mapping_file: Path, label: str, wanted: Wanted | None = None
+    channel: Channel,
+    file: Path,
+    mapping_file: Path,
+    label: str,
+    wanted: Wanted | None = None,
+    progress: Progress = lambda step, done, of: None,
 ) -> Comparison:
     """Compare a file with the record for one period."""
     mapping = load_mapping(mapping_file)
@@ -56,12 +63,16 @@ def compare_file(
         explainer = Explainer(
             meters, period.start_us, period.end_us, Path(spill), calendar.time_zone
         )
+        explainer.progress = progress
         try:
-            reading = _Reading(file, mapping, {meter.name: meter for meter in meters}, reach)
-            explainer.load("ours", reading.events())
-            for log, names in _sources(channel, meters):
-                explainer.load("theirs", _record_events(log, names, reach))
+            reading = Export(file, mapping, explainer.meters, reach)
+            with without_collector():
+                explainer.load_columns("ours", reading.tables(progress))
+                for log, names in _sources(channel, meters):
+                    tables = record_tables(log, names, reach, progress)
+                    explainer.load_columns("theirs", tables)
             explainer.explain()
+            progress("writing the events", 0, 0)
             return _collect(channel, file, period, explainer, reading, wanted or Wanted())
         except duckdb.Error as error:
             raise StoreError(
@@ -70,41 +81,6 @@ def compare_file(
             ) from error
         finally:
             explainer.close()
-
-
-class _Reading:
-    """The file's events, and what could not be read of it."""
-
-    def __init__(
-        self, file: Path, mapping: Mapping, meters: dict[str, Meter], reach: tuple[int, int]
-    ) -> None:
-        self._file, self._mapping, self._meters, self._reach = file, mapping, meters, reach
-        self.rejected = 0
-        self.first_reject = ""
-
-    def events(self) -> Iterator[list[Event]]:
-        first, last = self._reach
-        for batch in read_drafts(self._file, self._mapping, self._meters):
-            self.rejected += len(batch.rejects)
-            if batch.rejects and not self.first_reject:
-                reject = batch.rejects[0]
-                self.first_reject = f"row {reject.row}, {reject.column}: {reject.reason}"
-            nothing: list[str | None] = [None] * len(batch.drafts)
-            rows = zip(
-                batch.drafts,
-                batch.draft_rows,
-                batch.outcomes or nothing,
-                batch.sessions or nothing,
-                strict=True,
-            )
-            yield [
-                Event(
-                    row, d.id or None, d.meter, d.subject, d.quantity, d.occurred_at,
-                    outcome or None, session or None,
-                )
-                for d, row, outcome, session in rows
-                if first <= d.occurred_at < last
-            ]  # fmt: skip
 
 
 def _sources(channel: Channel, meters: Sequence[Meter]) -> Iterator[tuple[ChannelLog, set[str]]]:
@@ -118,47 +94,16 @@ def _sources(channel: Channel, meters: Sequence[Meter]) -> Iterator[tuple[Channe
             yield log, names
 
 
-def _record_events(
-    log: ChannelLog, names: set[str], reach: tuple[int, int]
-) -> Iterator[list[Event]]:
-    """The record's events, with their corrected quantities; voided ones are left out."""
-    corrected = log.corrected()
-    first, last = reach
-    for start, records in log.records(0, log.durable_size):
-        batch = []
-        for index, record in enumerate(records, start):
-            if type(record) is not Delta or record.meter not in names:
-                continue
-            if not first <= record.occurred_at < last:
-                continue
-            quantity: int | None = record.quantity
-            if corrected:
-                quantity = corrected.get((record.meter, record.id), record.quantity)
-            if quantity is not None:
-                batch.append(
-                    Event(
-                        index,
-                        record.id,
-                        record.meter,
-                        record.subject,
-                        quantity,
-                        record.occurred_at,
-                    )
-                )
-        yield batch
-
-
 def _collect(
     channel: Channel,
     file: Path,
     period: Period,
     explainer: Explainer,
-    reading: _Reading,
+    reading: Export,
     wanted: Wanted,
 ) -> Comparison:
     """What the engine found, with its files written."""
     meters = list(explainer.meters.values())
-    units = meter_units(channel.terms)
     comparisons, causes = explainer.comparisons(channel.role)
     examples: dict[Example, list[Finding]] = {}
     events_file = file.with_name(f"{file.name}.{period.label.replace(':', '')}.differences.csv")
@@ -177,7 +122,7 @@ def _collect(
         period.label,
         channel.own.party.name,
         channel.peer.party.name,
-        [replace(found, unit=units[found.meter]) for found in comparisons],
+        _judged(channel, period, comparisons),
         examples,
         reading.rejected,
         reading.first_reject,
@@ -186,6 +131,20 @@ def _collect(
         {meter.name: explainer.pairing(meter) for meter in meters},
         lines,
     )
+
+
+def _judged(
+    channel: Channel, period: Period, comparisons: Sequence[MeterComparison]
+) -> list[MeterComparison]:
+    """The comparisons with their lines' units, judged on the deltas that both parties judge on."""
+    units = meter_units(channel.terms)
+    deltas = judged_deltas(channel, period)
+    judged = []
+    for found in comparisons:
+        meter = meter_named(channel.terms, found.meter)
+        within, rule = judge(meter, found.ours, found.theirs, channel.role, deltas[meter.name])
+        judged.append(replace(found, unit=units[meter.name], within_tolerance=within, rule=rule))
+    return judged
 
 
 def _noted(

@@ -49,6 +49,7 @@ class Explainer(Matcher):
 
     def explain(self) -> None:
         """Find the causes, pair, and give every difference its class and cause."""
+        self.progress("looking for causes", 0, 0)
         self.found = Found()
         meter_names = names.find_meter_names(self)
         names.set_riders_aside(self, meter_names)
@@ -165,6 +166,7 @@ class Explainer(Matcher):
 
     def find_differences(self) -> None:
         """All findings, with their causes."""
+        self.progress("adding up", 0, 0)
         effects.find_effects(self, self.found)
         alone.explain_alone(self, self.found)
 

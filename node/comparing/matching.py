@@ -25,14 +25,20 @@ class Matcher(Findings):
 
     def pair(self) -> None:
         """Make `pairs`, `groups`, and `doubles`: our events without a partner that repeat one."""
-        pair_ids(self)
-        self._make_lanes()
-        pair_equals(self)
-        drop_paired(self)
-        pair_near(self)
-        drop_paired(self)
-        group_sums(self)
-        self._find_doubles()
+        steps = (
+            lambda: pair_ids(self),
+            self._make_lanes,
+            lambda: pair_equals(self),
+            lambda: drop_paired(self),
+            lambda: pair_near(self),
+            lambda: drop_paired(self),
+            lambda: group_sums(self),
+            self._find_doubles,
+        )
+        for done, step in enumerate(steps):
+            self.progress("pairing", done, len(steps))
+            step()
+        self.progress("pairing", len(steps), len(steps))
 
     def _make_lanes(self) -> None:
         """Put what has no partner yet on lanes: `lanes`, and `rest` with its events."""

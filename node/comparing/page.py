@@ -34,9 +34,19 @@ from tallystick.node.comparing.words import (
     signed,
     step_name,
     steps_of,
+    their_total,
 )
 from tallystick.protocol.compare import MeterComparison
 from tallystick.protocol.quantities import format_quantity
+
+_STATUSES = {
+    "open": "recorded, and not all of it co-signed by the peer yet",
+    "co-signed": "recorded by one, held and found valid by both",
+    "declared": "co-signed, and confirmed by one party's declaration",
+    "agreed": "co-signed, and confirmed by both parties' declarations",
+    "checkpointed": "in a closed period that both signed",
+    "disputed": "disputed by one of the parties",
+}
 
 DRAWN_METERS = 12  # meters that are drawn; others that differ stand in a table
 
@@ -165,9 +175,7 @@ def _steps(comparison: Comparison, meter: MeterComparison) -> Markup:
     """The waterfall as a table."""
     total = {"class_": "sum"}
     rows = [
-        _row(
-            f"their total ({comparison.them})", "", grouped(meter.theirs, meter.scale), "", **total
-        )
+        _row(their_total(comparison, meter), "", grouped(meter.theirs, meter.scale), "", **total)
     ]
     for name, _, quantity, events in _all_steps(comparison, meter):
         share = percent(quantity, meter.difference) if quantity else ""
@@ -296,9 +304,9 @@ def _event(finding: Finding, scale: int) -> Iterable[Markup]:
 def _sureness(comparison: Comparison) -> Markup:
     """How sure each number is."""
     rows = [
-        _said(
-            "their total",
-            f"the record's, signed by {comparison.them} or by us, and held by both nodes",
+        *(
+            _said(f"their total of {meter}", f"{status}: {_STATUSES[status]}")
+            for meter, status in comparison.statuses.items()
         ),
         _said("our total", "this file's: nobody has signed it, and only we have seen it"),
         _said("gap, steps, unexplained", "exact: computed from both, and they add up"),

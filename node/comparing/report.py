@@ -21,6 +21,7 @@ from tallystick.node.comparing.words import (
     signed,
     step_name,
     steps_of,
+    their_total,
 )
 from tallystick.protocol.compare import MeterComparison
 from tallystick.protocol.messages import plain
@@ -62,7 +63,7 @@ def _end(comparison: Comparison) -> list[str]:
 def _meter(comparison: Comparison, meter: MeterComparison) -> list[str]:
     """One meter's waterfall and what the terms say of it."""
     numbers = {id(cause): number for number, cause in enumerate(comparison.causes, 1)}
-    rows = [(f"their total ({plain(comparison.them)})", "", grouped(meter.theirs, meter.scale), "")]
+    rows = [(their_total(comparison, meter), "", grouped(meter.theirs, meter.scale), "")]
     for step in steps_of(comparison, meter):
         number = f"{numbers[id(step.cause)]} " if step.cause else ""
         name = step_name(step, meter.meter, comparison.causes)
@@ -155,4 +156,4 @@ def _example(finding: Finding, scale: int) -> str:
     ):
         if at is not None and quantity is not None:
             sides.append(f"{format_quantity(quantity, scale)} {who} at {show_clock(at)[5:]}")
-    return f"{cropped(name, EXAMPLE_ID)}, {', '.join(sides)}"
+    return f"{cropped(name, EXAMPLE_ID)}, {', '.join(sides)} UTC"

@@ -30,7 +30,7 @@ class Comparison:
     causes: Sequence[Cause] = ()  # from the largest part to the smallest; numbered from 1
     pairing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by meter: how sure
     timelines: Mapping[str, Timeline] = field(default_factory=dict)  # by meter, where asked for
-    record_state: str = ""  # how sure the record's numbers are
+    statuses: Mapping[str, str] = field(default_factory=dict)  # how sure the record is, by meter
 
     @property
     def within_tolerance(self) -> bool:
@@ -40,4 +40,7 @@ class Comparison:
     def document(self) -> dict[str, Any]:
         """The comparison as JSON has it."""
         events = str(self.events_file) if self.events_file else None
-        return comparison_document(self.meters, events, self.causes) | {"rejected": self.rejected}
+        document = comparison_document(self.meters, events, self.causes)
+        for name, status in self.statuses.items():
+            document["meters"][name]["status"] = status
+        return document | {"rejected": self.rejected}

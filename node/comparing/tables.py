@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -44,6 +44,8 @@ from tallystick.protocol.records import Meter
 THREADS = 2
 MEMORY_BYTES = 1_500_000_000  # the engine's own; Python and what is being loaded come on top
 
+# What is being done, how much of it is, and of how much.
+Progress = Callable[[str, int, int], None]
 Side = Literal["ours", "theirs"]
 SIDES: tuple[Side, Side] = ("ours", "theirs")
 
@@ -92,6 +94,7 @@ class Tables:
     ) -> None:
         self.meters = {meter.name: meter for meter in meters}
         self.start_us, self.end_us, self.time_zone = start_us, end_us, time_zone
+        self.progress: Progress = lambda step, done, of: None
         self.events = {"ours": 0, "theirs": 0}
         self._folder = folder and Path(tempfile.mkdtemp(prefix="engine-", dir=folder))
         self.db = duckdb.connect(
@@ -130,13 +133,12 @@ class Tables:
     def load_columns(self, side: Side, tables: Iterable[Any]) -> None:
         """Add events to a side from tables of pyarrow that have the columns of `EVENTS`."""
         for table in tables:
-            self.db.register("batch", table)
-            self.db.execute(
-                f"INSERT INTO {side} SELECT {self.events[side]} + row_number() OVER () - 1, *"
-                " FROM batch"
-            )
+            first = self.events[side]
+            self.events[side] = first + len(table)
+            numbers = pyarrow.array(range(first, first + len(table)), pyarrow.int64())
+            self.db.register("batch", table.add_column(0, "event", numbers))
+            self.db.execute(f"INSERT INTO {side} SELECT * FROM batch")
             self.db.unregister("batch")
-            self.events[side] += len(table)
 
     def adjust(
         self,

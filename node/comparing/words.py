@@ -18,7 +18,7 @@ from tallystick.protocol.quantities import format_quantity
 
 NAME = 40  # columns of a name in a sentence
 HEADLINE_STEPS = 3  # steps that the headline names; the others are summed
-SHARE_MAX = 100  # percent; where steps pull both ways, quantities say more than shares beyond it
+SHARES = range(-100, 101)  # percent; beyond, steps pull both ways, and quantities say more
 
 # A class's or a cause's name as a step and as the subject of "is"; a class's rest beside causes.
 _CLASSES = {
@@ -168,6 +168,12 @@ def alike(causes: Sequence[Cause]) -> list[tuple[list[int], Cause]]:
     return list(groups.values())
 
 
+def their_total(comparison: Comparison, meter: MeterComparison) -> str:
+    """What the record's number is called, with how sure it is where that is known."""
+    status = comparison.statuses.get(meter.meter)
+    return f"their total, {status}" if status else "their total"
+
+
 def pairing_words(comparison: Comparison) -> str:
     """A sentence on how sure the pairs are; empty where all are certain."""
     sure = {
@@ -215,7 +221,7 @@ def _reasons(comparison: Comparison, meter: MeterComparison) -> str:
         parts[words] = parts.get(words, 0) + step.quantity
     ranked = sorted((item for item in parts.items() if item[1]), key=lambda item: -abs(item[1]))
     gap = meter.difference
-    shares = all(100 * abs(quantity) <= SHARE_MAX * abs(gap) for _, quantity in ranked)
+    shares = all(round(Fraction(100 * q, gap)) in SHARES for _, q in ranked)
 
     def size(quantity: int) -> str:
         if not shares:
@@ -224,7 +230,9 @@ def _reasons(comparison: Comparison, meter: MeterComparison) -> str:
             return "all of it"
         return {"~100%": "nearly all of it"}.get(told := percent(quantity, gap), told)
 
-    named = [item for item in ranked[:HEADLINE_STEPS] if 100 * abs(item[1]) >= abs(gap)]
+    large = [item for item in ranked if 100 * abs(item[1]) >= abs(gap)]
+    # One more is named rather than called smaller steps.
+    named = large if len(ranked) == HEADLINE_STEPS + 1 else large[:HEADLINE_STEPS]
     others = ranked[len(named) :]
     told = [f"{size(quantity)} is {words}" for words, quantity in named]
     rest = sum(quantity for _, quantity in others)

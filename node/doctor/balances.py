@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import msgspec
@@ -23,13 +23,29 @@ from tallystick.node.store.keyspace import (
     log_key,
     pack_tally,
 )
-from tallystick.protocol.checkpoint import LogHead, build_checkpoint, verify_checkpoint
-from tallystick.protocol.derive import Deriver, Folder, LineKey, Tally, period_lines
+from tallystick.protocol.checkpoint import (
+    LogHead,
+    build_checkpoint,
+    like_signed,
+    verify_checkpoint,
+)
+from tallystick.protocol.declarations import declared, sides_of
+from tallystick.protocol.derive import (
+    NO_ADJUSTMENTS,
+    Adjustments,
+    Deriver,
+    Folder,
+    LineKey,
+    Tally,
+    period_lines,
+)
+from tallystick.protocol.disputes import adjustments_at, disputed_lines
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.records import Terms
 from tallystick.protocol.replay import replay_log
-from tallystick.protocol.statement import encode_line
+from tallystick.protocol.statement import Line, encode_line
+from tallystick.protocol.verdict import Verdict, encode_verdict, make_verdict, verdict_digest
 
 Closing = dict[LineKey, Tally]  # the tallies that a checkpoint may bill
 _decode_derived = msgspec.msgpack.Decoder(DerivedRow).decode
@@ -103,9 +119,15 @@ def read_checkpoints(txn: Txn, number: int) -> tuple[list[CheckpointRow], list[s
 
 
 def replay_balances(
-    log: LogExamination, row: DerivedRow, checkpoints: Sequence[CheckpointRow]
+    log: LogExamination,
+    row: DerivedRow,
+    checkpoints: Sequence[CheckpointRow],
+    disputed: Set[LineKey],
 ) -> tuple[dict[bytes, bytes], list[Closing]]:
-    """The rows that the log's balances should have, and what each checkpoint found open."""
+    """The rows that the log's balances should have, and what each checkpoint found open.
+
+    `disputed` are the lines that either log has disputes about: they may be open unchanged.
+    """
     assert log.summary is not None
     stops = [(size_in(c, log), c.end_us) for c in checkpoints]
     closings: list[Closing] = []
@@ -116,7 +138,7 @@ def replay_balances(
             {
                 key: Tally(t.total, t.deltas, t.billed, t.billed_deltas)
                 for key, t in tallies.items()
-                if key.charge_start_us < end_us and not t.settled
+                if key.charge_start_us < end_us and (not t.settled or key in disputed)
             }
         )
 
@@ -159,18 +181,28 @@ def check_checkpoints(
     deriver, folder = Deriver(terms, Folder(terms)), Folder(terms)
     faults: list[str] = []
     previous, before_us = b"", None
+    disputed: list[Adjustments] = [NO_ADJUSTMENTS]
     for place, row in enumerate(rows):
         try:
             signed = _verify(row, rings)
-            lines = deriver.lines(closings[0][place], closings[1][place], before_us)
+            disputed.append(_disputed(terms, folder, logs, row))
+            lines = deriver.lines(
+                closings[0][place], closings[1][place], before_us, disputed[-1], disputed[-2]
+            )
             period = folder.calendar.parse(row.period)
             heads = tuple(
                 LogHead(log.party.name, size_in(row, log), log.seen.roots[size_in(row, log)])
                 for log in logs
             )
             lines = period_lines(lines, period.label)
-            made = build_checkpoint(
-                terms, logs[0].found.channel_id, period, previous, (heads[0], heads[1]), lines
+            verdict = _verdict(terms, row, logs, lines)
+            digest = verdict_digest(verdict)
+            channel = logs[0].found.channel_id
+            made = like_signed(
+                build_checkpoint(
+                    terms, channel, period, previous, (heads[0], heads[1]), lines, digest
+                ),
+                signed,
             )
         except IndexError:
             faults.append(f"{row.period}: it counts records that are not here")
@@ -180,10 +212,48 @@ def check_checkpoints(
             break
         if (row.digest, row.end_us) != (signed.digest(), period.end_us):
             faults.append(f"{row.period}: its row is not of the checkpoint in it")
-        if made.text() != signed.text() or [encode_line(line) for line in lines] != row.lines:
+        given = encode_verdict(verdict) if signed.verdict else b""
+        kept = ([encode_line(line) for line in lines], given)
+        if made.text() != signed.text() or kept != (row.lines, row.verdict):
             faults.append(f"{row.period}: it is not what the records give")
         previous, before_us = row.digest, row.end_us
     return faults
+
+
+def _verdict(
+    terms: Terms,
+    row: CheckpointRow,
+    logs: tuple[LogExamination, LogExamination],
+    lines: Sequence[Line],
+) -> Verdict:
+    """The verdict that the records give at a checkpoint's sizes."""
+    matters = []
+    for log in logs:
+        assert log.summary is not None
+        size = size_in(row, log)
+        matters.append([said for said in log.summary.matters if said[0] < size])
+    provider, consumer = declared(*sides_of(terms, row.period, matters[0], matters[1]))
+    return make_verdict(terms, row.period, lines, provider.totals, consumer.totals)
+
+
+def lines_in_dispute(terms: Terms, logs: Sequence[LogExamination]) -> set[LineKey]:
+    """The lines that either log has disputes about, as far as it can be read."""
+    calendar = Folder(terms).calendar
+    return {
+        line
+        for log in logs
+        if log.summary is not None
+        for line in disputed_lines(calendar, log.summary.matters)
+    }
+
+
+def _disputed(
+    terms: Terms, folder: Folder, logs: tuple[LogExamination, LogExamination], row: CheckpointRow
+) -> Adjustments:
+    """What disputes did to the lines when a checkpoint was made."""
+    a, b = (log.summary.matters if log.summary else () for log in logs)
+    sizes = (row.provider_size, row.consumer_size)
+    return adjustments_at(terms, folder.calendar, (a, b), sizes)
 
 
 def _verify(row: CheckpointRow, rings: tuple[Keyring, Keyring]):  # type: ignore[no-untyped-def]

@@ -74,7 +74,9 @@ class _Quantity:
     take: Callable[[int, Sequence[str]], str]
 
 
-class _Converter:
+class Converter:
+    """Rows to drafts, as a mapping and the terms' meters say."""
+
     def __init__(self, mapping: Mapping, meters: Lookup[str, Meter]) -> None:
         self._mapping = mapping
         self._places = {name: place for place, name in enumerate(mapping.columns())}
@@ -152,13 +154,8 @@ class _Converter:
         return batch
 
     def _ended(self, row: int, values: Sequence[str]) -> str:
-        """How a request ended; one that took a second attempt and says no worse was retried."""
-        outcome = self._outcome(row, values).strip().lower() if self._outcome else "ok"
-        if self._attempt and ended_well(outcome):
-            attempt = self._attempt(row, values).strip()
-            if attempt.isdecimal() and len(attempt) < 10 and int(attempt) > 1:
-                return "retried"
-        return outcome
+        outcome = self._outcome(row, values) if self._outcome else None
+        return ended(outcome, self._attempt(row, values) if self._attempt else None)
 
     def _amount(self, wanted: _Quantity, text: str) -> int:
         try:
@@ -181,6 +178,18 @@ class _Converter:
                 raise _Refused(column, text, error.message) from None
 
 
+def ended(outcome: str | None, attempt: str | None) -> str:
+    """How a request ended; one that took a second attempt and says no worse was retried. None is
+    what is not mapped.
+    """
+    said = "ok" if outcome is None else outcome.strip().lower()
+    if attempt is not None and ended_well(said):
+        number = attempt.strip()
+        if number.isdecimal() and len(number) < 10 and int(number) > 1:
+            return "retried"
+    return said
+
+
 def ended_well(outcome: str) -> bool:
     """Whether an outcome says that a request was answered: a word for it, or a 2xx status."""
     return outcome in WELL or (len(outcome) == 3 and outcome[0] == "2" and outcome.isdecimal())
@@ -197,7 +206,7 @@ def read_drafts(
 
     Ids are empty if none are mapped.
     """
-    converter = _Converter(mapping, meters)
+    converter = Converter(mapping, meters)
     batch_rows = max(min(batch_rows, DRAFTS_MAX // len(mapping.meters)), 1)
     for rows in read_rows(path, mapping, batch_rows):
         if rows.numbers or rows.bad:

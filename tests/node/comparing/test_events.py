@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from decimal import Decimal
 from pathlib import Path
 
 import builders
@@ -14,8 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallystick.node.comparing.events import whole_file, write_csv, write_parquet
+from tallystick.node.comparing.explaining import explained
 from tallystick.node.comparing.findings import Finding
+from tallystick.node.comparing.tables import Event
 from tallystick.node.errors import StoreError
+from tallystick.protocol.periods import Period
 from tallystick.protocol.quantities import format_quantity
 
 METERS = {
@@ -23,6 +25,7 @@ METERS = {
     "calls": builders.meter("calls", aggregate="count"),
     "peak": builders.meter("peak", aggregate="max"),
 }
+HOUR_US = 3_600_000_000
 AT = 1_790_805_600_000_001
 ODD = '=1+1,"q"\n\'é\u202e計'
 FINDINGS = [
@@ -85,7 +88,7 @@ def test_a_cause_s_rows_add_up_to_it_exactly(
         sums: Counter[tuple[str, str]] = Counter()
         for row in rows:
             cause = "" if row["cause"] is None else str(row["cause"])
-            sums[row["class"], cause] += int(Decimal(row["effect"]).scaleb(2))
+            sums[row["class"], cause] += int(row["effect"].replace(".", ""))
         assert +sums == +wanted
         assert -sums == -wanted
 
@@ -101,3 +104,33 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
         part.write_text("half")
         raise ValueError("stop")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_rows_of_each_cause_that_was_found_add_up_to_it(tmp_path: Path) -> None:
+    meter = builders.meter("tokens")
+    period = Period("p", 10**15, 10**15 + 4 * HOUR_US)
+    record = [
+        Event(n, f"e-{n}", "tokens", "s", 100 + n % 37, period.start_us + n * 4_000_000)
+        for n in range(3600)
+    ]
+    ours = [e._replace(at=e.at + 90_000_000) for e in record if not 1800 <= e.place < 2000]
+    ours += [e._replace(id=f"{e.id}-r1", at=e.at + 1_000_000) for e in ours[::30]]
+    ours.pop(5)
+    ours = [event._replace(place=place) for place, event in enumerate(ours)]
+    with explained([meter], period, [ours], [record], tmp_path) as explainer:
+        (found,), causes = explainer.comparisons("consumer")
+        write_csv(tmp_path / "e.csv", explainer.findings(), explainer.meters)
+        write_parquet(tmp_path / "e.parquet", explainer.findings(), explainer.meters)
+    assert {cause.kind for cause in causes} == {"lag", "missing-feed", "retry"}
+    parts = {str(n): (c.klass, c.quantity) for n, c in enumerate(causes, 1)}
+    for rows in (
+        _csv(tmp_path / "e.csv"),
+        pyarrow.parquet.read_table(tmp_path / "e.parquet").to_pylist(),
+    ):
+        sums: Counter[tuple[str, str]] = Counter()
+        for row in rows:
+            sums[row["class"], str(row["cause"] or "")] += int(row["effect"])
+        assert {n: (klass, sums[klass, n]) for n, (klass, _) in parts.items()} == parts
+        for klass, total in found.classes.items():
+            assert sum(part for (name, _), part in sums.items() if name == klass) == total.quantity
+        assert sum(sums.values()) + found.unexplained == found.difference

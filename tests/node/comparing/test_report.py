@@ -39,7 +39,7 @@ def _render(name: str = "evt-1", unit: str = "GPU-hour") -> str:
 def test_the_waterfall_in_order_and_exact() -> None:
     lines = [" ".join(line.split()) for line in _render().splitlines()]
     steps = [
-        "their total (acme.example) 10,000,000.00",
+        "their total 10,000,000.00",
         "in another period 2 -125,000.00 101%",
         "other quantity 1 +1.00 -<1%",
         "unexplained +1,000.00 -<1%",
