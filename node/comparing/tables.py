@@ -108,6 +108,7 @@ class Tables:
         if folder:
             room = shutil.disk_usage(folder).free // 2
             self.db.execute(f"SET max_temp_directory_size = '{room // 1000}kB'")
+        self.db.execute("SET enable_progress_bar = false")  # it would print one by itself
         self.db.execute(f"SET threads = {THREADS}")
         self.db.execute(f"SET memory_limit = '{memory_bytes // 1000}kB'")
         self.db.execute("SET preserve_insertion_order = false")
