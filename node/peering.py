@@ -20,6 +20,7 @@ from tallystick.node.closing import Closer
 from tallystick.node.errors import StoreError
 from tallystick.node.link import Link, Stream
 from tallystick.node.quotas import Allowance
+from tallystick.node.reconciling.sessions import Reconciler
 from tallystick.node.rotating import Rotator
 from tallystick.node.upkeep import RETRY_SECONDS, tend, tend_index
 from tallystick.protocol.errors import PeerBreach, TallyError
@@ -28,6 +29,7 @@ from tallystick.protocol.messages import (
     Channels,
     Founded,
     Hello,
+    InReconciliation,
     ProposeTerms,
     TermsHeld,
     TermsRefused,
@@ -52,6 +54,7 @@ class Peering:
         self.books = books
         self.identity = books.identity
         self.rotator = Rotator(books)
+        self.reconciler = Reconciler(books, books.index_folder.parent)
         self.links: dict[str, Link] = {}
         self.address = ""
         self.held: set[bytes] = set()  # proposals that the peer said it holds
@@ -67,6 +70,7 @@ class Peering:
     def start(self, nursery: trio.Nursery) -> None:
         """Begin the tasks of the channels; dialling begins with `dial_all`."""
         self._nursery = nursery
+        self.reconciler.start(nursery)
         self.books.store.on_failure.append(self._drop_links)
         for channel, closer in self.books.channels.values():
             self._start(channel, closer)
@@ -178,6 +182,10 @@ class Peering:
         return existing.dialled == first_dials
 
     # What links ask
+
+    def reconcile(self, link: Link, channel: Channel, message: InReconciliation) -> None:
+        """The peer says something in a reconciliation session."""
+        self.reconciler.arrived(channel, link, message)
 
     async def greeted(self, link: Link, hello: Hello) -> None:
         """Learn where the peer listens now, and say which channels are open here."""

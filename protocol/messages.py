@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tallystick.protocol.errors import PeerBreach
-from tallystick.protocol.records import TIME_MAX_US, Digest, Label, batch_count
+from tallystick.protocol.records import TIME_MAX_US, Digest, Label, Text, batch_count
 from tallystick.protocol.rowset import ROW_BYTES_MAX, SLICE_BYTES, SLICES_MAX, By
 from tallystick.protocol.sketch import CELL_BYTES
 
@@ -28,6 +28,7 @@ OPENS_MAX = 100_000  # of them that may be opened to the peer
 CELLS_MAX = 4096  # of a sketch, in one message
 FINGERPRINTS_MAX = 8192  # in one message
 PAGE_ROWS = 256
+METERS_MAX = 1000
 
 Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Signature64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
@@ -226,13 +227,14 @@ Sums = Annotated[bytes, Meta(min_length=SLICE_BYTES, max_length=SLICE_BYTES * SL
 
 
 class AskReconcile(_Message, frozen=True, tag=21):
-    """The sender asks to reconcile a period: how rows are compared, how many it brings, how many
-    of them it would open at most, and commitments to its set and to its nonce.
+    """The sender asks to reconcile a period: of which meters, how rows are compared, how many it
+    brings, how many of them it would open at most, and commitments to its set and to its nonce.
     """
 
     channel: Digest
     session: SessionId
     period: Label
+    meters: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=METERS_MAX)]
     by: By
     resolution_us: Annotated[int, Meta(ge=1, le=TIME_MAX_US)]
     rows: RowCount

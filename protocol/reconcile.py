@@ -94,6 +94,21 @@ class _Side:
         self._keyed: Keyed
         self._peer: AskReconcile | ConsentReconcile
 
+    @property
+    def rows_theirs(self) -> int:
+        """How many rows the peer brings, once it said so."""
+        return self._peer.rows
+
+    @property
+    def their_opens_max(self) -> int:
+        """How many rows the peer would open at most, once it said so."""
+        return self._peer.opens_max
+
+    @property
+    def cells(self) -> int:
+        """How many cells of a sketch went from the asker to the consenter."""
+        return self._cells
+
     def receive(self, message: InReconciliation) -> list[InReconciliation]:
         """Take a message of the peer; what to answer. `SessionStopped` if it does not fit."""
         if type(message) not in self._expected:
@@ -199,6 +214,7 @@ class Asker(_Side):
             scope.channel,
             scope.session,
             scope.period,
+            tuple(sorted(scope.meters)),
             likeness.by,
             likeness.resolution_us,
             len(self.rows),
