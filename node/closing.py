@@ -30,7 +30,8 @@ from tallystick.protocol.checkpoint import (
     sign_checkpoint,
     verify_checkpoint,
 )
-from tallystick.protocol.derive import Deriver, period_lines
+from tallystick.protocol.derive import Adjustments, Deriver, period_lines
+from tallystick.protocol.disputes import adjustments_at
 from tallystick.protocol.errors import DiffersError, FormatError, InputError, PeerBreach, ProofError
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.messages import (
@@ -113,9 +114,20 @@ class Closer:
         provider, consumer = self.channel.provider_log, self.channel.consumer_log
         if sizes is None:
             sides = provider.tallies(), consumer.tallies()
+            sizes = provider.durable_size, consumer.durable_size
         else:
             sides = provider.tallies_at(sizes[0]), consumer.tallies_at(sizes[1])
-        return self._deriver.lines(*sides, self.last.end_us if self.last else None)
+        now, last = self._disputed(sizes), self.last
+        if last is None:
+            return self._deriver.lines(*sides, None, now)
+        then = self._disputed((last.provider_size, last.consumer_size))
+        return self._deriver.lines(*sides, last.end_us, now, then)
+
+    def _disputed(self, sizes: tuple[int, int]) -> Adjustments:
+        """What disputes do to balance lines at these sizes."""
+        logs = (self.channel.provider_log, self.channel.consumer_log)
+        a, b = (log.matters(size) for log, size in zip(logs, sizes, strict=True))
+        return adjustments_at(self.channel.terms, self._calendar, (a, b), sizes)
 
     def all_lines(self) -> list[Line]:
         """Every line: closed periods' as they were signed, then those of open periods."""

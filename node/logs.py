@@ -45,6 +45,7 @@ from tallystick.protocol.heads import Head
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import origin
 from tallystick.protocol.log import LogFacts, LogState, Rules, append
+from tallystick.protocol.matters import Matters
 from tallystick.protocol.merkle import Frontier
 from tallystick.protocol.records import (
     Close,
@@ -59,7 +60,6 @@ from tallystick.protocol.records import (
     join_batches,
 )
 
-CHECKPOINT_MARK = b"tallystick checkpoint"  # stands in every batch that has a Close record
 READ_BYTES_MAX = 1024 * 1024  # one batch read for catching up
 READ_RECORDS_MAX = 8192  # and its records, before the last of our batches in it
 DECODED_MAX = 4  # batches kept decoded for look-ups
@@ -109,7 +109,7 @@ def _correction_prefix(log: int, meter: str, id: str) -> bytes:
     return log_key(log) + hashlib.sha256(record_name(meter, id)).digest()[:16]
 
 
-class ChannelLog:
+class ChannelLog(Matters):
     """One log of a channel, ours or the peer's."""
 
     def __init__(
@@ -136,6 +136,7 @@ class ChannelLog:
         self.grown = trio.Event()  # set, and replaced, whenever the log grew durably
         self.flushed = trio.Event()  # the same, whenever a flush made a run
         self.index: IdIndex = IdIndex(folder, number, [])
+        super().__init__()
         self._decoded: dict[int, list[Record]] = {}  # a few batches, for look-ups in a row
         self._in_flight: deque[_Prepared] = deque()
         self._recent: deque[Batch] = deque()
@@ -168,6 +169,9 @@ class ChannelLog:
             self._in_flight.clear()
             self._recent.clear()
             self._decoded.clear()
+            super().__init__()
+            for first, records in self._stored(txn, 0):
+                self.take(first, records)
             for first, records in self._stored(txn, derived.covered):
                 self._fold(first, records, txn)
 
@@ -294,11 +298,7 @@ class ChannelLog:
 
     def closes(self) -> list[Close]:
         """The log's Close records, in order."""
-        with self.store.read() as txn:
-            scan = txn.scan("batches", index_key(self.number, 0), log_key(self.number + 1))
-            found = [value for _, value in scan if CHECKPOINT_MARK in value]
-        records = [record for batch in found for record in decode_batch(batch)[0]]
-        return [record for record in records if isinstance(record, Close)]
+        return [close for _, close in self.matters(self.durable_size) if isinstance(close, Close)]
 
     def root_at(self, size: int) -> bytes:
         """The root of the log's first `size` durable records."""
@@ -485,6 +485,7 @@ class ChannelLog:
         prepared = _Prepared(first, records, data, head, self.folder.fold(records))
         self._in_flight.append(prepared)
         self.state = appended.state
+        self.take(first, records)
         self.held_bytes += counted_bytes(len(data), len(records), len(prepared.changes))
         size = appended.state.size
         if signature:

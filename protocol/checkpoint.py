@@ -29,7 +29,7 @@ from tallystick.protocol.notes import (
     verify_note_signature,
 )
 from tallystick.protocol.periods import Period
-from tallystick.protocol.quantities import format_quantity
+from tallystick.protocol.quantities import format_quantity, parse_total
 from tallystick.protocol.records import ROLES, TIME_MAX_US, Close, Role, Terms, encode_record
 from tallystick.protocol.statement import Line, meter_units, statement_root
 
@@ -131,18 +131,9 @@ def meter_totals(terms: Terms, lines: Sequence[Line]) -> tuple[str, ...]:
     totals = []
     for meter in terms.meters:
         scale = 0 if meter.aggregate == "count" else meter.scale
-        amount = sum(_integer(line.payable, scale) for line in lines if line.meter == meter.name)
+        amount = sum(parse_total(line.payable, scale) for line in lines if line.meter == meter.name)
         totals.append(f"{meter.name} {format_quantity(amount, scale)} {units[meter.name]}")
     return tuple(totals)
-
-
-def _integer(text: str, scale: int) -> int:
-    """A line's decimal back to an integer; unlike a delta's, it may pass 64 bits."""
-    whole, _, fraction = text.partition(".")
-    # 128 bits, in which totals are kept, are 39 digits; Python refuses to read very long numbers.
-    if len(fraction) != scale or not re.fullmatch(r"-?[0-9]{1,39}", whole + fraction):
-        raise FormatError(f"{text[:60]!r} is not a decimal with {scale} places")
-    return int(whole + fraction)
 
 
 _TEXT = re.compile(

@@ -5,6 +5,8 @@ and is told only of changes, so that asking costs the lines and not the deltas. 
 closed, what its lines held then is noted as *billed* and never changes; whatever arrives later for
 it shows up as total minus billed, in the first open period, as a line marked late. That is FOCUS'
 rule of corrections in the next billing period, and it serves late deltas and corrections alike.
+
+What disputes do to a line comes as an `Adjustment`; where disputes stand is not known here.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import NamedTuple
 
 from tallystick.protocol.periods import Calendar
 from tallystick.protocol.quantities import format_quantity
-from tallystick.protocol.records import Delta, Meter, Record, Terms
+from tallystick.protocol.records import Delta, Record, Terms
 from tallystick.protocol.statement import Line, meter_units
 
 
@@ -139,21 +141,52 @@ class Book:
                 tally.total, tally.deltas = highest()
 
 
+class Adjustment(NamedTuple):
+    """What disputes do to one line: `upheld` is off its payable for good, `withheld` as long as it
+    is disputed; `claimed` is what a party says is payable beyond what was counted.
+    """
+
+    upheld: int
+    withheld: int
+    claimed: int
+
+
+NO_ADJUSTMENT = Adjustment(0, 0, 0)
+Adjustments = Mapping[LineKey, Adjustment]
+NO_ADJUSTMENTS: Adjustments = {}
+
+
+def apply_disputes(counted: int, by: Adjustment) -> tuple[int, int]:
+    """What is payable and what is disputed of what was counted.
+
+    Nothing is taken off but what was counted: what is upheld first, then what is withheld.
+    """
+    payable = counted - min(by.upheld, max(counted, 0))
+    withheld = min(by.withheld, max(payable, 0))
+    return payable - withheld, withheld + by.claimed
+
+
 @dataclass(frozen=True, slots=True)
 class _Side:
-    total: int
-    deltas: int
+    """One log's total and count of deltas on a line."""
+
+    total: int = 0
+    deltas: int = 0
+
+    def __sub__(self, other: _Side) -> _Side:
+        return _Side(self.total - other.total, self.deltas - other.deltas)
 
 
-def _side(tally: Tally | None, late: bool) -> _Side:
-    if tally is None:
-        return _Side(0, 0)
-    if late:
-        return _Side(tally.total - tally.billed, tally.deltas - tally.billed_deltas)
-    return _Side(tally.total, tally.deltas)
-
-
+_NOTHING = _Side()
 Sides = Mapping[LineKey, Tally]
+
+
+def _now(tally: Tally | None) -> _Side:
+    return _NOTHING if tally is None else _Side(tally.total, tally.deltas)
+
+
+def _billed(tally: Tally | None) -> _Side:
+    return _NOTHING if tally is None else _Side(tally.billed, tally.billed_deltas)
 
 
 class Deriver:
@@ -164,55 +197,79 @@ class Deriver:
         self._meters = {meter.name: meter for meter in terms.meters}
         self._units = meter_units(terms)
 
-    def lines(self, provider: Sides, consumer: Sides, closed_until_us: int | None) -> list[Line]:
+    def lines(
+        self,
+        provider: Sides,
+        consumer: Sides,
+        closed_until_us: int | None,
+        disputed: Adjustments = NO_ADJUSTMENTS,
+        disputed_then: Adjustments = NO_ADJUSTMENTS,
+    ) -> list[Line]:
         """All lines of open periods, sorted; what closed periods got since is marked late.
 
         `closed_until_us` is the end of the newest closed period, None before the first.
+        `disputed` is what disputes do to lines now, `disputed_then` what they did at the newest
+        checkpoint's heads.
         """
         lines = []
-        first_open = (
-            None if closed_until_us is None else self._calendar.period_of(closed_until_us).label
-        )
-        for key in {**provider, **consumer}:
+        for key in {**provider, **consumer, **disputed, **disputed_then}:
             late = closed_until_us is not None and key.charge_start_us < closed_until_us
-            a, b = provider.get(key), consumer.get(key)
-            if late and (a is None or a.settled) and (b is None or b.settled):
-                continue
-            if not late and (a is None or not a.deltas) and (b is None or not b.deltas):
-                continue  # all that was recorded for it is void
-            charge = self._calendar.period_of(key.charge_start_us).label
-            period, late_for = (first_open or charge, charge) if late else (charge, None)
-            meter = self._meters[key.meter]
-            line = self._line(period, late_for, meter, key.subject, _side(a, late), _side(b, late))
-            lines.append(line)
+            now = _now(provider.get(key)), _now(consumer.get(key))
+            then = (_NOTHING, _NOTHING)
+            if late:
+                then = _billed(provider.get(key)), _billed(consumer.get(key))
+            payable, open_ = self._payable(key, now, disputed)
+            if late:
+                payable -= self._payable(key, then, disputed_then)[0]
+            sides = now[0] - then[0], now[1] - then[1]
+            if sides != (_NOTHING, _NOTHING) or payable.total or open_:
+                after_us = closed_until_us if late else None
+                lines.append(self._line(key, after_us, sides, payable, open_))
         lines.sort(key=lambda line: line.sort_key)
         return lines
 
+    def _payable(
+        self, key: LineKey, sides: tuple[_Side, _Side], disputed: Adjustments
+    ) -> tuple[_Side, int]:
+        """What is payable of both sides' totals, after disputes; and what is disputed of it."""
+        provider, consumer = sides
+        match self._meters[key.meter].payable:
+            case "provider":
+                counted = provider
+            case "consumer":
+                counted = consumer
+            case _:
+                counted = min(provider, consumer, key=lambda side: side.total)
+        by = disputed.get(key)
+        if by is None:
+            return counted, 0
+        payable, open_ = apply_disputes(counted.total, by)
+        return _Side(payable, counted.deltas), open_
+
     def _line(
         self,
-        period: str,
-        late_for: str | None,
-        meter: Meter,
-        subject: str,
-        provider: _Side,
-        consumer: _Side,
+        key: LineKey,
+        late_after_us: int | None,
+        sides: tuple[_Side, _Side],
+        payable: _Side,
+        disputed: int,
     ) -> Line:
-        by_provider, by_consumer = meter.source != "consumer", meter.source != "provider"
-        payable = {"provider": provider, "consumer": consumer}.get(meter.payable)
-        if payable is None:
-            payable = min(provider, consumer, key=lambda side: side.total)
+        meter = self._meters[key.meter]
+        charge = self._calendar.period_of(key.charge_start_us).label
+        late = late_after_us is not None
+        provider, consumer = sides
         pending = abs(provider.total - consumer.total) if meter.source == "both" else 0
         scale = 0 if meter.aggregate == "count" else meter.scale
         return Line(
-            period,
-            late_for,
+            charge if late_after_us is None else self._calendar.period_of(late_after_us).label,
+            charge if late else None,
             meter.name,
-            subject,
+            key.subject,
             self._units[meter.name],
-            format_quantity(provider.total, scale) if by_provider else None,
-            format_quantity(consumer.total, scale) if by_consumer else None,
+            format_quantity(provider.total, scale) if meter.source != "consumer" else None,
+            format_quantity(consumer.total, scale) if meter.source != "provider" else None,
             format_quantity(payable.total, scale),
-            format_quantity(0, scale),
+            format_quantity(disputed, scale),
             format_quantity(pending, scale),
             max(payable.deltas, 0),
         )

@@ -3,8 +3,8 @@
 `LogState` is all that is needed to append: how many records, the last leaf's hash, the Merkle
 frontier and the few facts that later records depend on. Validity (`check_batch`) is a pure
 function of that, the terms and the records, so two honest nodes never disagree on it. What needs
-the log's past (that an id is new, what a correction corrects) is checked by whoever holds the
-past, with `LogPast`.
+the log's past (that an id is new, what a correction corrects, what a matter names) is checked by
+whoever holds the past, with `LogPast`; the rules of matters are in `matters`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
+import msgspec
 from msgspec import Struct
 
 from tallystick.protocol.checkpoint import check_close, parse_checkpoint
 from tallystick.protocol.errors import FormatError, InvalidRecord
 from tallystick.protocol.keyring import Keyring, announced
+from tallystick.protocol.matters import MatterPast, MatterRules, Matters
 from tallystick.protocol.merkle import Frontier, chain_leaves
 from tallystick.protocol.notes import parse_note
 from tallystick.protocol.records import (
@@ -31,6 +33,7 @@ from tallystick.protocol.records import (
     Role,
     Rotation,
     Terms,
+    check_reason,
     check_texts,
     texts_plain,
 )
@@ -40,13 +43,15 @@ class LogFacts(Struct, array_like=True, forbid_unknown_fields=True, frozen=True)
     """What the records of a log say that later ones depend on.
 
     `checkpoint` is the digest of the newest Close's checkpoint (empty before the first), `epoch`
-    the number of the newest Epoch, `keys` every rotation, in order.
+    the number of the newest Epoch, `keys` every rotation, in order, `lost_size` the largest size
+    that an Epoch says was lost.
     """
 
     recorded_at: int = 0
     checkpoint: bytes = b""
     epoch: int = 0
     keys: tuple[Announced, ...] = ()
+    lost_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,22 +99,22 @@ def fold_facts(facts: LogFacts, first: int, records: Sequence[Record]) -> LogFac
     for index, record in enumerate(records, first):
         if isinstance(record, Terms):
             continue
-        checkpoint, epoch, keys = facts.checkpoint, facts.epoch, facts.keys
+        checkpoint, epoch, keys, lost = facts.checkpoint, facts.epoch, facts.keys, facts.lost_size
         match record:
             case Close():
                 checkpoint = parse_checkpoint(parse_note(record.checkpoint).text).digest()
             case Epoch():
-                epoch = record.number
+                epoch, lost = record.number, max(lost, record.lost_size)
             case Rotation():
                 keys = (*keys, announced(index, record))
             case _:
                 pass
-        facts = LogFacts(record.recorded_at, checkpoint, epoch, keys)
+        facts = LogFacts(record.recorded_at, checkpoint, epoch, keys, lost)
     return facts
 
 
-class LogPast(Protocol):
-    """What a correction's validity needs to know of the log before it."""
+class LogPast(MatterPast, Protocol):
+    """What the validity of corrections and matters needs to know of the log before them."""
 
     def effective(self, meter: str, id: str) -> tuple[Delta, int | None] | None:
         """The delta and its quantity as corrected so far (None: voided); None if unknown."""
@@ -127,6 +132,7 @@ class Rules:
             if meter.source in (role, "both")
         }
         self._ring = Keyring(terms)
+        self._matters = MatterRules(terms, role)
 
     def keyring(self, facts: LogFacts) -> Keyring:
         """The keys of both parties as a log with these facts knows them."""
@@ -165,6 +171,7 @@ class Rules:
         index = state.size
         texts: list[str] = []
         corrected: dict[tuple[str, str], tuple[Delta, int | None]] | None = None
+        matters: Matters | None = None
         try:
             for record in records:
                 if type(record) is Delta:
@@ -185,7 +192,9 @@ class Rules:
                         }
                     self._check_correction(record, past, corrected)
                 elif not isinstance(record, Terms):
-                    facts = self._check_rare(facts, index, record)
+                    matters = matters or Matters(past)
+                    facts = self._check_rare(facts, index, record, matters)
+                    matters.note(index, record)
                 elif index or record != self.terms:
                     _refuse("terms stand only at the beginning of a log")
                 if not isinstance(record, Terms):
@@ -203,31 +212,35 @@ class Rules:
                     index += 1
         except (InvalidRecord, FormatError) as error:
             raise InvalidRecord(f"record {index}: {error.message}", error.advice) from None
-        return LogFacts(last, facts.checkpoint, facts.epoch, facts.keys)
+        return msgspec.structs.replace(facts, recorded_at=last)
 
     def _check_rare(
         self,
         facts: LogFacts,
         index: int,
         record: Close | Epoch | Rotation | Matter | Correction | Delta,
+        matters: Matters,
     ) -> LogFacts:
         match record:
             case Close():
                 digest = check_close(self.role, self.keyring(facts), record, facts.checkpoint)
-                return LogFacts(0, digest, facts.epoch, facts.keys)
+                return msgspec.structs.replace(facts, checkpoint=digest)
             case Epoch():
                 self._check_epoch(facts, index, record)
-                return LogFacts(0, facts.checkpoint, record.number, facts.keys)
+                lost = max(facts.lost_size, record.lost_size)
+                return msgspec.structs.replace(facts, epoch=record.number, lost_size=lost)
             case Rotation():
                 ring = self.keyring(facts).after(index, record)
-                return LogFacts(0, facts.checkpoint, facts.epoch, ring.announced)
+                return msgspec.structs.replace(facts, keys=ring.announced)
             case Correction() | Delta():
                 raise AssertionError(record)
             case _:
-                raise InvalidRecord("records of this kind cannot be checked here")
+                ring, lost = self.keyring(facts), facts.lost_size
+                self._matters.check(index, record, matters, ring, lost)
+                return facts
 
     def _check_epoch(self, facts: LogFacts, index: int, record: Epoch) -> None:
-        _check_reason(record.reason)
+        check_reason(record.reason)
         if record.number != facts.epoch + 1:
             _refuse(f"epoch {record.number} does not follow epoch {facts.epoch}")
         if len(record.lost_root) != (32 if record.lost_size else 0):
@@ -242,7 +255,7 @@ class Rules:
         corrected: dict[tuple[str, str], tuple[Delta, int | None]],
     ) -> None:
         check_texts(record.id, what="id")
-        _check_reason(record.reason)
+        check_reason(record.reason)
         key = (record.meter, record.id)
         known = corrected.get(key) or past.effective(*key)
         if known is None:
@@ -256,9 +269,3 @@ class Rules:
 
 def _refuse(message: str) -> NoReturn:
     raise InvalidRecord(message)
-
-
-def _check_reason(reason: str) -> None:
-    # A reason may be longer than other texts, so it is looked at in pieces.
-    pieces = (reason[i : i + 32] for i in range(0, len(reason), 32))
-    check_texts(*pieces, what="reason")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tallystick.protocol.errors import QuantityError
+from tallystick.protocol.errors import FormatError, QuantityError
 from tallystick.protocol.records import INT64_MAX, INT64_MIN
 
 TEXT_MAX = 64  # no exact 64-bit decimal needs more; a longer text is not looked at
@@ -65,3 +65,16 @@ def format_quantity(value: int, scale: int) -> str:
         return str(value)
     digits = str(abs(value)).rjust(scale + 1, "0")
     return f"{'-' if value < 0 else ''}{digits[:-scale]}.{digits[-scale:]}"
+
+
+def parse_total(text: str, scale: int) -> int:
+    """The integer of a total as `format_quantity` writes it; unlike a delta's quantity, it may
+    pass 64 bits. `FormatError` for anything else.
+    """
+    whole, _, fraction = text.partition(".")
+    # 128 bits, in which totals are kept, are 39 digits; Python refuses to read very long numbers.
+    if re.fullmatch(r"-?[0-9]{1,39}", whole + fraction):
+        value = int(whole + fraction)
+        if format_quantity(value, scale) == text:
+            return value
+    raise FormatError(f"{text[:60]!r} is not a decimal with {scale} places")

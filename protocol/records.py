@@ -11,6 +11,7 @@ the five-byte `array 32` header, so that it is a header and the records' very by
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Annotated, Literal
 
@@ -332,6 +333,11 @@ def decode_record(data: bytes) -> Record:
     return record
 
 
+def record_digest(record: Record) -> bytes:
+    """What other records know it by: the SHA-256 of its bytes."""
+    return hashlib.sha256(_encode(record)).digest()
+
+
 def batch_bytes(parts: list[bytes]) -> bytes:
     """The batch of these records' bytes."""
     return b"\xdd" + len(parts).to_bytes(4, "big") + b"".join(parts)
@@ -370,6 +376,12 @@ def check_texts(*texts: str, what: str = "text") -> None:
             raise FormatError(f"{what} of {size} bytes; 1 to {TEXT_BYTES_MAX} are allowed")
         if _control(text):
             raise FormatError(f"{what} {text!r} holds a control character")
+
+
+def check_reason(reason: str) -> None:
+    """Refuse a reason that holds a control character; it may be longer than other texts."""
+    for start in range(0, len(reason), TEXT_BYTES_MAX // 4):
+        check_texts(reason[start : start + TEXT_BYTES_MAX // 4], what="reason")
 
 
 def texts_plain(joined: str) -> bool:

@@ -17,8 +17,10 @@ import numpy as np
 
 from tallystick.protocol.checkpoint import Checkpoint, parse_checkpoint
 from tallystick.protocol.derive import Book, Deriver, Folder, LineKey, Tally
+from tallystick.protocol.disputes import adjustments_at
 from tallystick.protocol.errors import FormatError, InvalidRecord, ProofError
 from tallystick.protocol.log import LogState, Rules, append
+from tallystick.protocol.matters import Matters, Said
 from tallystick.protocol.notes import parse_note
 from tallystick.protocol.records import (
     Close,
@@ -50,12 +52,13 @@ class FoundClose:
 @dataclass(frozen=True, slots=True)
 class LogSummary:
     """What one pass over a log found. `fault` is the first thing that makes it invalid, if any;
-    then `corrected` and `closes` are only what came before it. `state` holds all records.
+    then the lists are only of what came before it. `state` holds all records.
     """
 
     state: LogState
     corrected: Corrected
     closes: tuple[FoundClose, ...]
+    matters: tuple[Said, ...]  # closes among them
     fault: InvalidRecord | None
 
 
@@ -80,7 +83,6 @@ def survey_log(
     rules = Rules(terms, role)
     past = _Past(_corrected_keys(batches, size))
     ids = _Ids()
-    closes: list[FoundClose] = []
     state = LogState.empty(channel_id)
     fault: InvalidRecord | None = None
     for index, records, parts in _segments(batches, size):
@@ -91,13 +93,13 @@ def survey_log(
             except InvalidRecord as error:
                 fault = error
             else:
-                past.note(records)
+                past.take(index, records)
                 ids.note(records)
-                closes += _closes(index, records)
         state = append(state, parts, facts).state
     if fault is None:
         fault = ids.fault(batches, size)
-    return LogSummary(state, past.keys, tuple(closes), fault)
+    matters = tuple(past.matters(size))
+    return LogSummary(state, past.keys, _closes(matters), matters, fault)
 
 
 def replay(
@@ -106,20 +108,25 @@ def replay(
     consumer: BatchSource,
     sizes: tuple[int, int],
     closes: Sequence[Checkpoint],
-    corrected: tuple[Corrected, Corrected],
+    found: tuple[LogSummary, LogSummary],
 ) -> list[Line]:
     """All balance lines of open periods at these sizes, late ones included, sorted.
 
-    The logs must have been examined up to `sizes` (provider's, consumer's) and `corrected` be what
-    that found in each; `closes` are the checkpoints signed before, in order (`merge_closes`).
+    The logs must have been examined up to `sizes` (provider's, consumer's), and `found` be what
+    was found in each; `closes` are the checkpoints signed before, in order (`merge_closes`).
     """
     folder = Folder(terms)
     sides = []
     for side, batches in enumerate((provider, consumer)):
         stops = [(close.heads[side].size, close.end_us) for close in closes]
-        sides.append(replay_log(folder, batches, sizes[side], stops, corrected[side]))
-    closed_until_us = closes[-1].end_us if closes else None
-    return Deriver(terms, folder).lines(sides[0], sides[1], closed_until_us)
+        sides.append(replay_log(folder, batches, sizes[side], stops, found[side].corrected))
+    matters = (found[0].matters, found[1].matters)
+    now = adjustments_at(terms, folder.calendar, matters, sizes)
+    if not closes:
+        return Deriver(terms, folder).lines(sides[0], sides[1], None, now)
+    heads = closes[-1].heads
+    then = adjustments_at(terms, folder.calendar, matters, (heads[0].size, heads[1].size))
+    return Deriver(terms, folder).lines(sides[0], sides[1], closes[-1].end_us, now, then)
 
 
 def rederive(
@@ -133,7 +140,7 @@ def rederive(
     a = examine_log(terms, "provider", channel_id, provider, sizes[0])
     b = examine_log(terms, "consumer", channel_id, consumer, sizes[1])
     closes = merge_closes(a, b)
-    return replay(terms, provider, consumer, sizes, closes, (a.corrected, b.corrected))
+    return replay(terms, provider, consumer, sizes, closes, (a, b))
 
 
 def merge_closes(provider: LogSummary, consumer: LogSummary) -> list[Checkpoint]:
@@ -202,33 +209,40 @@ def _corrected_keys(batches: BatchSource, size: int) -> Corrected:
     return frozenset(keys)
 
 
-def _closes(first: int, records: Sequence[Record]) -> list[FoundClose]:
-    return [
+def _closes(matters: Sequence[Said]) -> tuple[FoundClose, ...]:
+    return tuple(
         FoundClose(index, parse_checkpoint(parse_note(record.checkpoint).text), record.checkpoint)
-        for index, record in enumerate(records, first)
+        for index, record in matters
         if type(record) is Close
-    ]
+    )
 
 
-class _Past:
-    """The deltas of a log that are corrected at some time, with their quantities so far."""
+class _Past(Matters):
+    """The matters of a log, and its deltas that are corrected at some time, with their quantities
+    so far.
+    """
 
     def __init__(self, keys: Corrected) -> None:
+        super().__init__()
         self.keys = keys
         self._now: dict[tuple[str, str], tuple[Delta, int | None]] = {}
 
     def effective(self, meter: str, id: str) -> tuple[Delta, int | None] | None:
         return self._now.get((meter, id))
 
-    def note(self, records: Iterable[Record]) -> None:
-        if not self.keys:
-            return
-        for record in records:
+    def take(self, first: int, records: Sequence[Record]) -> None:
+        for index, record in enumerate(records, first):
             if type(record) is Delta:
-                if (record.meter, record.id) in self.keys:
-                    self._now[record.meter, record.id] = (record, record.quantity)
+                self.put(record)
             elif type(record) is Correction:
                 self.replace(record)
+            else:
+                self.note(index, record)
+
+    def put(self, record: Delta) -> None:
+        """Note a new delta, if it is corrected at some time."""
+        if self.keys and (record.meter, record.id) in self.keys:
+            self._now[record.meter, record.id] = (record, record.quantity)
 
     def replace(self, record: Correction) -> tuple[Delta, int]:
         """Note what a valid correction says; return its delta and the quantity until now."""
@@ -325,7 +339,7 @@ def _apply(
     # The fold above took in all deltas, so a correction must find the later ones noted as well.
     for record in records:
         if type(record) is Delta:
-            past.note((record,))
+            past.put(record)
             peaks.note(record)
     for record in records:
         if type(record) is Correction:

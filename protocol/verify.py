@@ -260,7 +260,7 @@ def _check_derivation(known: _Known) -> str:
         known.logs[1].batches,
         (a.state.size, b.state.size),
         known.closes,
-        (a.corrected, b.corrected),
+        known.summaries,
     )
     derived = period_lines(lines, known.checkpoint.period)
     if derived != known.lines:

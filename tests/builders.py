@@ -32,6 +32,7 @@ from tallystick.protocol.keys import (
     origin,
 )
 from tallystick.protocol.log import LogState, Rules, append
+from tallystick.protocol.matters import Matters
 from tallystick.protocol.periods import Calendar
 from tallystick.protocol.records import (
     ROLES,
@@ -119,7 +120,7 @@ def make_terms(
 
 
 @dataclass
-class MemoryLog:
+class MemoryLog(Matters):
     """One party's log in memory, as the batches it was appended in."""
 
     terms: Terms
@@ -130,6 +131,7 @@ class MemoryLog:
     records: list[Record] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        Matters.__init__(self)
         self.channel_id = channel_id(self.terms)
         self.state = LogState.empty(self.channel_id)
         self._rules = Rules(self.terms, self.role)
@@ -157,7 +159,8 @@ class MemoryLog:
         facts = self._rules.check_batch(self.state, records, self)
         self.append_unchecked(*records)
         self.state = replace(self.state, facts=facts)
-        for record in records:
+        for index, record in enumerate(records, self.state.size - len(records)):
+            self.note(index, record)
             if isinstance(record, Delta):
                 assert (record.meter, record.id) not in self._now
                 self._now[record.meter, record.id] = (record, record.quantity)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import msgspec
@@ -24,7 +24,16 @@ from tallystick.node.store.keyspace import (
     pack_tally,
 )
 from tallystick.protocol.checkpoint import LogHead, build_checkpoint, verify_checkpoint
-from tallystick.protocol.derive import Deriver, Folder, LineKey, Tally, period_lines
+from tallystick.protocol.derive import (
+    NO_ADJUSTMENTS,
+    Adjustments,
+    Deriver,
+    Folder,
+    LineKey,
+    Tally,
+    period_lines,
+)
+from tallystick.protocol.disputes import adjustments_at, disputed_lines
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.records import Terms
@@ -103,9 +112,15 @@ def read_checkpoints(txn: Txn, number: int) -> tuple[list[CheckpointRow], list[s
 
 
 def replay_balances(
-    log: LogExamination, row: DerivedRow, checkpoints: Sequence[CheckpointRow]
+    log: LogExamination,
+    row: DerivedRow,
+    checkpoints: Sequence[CheckpointRow],
+    disputed: Set[LineKey],
 ) -> tuple[dict[bytes, bytes], list[Closing]]:
-    """The rows that the log's balances should have, and what each checkpoint found open."""
+    """The rows that the log's balances should have, and what each checkpoint found open.
+
+    `disputed` are the lines that either log has disputes about: they may be open unchanged.
+    """
     assert log.summary is not None
     stops = [(size_in(c, log), c.end_us) for c in checkpoints]
     closings: list[Closing] = []
@@ -116,7 +131,7 @@ def replay_balances(
             {
                 key: Tally(t.total, t.deltas, t.billed, t.billed_deltas)
                 for key, t in tallies.items()
-                if key.charge_start_us < end_us and not t.settled
+                if key.charge_start_us < end_us and (not t.settled or key in disputed)
             }
         )
 
@@ -159,10 +174,14 @@ def check_checkpoints(
     deriver, folder = Deriver(terms, Folder(terms)), Folder(terms)
     faults: list[str] = []
     previous, before_us = b"", None
+    disputed: list[Adjustments] = [NO_ADJUSTMENTS]
     for place, row in enumerate(rows):
         try:
             signed = _verify(row, rings)
-            lines = deriver.lines(closings[0][place], closings[1][place], before_us)
+            disputed.append(_disputed(terms, folder, logs, row))
+            lines = deriver.lines(
+                closings[0][place], closings[1][place], before_us, disputed[-1], disputed[-2]
+            )
             period = folder.calendar.parse(row.period)
             heads = tuple(
                 LogHead(log.party.name, size_in(row, log), log.seen.roots[size_in(row, log)])
@@ -184,6 +203,26 @@ def check_checkpoints(
             faults.append(f"{row.period}: it is not what the records give")
         previous, before_us = row.digest, row.end_us
     return faults
+
+
+def lines_in_dispute(terms: Terms, logs: Sequence[LogExamination]) -> set[LineKey]:
+    """The lines that either log has disputes about, as far as it can be read."""
+    calendar = Folder(terms).calendar
+    return {
+        line
+        for log in logs
+        if log.summary is not None
+        for line in disputed_lines(calendar, log.summary.matters)
+    }
+
+
+def _disputed(
+    terms: Terms, folder: Folder, logs: tuple[LogExamination, LogExamination], row: CheckpointRow
+) -> Adjustments:
+    """What disputes did to the lines when a checkpoint was made."""
+    a, b = (log.summary.matters if log.summary else () for log in logs)
+    sizes = (row.provider_size, row.consumer_size)
+    return adjustments_at(terms, folder.calendar, (a, b), sizes)
 
 
 def _verify(row: CheckpointRow, rings: tuple[Keyring, Keyring]):  # type: ignore[no-untyped-def]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from tallystick.node.doctor.balances import (
     check_index,
     check_lines,
     derived_row,
+    lines_in_dispute,
     read_checkpoints,
     replay_balances,
     size_in,
@@ -36,6 +37,7 @@ from tallystick.node.store.keyspace import (
     index_of,
     log_key,
 )
+from tallystick.protocol.derive import LineKey
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.records import ROLES, Terms
 
@@ -117,9 +119,10 @@ class _Examination:
             log.judge((rings[0], rings[1]), _dependent(txn, log, checkpoints))
             found.logs.append(log.found)
         closings = []
+        disputed = lines_in_dispute(terms, logs)
         for log in logs:
             found.checks += log.checks
-            closings.append(self._judge_derived(log, checkpoints))
+            closings.append(self._judge_derived(log, checkpoints, disputed))
         name = f"{channel_id.hex()[:8]}: checkpoints"
         if closings[0] is None or closings[1] is None:
             if not faults:
@@ -152,7 +155,10 @@ class _Examination:
         return logs
 
     def _judge_derived(
-        self, log: LogExamination, checkpoints: Sequence[CheckpointRow]
+        self,
+        log: LogExamination,
+        checkpoints: Sequence[CheckpointRow],
+        disputed: Set[LineKey],
     ) -> list[Closing] | None:
         """Index and balances; what each checkpoint found open, if that can be told."""
         number = log.found.number
@@ -162,7 +168,7 @@ class _Examination:
             log.found.remake = True
             self._found.checks += unjudged(log, names)
             return None
-        expected, closings = replay_balances(log, row, checkpoints)
+        expected, closings = replay_balances(log, row, checkpoints, disputed)
         if row.covered == COVERED_NOTHING:
             detail = "made anew when the node starts"
             self._found.checks += [Check(log.name(n), True, detail) for n in names]

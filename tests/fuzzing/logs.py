@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import builders
 
@@ -10,6 +10,7 @@ from fuzzing.contract import attempt
 from tallystick.protocol.derive import Folder
 from tallystick.protocol.errors import FormatError, InvalidRecord, ProofError
 from tallystick.protocol.log import LogFacts, LogState, Rules, append, fold_facts
+from tallystick.protocol.matters import Matters
 from tallystick.protocol.records import (
     ROLES,
     Correction,
@@ -47,24 +48,25 @@ def records(data: bytes) -> None:
             "\n".join(describe_terms(record)).encode()
 
 
-@dataclass
-class _Past:
-    """A log's deltas, and those of the records that were checked on top of it."""
+class _Past(Matters):
+    """A log's deltas and matters, and those of the records that were checked on top of it."""
 
-    log: builders.MemoryLog
-    now: dict[tuple[str, str], tuple[Delta, int | None]] = field(default_factory=dict)
+    def __init__(self, log: builders.MemoryLog) -> None:
+        super().__init__(log)
+        self.log = log
+        self.now: dict[tuple[str, str], tuple[Delta, int | None]] = {}
 
     def effective(self, meter: str, id: str) -> tuple[Delta, int | None] | None:
         return self.now.get((meter, id)) or self.log.effective(meter, id)
 
-    def note(self, records: list[Record]) -> None:
-        for record in records:
-            if isinstance(record, Delta):
-                self.now[record.meter, record.id] = (record, record.quantity)
-            elif isinstance(record, Correction):
-                found = self.effective(record.meter, record.id)
-                assert found is not None, "a valid correction corrects what is there"
-                self.now[record.meter, record.id] = (found[0], record.quantity)
+    def note(self, index: int, record: Record) -> None:
+        super().note(index, record)
+        if isinstance(record, Delta):
+            self.now[record.meter, record.id] = (record, record.quantity)
+        elif isinstance(record, Correction):
+            found = self.effective(record.meter, record.id)
+            assert found is not None, "a valid correction corrects what is there"
+            self.now[record.meter, record.id] = (found[0], record.quantity)
 
 
 def batches(data: bytes) -> None:
@@ -100,7 +102,7 @@ def _check(
     try:
         for record, part in zip(found, parts, strict=True):
             facts = rules.check_batch(now, [record], past)
-            past.note([record])
+            past.note(now.size, record)
             now = append(now, [part], facts).state
             one_by_one = facts
     except InvalidRecord as error:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tallystick.protocol.errors import InvalidRecord
 from tallystick.protocol.log import LogFacts, LogState, Rules, append
+from tallystick.protocol.matters import Matters
 from tallystick.protocol.records import Close, Correction, Delta, Record, encode_record
 
 CHANNEL = Channel()
@@ -31,7 +32,7 @@ def delta(id: str = "a", **changes: object) -> Delta:
     return Delta(**(fields | changes))  # type: ignore[arg-type]
 
 
-class NoPast:
+class NoPast(Matters):
     def effective(self, meter: str, id: str) -> tuple[Delta, int | None] | None:
         return None
 
