@@ -47,6 +47,7 @@ from tallystick.protocol.records import (
     Correction,
     Delta,
     Epoch,
+    Matter,
     Record,
     Rotation,
     Terms,
@@ -347,7 +348,7 @@ class Channel:
                 "Use a new id for a new event, or tally correct for a mistake",
             )
 
-    async def append_own(self, record: Correction | Close | Rotation) -> int:
+    async def append_own(self, record: Correction | Close | Rotation | Matter) -> int:
         """Append another kind of record of ours; its index, once durable."""
         while True:
             await self.resumed.wait()
@@ -365,7 +366,9 @@ class Channel:
             await ticket.wait()
         return index
 
-    def _append_record(self, record: Correction | Close | Epoch | Rotation) -> tuple[int, Ticket]:
+    def _append_record(
+        self, record: Correction | Close | Epoch | Rotation | Matter
+    ) -> tuple[int, Ticket]:
         self.keep_founded()
         last = self.own.state.facts.recorded_at
         if record.recorded_at < last:  # other records went before it since its time was read

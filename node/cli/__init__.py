@@ -30,6 +30,7 @@ VERBS = {
     "correct": ("emit", "correct", "put a delta right, or void it"),
     "derive": ("derive", "command", "show the balance, the same at both"),
     "compare": ("comparing", "command", "explain how a file differs from the record"),
+    "reconcile": ("reconciling", "command", "find with a peer where two private files differ"),
     "checkpoint": ("closing", "checkpoint", "close a period, signed by both"),
     "bundle": ("closing", "bundle", "write a closed period's proof"),
     "prove": ("proofs", "prove", "prove a delta or a balance line"),

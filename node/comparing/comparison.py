@@ -54,6 +54,7 @@ class Comparison:
     rejected: int  # rows of the file that could not be read
     first_reject: str
     events_file: Path | None
+    against: str = "the record"
 
     @property
     def within_tolerance(self) -> bool:
@@ -186,7 +187,7 @@ def _collect(
         )
     by_name = {meter.name: meter for meter in meters}
     events_file = file.with_name(f"{file.name}.{period.label.replace(':', '')}.differences.csv")
-    written = _write_events(events_file, matcher.findings(), by_name, examples)
+    written = write_events(events_file, matcher.findings(), by_name, examples)
     return Comparison(
         file,
         period.label,
@@ -200,7 +201,7 @@ def _collect(
     )
 
 
-def _write_events(
+def write_events(
     path: Path,
     findings: Iterator[Finding],
     meters: dict[str, Meter],

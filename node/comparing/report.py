@@ -22,7 +22,8 @@ _WORDS = {
 
 def render_comparison(comparison: Comparison) -> str:
     """The report's text."""
-    lines = [f"{comparison.file.name} of {comparison.us} against the record, {comparison.period}"]
+    who = f"{comparison.file.name} of {comparison.us}"
+    lines = [f"{who} against {comparison.against}, {comparison.period}"]
     for meter in comparison.meters:
         lines += ["", *_meter(comparison, meter)]
     if comparison.rejected:

@@ -135,6 +135,13 @@ class Reconciler:
                 return run
         raise InputError("no such session runs here", "See: tally reconcile --list")
 
+    def session_with(self, name: str) -> str:
+        """The session (hex) that runs or ran with a prepared set; empty if none did."""
+        for run in (*self._runs.values(), *reversed(self._ended.values())):
+            if run.prepared is not None and run.prepared.name == name:
+                return run.session.hex()
+        return ""
+
     def ask(self, channel: Channel, link: Link, name: str) -> Run:
         """Begin a session with a prepared set; it runs by itself."""
         self._refuse_second(channel)
