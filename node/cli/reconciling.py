@@ -164,8 +164,8 @@ def _offer(context: Context, prepared: PreparedSet, wait: bool) -> None:
         if context.json:
             print_json(answer)
         else:
-            say(f"Offered to {about.peer} until {until}: {about.rows:,} rows of {about.period},")
-            say(f"  of which at most {about.opens_max:,} may be shown to it.")
+            said = f"Offered to {about.peer} until {until}: {about.rows:,} rows of {about.period},"
+            say(folded(f"{said} of which at most {about.opens_max:,} may be shown to it.", 2))
         return
     context.hint(f"Waiting for {about.peer}, until {until}")
     while True:
@@ -205,7 +205,7 @@ def _follow(context: Context, session: str) -> None:
         from tallystick.protocol.errors import SessionStopped
 
         opened = state["opened"]
-        advice = f"{opened:,} rows had been opened: tally reconcile --show {state['name'][:12]}"
+        advice = f"{opened:,} rows had been opened: tally reconcile --show {state['name'][:8]}"
         raise SessionStopped(state["stopped"], advice if opened else state["advice"])
     _show(context, state["name"])
 
@@ -244,27 +244,27 @@ def _list(context: Context) -> None:
         say("No session was held, and no offer stands.")
     if ended:
         table(
-            ["session", "ended", "peer", "period", "shown", "seen", "result"],
+            ["session", "on", "peer", "period", "shown", "seen", "result"],
             [
                 [
-                    one.session[: kept.SHOWN],
-                    one.ended_at[:16],
+                    one.session[:8],
+                    one.ended_at[:10],
                     one.about.peer,
                     one.about.period,
                     f"{one.opened_ours:,}",
                     f"{one.opened_theirs:,}",
-                    "stopped" if one.reason else "complete",
+                    "stopped" if one.reason else "whole",
                 ]
                 for one in ended
             ],
         )
     if offers:
         table(
-            ["offer", "until", "peer", "period", "rows", "at most shown"],
+            ["offer", "until", "peer", "period", "rows", "to show"],
             [
                 [
                     offer["offer"][:8],
-                    offer["expires_at"][:16],
+                    offer["expires_at"][:10],
                     offer["peer"],
                     offer["period"],
                     f"{offer['rows']:,}",

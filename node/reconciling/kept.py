@@ -23,7 +23,6 @@ from tallystick.protocol.errors import InputError
 from tallystick.protocol.rowset import Row, decode_row
 
 FOLDER = "reconciled"
-SHOWN = 12  # digits of a session's name
 
 Why = Literal["differs", "kin", "both"]
 

@@ -11,7 +11,7 @@ def render_result(result: Result) -> str:
     ended = result.ended
     about = ended.about
     lines = [
-        f"session {ended.session[:12]} with {about.peer}, {about.period}",
+        f"session {ended.session[:8]} with {about.peer}, {about.period}",
         f"  {about.rows:>13,} rows here, {ended.rows_theirs:,} there",
         f"  {ended.opened_ours:>13,} shown to {about.peer}, {ended.opened_theirs:,} seen of it",
         f"  {ended.bytes_sent + ended.bytes_received:>13,} bytes exchanged"

@@ -10,16 +10,18 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tallystick.node.channel import Channel
 from tallystick.node.comparing.comparison import Comparison, write_events
 from tallystick.node.comparing.matching import Event, Finding, Matcher
 from tallystick.node.reconciling import kept
-from tallystick.protocol.compare import MeterComparison, judge
+from tallystick.protocol.compare import CLASSES, ClassTotal, MeterComparison, judge
 from tallystick.protocol.records import Meter
 from tallystick.protocol.statement import meter_units
 from tallystick.protocol.terms import meter_named
+
+_REPEATS = "\x1f"  # between an id and the number of its copy: in no id
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +60,17 @@ def result_of(channel: Channel, folder: Path) -> Result:
     with tempfile.TemporaryDirectory(prefix="tallystick-reconcile-") as spill:
         matcher = Matcher(meters, about.start_us, about.end_us, Path(spill))
         try:
-            matcher.load("ours", [_events(folder, "ours")])
-            matcher.load("theirs", [_events(folder, "theirs")])
+            sides = (_side(folder, "ours"), _side(folder, "theirs"))
+            matcher.load("ours", [sides[0].events])
+            matcher.load("theirs", [sides[1].events])
             matcher.match()
-            compared = list(_meters(channel, meters, matcher, ended))
+            repeats = (sides[0].repeats, sides[1].repeats)
+            findings = [_classed(finding, repeats) for finding in matcher.findings()]
+            compared = list(_meters(channel, meters, matcher, ended, findings))
             examples: dict[tuple[str, str], list[Finding]] = {}
             file = folder / "differences.csv"
             by_name = {meter.name: meter for meter in meters}
-            written = write_events(file, matcher.findings(), by_name, examples)
+            written = write_events(file, iter(findings), by_name, examples)
         finally:
             matcher.close()
     comparison = Comparison(
@@ -83,18 +88,47 @@ def result_of(channel: Channel, folder: Path) -> Result:
     return Result(folder, ended, comparison)
 
 
-def _events(folder: Path, whose: str) -> list[Event]:
-    """A side's kept rows, those that both have first, so that what repeats them comes after."""
+class _Side(NamedTuple):
+    """A side's kept rows as events, and the places of those that repeat another."""
+
+    events: list[Event]
+    repeats: set[int]
+
+
+def _side(folder: Path, whose: str) -> _Side:
+    """The rows that both have come first, so that what repeats them comes after."""
     rows = [row for row in kept.rows_of(folder) if row.why == "both" or row.whose == whose]
     rows.sort(key=lambda row: (row.why != "both", row.copy))
-    return [
-        Event(place, row.id or None, row.meter, row.subject, row.quantity, row.occurred_at)
+    events = [
+        Event(place, _event_id(row), row.meter, row.subject, row.quantity, row.occurred_at)
         for place, row in enumerate(rows, 1)
     ]
+    return _Side(events, {place for place, row in enumerate(rows, 1) if row.copy})
+
+
+def _event_id(row: kept.KeptRow) -> str | None:
+    """A row's id; one that repeats another has its copy's number in it, so that ids are unique."""
+    if not row.id:
+        return None
+    return f"{row.id}{_REPEATS}{row.copy}" if row.copy else row.id
+
+
+def _classed(finding: Finding, repeats: tuple[set[int], set[int]]) -> Finding:
+    """A finding under its own id; what only one side has and repeats another row is a duplicate."""
+    ours, theirs = repeats
+    missing = (finding.kind == "missing-there" and finding.our_place in ours) or (
+        finding.kind == "missing-here" and finding.their_place in theirs
+    )
+    id_ = finding.id.partition(_REPEATS)[0] if finding.id else finding.id
+    return finding._replace(kind="duplicate" if missing else finding.kind, id=id_)
 
 
 def _meters(
-    channel: Channel, meters: Sequence[Meter], matcher: Matcher, ended: kept.Ended
+    channel: Channel,
+    meters: Sequence[Meter],
+    matcher: Matcher,
+    ended: kept.Ended,
+    findings: Sequence[Finding],
 ) -> Iterator[MeterComparison]:
     units = meter_units(channel.terms)
     for meter in meters:
@@ -110,7 +144,20 @@ def _meters(
             0 if meter.aggregate == "count" else meter.scale,
             ours + more,
             theirs + more,
-            matcher.classes(meter),
+            matcher.classes(meter) if meter.aggregate == "max" else _classes(meter, findings),
             within,
             rule,
         )
+
+
+def _classes(meter: Meter, findings: Sequence[Finding]) -> dict[str, ClassTotal]:
+    """What each class contributes to a sum or a count, in the order of a report."""
+    effects: dict[str, list[int]] = {}
+    for finding in findings:
+        if finding.meter == meter.name:
+            effects.setdefault(finding.kind, []).append(finding.effect)
+    return {
+        kind: ClassTotal(sum(effects[kind]), len(effects[kind]))
+        for kind in CLASSES
+        if kind in effects
+    }
