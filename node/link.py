@@ -218,7 +218,10 @@ class Link:
 
     async def _say_bye(self, breach: PeerBreach) -> None:
         """End the session, and give the peer a moment to hear why."""
-        _log.warning("%s broke the protocol (%s): %s", self.peer, breach.code, breach)
+        what = "no session with %s (%s): %s"
+        if breach.code != "version":  # it is nobody's fault
+            what = "%s broke the protocol (%s): %s"
+        _log.warning(what, self.peer, breach.code, breach)
         self.send(Bye(breach.code, str(breach)[:1000]))
         with trio.move_on_after(1):
             await self._outbox.empty()

@@ -17,7 +17,7 @@ from tallystick.protocol.records import TIME_MAX_US, Digest, Label, Text, batch_
 from tallystick.protocol.rowset import ROW_BYTES_MAX, SLICE_BYTES, SLICES_MAX, By
 from tallystick.protocol.sketch import CELL_BYTES
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 FRAME_BYTES_MAX = 8 * 1024 * 1024
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 APPEND_RECORDS_MAX = 16_384

@@ -164,11 +164,13 @@ class Session:
 
     def _check_hello(self, hello: Hello) -> None:
         if hello.version != PROTOCOL_VERSION:
+            # In words that are right at both ends: the peer reads them as well.
+            older = self.peer if hello.version < PROTOCOL_VERSION else self.party
             raise PeerBreach(
                 "version",
-                f"the peer speaks version {hello.version} of the protocol,"
-                f" this node version {PROTOCOL_VERSION}",
-                "Update the older of the two nodes",
+                f"{self.party} speaks version {PROTOCOL_VERSION} of the protocol,"
+                f" {self.peer} version {hello.version}",
+                f"Update the node of {older}; nothing is exchanged or lost until then",
             )
         if hello.party != self.peer:
             raise PeerBreach("wrong-party", f"{self.peer} introduced itself as {hello.party!r}")

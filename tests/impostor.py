@@ -17,6 +17,7 @@ from tallystick.protocol.keys import origin
 from tallystick.protocol.merkle import chain_leaves, root_of
 from tallystick.protocol.messages import (
     FRAME_BYTES_MAX,
+    PROTOCOL_VERSION,
     Append,
     Bye,
     Channels,
@@ -69,7 +70,9 @@ class Impostor:
             await stream.aclose()
         return heard
 
-    def hello(self, version: int = 1, party: str = "beta.example", skew: int = 0) -> bytes:
+    def hello(
+        self, version: int = PROTOCOL_VERSION, party: str = "beta.example", skew: int = 0
+    ) -> bytes:
         hello = Hello(version, party, int(time.time()) + skew, "")
         return frame(encode_message(hello)) + frame(encode_message(Channels([self.channel])))
 

@@ -19,6 +19,7 @@ from tallystick.node.home import open_home
 from tallystick.node.transport import tls
 from tallystick.protocol.framing import frame
 from tallystick.protocol.messages import (
+    PROTOCOL_VERSION,
     Append,
     Bye,
     Cosign,
@@ -61,7 +62,8 @@ def _cases(impostor: Impostor) -> dict[str, tuple[list[bytes], str]]:
     never_sent = Cosign(impostor.channel, 5, bytes(72))
     padded = encode_message(holding)
     return {
-        "a later version": ([impostor.hello(version=2)], "version"),
+        "an earlier version": ([impostor.hello(version=1)], "version"),
+        "a later version": ([impostor.hello(version=3)], "version"),
         "another party's name": ([impostor.hello(party="gamma.example")], "wrong-party"),
         "no hello": ([frame(encode_message(holding))], "out-of-order"),
         "hello twice": ([hello, hello], "out-of-order"),
@@ -85,9 +87,10 @@ def _cases(impostor: Impostor) -> dict[str, tuple[list[bytes], str]]:
 @pytest.mark.parametrize(
     "case",
     [
-        "a later version", "another party's name", "no hello", "hello twice", "garbage",
-        "an empty frame", "a huge frame", "trailing bytes", "another spelling",
-        "a strange channel", "records ahead", "a co-signature never asked for",
+        "an earlier version", "a later version", "another party's name", "no hello",
+        "hello twice", "garbage", "an empty frame", "a huge frame",
+        "trailing bytes", "another spelling", "a strange channel", "records ahead",
+        "a co-signature never asked for",
     ],
 )  # fmt: skip
 def test_a_breach_ends_the_session_with_its_name(
@@ -174,7 +177,7 @@ def test_plain_text_half_open_and_strangers_do_not_disturb(pair: tuple[nodes.Par
         context.wrap_socket(raw) as stranger,
     ):
         stranger.settimeout(5)
-        stranger.sendall(frame(encode_message(Hello(1, "beta.example", 0, ""))))
+        stranger.sendall(frame(encode_message(Hello(PROTOCOL_VERSION, "beta.example", 0, ""))))
         with _ignored():
             assert stranger.recv(100) == b""
     acme.tally("emit", "context-tokens", "1", "--subject", "s", "--id", "undisturbed", "--wait")

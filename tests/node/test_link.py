@@ -12,7 +12,7 @@ from tallystick.node.config import Quotas
 from tallystick.node.link import Link
 from tallystick.node.quotas import Allowance
 from tallystick.protocol.framing import frame
-from tallystick.protocol.messages import Hello, encode_message
+from tallystick.protocol.messages import PROTOCOL_VERSION, Hello, encode_message
 
 
 class Stream:
@@ -25,7 +25,7 @@ class Stream:
 
     async def receive(self) -> bytes:
         await trio.lowlevel.checkpoint()
-        return frame(encode_message(Hello(1, "beta.example", 0, "")))
+        return frame(encode_message(Hello(PROTOCOL_VERSION, "beta.example", 0, "")))
 
     async def aclose(self) -> None:
         self.closed = True
@@ -45,7 +45,7 @@ async def test_a_mistake_of_ours_ends_the_link_and_is_written_down(
     allowance = Allowance(Quotas(), trio.current_time())
     link = Link(owner, stream, "acme.example", "beta.example", allowance, dialled=False)
     with caplog.at_level(logging.ERROR), trio.fail_after(5):
-        await link.run(Hello(1, "acme.example", 0, ""), lambda: 0.0)
+        await link.run(Hello(PROTOCOL_VERSION, "acme.example", 0, ""), lambda: 0.0)
     assert link.ended.is_set()
     assert stream.closed
     assert "failed inside the node" in caplog.text

@@ -8,6 +8,7 @@ from tallystick.protocol.errors import PeerBreach
 from tallystick.protocol.framing import frame
 from tallystick.protocol.messages import (
     APPEND_RECORDS_MAX,
+    PROTOCOL_VERSION,
     Append,
     Bye,
     Channels,
@@ -43,7 +44,7 @@ BATCH = batch_bytes([b"\xc0", b"\xc0"])  # two records, which no session looks i
 EXAMPLES: dict[type, Message] = {
     type(message): message
     for message in (
-        Hello(1, "beta.example", 0, ""),
+        Hello(PROTOCOL_VERSION, "beta.example", 0, ""),
         Holding(ID, 0, 0, 0, HASH, b"", b""),
         Append(ID, 0, BATCH, SIGNATURE),
         Cosign(ID, 2, COSIGNATURE),
@@ -85,10 +86,10 @@ def _hear(session: Session, message: Message) -> Message | None:
 def test_two_sessions_say_hello_append_and_cosign() -> None:
     acme = Session("acme.example", "beta.example")
     beta = Session("beta.example", "acme.example")
-    beta.feed(acme.send(Hello(1, "acme.example", 5, "a:1")))
-    acme.feed(beta.send(Hello(1, "beta.example", 5, "b:1")))
-    assert beta.next_message() == Hello(1, "acme.example", 5, "a:1")
-    assert acme.next_message() == Hello(1, "beta.example", 5, "b:1")
+    beta.feed(acme.send(Hello(PROTOCOL_VERSION, "acme.example", 5, "a:1")))
+    acme.feed(beta.send(Hello(PROTOCOL_VERSION, "beta.example", 5, "b:1")))
+    assert beta.next_message() == Hello(PROTOCOL_VERSION, "acme.example", 5, "a:1")
+    assert acme.next_message() == Hello(PROTOCOL_VERSION, "beta.example", 5, "b:1")
     acme.add_channel(ID, 2, 0)
     beta.add_channel(ID, 0, 0)
     acme.feed(beta.send(Holding(ID, 0, 0, 0, HASH, b"", b"")))
@@ -190,14 +191,23 @@ def test_sizes_and_channels_that_do_not_fit(message: Message, code: str) -> None
     assert raised.value.code == code
 
 
-@pytest.mark.parametrize(
-    ("hello", "code"),
-    [(Hello(2, "beta.example", 0, ""), "version"), (Hello(1, "x.example", 0, ""), "wrong-party")],
-)
-def test_a_hello_of_another(hello: Hello, code: str) -> None:
+def test_a_hello_of_another_party() -> None:
     with pytest.raises(PeerBreach) as raised:
-        _hear(Session("acme.example", "beta.example"), hello)
-    assert raised.value.code == code
+        _hear(Session("acme.example", "beta.example"), Hello(PROTOCOL_VERSION, "x.example", 0, ""))
+    assert raised.value.code == "wrong-party"
+
+
+@pytest.mark.parametrize(("version", "older"), [(1, "beta.example"), (3, "acme.example")])
+def test_a_hello_of_another_version_says_whose_node_is_to_be_updated(
+    version: int, older: str
+) -> None:
+    with pytest.raises(PeerBreach) as raised:
+        _hear(Session("acme.example", "beta.example"), Hello(version, "beta.example", 0, ""))
+    assert raised.value.code == "version"
+    assert raised.value.message == (
+        f"acme.example speaks version 2 of the protocol, beta.example version {version}"
+    )
+    assert f"the node of {older}" in raised.value.advice
 
 
 @pytest.mark.parametrize(
