@@ -48,7 +48,14 @@ from tallystick.protocol.messages import (
 from tallystick.protocol.opening import Keyed, Opening, Scope, breach
 from tallystick.protocol.rowset import RowSet, set_commitment, slice_sums, slice_width_us
 from tallystick.protocol.siphash import Words
-from tallystick.protocol.sketch import CELL_BYTES, Decoder, Encoder, check_of, decode_cells
+from tallystick.protocol.sketch import (
+    CELL_BYTES,
+    Decoder,
+    Encoder,
+    TooManyDifferences,
+    check_of,
+    decode_cells,
+)
 
 CHANCE_SIZE = 64  # of randomness that a side is handed: 32 bytes of nonce, 32 of salt
 FIRST_CELLS = 16
@@ -347,12 +354,7 @@ class Consenter(_Side):
     def _want_cells(self, count: int) -> WantCells:
         room = cells_max(self.opens_max + self._peer.opens_max) - self._cells
         if room <= 0:
-            raise SessionStopped(
-                f"the sketch cannot be read: more rows differ than the {self.opens_max:,} here and"
-                f" {self._peer.opens_max:,} there that may be opened",
-                "Allow more with --open at both sides, or compare a smaller period",
-                "too-many",
-            )
+            raise self._too_many()
         self._asked = min(count, room, CELLS_MAX)
         return WantCells(self.scope.channel, self.scope.session, self._cells, self._asked)
 
@@ -360,23 +362,20 @@ class Consenter(_Side):
         asked = (self._cells, self._asked * CELL_BYTES)
         if (message.first, len(message.cells)) != asked:
             raise breach("out-of-order", f"cells from {message.first}, which were not asked for")
-        done = self._decoder.take(decode_cells(message.cells))
+        try:
+            done = self._decoder.take(decode_cells(message.cells))
+        except TooManyDifferences:
+            raise self._too_many() from None
         self._cells = self._decoder.cells
         if not done:
-            yield self._want_cells(max(FIRST_CELLS, self._cells // 8))
+            yield self._want_cells(max(FIRST_CELLS // 2, self._cells // 8))
             return
         yield from self._want_rows()
 
     def _want_rows(self) -> Iterator[InReconciliation]:
         theirs, ours = self._decoder.theirs, self._decoder.ours
-        over = len(theirs) > self._peer.opens_max or len(ours) > self.opens_max
-        if over:
-            raise SessionStopped(
-                f"{len(ours):,} rows differ here and {len(theirs):,} there, of which"
-                f" {self.opens_max:,} and {self._peer.opens_max:,} may be opened",
-                "Allow more with --open at both sides, or compare a smaller period",
-                "too-many",
-            )
+        if len(theirs) > self._peer.opens_max or len(ours) > self.opens_max:
+            raise self._too_many()
         places = np.flatnonzero(np.isin(self._keyed.items, ours))
         if len(places) != len(ours) or len(self.rows) - len(ours) != self._peer.rows - len(theirs):
             raise breach("broken-sketch", "what the sketch gives does not fit the sets")
@@ -390,6 +389,14 @@ class Consenter(_Side):
             page = theirs[start : start + FINGERPRINTS_MAX].astype("<u8").tobytes()
             last = start + FINGERPRINTS_MAX >= len(theirs)
             yield WantRows(self.scope.channel, self.scope.session, page, len(ours), last)
+
+    def _too_many(self) -> SessionStopped:
+        return SessionStopped(
+            f"more rows differ than the {self.opens_max:,} here and"
+            f" {self._peer.opens_max:,} there that may be opened",
+            "Allow more with --open at both sides, or compare a smaller period",
+            "too-many",
+        )
 
     def _opened(self, message: OpenRows) -> Iterator[InReconciliation]:
         opening = self.opening

@@ -37,6 +37,10 @@ class BrokenSketch(FormatError):
     """The cells are of no set: an item is in it twice, or what is left never becomes empty."""
 
 
+class TooManyDifferences(FormatError):
+    """The sketch gives more differences than its reader wants."""
+
+
 @dataclass(slots=True)
 class Cells:
     """Consecutive cells. `checks` are modulo 2^48 and `counts` modulo 256 where they were sent."""
@@ -166,7 +170,7 @@ class Encoder:
 class Decoder:
     """Learns from the peer's cells which items only the peer has, and which only we.
 
-    `found_max` bounds how many items may differ: a sketch that gives more is broken.
+    `found_max` bounds how many items may differ.
     """
 
     def __init__(self, key: bytes, items: Words, found_max: int) -> None:
@@ -205,7 +209,7 @@ class Decoder:
     def take(self, cells: Cells) -> bool:
         """Take the next cells of the peer; whether all differences are known now.
 
-        `BrokenSketch` if they are the cells of no set.
+        `BrokenSketch` if they are the cells of no set, `TooManyDifferences` if they give too many.
         """
         first = self.cells
         cells = cells - self._own.next_cells(len(cells))
@@ -250,7 +254,7 @@ class Decoder:
         if len(self._seen) != known + len(items):
             raise BrokenSketch("the sketch gives an item twice")
         if len(self._seen) > self._found_max:
-            raise BrokenSketch(f"the sketch gives more than {self._found_max} differences")
+            raise TooManyDifferences(f"the sketch gives more than {self._found_max} differences")
         self._theirs.append(items[signs == 1])
         self._ours.append(items[signs == -1])
 

@@ -43,8 +43,7 @@ def row_set(rows: Sequence[Row], likeness: Likeness = BY_ID, near: Sequence[Row]
     numbered = _numbered(rows, likeness)
     digests = _words(likeness.digest(row) for row in numbered)
     order = order_of(digests)
-    beside = _numbered(near, likeness)
-    kin = _words(likeness.kin(row) for row in beside)
+    kin = _words(likeness.kin(row) for row in near)
     near_order = order_of(kin)
     return RowSet(
         likeness,
@@ -52,7 +51,7 @@ def row_set(rows: Sequence[Row], likeness: Likeness = BY_ID, near: Sequence[Row]
         np.array([row.occurred_at for row in numbered], np.int64)[order],
         lambda place: encode_row(numbered[order[place]]),
         kin[near_order],
-        lambda place: encode_row(beside[near_order[place]]),
+        lambda place: encode_row(near[near_order[place]]),
     )
 
 
