@@ -63,6 +63,12 @@ class ReconcileRule(Struct, frozen=True, forbid_unknown_fields=True):
     sessions_per_day: Annotated[int, Meta(ge=1, le=10_000)] = 4
 
 
+class Reconcile(Struct, frozen=True, forbid_unknown_fields=True):
+    """Standing consents; the first rule that fits counts."""
+
+    rules: list[ReconcileRule] = []
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings."""
 
@@ -70,7 +76,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     checkpoints: Checkpoints = Checkpoints()
     quotas: Quotas = Quotas()
     connections: Connections = Connections()
-    reconcile: tuple[ReconcileRule, ...] = ()
+    reconcile: Reconcile = Reconcile()
 
 
 TEMPLATE = """\
@@ -121,16 +127,18 @@ TEMPLATE = """\
 # pairings_per_minute = 60
 # handshake_seconds = 10.0
 
-# Standing consents to tally reconcile, any number of them: with whom, which periods (a pattern),
-# our file ({period} stands for the period's label, without colons) and its map, how many rows may
-# be opened to the peer in one session, and how many sessions it may have in a day.
-# [[reconcile]]
-# peer = "beta.example"
-# period = "2026-*"
-# file = "/var/exports/usage-{period}.csv"
-# map = "/var/exports/map.toml"
-# open = 10000
-# sessions_per_day = 4
+[reconcile]
+# Standing consents to tally reconcile, each in a table of its own: with whom, for which periods (a
+# pattern), our file ({period} stands for the period's label without colons) and its map, how many
+# rows the peer may be shown in a session, and how many sessions it may have in a day. As in:
+#   [[reconcile.rules]]
+#   peer = "beta.example"
+#   period = "2026-*"
+#   file = "/var/exports/usage-{period}.csv"
+#   map = "/var/exports/map.toml"
+#   open = 10000
+#   sessions_per_day = 4
+# rules = []
 """
 
 

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class Consents:
     """What this node has consented to. `clock_s` is the time of day in seconds."""
 
     def __init__(
-        self, home: Path, rules: tuple[ReconcileRule, ...], clock_s: Callable[[], float]
+        self, home: Path, rules: Sequence[ReconcileRule], clock_s: Callable[[], float]
     ) -> None:
         self._home = home
         self._rules = rules

@@ -117,7 +117,7 @@ class Reconciler:
     def __init__(self, books: Books, home: Path) -> None:
         self._books = books
         self._home = home
-        self.consents = Consents(home, books.config.reconcile, lambda: books.clock_us() / 1e6)
+        self.consents = Consents(home, books.config.reconcile.rules, lambda: books.clock_us() / 1e6)
         self._runs: dict[bytes, Run] = {}  # by channel
         self._ended: dict[bytes, Run] = {}  # by session, the oldest first
         self._threads = trio.CapacityLimiter(1)
