@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,17 +44,12 @@ class Reconciling:
     async def state(self, session: str) -> dict[str, Any]:
         """How a session stands, or how it ended."""
         run = self._reconciler.run_of(bytes.fromhex(session))
-        side = run.side
-        opening = side.opening if side else None
+        stopped = run.stopped
         return {
-            "step": run.step,
-            "rows_ours": run.prepared.about.rows if run.prepared else None,
-            "rows_theirs": side.rows_theirs if side and side.name else None,
-            "opened": len(opening.opened) + len(opening.kin_opened) if opening else 0,
-            "name": side.name.hex() if side else "",
+            **asdict(run.look()),
             "ended": run.ended.is_set(),
-            "stopped": run.stopped.message if run.stopped else "",
-            "advice": run.stopped.advice if run.stopped else "",
+            "stopped": stopped.message if stopped else "",
+            "advice": stopped.advice if stopped else "",
         }
 
     async def offer(self, name: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -48,6 +49,19 @@ _Converse = Callable[["Run"], Awaitable[None]]
 _log = logging.getLogger("tallystick.reconciling")
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a session stands: what it does, both sides' rows, how many of ours were opened, and its
+    name once both sides have spoken.
+    """
+
+    step: str = "preparing"
+    rows_ours: int | None = None
+    rows_theirs: int | None = None
+    opened: int = 0
+    name: str = ""
+
+
 class Run:
     """One session while it runs, and how it ended. Bytes are those of its frames."""
 
@@ -57,18 +71,33 @@ class Run:
         self.session = session
         self.side: Asker | Consenter | None = None
         self.prepared: PreparedSet | None = None
-        self.rows_theirs: int | None = None
+        self.prepared_name = ""
         self.bytes_sent = self.bytes_received = 0
         self.began_at = trio.current_time()
         self.ended = trio.Event()
         self.stopped: SessionStopped | None = None
-        self.kept: Path | None = None
+        self.standing = Standing()
         self._put, self._waiting = trio.open_memory_channel[InReconciliation](WAITING_MAX)
 
-    @property
-    def step(self) -> str:
-        """What it does now."""
-        return self.side.step if self.side else "preparing"
+    def look(self) -> Standing:
+        """How it stands now."""
+        side = self.side
+        if side is not None:
+            opening = side.opening
+            self.standing = Standing(
+                side.step,
+                len(side.rows),
+                side.rows_theirs if side.name else None,
+                len(opening.opened) + len(opening.kin_opened) if opening else 0,
+                side.name.hex(),
+            )
+        return self.standing
+
+    def let_go(self) -> None:
+        """It has ended: keep how it stands, and not its rows."""
+        self.look()
+        self.side = self.prepared = None
+        self.ended.set()
 
     def arrived(self, message: InReconciliation) -> None:
         """A message of the peer's came for it."""
@@ -138,7 +167,7 @@ class Reconciler:
     def session_with(self, name: str) -> str:
         """The session (hex) that runs or ran with a prepared set; empty if none did."""
         for run in (*self._runs.values(), *reversed(self._ended.values())):
-            if run.prepared is not None and run.prepared.name == name:
+            if run.prepared_name == name:
                 return run.session.hex()
         return ""
 
@@ -147,7 +176,7 @@ class Reconciler:
         self._refuse_second(channel)
         prepared = PreparedSet(folder_of(self._home) / name)
         run = Run(channel, link, secrets.token_bytes(16))
-        run.prepared = prepared
+        run.prepared, run.prepared_name = prepared, name
         self._begin(run, self._ask)
         return run
 
@@ -222,11 +251,11 @@ class Reconciler:
     async def _consent(self, run: Run) -> None:
         ask = await run.next_message(SILENCE_SECONDS)
         assert isinstance(ask, AskReconcile)
-        run.rows_theirs = ask.rows
         try:
-            found = run.prepared = await self.consents.find(run.channel, ask)
+            found = await self.consents.find(run.channel, ask)
         except PeriodError as error:
             raise SessionStopped(error.message, code="no-consent") from None
+        run.prepared, run.prepared_name = found, found.name
         consenter = await self._side(run, Consenter, found)
         run.say(consenter.start(ask))
         await self._go_on(run, await run.next_message(SILENCE_SECONDS))
@@ -271,7 +300,7 @@ class Reconciler:
             self._ended[run.session] = run
             while len(self._ended) > ENDED_MAX:
                 del self._ended[next(iter(self._ended))]
-            run.ended.set()
+            run.let_go()
 
     async def _keep(self, run: Run) -> None:
         """Keep what was opened, and record in our log that it was."""
@@ -309,7 +338,7 @@ class Reconciler:
             *kept.kept_rows("theirs", "kin", opening.kin_received),
             *kept.kept_rows("ours", "both", both),
         ]
-        run.kept = await self._in_thread(kept.keep, self._home, ended, rows)
+        await self._in_thread(kept.keep, self._home, ended, rows)
         if ended.opened_ours or ended.opened_theirs:
             record = Disclosure(
                 side.name,
