@@ -25,9 +25,9 @@ from tallystick.protocol.merkle import leaf_hash, root_of, verify_consistency, v
 from tallystick.protocol.notes import parse_note, verify_note_signature
 from tallystick.protocol.pairing import parse_invite
 from tallystick.protocol.proof import parse_proof, verify_proof
-from tallystick.protocol.records import Rotation, Terms, batch_bytes, decode_record
+from tallystick.protocol.records import ROLES, Rotation, Terms, batch_bytes, decode_record
 from tallystick.protocol.refutation import verify_refutation
-from tallystick.protocol.replay import rederive
+from tallystick.protocol.replay import rederive, survey_log
 from tallystick.protocol.terms import channel_id
 from tallystick.protocol.verify import verify_bundle
 
@@ -91,6 +91,29 @@ def test_derivation_from_disk() -> None:
         terms, channel_id(terms), lambda: logs[0], lambda: logs[1], (len(logs[0]), len(logs[1]))
     )
     assert [msgspec.to_builtins(line) for line in lines] == case["open_lines"]
+
+
+def test_disputes_from_disk() -> None:
+    case = _load("disputes.json")
+    terms = decode_record(bytes.fromhex(case["terms"]))
+    assert isinstance(terms, Terms)
+    for one in case["cases"]:
+        logs = [
+            [batch_bytes([bytes.fromhex(record)]) for record in one[f"{role}_records"]]
+            for role in ROLES
+        ]
+        sizes = (len(logs[0]), len(logs[1]))
+        lines = rederive(terms, channel_id(terms), lambda: logs[0], lambda: logs[1], sizes)  # noqa: B023
+        assert [msgspec.to_builtins(line) for line in lines] == one["open_lines"]
+    for one in case["invalid"]:
+        before = batch_bytes([bytes.fromhex(record) for record in one["before"]])
+        batch = batch_bytes([bytes.fromhex(one["record"])])
+        size = len(one["before"])
+        id_ = channel_id(terms)
+        assert not survey_log(terms, "consumer", id_, lambda: [before], size).fault  # noqa: B023
+        found = survey_log(terms, "consumer", id_, lambda: [before, batch], size + 1)  # noqa: B023
+        assert found.fault
+        assert found.fault.message.startswith(f"record {size}: ")
 
 
 def test_evidence_and_a_refutation_from_disk() -> None:

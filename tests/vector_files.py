@@ -12,6 +12,7 @@ from typing import Any
 
 import accusing
 import builders
+import dispute_vectors
 import msgspec
 import reconciling
 
@@ -59,7 +60,10 @@ _REFUSED = {
     "9802616161626163cb3ff00000000000000000c0": "a floating-point number",
     "98026161616261630100ff00c0": "a time before 1970",
     "9802a0616261630100000000c0": "an empty id",
-    "9809616161626163010000c0": "an unknown kind",
+    "9810616161626163010000c0": "an unknown kind",
+    "9909a7323032362d3130a161a1620aa57072696365a1639000": "an unknown reason code of a dispute",
+    "9909a3323032a161a1620aa56f74686572a1639000": "a period's label of three characters",
+    "940d000000": "a reminder has three elements, and nothing follows them",
 }
 
 
@@ -85,7 +89,8 @@ def _keys(channel: builders.Channel) -> dict[str, Any]:
 def _records(channel: builders.Channel) -> dict[str, Any]:
     examples = []
     seen: set[type] = set()
-    for record in [*channel.provider_log.records, *channel.consumer_log.records]:
+    logs = [*channel.provider_log.records, *channel.consumer_log.records]
+    for record in [*logs, *dispute_vectors.matters()]:
         if type(record) not in seen:
             seen.add(type(record))
             fields = msgspec.to_builtins(record, builtin_types=(bytes,))
@@ -463,6 +468,7 @@ def make_files() -> dict[str, bytes]:
         "periods": _periods(),
         "quantities": _quantities(),
         "derive": _derive(channel),
+        "disputes": dispute_vectors.disputes(),
         "evidence": _evidence(accusations),
         "rotations": _rotations(rotated),
         "encrypted-seed": _encrypted_seed(),

@@ -7,14 +7,17 @@ import hashlib
 import io
 import json
 import struct
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
 import accusing
+import dispute_vectors
 import msgspec
 import numpy as np
 import pyarrow
 import vector_files
+from disputing import Quarrel
 from pyarrow import parquet
 from reconciling import sides, talk
 
@@ -32,7 +35,14 @@ from tallystick.protocol.framing import frame
 from tallystick.protocol.keyring import make_rotation
 from tallystick.protocol.keys import Identity, derive_key
 from tallystick.protocol.pairing import Refused, build_join, build_welcome, encode_pairing
-from tallystick.protocol.records import Epoch, Rotation, batch_bytes, encode_record
+from tallystick.protocol.records import (
+    BATCH_HEADER_SIZE,
+    ROLES,
+    Epoch,
+    Rotation,
+    batch_bytes,
+    encode_record,
+)
 from tallystick.protocol.rendering import statement_json
 from tallystick.protocol.rowset import encode_row
 from tallystick.protocol.sketch import Encoder
@@ -82,13 +92,33 @@ def _records() -> list[bytes]:
     at = CHANNEL.provider_log.state.facts.recorded_at + 1
     epoch = Epoch(1, 3, bytes(32), 10**6, bytes(32), "both disks failed", at)
     found = {type(r): r for log in CHANNEL.logs for r in log.records}
-    return [encode_record(record) for record in (*found.values(), epoch, _rotation())]
+    records = [*found.values(), epoch, _rotation(), *dispute_vectors.matters()]
+    return [encode_record(record) for record in records]
+
+
+def _disputed() -> list[bytes]:
+    """Matters that may come next in the logs of the known channel, in batches."""
+    found = []
+    for role, log in zip(ROLES, CHANNEL.logs, strict=True):
+        quarrel = Quarrel()
+        quarrel.provider_log, quarrel.consumer_log = (deepcopy(log) for log in CHANNEL.logs)
+        digest = quarrel.dispute(role, 30)
+        quarrel.answer(role, digest)
+        quarrel.answer(role, bytes(32), 5)
+        for index in (log.state.size, log.state.size + 2):
+            quarrel.lapse(role, index, 1, 40)
+        quarrel.dispute(role, -7, 80, period="2026-12", meter="calls", subject="é")
+        quarrel.resolve(role, digest, 3)
+        quarrel.withdraw(role, digest)
+        said = quarrel.log(role).batches[len(log.batches) :]
+        found.append(batch_bytes([batch[BATCH_HEADER_SIZE:] for batch in said]))
+    return found
 
 
 def _batches() -> list[bytes]:
     own = [*CHANNEL.provider_log.batches, *CHANNEL.consumer_log.batches]
     whole = batch_bytes([encode_record(record) for record in CHANNEL.provider_log.records])
-    return [*own[-6:], whole, *(batch_bytes([record]) for record in _records())]
+    return [*own[-6:], whole, *_disputed(), *(batch_bytes([record]) for record in _records())]
 
 
 def _messages() -> list[bytes]:

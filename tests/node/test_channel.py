@@ -37,12 +37,21 @@ from tallystick.protocol.keys import ED25519_COSIGNATURE, ED25519_NOTE, Vkey, or
 from tallystick.protocol.messages import Append, Message
 from tallystick.protocol.proof import parse_proof, verify_proof
 from tallystick.protocol.records import (
+    Answer,
+    Attested,
+    Close,
     Correction,
     Delta,
+    Dispute,
     Job,
+    Lapse,
+    Reminder,
+    Resolution,
     Rotation,
+    Withdrawal,
     batch_bytes,
     encode_record,
+    record_digest,
 )
 from tallystick.protocol.replay import rederive
 from tallystick.protocol.statement import Line
@@ -132,8 +141,8 @@ async def restart(side: Side, nursery: trio.Nursery) -> None:
     nursery.start_soon(side.run)
 
 
-def replayed(side: Side) -> list[Line]:
-    """The open lines, from the records alone."""
+def replayed(side: Side, sizes: tuple[int, int] | None = None) -> list[Line]:
+    """The open lines, from the records alone, at the durable sizes or earlier ones."""
     channel = side.channel
 
     def source(log: ChannelLog) -> object:
@@ -144,7 +153,7 @@ def replayed(side: Side) -> list[Line]:
         return batches
 
     logs = (channel.provider_log, channel.consumer_log)
-    sizes = (logs[0].durable_size, logs[1].durable_size)
+    sizes = sizes or (logs[0].durable_size, logs[1].durable_size)
     return rederive(channel.terms, channel.id, source(logs[0]), source(logs[1]), sizes)  # type: ignore[arg-type]
 
 
@@ -157,15 +166,26 @@ _deltas = st.tuples(
     st.integers(0, 70),  # days after the beginning of October
 )
 _correction = st.tuples(st.sampled_from(METERS), st.integers(0, 8), st.none() | st.integers(-5, 50))
+_amount = st.integers(-60, 60)
 _steps = st.lists(
     st.one_of(
         st.tuples(st.just("emit"), st.booleans(), st.lists(_deltas, min_size=1, max_size=8)),
         st.tuples(st.just("correct"), st.booleans(), _correction),
+        st.tuples(
+            st.just("dispute"),
+            st.booleans(),
+            st.tuples(st.sampled_from(METERS), st.booleans(), _amount.filter(bool)),
+        ),
+        st.tuples(
+            st.sampled_from(["answer", "resolve", "withdraw", "lapse"]),
+            st.booleans(),
+            st.tuples(st.integers(0, 8), _amount),
+        ),
         st.tuples(st.just("flush"), st.booleans(), st.none()),
         st.tuples(st.just("restart"), st.booleans(), st.none()),
         st.tuples(st.just("close"), st.booleans(), st.tuples(st.lists(_deltas), _correction)),
     ),
-    max_size=14,
+    max_size=20,
 )
 
 
@@ -188,6 +208,12 @@ async def _world(folder: Path, steps: list[tuple[str, bool, object]]) -> None:
                 await side.channel.emit([_draft(*fields) for fields in details])  # type: ignore[attr-defined]
             elif what == "correct":
                 await _correct(side, details)  # type: ignore[arg-type]
+            elif what == "dispute":
+                await _dispute(side, *details)  # type: ignore[misc]
+            elif what in ("answer", "resolve", "withdraw"):
+                await _say(side, what, *details)  # type: ignore[misc]
+            elif what == "lapse":
+                await _lapse(side, b if first else a, details[0])  # type: ignore[index]
             elif what == "flush":
                 await flush([side.channel.own, side.channel.peer])
             elif what == "restart":
@@ -203,8 +229,70 @@ async def _world(folder: Path, steps: list[tuple[str, bool, object]]) -> None:
             await exchange(a, b)
         assert a.lines() == b.lines()
         assert a.lines() == replayed(a)
+        for sizes in _earlier(a):
+            lines = a.closer.open_lines(sizes)
+            assert lines == b.closer.open_lines(sizes) == replayed(a, sizes)
         await restart(a, nursery)
         assert a.lines() == b.lines()
+
+
+def _earlier(side: Side) -> list[tuple[int, int]]:
+    """Some sizes of both logs since the newest closing is in both."""
+    logs = (side.channel.provider_log, side.channel.consumer_log)
+    now = (logs[0].durable_size, logs[1].durable_size)
+    said = [
+        [index for index, record in log.matters(size) if isinstance(record, Close)] or [0]
+        for log, size in zip(logs, now, strict=True)
+    ]
+    first = (said[0][-1] + 1, said[1][-1] + 1)
+    middle = ((first[0] + now[0]) // 2, (first[1] + now[1]) // 2)
+    return [(first[0], now[1]), (now[0], first[1]), middle]
+
+
+async def _dispute(side: Side, meter: str, october: bool, amount: int) -> None:
+    at, period = side.channel.now_recorded_at(), "2026-10" if october else "2026-11"
+    await side.channel.append_own(Dispute(period, meter, "x", amount, "quantity", "so", (), at))
+
+
+async def _say(side: Side, what: str, number: int, amount: int) -> None:
+    """Say something of one of the disputes that are there."""
+    channel = side.channel
+    disputes = [
+        (log, record)
+        for log in (channel.own, channel.peer)
+        for _, record in log.matters(log.durable_size)
+        if isinstance(record, Dispute)
+    ]
+    if not disputes:
+        return
+    log, dispute = disputes[number % len(disputes)]
+    digest, at = record_digest(dispute), channel.now_recorded_at()
+    if what == "answer":
+        part = 0 if log is channel.own else amount
+        await channel.append_own(Answer(digest, part, "counted so", (), at))
+    elif what == "resolve":
+        await channel.append_own(Resolution(digest, number, "agreed", at))
+    elif log is channel.own:
+        await channel.append_own(Withdrawal(digest, "our mistake", at))
+
+
+async def _lapse(side: Side, other: Side, number: int) -> None:
+    """A month passes on both clocks, and one of the side's records that wait lapses."""
+    channel, own = side.channel, side.channel.own
+    waits = Close | Dispute | Answer
+    waiting = [n for n, record in own.matters(own.durable_size) if isinstance(record, waits)]
+    with contextlib.suppress(InvalidRecord, IndexError, ZeroDivisionError):
+        index = waiting[number % len(waiting)]
+        heads = []
+        for _ in range(2):
+            await channel.append_own(Reminder(index, channel.now_recorded_at()))
+            await exchange(side, other)
+            head, row = _head(side, own.durable_size)
+            heads.append(Attested(head.size, row.root, row.cosignature))
+            side.now_us += 31 * builders.DAY_US
+            other.now_us += 31 * builders.DAY_US
+        had = channel.peer.durable_size - number % 3
+        await channel.append_own(Lapse(index, *heads, had, channel.now_recorded_at()))
 
 
 def _draft(meter: str, id_: int, subject: str, quantity: int, days: int) -> Draft:
