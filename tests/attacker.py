@@ -35,6 +35,7 @@ from tallystick.protocol.keys import Identity, origin
 from tallystick.protocol.log import LogState, append
 from tallystick.protocol.messages import (
     FRAME_BYTES_MAX,
+    PROTOCOL_VERSION,
     Append,
     Bye,
     Channels,
@@ -170,6 +171,14 @@ class Line:
                 assert not self.closed, f"acme hung up; it had said {self.heard[-3:]}"
                 await trio.sleep(0.01)
 
+    async def next_after(self, count: int) -> Message:
+        """What is heard when so many messages have been heard."""
+        with trio.fail_after(HEARD_SECONDS):
+            while len(self.heard) <= count:
+                assert not self.closed, f"acme hung up; it had said {self.heard[-3:]}"
+                await trio.sleep(0.01)
+        return self.heard[count]
+
     async def gone(self) -> str:
         """Wait until acme hangs up; the code of its bye, if it said one."""
         with trio.fail_after(HEARD_SECONDS):
@@ -208,7 +217,7 @@ class Attacker:
 
     def hello(self) -> Hello:
         """What an honest beta says first."""
-        return Hello(1, self.identity.name, int(time.time()), "")
+        return Hello(PROTOCOL_VERSION, self.identity.name, int(time.time()), "")
 
     @asynccontextmanager
     async def line(self, *logs: HostileLog, read: bool = True) -> AsyncIterator[Line]:

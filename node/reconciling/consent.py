@@ -8,7 +8,6 @@ little. A rule of the configuration has a file prepared when the peer asks, so m
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -132,7 +131,7 @@ class Consents:
             [sys.executable, "-m", "tallystick.node.reconciling.preparing"],
             stdin=msgspec.json.encode(arguments),
             capture_stdout=True,
-            stderr=subprocess.PIPE,
+            capture_stderr=True,
             check=False,
         )
         if done.returncode:

@@ -102,6 +102,8 @@ class Run:
     def arrived(self, message: InReconciliation) -> None:
         """A message of the peer's came for it."""
         self.bytes_received += FRAME_HEADER + len(encode_message(message))
+        if self.stopped is not None:
+            return  # what was under way when it stopped
         try:
             self._put.send_nowait(message)
         except trio.WouldBlock:
