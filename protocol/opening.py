@@ -39,11 +39,12 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Keyed:
-    """A set under a session's key: fingerprints and checks by row, sums by slice."""
+    """A set under a session's key: fingerprints (by row, and sorted), checks by row, sums by slice."""
 
     row_key: bytes
     check_key: bytes
     items: Words
+    sorted_items: Words
     checks: Words
     sums: npt.NDArray[np.uint64]
 
@@ -160,12 +161,19 @@ class Opening:
                 raise breach("bad-row", "a row that is not the one that differs")
         elif len(items):
             ascending = int(items[0]) > self._last_item and (items[1:] > items[:-1]).all()
-            if not ascending or np.isin(items, self._keyed.items).any():
+            if not ascending or self._are_ours(items):
                 raise breach("bad-row", "a row that is here as well, or comes twice")
             self._last_item = int(items[-1])
         self._sums += np.array(
             [items.sum(), check_of(self._keyed.check_key, items).sum()], np.uint64
         )
+
+    def _are_ours(self, items: Words) -> bool:
+        """Whether we have any of these fingerprints."""
+        known = self._keyed.sorted_items
+        found = np.searchsorted(known, items)
+        inside = found < len(known)
+        return bool((known[found[inside]] == items[inside]).any())
 
     def _check_all(self) -> None:
         if len(self.received) != self._count or (self._sums != self._missing).any():

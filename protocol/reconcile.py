@@ -146,14 +146,15 @@ class _Side:
         """Both nonces are known: key our set."""
         key = _hash("key", self.name, asker_nonce, consenter_nonce)
         items = self.rows.fingerprints(key[:16])
-        if len(np.unique(items)) < len(items):
+        sorted_items = np.sort(items)
+        if (sorted_items[1:] == sorted_items[:-1]).any():
             raise SessionStopped(
                 "two rows have one fingerprint under this key", "Try again", "unlucky"
             )
         checks = check_of(key[16:], items)
         bounds = (self.scope.start_us, self.scope.end_us)
         sums = slice_sums(*bounds, self.rows.instants_us, items, checks)
-        self._keyed = Keyed(key[:16], key[16:], items, checks, sums)
+        self._keyed = Keyed(key[:16], key[16:], items, sorted_items, checks, sums)
 
     def _drill(self, theirs: bytes) -> None:
         """Leave out what is in slices whose sums are equal."""

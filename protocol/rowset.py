@@ -104,12 +104,14 @@ def _digest(label: str, *seen: str | int) -> bytes:
     return hashlib.sha256(encode_row(("tallystick/v1", label, *seen))).digest()[:DIGEST_SIZE]
 
 
-Digests = npt.NDArray[np.uint64]  # of shape (n, 2): each digest as two little-endian words
+# Of shape (n, 2): each digest as two little-endian words. Searching is fast where each column lies
+# in one piece (order F).
+Digests = npt.NDArray[np.uint64]
 
 
 def as_words(digests: bytes) -> Digests:
     """Digests one after the other as an array."""
-    return np.frombuffer(digests, "<u8").astype(np.uint64).reshape(-1, 2)
+    return np.asfortranarray(np.frombuffer(digests, "<u8").astype(np.uint64).reshape(-1, 2))
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,10 +47,10 @@ def row_set(rows: Sequence[Row], likeness: Likeness = BY_ID, near: Sequence[Row]
     near_order = order_of(kin)
     return RowSet(
         likeness,
-        digests[order],
+        np.asfortranarray(digests[order]),
         np.array([row.occurred_at for row in numbered], np.int64)[order],
         lambda place: encode_row(numbered[order[place]]),
-        kin[near_order],
+        np.asfortranarray(kin[near_order]),
         lambda place: encode_row(near[near_order[place]]),
     )
 

@@ -215,12 +215,12 @@ class Writer:
             _column(self._quantities),
         )
         for name, column in zip(COLUMNS, columns, strict=True):
-            np.save(self._folder / f"{name}.npy", column[order])
+            np.save(self._folder / f"{name}.npy", np.asfortranarray(column[order]))
         kin = as_words(bytes(self._kin))
         near_order = order_of(kin)
         near = (kin, _column(self._near_starts), _column(self._near_ends))
         for name, column in zip(NEAR_COLUMNS, near, strict=True):
-            np.save(self._folder / f"{name}.npy", column[near_order])
+            np.save(self._folder / f"{name}.npy", np.asfortranarray(column[near_order]))
         return self.count
 
     def _digest_of_copy(self, place: int, copy: int) -> bytes:
