@@ -39,7 +39,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Keyed:
-    """A set under a session's key: fingerprints (by row, and sorted), checks by row, sums by slice."""
+    """A set under a session's key: fingerprints by row and sorted, checks by row, sums by slice."""
 
     row_key: bytes
     check_key: bytes
