@@ -350,16 +350,31 @@ class Channel:
 
     async def append_own(self, record: Correction | Close | Rotation | Matter) -> int:
         """Append another kind of record of ours; its index, once durable."""
+        index = await self.append_made(lambda: record)
+        assert index is not None
+        return index
+
+    async def append_made(
+        self, make: Callable[[], Correction | Close | Rotation | Matter | None]
+    ) -> int | None:
+        """Append what `make` gives, if anything; its index, once durable.
+
+        `make` sees our log as the record will find it: nothing of it is on its way to the disk.
+        """
         while True:
             await self.resumed.wait()
             async with self.gate:
+                await self.own.settle()
                 if self.resumed.is_set():
+                    record = make()
+                    if record is None:
+                        return None
                     index, ticket = self._append_record(record)
                     break
         await ticket.wait()
         return index
 
-    async def append_paused(self, record: Correction | Epoch | Rotation) -> int:
+    async def append_paused(self, record: Correction | Epoch | Rotation | Matter) -> int:
         """The same while emits wait."""
         async with self.gate:
             index, ticket = self._append_record(record)

@@ -15,17 +15,20 @@ import msgspec
 import trio
 
 from tallystick.node.channel import Channel
+from tallystick.node.differing import first_line, other_verdict
 from tallystick.node.errors import PeerUnreachable
 from tallystick.node.logs import ChannelLog
 from tallystick.node.quotas import HEAD_BYTES
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import CheckpointRow, encode_row, index_key, log_key
 from tallystick.node.upkeep import flush
+from tallystick.node.verdicts import verdict_on
 from tallystick.protocol.checkpoint import (
     Checkpoint,
     LogHead,
     build_checkpoint,
     checkpoint_note,
+    like_signed,
     parse_checkpoint,
     sign_checkpoint,
     verify_checkpoint,
@@ -53,6 +56,7 @@ from tallystick.protocol.statement import (
     encode_line,
     first_difference,
 )
+from tallystick.protocol.verdict import Verdict, encode_verdict, verdict_digest
 
 ANSWER_SECONDS = 60
 POLL_SECONDS = 0.05
@@ -62,12 +66,24 @@ _decode = msgspec.msgpack.Decoder(CheckpointRow).decode
 Send = Callable[[Message], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What a period is closed with: the checkpoint that is signed, and what it is of."""
+
+    checkpoint: Checkpoint
+    lines: Sequence[Line]
+    verdict: Verdict
+
+    def like(self, signed: Checkpoint) -> Checkpoint:
+        """Our checkpoint as it would have been made when `signed` was."""
+        return like_signed(self.checkpoint, signed)
+
+
 @dataclass(slots=True)
 class _Proposal:
     """Our proposal while the peer looks at it."""
 
-    checkpoint: Checkpoint
-    lines: Sequence[Line]
+    closing: Closing
     answered: trio.Event
     error: DiffersError | InputError | PeerUnreachable | None = None
 
@@ -83,7 +99,7 @@ class Closer:
         self._calendar = channel.own.folder.calendar
         self._proposal: _Proposal | None = None
         # Our lines, while we page them to the proposer, and the digest of what it proposed.
-        self._answering: tuple[bytes, list[Line]] = (b"", [])
+        self._answering: tuple[bytes, Sequence[Line]] = (b"", [])
         self._counted = 0  # what the peer had co-signed of our log before its last proposal
         self._completing = trio.Lock()
         self._catching_up = trio.Lock()
@@ -153,7 +169,7 @@ class Closer:
         proposal = await self._propose(period)
         self._proposal = proposal
         try:
-            send(self._message(proposal.checkpoint, force))
+            send(self._message(proposal.closing, force))
             if not self.channel.live:
                 self.part()
             with trio.move_on_after(ANSWER_SECONDS):
@@ -204,8 +220,7 @@ class Closer:
             raise PeerUnreachable(
                 f"{channel.peer_keys.name} has not co-signed our log yet", "See tally status"
             )
-        checkpoint, lines = self._compute(period, sizes)
-        return _Proposal(checkpoint, lines, trio.Event())
+        return _Proposal(self._compute(period, sizes), trio.Event())
 
     async def _cosigned_sizes(self) -> tuple[int, int]:
         """Both logs' durable co-signed sizes, once ours is co-signed as far as it is durable."""
@@ -231,23 +246,27 @@ class Closer:
         own = self.channel.own
         return own.keyring_at(checkpoint.heads[ROLES.index(own.role)].size)
 
-    def _compute(self, period: Period, sizes: tuple[int, int]) -> tuple[Checkpoint, list[Line]]:
+    def _compute(self, period: Period, sizes: tuple[int, int]) -> Closing:
         channel = self.channel
         lines = period_lines(self.open_lines(sizes), period.label)
+        verdict = verdict_on(channel, period.label, lines, sizes)
         heads = (
             self._head(channel.provider_log, sizes[0]),
             self._head(channel.consumer_log, sizes[1]),
         )
         previous = self.last.digest if self.last else b""
-        checkpoint = build_checkpoint(channel.terms, channel.id, period, previous, heads, lines)
-        return checkpoint, lines
+        checkpoint = build_checkpoint(
+            channel.terms, channel.id, period, previous, heads, lines, verdict_digest(verdict)
+        )
+        return Closing(checkpoint, lines, verdict)
 
     def _head(self, log: ChannelLog, size: int) -> LogHead:
         return LogHead(log.party.name, size, log.root_at(size))
 
-    def _message(self, checkpoint: Checkpoint, early: bool) -> ProposeCheckpoint:
-        blob = self._sign(checkpoint).blob
-        return ProposeCheckpoint(self.channel.id, checkpoint.text(), blob, early)
+    def _message(self, closing: Closing, early: bool) -> ProposeCheckpoint:
+        blob, text = self._sign(closing.checkpoint).blob, closing.checkpoint.text()
+        verdict = encode_verdict(closing.verdict)
+        return ProposeCheckpoint(self.channel.id, text, blob, early, verdict)
 
     # Answer
 
@@ -275,7 +294,7 @@ class Closer:
             case Difference():
                 if message.digest == self._answering[0]:
                     self._answering = (b"", [])
-                    said = _difference(message.proposer, message.other, "the peer", "we")
+                    said = first_line(message.proposer, message.other, "the peer", "we")
                     self.difference = said
                     _log.warning("checkpoint not signed: %s", said)
             case _:
@@ -328,19 +347,22 @@ class Closer:
                 refuse("the two logs name other keys at these heads")
                 return
             signature = self._peer_signature(theirs, message.signature)
-            ours, lines = self._compute(period, sizes)
+            ours = self._compute(period, sizes)
         except ProofError as error:
             raise PeerBreach("bad-checkpoint", f"the peer's proposal: {error.message}") from None
         except (InputError, FormatError) as error:
             refuse(error.message)
             return
-        if ours.text() == message.text:
-            await self._complete(ours, lines, [signature, self._sign(ours)])
-            send(SignCheckpoint(channel.id, digest, self._sign(ours).blob))
+        if ours.checkpoint.text() == message.text:
+            blob = self._sign(ours.checkpoint)
+            await self._complete(ours, [signature, blob])
+            send(SignCheckpoint(channel.id, digest, blob.blob))
             await self.append_close()
-        elif ours.statement_root != theirs.statement_root:
-            self._answering = (digest, lines)
+        elif ours.checkpoint.statement_root != theirs.statement_root:
+            self._answering = (digest, ours.lines)
             self._send_page(digest, 0, send)
+        elif ours.checkpoint.verdict != theirs.verdict:
+            refuse(other_verdict(ours.verdict, message.verdict, theirs.verdict))
         else:
             refuse("the statement is the same, but the rest of the text is not")
 
@@ -378,14 +400,14 @@ class Closer:
 
     async def _signed(self, message: SignCheckpoint) -> None:
         proposal = self._proposal
-        if proposal is None or message.digest != proposal.checkpoint.digest():
+        if proposal is None or message.digest != proposal.closing.checkpoint.digest():
             return  # an answer to a proposal that timed out; the Close in the peer's log tells us
+        checkpoint = proposal.closing.checkpoint
         try:
-            signature = self._peer_signature(proposal.checkpoint, message.signature)
+            signature = self._peer_signature(checkpoint, message.signature)
         except ProofError as error:
             raise PeerBreach("bad-checkpoint", f"the peer's answer: {error.message}") from None
-        signatures = [self._sign(proposal.checkpoint), signature]
-        await self._complete(proposal.checkpoint, proposal.lines, signatures)
+        await self._complete(proposal.closing, [self._sign(checkpoint), signature])
         proposal.answered.set()
         await self.append_close()
 
@@ -398,7 +420,7 @@ class Closer:
             for log in (self.channel.own, self.channel.peer):
                 said = log.state.facts.checkpoint
                 if said and all(row.digest != said for row in self.rows):
-                    for record in log.closes():
+                    for _, record in log.closes():
                         await self._take_close(log, record)
             if self.channel.live:
                 await self.append_close()
@@ -411,10 +433,10 @@ class Closer:
         sizes = (checkpoint.heads[0].size, checkpoint.heads[1].size)
         held = all(size <= log.durable_size for size, log in zip(sizes, logs, strict=True))
         if follows and held:
-            ours, lines = self._compute(self._calendar.parse(checkpoint.period), sizes)
-            if ours.text() != checkpoint.text():
+            ours = self._compute(self._calendar.parse(checkpoint.period), sizes)
+            if ours.like(checkpoint).text() != checkpoint.text():
                 raise PeerBreach("bad-checkpoint", "a period was closed on other numbers")
-            await self._store(checkpoint, lines, record.checkpoint)
+            await self._store(checkpoint, ours, record.checkpoint)
 
     def next_head(self, log: ChannelLog, start: int) -> int:
         """Where a batch from index `start` should end at the latest: at a head that a checkpoint
@@ -425,12 +447,11 @@ class Closer:
         )
         return min((size for size in sizes if size > start), default=log.durable_size)
 
-    async def _complete(
-        self, checkpoint: Checkpoint, lines: Sequence[Line], signatures: Sequence[Signature]
-    ) -> None:
-        await self._store(checkpoint, lines, checkpoint_note(checkpoint, signatures))
+    async def _complete(self, closing: Closing, signatures: Sequence[Signature]) -> None:
+        note = checkpoint_note(closing.checkpoint, signatures)
+        await self._store(closing.checkpoint, closing, note)
 
-    async def _store(self, checkpoint: Checkpoint, lines: Sequence[Line], note: bytes) -> None:
+    async def _store(self, checkpoint: Checkpoint, closing: Closing, note: bytes) -> None:
         """Keep the checkpoint, and note what it billed, in one transaction."""
         async with self._completing:
             if any(row.digest == checkpoint.digest() for row in self.rows):
@@ -447,7 +468,8 @@ class Closer:
                 checkpoint.digest(),
                 checkpoint.heads[0].size,
                 checkpoint.heads[1].size,
-                [encode_line(line) for line in lines],
+                [encode_line(line) for line in closing.lines],
+                encode_verdict(closing.verdict) if checkpoint.verdict else b"",
             )
             key = index_key(channel.row.number, len(self.rows))
             logs = (channel.provider_log, channel.consumer_log)
@@ -493,14 +515,14 @@ class Closer:
 
     def _compare_page(self, message: StatementPage, send: Send) -> None:
         proposal = self._proposal
-        if proposal is None or message.digest != proposal.checkpoint.digest():
+        if proposal is None or message.digest != proposal.closing.checkpoint.digest():
             return
         try:
             theirs = [decode_line(data) for data in message.lines]
         except FormatError as error:
             raise PeerBreach("malformed", f"the peer's statement: {error.message}") from None
         stop = None if message.last else message.offset + len(theirs)
-        ours = list(proposal.lines[message.offset : stop])
+        ours = list(proposal.closing.lines[message.offset : stop])
         mine, other = first_difference(ours, theirs)
         if mine is None and other is None and not message.last and theirs:
             send(WantPage(self.channel.id, message.digest, message.offset + len(theirs)))
@@ -508,7 +530,7 @@ class Closer:
         a = encode_line(mine) if mine else b""
         b = encode_line(other) if other else b""
         send(Difference(self.channel.id, message.digest, a, b))
-        self.difference = _difference(a, b, "we", "the peer")
+        self.difference = first_line(a, b, "we", "the peer")
         self._fail(
             message.digest,
             DiffersError(
@@ -524,29 +546,15 @@ class Closer:
                 f"the connection to {self.channel.peer_keys.name} ended before it answered",
                 "Try again; if it signed, its log says so when it is back",
             )
-            self._fail(self._proposal.checkpoint.digest(), gone)
+            self._fail(self._proposal.closing.checkpoint.digest(), gone)
 
     def _fail(self, digest: bytes, error: DiffersError | InputError | PeerUnreachable) -> None:
         proposal = self._proposal
-        if proposal is not None and digest == proposal.checkpoint.digest():
+        if proposal is not None and digest == proposal.closing.checkpoint.digest():
             proposal.error = error
             proposal.answered.set()
 
 
 def _held_bytes(row: CheckpointRow) -> int:
     """What a checkpoint counts against the peer's quota: its row, and our log's Close of it."""
-    return 2 * len(row.note) + sum(map(len, row.lines)) + HEAD_BYTES
-
-
-def _difference(proposer: bytes, other: bytes, first: str, second: str) -> str:
-    return f"first line that differs: {first} have {_show(proposer)}; {second} have {_show(other)}"
-
-
-def _show(data: bytes) -> str:
-    if not data:
-        return "no such line"
-    try:
-        line = decode_line(data)
-    except FormatError:
-        return "a line that cannot be read"
-    return f"{line.period} {line.meter} {line.subject} {line.payable} {line.unit}"
+    return 2 * len(row.note) + sum(map(len, row.lines)) + len(row.verdict) + HEAD_BYTES

@@ -18,6 +18,7 @@ import trio
 from tallystick.node import accusing, recovery
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
+from tallystick.node.logs import CHECKPOINT_MARK
 from tallystick.node.outbox import Outbox
 from tallystick.node.quotas import Allowance
 from tallystick.node.store.disk import Ticket
@@ -61,7 +62,6 @@ CLOSINGS_WAITING_MAX = 8  # messages about checkpoints, a channel
 REST_SECONDS_MAX = 5
 RETURN_SECONDS = 30  # a peer that returns nothing of our log for so long does not mean to
 
-CHECKPOINT_MARK = b"tallystick checkpoint"  # stands in every batch that has a Close record
 _log = logging.getLogger("tallystick.link")
 _OF_CONNECTION = (Hello, Channels, Bye, Ping, ProposeTerms, TermsHeld, TermsRefused, Founded)
 

@@ -37,16 +37,19 @@ from tallystick.node.store.keyspace import (
     log_key,
     unpack_tally,
 )
+from tallystick.node.store.matters import CLOSE_PREFIX, LogMatters, counted_rows
 from tallystick.node.store.tiles import TILE, put_tile
 from tallystick.node.tree import LogTree
+from tallystick.protocol.checkpoint import parse_checkpoint
 from tallystick.protocol.derive import Book, Changes, Folder, LineKey, Tally
 from tallystick.protocol.errors import InvalidRecord
 from tallystick.protocol.heads import Head
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import origin
 from tallystick.protocol.log import LogFacts, LogState, Rules, append
-from tallystick.protocol.matters import Matters
+from tallystick.protocol.matters import Nameable, Said
 from tallystick.protocol.merkle import Frontier
+from tallystick.protocol.notes import parse_note
 from tallystick.protocol.records import (
     Close,
     Correction,
@@ -60,6 +63,7 @@ from tallystick.protocol.records import (
     join_batches,
 )
 
+CHECKPOINT_MARK = b"tallystick checkpoint"  # stands in every batch that has a Close record
 READ_BYTES_MAX = 1024 * 1024  # one batch read for catching up
 READ_RECORDS_MAX = 8192  # and its records, before the last of our batches in it
 DECODED_MAX = 4  # batches kept decoded for look-ups
@@ -105,11 +109,16 @@ def record_name(meter: str, id: str) -> bytes:
     return f"{meter}\0{id}".encode()
 
 
+def _closed(record: Close) -> bytes:
+    """The digest of a close's checkpoint."""
+    return parse_checkpoint(parse_note(record.checkpoint).text).digest()
+
+
 def _correction_prefix(log: int, meter: str, id: str) -> bytes:
     return log_key(log) + hashlib.sha256(record_name(meter, id)).digest()[:16]
 
 
-class ChannelLog(Matters):
+class ChannelLog:
     """One log of a channel, ours or the peer's."""
 
     def __init__(
@@ -134,9 +143,10 @@ class ChannelLog(Matters):
         self._recent_bytes_max = RECENT_BYTES_MAX if ours else 0
         self.flushing = trio.Lock()  # held from a flush's preparation until it is durable
         self.grown = trio.Event()  # set, and replaced, whenever the log grew durably
+        self.mattered = trio.Event()  # the same, whenever a close or a matter is durable
         self.flushed = trio.Event()  # the same, whenever a flush made a run
         self.index: IdIndex = IdIndex(folder, number, [])
-        super().__init__()
+        self._matters = LogMatters(store, number)
         self._decoded: dict[int, list[Record]] = {}  # a few batches, for look-ups in a row
         self._in_flight: deque[_Prepared] = deque()
         self._recent: deque[Batch] = deque()
@@ -146,6 +156,7 @@ class ChannelLog(Matters):
         self.channel_id = channel_id
         with self.store.read() as txn:
             row, derived = self._log_row(txn), self._derived_row(txn)
+        self._find_closes(row.facts.checkpoint)
         if derived.covered == COVERED_NOTHING:
             if self.store.read_only:
                 raise StoreError(
@@ -167,11 +178,9 @@ class ChannelLog(Matters):
             self.index = self._open_index(derived)
             self.book = Book(self.folder, self._load_tally)
             self._in_flight.clear()
+            self._matters.clear()
             self._recent.clear()
             self._decoded.clear()
-            super().__init__()
-            for first, records in self._stored(txn, 0):
-                self.take(first, records)
             for first, records in self._stored(txn, derived.covered):
                 self._fold(first, records, txn)
 
@@ -236,6 +245,15 @@ class ChannelLog(Matters):
             yield first, records[: stop - first]
             start = first + len(records)
 
+    def batches(self, stop: int) -> Iterator[tuple[int, bytes]]:
+        """The batches that hold the durable records before index `stop`, as they are stored, and
+        each one's first index.
+        """
+        with self.store.read() as txn:
+            scan = txn.scan("batches", index_key(self.number, 0), index_key(self.number, stop))
+            for key, value in scan:
+                yield index_of(key), value
+
     def record(self, index: int) -> Record:
         """The record at an index below `state.size`."""
         for prepared in self._in_flight:
@@ -275,6 +293,26 @@ class ChannelLog(Matters):
         with self.store.read() as txn:
             return found[1], self._corrected(txn, found[1], 2**63)
 
+    def matter(self, index: int) -> Nameable | None:
+        """See `MatterPast`."""
+        return self._matters.matter(index)
+
+    def index_of(self, digest: bytes) -> int | None:
+        """See `MatterPast`."""
+        return self._matters.index_of(digest)
+
+    def ended(self, index: int) -> bool:
+        """See `MatterPast`."""
+        return self._matters.ended(index)
+
+    def matters(self, size: int) -> list[Said]:
+        """The closes and matters among the log's first `size` durable records, by index."""
+        return self._matters.upto(size)
+
+    def ended_by(self, index: int) -> int | None:
+        """Where the reveal or the lapse is that ended the matter at an index; None if none did."""
+        return self._matters.ended_by(index)
+
     def _corrected(self, txn: Txn, delta: Delta, before: int) -> int | None:
         """A delta's quantity by the corrections before an index of the log."""
         prefix = _correction_prefix(self.number, delta.meter, delta.id)
@@ -296,9 +334,23 @@ class ChannelLog(Matters):
             found[record.meter, record.id] = record.quantity
         return found
 
-    def closes(self) -> list[Close]:
-        """The log's Close records, in order."""
-        return [close for _, close in self.matters(self.durable_size) if isinstance(close, Close)]
+    def closes(self) -> list[tuple[int, Close]]:
+        """The log's durable closes, by index."""
+        return self._matters.closes()
+
+    def _find_closes(self, said: bytes) -> None:
+        """Note the closes of a store of an older version; `said` is the newest one's digest."""
+        newest = self._matters.newest_close()
+        if said and (newest is None or _closed(newest) != said):
+            with self.store.read() as txn:
+                scan = txn.scan("batches", index_key(self.number, 0), log_key(self.number + 1))
+                batches = [(index_of(k), value) for k, value in scan if CHECKPOINT_MARK in value]
+            parts = [
+                (index, part)
+                for first, value in batches
+                for index, part in enumerate(decode_batch(value)[1], first)
+            ]
+            self._matters.adopt_closes((n, part) for n, part in parts if part[:2] == CLOSE_PREFIX)
 
     def root_at(self, size: int) -> bytes:
         """The root of the log's first `size` durable records."""
@@ -482,11 +534,12 @@ class ChannelLog(Matters):
             indexes = [first + n for n, r in enumerate(records) if type(r) is Delta]
         self.index.add(prints, indexes)
         data = batch_bytes(list(parts))
+        matters = self._matters.prepare(first, records, parts)
         prepared = _Prepared(first, records, data, head, self.folder.fold(records))
         self._in_flight.append(prepared)
         self.state = appended.state
-        self.take(first, records)
         self.held_bytes += counted_bytes(len(data), len(records), len(prepared.changes))
+        self.held_bytes += counted_rows(matters)
         size = appended.state.size
         if signature:
             self.signed_size = size
@@ -506,6 +559,8 @@ class ChannelLog(Matters):
                 prefix = _correction_prefix(self.number, record.meter, record.id)
                 value = msgspec.msgpack.encode(record.quantity)
                 txn.put("corrections", prefix + index.to_bytes(8, "big"), value)
+            for table, key, value in matters:
+                txn.put(table, key, value)
 
         def done() -> None:
             if cosignature:
@@ -540,6 +595,7 @@ class ChannelLog(Matters):
         """The oldest batch in flight is durable: count it, and tell who waits."""
         taken = self._in_flight.popleft()
         assert taken is prepared
+        matters = self._matters.written()
         self.durable_size = prepared.first + len(prepared.records)
         self.book.apply(prepared.changes)
         if any(isinstance(record, Correction) for record in prepared.records):
@@ -550,6 +606,9 @@ class ChannelLog(Matters):
         )
         self.grown.set()
         self.grown = trio.Event()
+        if matters:
+            self.mattered.set()
+            self.mattered = trio.Event()
 
     def _correct(self, first: int, records: Sequence[Record], txn: Txn) -> None:
         changed: list[tuple[LineKey, int, int | None]] = []

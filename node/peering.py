@@ -17,7 +17,9 @@ import trio
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
+from tallystick.node.declaring import Declarer
 from tallystick.node.errors import StoreError
+from tallystick.node.lapsing import Lapser
 from tallystick.node.link import Link, Stream
 from tallystick.node.quotas import Allowance
 from tallystick.node.reconciling.sessions import Reconciler
@@ -55,6 +57,8 @@ class Peering:
         self.identity = books.identity
         self.rotator = Rotator(books)
         self.reconciler = Reconciler(books, books.index_folder.parent)
+        self.lapser = Lapser(books, self._caught_up)
+        self.declarer = Declarer(books, self._caught_up)
         self.links: dict[str, Link] = {}
         self.address = ""
         self.held: set[bytes] = set()  # proposals that the peer said it holds
@@ -88,9 +92,17 @@ class Peering:
         self.books.store.on_failure += [channel.load, closer.load]
         self._nursery.start_soon(channel.run)
         self._nursery.start_soon(self.rotator.follow, channel)
+        self._nursery.start_soon(self.lapser.follow, channel)
+        self._nursery.start_soon(self.declarer.follow, channel, closer)
         for log in (channel.own, channel.peer):
             self._nursery.start_soon(tend, log)
             self._nursery.start_soon(tend_index, log)
+
+    def _caught_up(self, channel: Channel) -> bool:
+        """Whether the peer is connected and all that it said it has of its log is here."""
+        link = self.links.get(channel.peer_keys.name)
+        held = link.holding(channel.id) if link is not None and link.live else None
+        return held is not None and channel.peer.durable_size >= held.own_size
 
     def _drop_links(self) -> None:
         """What was received but not written must come again, on new links."""

@@ -25,6 +25,7 @@ from tallystick.protocol.notes import parse_note
 from tallystick.protocol.proof import format_proof
 from tallystick.protocol.records import ROLES, batch_bytes, encode_record
 from tallystick.protocol.statement import Line, decode_line, encode_line, line_leaves
+from tallystick.protocol.verdict import decode_verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ def bundle(channel: Channel, row: CheckpointRow, out: BinaryIO, *, full: bool) -
         provider_head=heads[0],
         consumer_head=heads[1],
         lines=[decode_line(data) for data in row.lines],
+        verdict=decode_verdict(row.verdict) if row.verdict else None,
         rotations=(
             _rotations(logs[0], checkpoint.heads[0].size),
             _rotations(logs[1], checkpoint.heads[1].size),

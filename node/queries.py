@@ -10,8 +10,10 @@ from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.logs import ChannelLog
+from tallystick.node.matter_documents import matter_document
 from tallystick.node.rebuilding import aside_rows, unplaced_rows
 from tallystick.node.rotating import JOBS, waiting
+from tallystick.node.statuses import statuses_of
 from tallystick.node.store.keyspace import CheckpointRow
 from tallystick.protocol.checkpoint import verify_checkpoint
 from tallystick.protocol.errors import InputError
@@ -29,7 +31,10 @@ from tallystick.protocol.records import (
     batch_count,
     decode_record,
 )
+from tallystick.protocol.rendering import verdict_document
 from tallystick.protocol.statement import Line, decode_line, statement_root
+from tallystick.protocol.status import status_of_all
+from tallystick.protocol.verdict import decode_verdict, verdict_digest
 
 
 def peers(books: Books, live: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -207,9 +212,10 @@ def derive(
     """The balance lines, their digest, and the heads that they follow from."""
     if period is not None:
         period = channel.own.folder.calendar.parse(period).label
-    lines = [
-        line
-        for line in closer.all_lines()
+    every = closer.all_lines()
+    shown = [
+        (line, status)
+        for line, status in zip(every, statuses_of(channel, closer, every), strict=True)
         if (period is None or line.period == period)
         and (meter is None or line.meter == meter)
         and (subject is None or line.subject == subject)
@@ -222,9 +228,9 @@ def derive(
         heads.append({"party": log.party.name, "size": log.durable_size, "root": root.hex()})
     return {
         "channel": channel.id.hex(),
-        "digest": statement_root(lines).hex(),
+        "digest": statement_root([line for line, _ in shown]).hex(),
         "heads": heads,
-        "lines": [line_document(line) for line in lines],
+        "lines": [line_document(line) | {"status": status} for line, status in shown],
     }
 
 
@@ -279,6 +285,8 @@ def record_document(terms: Terms, party: str, index: int, record: Record) -> dic
             }
         case Terms():
             document |= {"channel_between": [record.provider.name, record.consumer.name]}
+        case _:
+            document |= matter_document(terms, record)
     return document
 
 
@@ -340,7 +348,32 @@ def checkpoint_document(channel: Channel, closer: Closer, label: str) -> dict[st
         "digest": row.digest.hex(),
         "lines": checkpoint.lines,
         "signed_by": [checkpoint.provider, checkpoint.consumer],
+        "verdict": _verdict_document(channel, closer, row),
     }
+
+
+def _verdict_document(
+    channel: Channel, closer: Closer, row: CheckpointRow
+) -> dict[str, Any] | None:
+    """The verdict that both signed, with its digest and each meter's status; None if there were no
+    verdicts then.
+    """
+    if not row.verdict:
+        return None
+    verdict = decode_verdict(row.verdict)
+    lines = [decode_line(data) for data in row.lines]
+    found = list(zip(lines, statuses_of(channel, closer, lines), strict=True))
+    document = verdict_document(verdict)
+    for meter in document["meters"]:
+        own = (status for line, status in found if line.meter == meter["meter"])
+        meter["status"] = status_of_all(own) or "checkpointed"
+    return {"digest": verdict_digest(verdict).hex()} | document
+
+
+def closed_status(channel: Channel, closer: Closer, row: CheckpointRow, line: Line) -> str:
+    """The status of a line of a closed period."""
+    lines = [decode_line(data) for data in row.lines]
+    return statuses_of(channel, closer, lines)[lines.index(line)]
 
 
 def closed_line(

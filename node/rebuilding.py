@@ -27,6 +27,7 @@ from tallystick.node.store.keyspace import (
     pack_tally,
     tile_key,
 )
+from tallystick.node.store.matters import rows_from
 from tallystick.node.store.tiles import TILE
 from tallystick.node.tree import LogTree
 from tallystick.protocol.log import LogFacts, fold_facts
@@ -119,6 +120,7 @@ def cut(log: ChannelLog, size: int) -> None:
             for key in _keys(txn, "corrections", log_key(log.number), log_key(log.number + 1))
             if int.from_bytes(key[-8:], "big") >= size
         ]
+        following = rows_from(txn, log.number, size)
     facts = LogFacts()
     for first, records in log.records(0, size):
         facts = fold_facts(facts, first, records)
@@ -139,6 +141,8 @@ def cut(log: ChannelLog, size: int) -> None:
         for table, keys in (("heads", heads), ("tiles", tiles), ("corrections", corrections)):
             for key in keys:
                 txn.delete(table, key)
+        for table, key in following:
+            txn.delete(table, key)
         txn.put("logs", log_key(log.number), encode_row(row))
         txn.put("derived", log_key(log.number), encode_row(DerivedRow(COVERED_NOTHING, [])))
 

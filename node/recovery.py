@@ -8,6 +8,7 @@ the peer lost data too, and people at both say so, an `Epoch` record marks what 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import msgspec
 
@@ -22,16 +23,28 @@ from tallystick.protocol.heads import Head
 from tallystick.protocol.log import LogFacts
 from tallystick.protocol.messages import Return
 from tallystick.protocol.records import (
+    Answer,
     Correction,
+    Declaration,
     Delta,
+    Dispute,
     Epoch,
+    Lapse,
+    Matter,
     Record,
+    Reminder,
+    Resolution,
+    Reveal,
     Rotation,
+    Withdrawal,
     decode_batch,
     encode_record,
+    record_digest,
 )
 
 LOSS = "both parties lost what was recorded after this point"
+
+Placeable = Correction | Rotation | Matter
 
 _log = logging.getLogger("tallystick.recovery")
 
@@ -130,23 +143,54 @@ async def _again(channel: Channel, records: list[Record]) -> list[tuple[Record, 
     if drafts:
         result = await channel.emit_paused(drafts)
         unplaced += [(deltas[place], reason) for place, _, reason in result.problems]
+    renamed: dict[bytes, bytes] = {}  # digests of what is recorded at another time now
     for record in records:
-        if not isinstance(record, Correction | Rotation) or _is_there(channel, record):
+        # Reminders and lapses rely on heads that are gone; they are made anew if they are due.
+        if not isinstance(record, Correction | Rotation | Matter) or isinstance(
+            record, Reminder | Lapse
+        ):
             continue
-        later = msgspec.structs.replace(record, recorded_at=channel.now_recorded_at())
-        try:
-            await channel.append_paused(later)
-        except InvalidRecord as error:
-            unplaced.append((record, error.message))
+        now = channel.now_recorded_at()
+        later = _renamed(msgspec.structs.replace(record, recorded_at=now), renamed)
+        if not _is_there(channel, later):
+            try:
+                await channel.append_paused(later)
+            except InvalidRecord as error:
+                unplaced.append((record, error.message))
+                continue
+            if isinstance(record, Declaration | Dispute):
+                renamed[record_digest(record)] = record_digest(later)
     return unplaced
 
 
-def _is_there(channel: Channel, record: Correction | Rotation) -> bool:
-    """Whether our log says so already."""
-    if isinstance(record, Rotation):
-        return any(one.key == record.key for one in channel.own.state.facts.keys)
-    now = channel.own.effective(record.meter, record.id)
-    return now is not None and now[1] == record.quantity
+def _renamed(record: Placeable, renamed: Mapping[bytes, bytes]) -> Placeable:
+    """A record that names others of our log by their digests now."""
+    match record:
+        case Answer() | Resolution() | Withdrawal():
+            now = renamed.get(record.dispute, record.dispute)
+            return msgspec.structs.replace(record, dispute=now)
+        case Reveal():
+            now = renamed.get(record.declaration, record.declaration)
+            return msgspec.structs.replace(record, declaration=now)
+        case _:
+            return record
+
+
+def _is_there(channel: Channel, record: Placeable) -> bool:
+    """Whether our log says so already, whenever it was recorded."""
+    own = channel.own
+    match record:
+        case Rotation():
+            return any(one.key == record.key for one in own.state.facts.keys)
+        case Correction():
+            now = own.effective(record.meter, record.id)
+            return now is not None and now[1] == record.quantity
+        case _:
+            return any(
+                type(said) is type(record)
+                and msgspec.structs.replace(said, recorded_at=record.recorded_at) == record
+                for _, said in own.matters(own.durable_size)
+            )
 
 
 async def adopt(channel: Channel, size: int, root: bytes, signature: bytes) -> None:

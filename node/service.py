@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import trio
 
-from tallystick.node import accusing
+from tallystick.node import accusing, disputing
 from tallystick.node.books import clock_us
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
@@ -24,14 +24,33 @@ from tallystick.node.node import Node
 from tallystick.node.pairing import join, new_invite
 from tallystick.node.reconciling.service import Reconciling
 from tallystick.node.rotating import JOBS, waiting
-from tallystick.protocol.errors import ConflictError, InputError, InvalidRecord, ProofError
+from tallystick.protocol.declarations import read_totals
+from tallystick.protocol.errors import (
+    ConflictError,
+    FormatError,
+    InputError,
+    InvalidRecord,
+    ProofError,
+)
 from tallystick.protocol.evidence import parse_evidence, verify_evidence
 from tallystick.protocol.messages import Holding, ProposeTerms
 from tallystick.protocol.pairing import comparison_words
-from tallystick.protocol.records import Correction, Job
+from tallystick.protocol.records import (
+    Answer,
+    Correction,
+    DeclaredTotal,
+    Dispute,
+    Job,
+    Matter,
+    Resolution,
+    Withdrawal,
+    decode_record,
+    record_digest,
+)
 from tallystick.protocol.terms import check_terms, describe_terms, meter_named, parse_terms
 
 WAIT_SECONDS = 15  # for a peer that is expected to answer at once
+COSIGNED_SECONDS = 3  # for a co-signature that people are shown
 
 _decode_drafts = msgspec.msgpack.Decoder(list[Draft]).decode
 
@@ -52,6 +71,8 @@ class Service:
             "emit": self.emit,
             "wait": self.wait,
             "correct": self.correct,
+            "say": self.say,
+            "declare": self.declare,
             "checkpoint": self.checkpoint,
             "import_evidence": self.import_evidence,
             "rotate": self.rotate,
@@ -176,12 +197,65 @@ class Service:
         found, _ = self._channel(channel)
         self._check_not_halted(found)
         meter_named(found.terms, meter)
-        record = Correction(id, meter, quantity, reason, found.now_recorded_at())
+
+        def make() -> Correction | None:
+            now = found.own.effective(meter, id)
+            if now is not None and now[1] == quantity:
+                return None
+            return Correction(id, meter, quantity, reason, found.now_recorded_at())
+
         try:
-            index = await found.append_own(record)
+            index = await found.append_made(make)
         except InvalidRecord as error:
             raise ConflictError(error.message, error.advice) from None
-        return {"index": index}
+        return {"index": index, "again": index is None}
+
+    async def say(self, channel: str | None, record: bytes) -> dict[str, Any]:
+        """Say something of a dispute in our log (the bytes of a record, its time left open), unless
+        our log says it already; where it stands there, and the digest of the dispute.
+        """
+        found, _ = self._channel(channel)
+        self._check_not_halted(found)
+        said = decode_record(record)
+        if not isinstance(said, Dispute | Answer | Resolution | Withdrawal):
+            raise InputError("nothing of this kind is said of a dispute")
+        before: tuple[int, bytes] | None = None
+
+        def make() -> Matter | None:
+            nonlocal before, said
+            assert isinstance(said, Dispute | Answer | Resolution | Withdrawal)
+            said = msgspec.structs.replace(said, recorded_at=found.now_recorded_at())
+            before = disputing.said_before(found, said)
+            return None if before else said
+
+        try:
+            index = await found.append_made(make)
+        except InvalidRecord as error:
+            raise InputError(error.message, error.advice) from None
+        if before is not None:
+            return {"index": before[0], "dispute": before[1], "again": True}
+        assert index is not None
+        if found.live:  # the co-signature says from when the peer's time counts: show it if we can
+            with trio.move_on_after(COSIGNED_SECONDS):
+                await found.wait_cosigned(index + 1)
+                await found.store.commit(lambda txn: None)
+        digest = record_digest(said) if isinstance(said, Dispute) else said.dispute
+        return {"index": index, "dispute": digest, "again": False}
+
+    async def declare(
+        self, channel: str | None, period: str, totals: dict[str, str], early: bool
+    ) -> dict[str, Any]:
+        """Commit to our totals of a period, in each meter's scale as decimal text."""
+        found, closer = self._channel(channel)
+        self._check_not_halted(found)
+        shown = tuple(DeclaredTotal(meter, total) for meter, total in sorted(totals.items()))
+        try:
+            read = read_totals(found.terms, shown)
+        except FormatError as error:
+            raise InputError(error.message, error.advice) from None
+        declarer = self._node.peering.declarer
+        index, again = await declarer.declare(found, closer, period, read, early)
+        return {"index": index, "again": again}
 
     async def checkpoint(self, channel: str | None, period: str, force: bool) -> dict[str, Any]:
         """Close a period with the peer."""

@@ -123,18 +123,34 @@ def file_text(data: bytes, title: str) -> str:
         raise FormatError(f"not UTF-8 at byte {error.start}") from None
 
 
-def check_accused_terms(known: Known) -> str:
-    """The terms make sense, their SHA-256 is the channel, and the accused is a party of it."""
-    accused = known.accused
-    record = decode_record(accused.terms)
+def terms_of(data: bytes, expected: bytes) -> Terms:
+    """The terms record of these bytes, if it makes sense and founds the expected channel."""
+    record = decode_record(data)
     if not isinstance(record, Terms):
         raise ProofError("the terms are a record of another kind")
     check_terms(record)
-    if channel_id(record) != accused.channel_id:
+    if channel_id(record) != expected:
         raise ProofError(
-            f"these are the terms of channel {channel_id(record).hex()},"
-            f" not of {accused.channel_id.hex()}"
+            f"these are the terms of channel {channel_id(record).hex()}, not of {expected.hex()}"
         )
+    return record
+
+
+def ring_of(terms: Terms, rotations: Sequence[bytes]) -> Keyring:
+    """The keys of the terms and those that followed, each signed for by the one before it."""
+    ring = Keyring(terms)
+    for place, data in enumerate(rotations):
+        record = decode_record(data)
+        if not isinstance(record, Rotation) or record.job == "transport":
+            raise ProofError("a rotation is a record of another kind, or of a transport key")
+        ring = ring.after(place, record)
+    return ring
+
+
+def check_accused_terms(known: Known) -> str:
+    """The terms make sense, their SHA-256 is the channel, and the accused is a party of it."""
+    accused = known.accused
+    record = terms_of(accused.terms, accused.channel_id)
     parties = (record.provider.name, record.consumer.name)
     if accused.party not in parties:
         raise ProofError(f"{accused.party} is not a party of this channel, {' and '.join(parties)}")
@@ -149,13 +165,7 @@ def check_accused_terms(known: Known) -> str:
 
 def check_accused_keys(known: Known) -> str:
     """Each rotation is signed by the key before it, so all keys follow from the terms."""
-    ring = Keyring(known.terms)
-    for place, data in enumerate(known.accused.rotations):
-        record = decode_record(data)
-        if not isinstance(record, Rotation) or record.job == "transport":
-            raise ProofError("a rotation is a record of another kind, or of a transport key")
-        ring = ring.after(place, record)
-    known.ring = ring
+    known.ring = ring_of(known.terms, known.accused.rotations)
     count = len(known.accused.rotations)
     return "those of the terms" if not count else f"those of the terms and {count} that followed"
 

@@ -9,7 +9,7 @@ changed a key before the heads, the records that say so travel in either level.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -29,15 +29,17 @@ from tallystick.protocol.records import (
     decode_batch,
     decode_record,
 )
-from tallystick.protocol.rendering import statement_csv, statement_json
+from tallystick.protocol.rendering import statement_csv, statement_json, verdict_json
 from tallystick.protocol.replay import BatchSource
 from tallystick.protocol.statement import Line
 from tallystick.protocol.terms import describe_terms
+from tallystick.protocol.verdict import Verdict
 
 README, CHECKPOINT = "README.txt", "checkpoint.txt"
 TERMS, TERMS_TEXT = "terms.msgpack", "terms.txt"
 PROVIDER_HEAD, CONSUMER_HEAD = "heads/provider.txt", "heads/consumer.txt"
 STATEMENT_JSON, STATEMENT_CSV = "statement.json", "statement.csv"
+VERDICT = "verdict.json"  # only if the checkpoint has one
 KEYS = "keys.msgpack"  # only if a key was changed
 PROVIDER_RECORDS, CONSUMER_RECORDS = "records/provider.msgpack", "records/consumer.msgpack"
 
@@ -84,6 +86,9 @@ MessagePack, has the root that checkpoint.txt says; each meter's payable quantit
 total. In a full bundle the records, each hashed together with the hash of the one before it, give
 the roots of the heads, and adding them up by the terms gives the lines.
 """
+_VERDICT_TEXT = b"""\
+verdict.json              what both declared to have counted, and what the terms say about it
+"""
 _KEYS_TEXT = b"""\
 keys.msgpack              how keys were changed since, each change signed by the log key before it
 """
@@ -98,7 +103,8 @@ _decode_keys = msgspec.msgpack.Decoder(tuple[list[PlacedRotation], list[PlacedRo
 class BundleContents:
     """What a compact bundle is made of. The heads are the full notes, each with its author's
     signature and its peer's co-signature; `terms` are the terms record's bytes; `rotations` are
-    the provider's log's rotation records before its head, and the consumer's.
+    the provider's log's rotation records before its head, and the consumer's. There is a `verdict`
+    exactly if the checkpoint has its digest.
     """
 
     checkpoint: bytes
@@ -106,6 +112,7 @@ class BundleContents:
     provider_head: bytes
     consumer_head: bytes
     lines: Sequence[Line]
+    verdict: Verdict | None
     rotations: tuple[Sequence[PlacedRotation], Sequence[PlacedRotation]] = ((), ())
 
 
@@ -143,8 +150,13 @@ def write_bundle(
     terms = decode_record(contents.terms)
     if not isinstance(terms, Terms):
         raise FormatError("the terms of a bundle are not a terms record")
+    optional = {}
+    if contents.verdict is not None:
+        optional[VERDICT] = verdict_json(contents.verdict)
+    if any(contents.rotations):
+        optional[KEYS] = encode_keys(contents.rotations)
     small = {
-        README: readme_text(rotated=any(contents.rotations)),
+        README: readme_text(optional),
         CHECKPOINT: contents.checkpoint,
         TERMS: contents.terms,
         TERMS_TEXT: terms_text(terms),
@@ -152,9 +164,8 @@ def write_bundle(
         CONSUMER_HEAD: contents.consumer_head,
         STATEMENT_JSON: statement_json(checkpoint, contents.lines),
         STATEMENT_CSV: statement_csv(contents.lines),
+        **optional,
     }
-    if any(contents.rotations):
-        small[KEYS] = encode_keys(contents.rotations)
     for name, data in small.items():
         if len(data) > MEMBER_BYTES_MAX:
             raise FormatError(f"{name} of {len(data)} bytes is too large for a bundle")
@@ -171,10 +182,11 @@ def write_bundle(
     write_archive(out, members)
 
 
-def readme_text(*, rotated: bool) -> bytes:
-    """What a bundle says of itself: a line more if a key was changed."""
+def readme_text(members: Container[str]) -> bytes:
+    """What a bundle with these members says of itself: a line more for a verdict and for keys."""
     before, mark, after = README_TEXT.partition(b"records/provider.msgpack")
-    return before + _KEYS_TEXT + mark + after if rotated else README_TEXT
+    verdict = _VERDICT_TEXT if VERDICT in members else b""
+    return before + verdict + (_KEYS_TEXT if KEYS in members else b"") + mark + after
 
 
 def encode_keys(
@@ -228,7 +240,11 @@ def open_bundle(file: BinaryIO) -> Bundle:
     members = read_archive(
         file,
         tuple(MemberName(name) for name in COMPACT),
-        ((MemberName(KEYS),), tuple(MemberName(name, large=True) for name in FULL)),
+        (
+            (MemberName(VERDICT),),
+            (MemberName(KEYS),),
+            tuple(MemberName(name, large=True) for name in FULL),
+        ),
         MEMBER_BYTES_MAX,
     )
     small = {}

@@ -1,9 +1,9 @@
 """The checkpoint: what both parties sign about a closed period, readable in an e-mail.
 
 A C2SP signed note whose text states the channel, the period with its bounds in UTC, the checkpoint
-before, both heads, the root of the statement's tree and each meter's total. Both log keys sign it,
-the provider's line first. Its digest is the SHA-256 of the text, so it does not depend on who
-signed first.
+before, both heads, the root of the statement's tree, the verdict's digest and each meter's total.
+Both log keys sign it, the provider's line first. Its digest is the SHA-256 of the text, so it does
+not depend on who signed first. Checkpoints from before there were verdicts have no such line.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from nacl.signing import SigningKey
@@ -64,6 +64,7 @@ class Checkpoint:
     lines: int
     statement_root: bytes
     totals: tuple[str, ...]  # "meter quantity unit", in the terms' order
+    verdict: bytes  # the verdict's digest; empty in those from before there were verdicts
 
     def text(self) -> str:
         """The note's text."""
@@ -80,6 +81,7 @@ class Checkpoint:
             f"terms {self.terms_digest.hex()}",
             *(f"head {h.party} {h.size} {_b64(h.root)}" for h in (provider, consumer)),
             f"statement {self.lines} {_b64(self.statement_root)}",
+            *([f"verdict {_b64(self.verdict)}"] if self.verdict else []),
             *(f"total {total}" for total in self.totals),
         ]
         return "\n".join(rows) + "\n"
@@ -106,8 +108,9 @@ def build_checkpoint(
     previous: bytes,
     heads: tuple[LogHead, LogHead],
     lines: Sequence[Line],
+    verdict: bytes,
 ) -> Checkpoint:
-    """The checkpoint of a period's statement at these heads."""
+    """The checkpoint of a period's statement at these heads, with its verdict's digest."""
     return Checkpoint(
         channel_id,
         terms.provider.name,
@@ -122,7 +125,15 @@ def build_checkpoint(
         len(lines),
         statement_root(lines),
         meter_totals(terms, lines),
+        verdict,
     )
+
+
+def like_signed(made: Checkpoint, signed: Checkpoint) -> Checkpoint:
+    """What is made now, as it would have been made when `signed` was: that may have been before
+    there were verdicts.
+    """
+    return made if signed.verdict else replace(made, verdict=b"")
 
 
 def meter_totals(terms: Terms, lines: Sequence[Line]) -> tuple[str, ...]:
@@ -149,6 +160,7 @@ _TEXT = re.compile(
     r"head (?P<party_a>\S+) (?P<size_a>[0-9]{1,20}) (?P<root_a>\S+)\n"
     r"head (?P<party_b>\S+) (?P<size_b>[0-9]{1,20}) (?P<root_b>\S+)\n"
     r"statement (?P<lines>[0-9]{1,20}) (?P<root>\S+)\n"
+    r"(?:verdict (?P<verdict>\S+)\n)?"
     r"(?P<totals>(?:total [^\n]+\n)+)"
 )
 
@@ -177,6 +189,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
             int(f["lines"]),
             _unb64(f["root"]),
             tuple(row.removeprefix("total ") for row in f["totals"][:-1].split("\n")),
+            b"" if f["verdict"] is None else _unb64(f["verdict"]),
         )
     except ValueError as error:
         raise FormatError(f"not a checkpoint: {error}") from None
@@ -195,7 +208,7 @@ def _parse_instant(text: str) -> int:
 def _unb64(text: str) -> bytes:
     data = base64.b64decode(text, validate=True)
     if len(data) != 32:
-        raise ValueError(f"a root of {len(data)} bytes")
+        raise ValueError(f"a root or digest of {len(data)} bytes")
     return data
 
 

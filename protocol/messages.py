@@ -123,12 +123,16 @@ class Founded(_Message, frozen=True, tag=8):
 
 
 class ProposeCheckpoint(_Message, frozen=True, tag=9):
-    """A period's checkpoint text with the proposer's signature; `early`: before the grace time."""
+    """A period's checkpoint text with the proposer's signature; `early`: before the grace time.
+
+    `verdict` is the proposer's, whose digest is in the text: so a difference can be named.
+    """
 
     channel: Digest
     text: Annotated[str, Meta(max_length=256 * 1024)]
     signature: Signature64
     early: bool
+    verdict: Annotated[bytes, Meta(max_length=512 * 1024)]
 
 
 class SignCheckpoint(_Message, frozen=True, tag=10):

@@ -1,4 +1,4 @@
-"""A statement as files that people and programs open: JSON and CSV, each with one exact form.
+"""A statement and its verdict as files that people and programs open, each with one exact form.
 
 What is signed is the tree over the lines' canonical bytes; these are copies of the same lines for
 reading. They are pure functions of the checkpoint and the lines, so a verifier writes them again
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -16,6 +17,7 @@ from msgspec import Struct
 from tallystick.protocol.checkpoint import Checkpoint
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.statement import Line
+from tallystick.protocol.verdict import MeterVerdict, Result, Verdict
 
 COLUMNS = (
     "period",
@@ -30,6 +32,7 @@ COLUMNS = (
     "pending",
     "deltas",
 )
+METER_COLUMNS = ("meter", "unit", "provider", "consumer", "payable", "disputed", "result")
 
 
 class _Row(Struct, forbid_unknown_fields=True):
@@ -55,6 +58,25 @@ class _Document(Struct, forbid_unknown_fields=True):
     lines: list[_Row]
 
 
+class _MeterRow(Struct, forbid_unknown_fields=True):
+    meter: str
+    unit: str
+    provider: str | None
+    consumer: str | None
+    payable: str
+    disputed: str
+    result: Result
+
+
+class _VerdictDocument(Struct, forbid_unknown_fields=True):
+    period: str
+    meters: list[_MeterRow]
+
+
+def _json(document: object) -> bytes:
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
 def statement_json(checkpoint: Checkpoint, lines: Sequence[Line]) -> bytes:
     """The statement as JSON (RFC 8259), UTF-8, two spaces an indent, one line feed at the end.
 
@@ -70,7 +92,7 @@ def statement_json(checkpoint: Checkpoint, lines: Sequence[Line]) -> bytes:
         "root": checkpoint.statement_root.hex(),
         "lines": [{name: getattr(line, name) for name in COLUMNS} for line in lines],
     }
-    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+    return _json(document)
 
 
 def parse_statement_json(data: bytes) -> list[Line]:
@@ -83,6 +105,32 @@ def parse_statement_json(data: bytes) -> list[Line]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError(f"not a statement's JSON: {error}") from None
     return [Line(*(getattr(row, name) for name in COLUMNS)) for row in rows]
+
+
+def verdict_document(verdict: Verdict) -> dict[str, Any]:
+    """The verdict as JSON has it: `period`, and `meters`, each an object with the fields of
+    `MeterVerdict`; numbers are decimal strings, what was not declared is null.
+    """
+    rows = [{name: getattr(row, name) for name in METER_COLUMNS} for row in verdict.meters]
+    return {"period": verdict.period, "meters": rows}
+
+
+def verdict_json(verdict: Verdict) -> bytes:
+    """The verdict as a bundle's member, in the form of `statement_json`."""
+    return _json(verdict_document(verdict))
+
+
+def parse_verdict_json(data: bytes) -> Verdict:
+    """The verdict of its JSON; `FormatError` if it does not have that shape.
+
+    Whether it is in its one exact form shows by writing it again (`verdict_json`).
+    """
+    try:
+        document = msgspec.json.decode(data, type=_VerdictDocument)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise FormatError(f"not a verdict's JSON: {error}") from None
+    rows = (MeterVerdict(*(getattr(r, name) for name in METER_COLUMNS)) for r in document.meters)
+    return Verdict(document.period, tuple(rows))
 
 
 def statement_csv(lines: Sequence[Line]) -> bytes:

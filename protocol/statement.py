@@ -87,3 +87,8 @@ def first_difference(a: Sequence[Line], b: Sequence[Line]) -> tuple[Line | None,
 def meter_units(terms: Terms) -> dict[str, str]:
     """The unit of each meter's line: a count counts deltas, whatever is measured."""
     return {m.name: "delta" if m.aggregate == "count" else m.unit for m in terms.meters}
+
+
+def line_scales(terms: Terms) -> dict[str, int]:
+    """The decimal places of each meter's lines: a count has none."""
+    return {m.name: 0 if m.aggregate == "count" else m.scale for m in terms.meters}

@@ -1,4 +1,4 @@
-"""Verify a bundle: ten numbered checks, from bytes that anyone may have made to what they prove.
+"""Verify a bundle: twelve numbered checks, from bytes that anyone may have made to what they prove.
 
 Each check is one short function with the same number in `docs/formats.md`; `checks` runs them. What
 is proved is what the two keys in the bundle's own terms signed: whether those are the right keys is
@@ -21,6 +21,7 @@ from tallystick.protocol.bundle import (
     STATEMENT_JSON,
     TERMS,
     TERMS_TEXT,
+    VERDICT,
     Bundle,
     BundledLog,
     decode_keys,
@@ -34,6 +35,7 @@ from tallystick.protocol.checkpoint import (
     verify_closing,
 )
 from tallystick.protocol.checks import Check, Step, run_checks
+from tallystick.protocol.declarations import declared, sides_of
 from tallystick.protocol.derive import period_lines
 from tallystick.protocol.errors import InvalidRecord, ProofError
 from tallystick.protocol.heads import Head, parse_head_note
@@ -41,10 +43,24 @@ from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.notes import parse_note
 from tallystick.protocol.periods import Calendar
 from tallystick.protocol.records import ROLES, Role, Rotation, Terms, decode_record
-from tallystick.protocol.rendering import parse_statement_json, statement_csv, statement_json
+from tallystick.protocol.rendering import (
+    parse_statement_json,
+    parse_verdict_json,
+    statement_csv,
+    statement_json,
+    verdict_json,
+)
 from tallystick.protocol.replay import LogSummary, merge_closes, replay, survey_log
 from tallystick.protocol.statement import Line, first_difference, statement_root
 from tallystick.protocol.terms import channel_id, check_terms
+from tallystick.protocol.verdict import (
+    MeterVerdict,
+    Verdict,
+    declared_of,
+    first_differing,
+    make_verdict,
+    verdict_digest,
+)
 
 
 class _Known:
@@ -58,8 +74,9 @@ class _Known:
     rings: tuple[Keyring, Keyring]  # 3, as each log knows the keys at its head
     checkpoint: Checkpoint  # 3
     lines: list[Line]  # 5
-    summaries: tuple[LogSummary, LogSummary]  # 7
-    closes: list[Checkpoint]  # 8
+    verdict: Verdict | None  # 7
+    summaries: tuple[LogSummary, LogSummary]  # 8
+    closes: list[Checkpoint]  # 9
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -68,7 +85,7 @@ class _Known:
 def verify_bundle(file: BinaryIO) -> list[Check]:
     """Run every check on a seekable file. No input bytes make this raise; only the disk may.
 
-    A compact bundle has six checks, a full one ten. The bundle holds when all of them are ok.
+    A compact bundle has seven checks, a full one twelve. The bundle holds when all of them are ok.
     """
     return list(iterate_checks(file))
 
@@ -189,7 +206,7 @@ def _check_statement(known: _Known) -> str:
         (STATEMENT_JSON, statement_json(checkpoint, lines)),
         (STATEMENT_CSV, statement_csv(lines)),
         (TERMS_TEXT, terms_text(known.terms)),
-        (README, readme_text(rotated=KEYS in members)),
+        (README, readme_text(members)),
     ):
         if members[name] != written:
             raise ProofError(_where(name, members[name], written))
@@ -221,8 +238,48 @@ def _check_totals(known: _Known) -> str:
     return "; ".join(totals)
 
 
+def _check_verdict(known: _Known) -> str:
+    """7. The verdict is the one that both signed, and what the terms say of its declared totals and
+    the statement's lines; a checkpoint from before there were verdicts has none.
+    """
+    data, signed = known.bundle.members.get(VERDICT), known.checkpoint.verdict
+    known.verdict = None
+    if data is None and not signed:
+        return "none: the checkpoint is from before there were verdicts"
+    if data is None or not signed:
+        raise ProofError(f"{VERDICT} and the checkpoint's line of it are not both there")
+    verdict = parse_verdict_json(data)
+    if verdict_json(verdict) != data:
+        raise ProofError(_where(VERDICT, data, verdict_json(verdict)))
+    if verdict_digest(verdict) != signed:
+        raise ProofError(f"{VERDICT} is not the verdict whose digest both signed")
+    totals = declared_of(known.terms, verdict)
+    made = make_verdict(known.terms, known.checkpoint.period, known.lines, *totals)
+    if made != verdict:
+        _raise_other_verdict(made, verdict)
+    known.verdict = verdict
+    return "; ".join(f"{row.meter} {row.result}" for row in verdict.meters)
+
+
+def _raise_other_verdict(made: Verdict, stated: Verdict) -> NoReturn:
+    if made.period != stated.period:
+        raise ProofError(f"{VERDICT} is of {stated.period}")
+    left, right = first_differing(made, stated)
+    assert left is not None and right is not None, "both have the terms' meters"
+    raise ProofError(
+        f"for {left.meter}, the checks give {_row(left)}; {VERDICT} says {_row(right)}"
+    )
+
+
+def _row(row: MeterVerdict) -> str:
+    return (
+        f"{row.result} (declared {row.provider or 'nothing'} and {row.consumer or 'nothing'},"
+        f" payable {row.payable}, disputed {row.disputed})"
+    )
+
+
 def _check_records(known: _Known) -> str:
-    """7. The records are canonical, and their chain and tree have the heads' sizes and roots."""
+    """8. The records are canonical, and their chain and tree have the heads' sizes and roots."""
     found = []
     for log, role, head in zip(known.logs, ROLES, known.checkpoint.heads, strict=True):
         if log.count != head.size:
@@ -239,7 +296,7 @@ def _check_records(known: _Known) -> str:
 
 
 def _check_validity(known: _Known) -> str:
-    """8. Each record is valid under the terms and what is before it; ids are unique."""
+    """9. Each record is valid under the terms and what is before it; ids are unique."""
     for role, summary in zip(ROLES, known.summaries, strict=True):
         if summary.fault is not None:
             raise ProofError(f"in the {role}'s log, {summary.fault.message}", summary.fault.advice)
@@ -252,7 +309,7 @@ def _check_validity(known: _Known) -> str:
 
 
 def _check_derivation(known: _Known) -> str:
-    """9. Deriving from the records gives exactly the statement's lines, and leaves none before."""
+    """10. Deriving from the records gives exactly the statement's lines, and leaves none before."""
     a, b = known.summaries
     lines = replay(
         known.terms,
@@ -291,7 +348,7 @@ def _raise_difference(derived: Line | None, stated: Line | None) -> NoReturn:
 
 
 def _check_previous(known: _Known) -> str:
-    """10. The checkpoint follows the newest one that the logs know, or is the first."""
+    """11. The checkpoint follows the newest one that the logs know, or is the first."""
     newest = known.closes[-1] if known.closes else None
     if known.checkpoint.previous != (b"" if newest is None else newest.digest()):
         said = known.checkpoint.previous.hex() or "none"
@@ -306,6 +363,25 @@ def _check_previous(known: _Known) -> str:
     return f"it follows {newest.period}, {newest.digest().hex()}"
 
 
+def _check_declarations(known: _Known) -> str:
+    """12. What the verdict says was declared is what counts of the logs' declarations."""
+    if known.verdict is None:
+        return "no verdict"
+    a, b = sides_of(
+        known.terms,
+        known.checkpoint.period,
+        known.summaries[0].matters,
+        known.summaries[1].matters,
+    )
+    provider, consumer = (side.totals for side in declared(a, b))
+    made = make_verdict(known.terms, known.checkpoint.period, known.lines, provider, consumer)
+    if made != known.verdict:
+        _raise_other_verdict(made, known.verdict)
+    sides = zip(known.checkpoint.heads, (provider, consumer), strict=True)
+    said = [f"{head.party} {'declared' if totals else 'did not'}" for head, totals in sides]
+    return f"the records give the same verdict; {', '.join(said)}"
+
+
 _CHECKS: tuple[Step[_Known], ...] = (
     ("archive", (), _check_archive),
     ("terms", (1,), _check_terms),
@@ -313,9 +389,11 @@ _CHECKS: tuple[Step[_Known], ...] = (
     ("heads", (3,), _check_heads),
     ("statement", (3,), _check_statement),
     ("totals", (5,), _check_totals),
+    ("verdict", (6,), _check_verdict),
     ("records", (3,), _check_records),
-    ("validity", (7,), _check_validity),
-    ("derivation", (5, 8), _check_derivation),
-    ("previous", (8,), _check_previous),
+    ("validity", (8,), _check_validity),
+    ("derivation", (5, 9), _check_derivation),
+    ("previous", (9,), _check_previous),
+    ("declarations", (7, 9), _check_declarations),
 )
-_LAST_OF_COMPACT = 6  # checks after it need the records
+_LAST_OF_COMPACT = 7  # checks after it need the records

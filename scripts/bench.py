@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 import nodes
+import peers
 import trio
 
 from tallystick.node.books import Books
@@ -218,14 +219,47 @@ def compare(folder: Path, records: int) -> dict[str, Any]:
     with nodes.channel(folder) as (acme, beta):
         trio.run(_load, acme, 0, records)
         period = acme.json("derive")["lines"][0]["period"]
-        began = time.perf_counter()
-        beta.tally("compare", str(export), "--period", period, "--map", str(mapping), check=False)
-        seconds = time.perf_counter() - began
+        verb = ("compare", str(export), "--period", period, "--map", str(mapping))
+        result = peers.measured(beta.command(*verb), folder / "said")
     return {
         "records": records,
-        "seconds": round(seconds, 3),
-        "rows_per_second": round(records / seconds),
+        "seconds": result["seconds"],
+        "rows_per_second": round(records / result["seconds"]),
+        "peak_mb": result["peak_mb"],
     }
+
+
+def compare_peers(folder: Path, records: int) -> dict[str, Any]:
+    """What other tools do of `compare`'s work, and compare: the same two files, in one run."""
+    theirs, ours, mapping = folder / "theirs.csv", folder / "ours.csv", folder / "map.toml"
+    _export(theirs, records)
+    planted = peers.plant(theirs, ours, records)
+    mapping.write_text(_MAP)
+    results: dict[str, Any] = {
+        "records": records,
+        "planted": {k: len(v) for k, v in planted.items()},
+    }
+    events, said = folder / "events.csv", folder / "said"
+    with nodes.channel(folder) as (acme, beta):
+        trio.run(_load, acme, 0, records)
+        period = acme.json("derive")["lines"][0]["period"]
+        tool: dict[str, Any] = {"version": "tally compare (against the record)"}
+        for name, file in (("equal", theirs), ("differing", ours)):
+            verb = ("compare", str(file), "--period", period, "--map", str(mapping))
+            command = beta.command(*verb, "--csv", str(events), "--json")
+            tool[name] = peers.measured(command, said)
+            document = json.loads(tool[name].pop("said"))
+            tool[name]["found"] = peers.score(peers.read_events(events), planted)
+            tool[name]["causes"] = [cause["says"] for cause in document["causes"]]
+        results["tally"] = tool
+    for name in peers.PACKAGES:
+        tool = {}
+        for size, file in (("equal", theirs), ("differing", ours)):
+            tool[size] = peers.run_peer(name, file, theirs, folder)
+            tool["version"] = tool[size].pop("said") or name
+            tool[size]["found"] = peers.score(tool[size]["found"], planted)
+        results[name] = tool
+    return results
 
 
 def importing(folder: Path, records: int) -> dict[str, Any]:
@@ -323,6 +357,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--json", action="store_true", help="one JSON object a benchmark")
     parser.add_argument("--records", type=int, help="size (default: each benchmark's own)")
+    parser.add_argument("--peers", action="store_true", help="compare: beside other tools")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
@@ -331,10 +366,14 @@ def main() -> None:
         print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     for name in options.names or BENCHMARKS:
         measure, records = BENCHMARKS[name]
+        if name == "compare" and options.peers:
+            measure, records = compare_peers, 1_000_000
         with tempfile.TemporaryDirectory(prefix="tallystick-bench-") as folder:
             result = {"benchmark": name, **measure(Path(folder), options.records or records)}
         if options.json:
             print(json.dumps(result), flush=True)
+        elif measure is compare_peers:
+            print(peers.show(result))
         else:
             print(
                 f"{name}: " + ", ".join(f"{k} {v}" for k, v in result.items() if k != "benchmark")

@@ -1,7 +1,8 @@
 """The demonstration: two companies on one machine, each with its node, and a real usage trace.
 
 acme.example serves a language model and records each request's tokens; beta.example uses it and
-keeps its own export, in which a few things differ. The two nodes find exactly those.
+keeps its own export, in which its system does what systems do: its feed stopped for a minute, its
+retries are counted, it notes the time when it was done. Compare names exactly what was planted.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import sys
 import time
 from collections import Counter
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import nodes
 
@@ -22,6 +25,9 @@ HERE = Path(__file__).parent
 TRACE = HERE / "data" / "azure_llm_2023_conv.csv"
 FOLDER = HERE.parent / ".demo"
 PERIOD = "2023-11-16T18"
+END = datetime(2023, 11, 16, 19)
+
+Planted = dict[str, set[str]]  # a cause's kind, or a class, and the ids of its events
 
 MAP = """\
 time    = { column = "TIMESTAMP", zone = "UTC" }
@@ -59,7 +65,9 @@ source    = "provider"
 tolerance = { relative = "0.01%", absolute = "100" }
 """
 
-PLANTED = {"lost": 12, "doubled": 7, "late": 5, "off by one": 9}
+LAG = timedelta(seconds=20)  # beta notes when it was done, acme when it was asked
+GAP = ("2023-11-16 18:40", "2023-11-16 18:41")  # beta's feed stood still
+PLANTED = {"retried": 160, "lost": 12, "off by one": 9}
 
 
 def main() -> None:
@@ -145,59 +153,69 @@ def _record(show: Show) -> None:
 def _compare(show: Show) -> None:
     show.title("4. beta compares its own export, in which we planted differences")
     planted = _plant(FOLDER / "beta.csv")
-    show.text("planted: " + ", ".join(f"{count} {what}" for what, count in PLANTED.items()))
+    show.text(
+        f"planted: a feed that stood still for a minute, times {LAG.seconds} s late, "
+        + ", ".join(f"{count} {what}" for what, count in PLANTED.items())
+    )
     mapping = FOLDER / "beta.toml"
     mapping.write_text(MAP)
     arguments = ("compare", str(FOLDER / "beta.csv"), "--period", PERIOD, "--map", str(mapping))
-    show.run(show.beta, *arguments, code=1)
-    document = json.loads(show.beta.tally(*arguments, "--json", check=False).stdout)
-    _check(document, planted)
-    show.text("\nThe report names each planted difference, and nothing else.")
+    page = str(FOLDER / "beta.html")
+    show.run(show.beta, *arguments, "--html", page, code=1)
+    events = FOLDER / "beta.events.csv"
+    arguments += ("--csv", str(events), "--json")
+    document = json.loads(show.beta.tally(*arguments, check=False).stdout)
+    _check(document, events, planted)
+    show.text("\nThe report names each planted difference, and nothing else; beta.html shows it.")
 
 
-def _plant(file: Path) -> dict[str, set[str]]:
-    """Write beta's export; the ids that were changed, by the class that the report should give."""
+def _plant(file: Path) -> Planted:
+    """Write beta's export; the ids that were changed, by the cause or the class to be named."""
     with TRACE.open(newline="") as opened:
         rows = [
             {"request_id": f"conv-{number}", **row}
             for number, row in enumerate(csv.DictReader(opened), 1)
         ]
     hour = [row for row in rows if row["TIMESTAMP"] < "2023-11-16 19"]
-    chance = random.Random(2023)
-    last = hour[-PLANTED["late"] :]
-    chosen = chance.sample(hour[: -PLANTED["late"]], sum(PLANTED.values()) - PLANTED["late"])
-    lost = chosen[: PLANTED["lost"]]
-    doubled = chosen[PLANTED["lost"] : PLANTED["lost"] + PLANTED["doubled"]]
-    off = chosen[PLANTED["lost"] + PLANTED["doubled"] :]
-    for row in last:
-        moment = datetime.fromisoformat(row["TIMESTAMP"][:26]) + timedelta(seconds=90)
-        row["TIMESTAMP"] = moment.isoformat(sep=" ")
-    for row in off:
-        row["GeneratedTokens"] = str(int(row["GeneratedTokens"]) + 1)
-    gone = {row["request_id"] for row in lost}
-    twice = {row["request_id"] for row in doubled}
+    gone = {row["request_id"] for row in hour if GAP[0] <= row["TIMESTAMP"] < GAP[1]}
+    late = {row["request_id"] for row in hour if _moment(row) + LAG >= END} - gone
+    rest = [row["request_id"] for row in hour if row["request_id"] not in gone | late]
+    chosen = iter(random.Random(2023).sample(rest, sum(PLANTED.values())))
+    retried, lost, off = (set(islice(chosen, count)) for count in PLANTED.values())
     with file.open("w", newline="") as opened:
         writer = csv.DictWriter(opened, list(rows[0]))
         writer.writeheader()
         for row in rows:
-            if row["request_id"] not in gone:
-                writer.writerow(row)
-            if row["request_id"] in twice:
-                writer.writerow(row)
+            id_ = row["request_id"]
+            if id_ in gone | lost:
+                continue
+            at = _moment(row) + LAG
+            row["GeneratedTokens"] = str(int(row["GeneratedTokens"]) + (id_ in off))
+            writer.writerow(row | {"TIMESTAMP": at.isoformat(sep=" ")})
+            if id_ in retried:
+                again = {"request_id": f"{id_}-r1", "TIMESTAMP": str(at + timedelta(seconds=2))}
+                writer.writerow(row | again)
     return {
-        "missing-here": gone,
-        "duplicate": twice,
-        "timing": {row["request_id"] for row in last},
-        "quantity": {row["request_id"] for row in off},
+        "missing-feed": gone,
+        "lag": late,
+        "retry": {f"{id_}-r1" for id_ in retried},
+        "missing-here": lost,
+        "quantity": off,
     }
 
 
-def _check(document: dict[str, object], planted: dict[str, set[str]]) -> None:
+def _moment(row: dict[str, str]) -> datetime:
+    return datetime.fromisoformat(row["TIMESTAMP"][:26])
+
+
+def _check(document: dict[str, Any], events: Path, planted: Planted) -> None:
     """End the demonstration unless the report names exactly what was planted."""
+    kinds = [cause["kind"] for cause in document["causes"]]
     found: Counter[tuple[str, str, str]] = Counter()
-    with Path(str(document["events_file"])).open(newline="") as opened:
+    with events.open(newline="") as opened:
         for row in csv.DictReader(opened):
-            found[row["meter"], row["class"], row["id"]] += 1
+            name = kinds[int(row["cause"]) - 1] if row["cause"] else row["class"]
+            found[row["meter"], name, row["id"]] += 1
     wanted: Counter[tuple[str, str, str]] = Counter()
     for name, ids in planted.items():
         for meter in ("context-tokens", "generated-tokens"):
@@ -205,6 +223,8 @@ def _check(document: dict[str, object], planted: dict[str, set[str]]) -> None:
                 wanted.update((meter, name, id_) for id_ in ids)
     if found != wanted:
         sys.exit(f"the demonstration failed: {found - wanted} {wanted - found}")
+    if Counter(kinds) != {"missing-feed": 2, "lag": 2, "retry": 2}:
+        sys.exit(f"the demonstration failed: the causes are {kinds}")
 
 
 def _close(show: Show) -> None:

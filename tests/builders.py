@@ -6,8 +6,9 @@ way by the rules themselves, so a test that needs an invalid log assembles its b
 
 from __future__ import annotations
 
+import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -21,6 +22,7 @@ from tallystick.protocol.checkpoint import (
     checkpoint_note,
     sign_checkpoint,
 )
+from tallystick.protocol.declarations import commitment, declared, sides_of, totals_of
 from tallystick.protocol.derive import period_lines
 from tallystick.protocol.heads import Head, SignedHead, cosign_head, sign_head
 from tallystick.protocol.keyring import Keyring, make_rotation
@@ -38,21 +40,27 @@ from tallystick.protocol.records import (
     ROLES,
     Close,
     Correction,
+    Declaration,
+    DeclaredTotal,
     Delta,
     Job,
+    Matter,
     Meter,
     PartyKeys,
     Record,
+    Reveal,
     Role,
     Rotation,
     Terms,
     Tolerance,
     batch_bytes,
     encode_record,
+    record_digest,
 )
 from tallystick.protocol.replay import rederive
 from tallystick.protocol.statement import Line
 from tallystick.protocol.terms import channel_id
+from tallystick.protocol.verdict import Verdict, make_verdict, verdict_digest
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
@@ -202,6 +210,27 @@ class MemoryLog(Matters):
         """Both parties' keys as this log knows them."""
         return Keyring(self.terms, self.state.facts.keys)
 
+    def matters(self) -> list[tuple[int, Matter]]:
+        """The log's matters and their indexes."""
+        return [(n, record) for n, record in enumerate(self.records) if isinstance(record, Matter)]
+
+    def declare(self, period: str, totals: Mapping[str, int]) -> Declaration:
+        """Append a declaration of these totals, whose salt is their hash."""
+        shown = totals_of(self.terms, totals)
+        made = commitment(self.terms, self.role, period, salt_of(shown), shown)
+        record = Declaration(period, made, self.state.facts.recorded_at + 1)
+        self.append(record)
+        return record
+
+    def reveal(
+        self, declaration: Declaration, peer: Declaration, totals: Mapping[str, int]
+    ) -> None:
+        """Append the reveal that opens a declaration and names the peer's."""
+        shown = totals_of(self.terms, totals)
+        names = (record_digest(declaration), record_digest(peer))
+        at = self.state.facts.recorded_at + 1
+        self.append(Reveal(*names, salt_of(shown), shown, at))
+
     def rotations(self) -> list[tuple[int, bytes]]:
         """The log's rotation records and their indexes, as a bundle has them."""
         return [
@@ -209,6 +238,11 @@ class MemoryLog(Matters):
             for index, record in enumerate(self.records)
             if isinstance(record, Rotation)
         ]
+
+
+def salt_of(totals: Sequence[DeclaredTotal]) -> bytes:
+    """The salt that declarations of tests have: it follows from the totals."""
+    return hashlib.sha256(repr(totals).encode()).digest()
 
 
 OTHER: dict[Role, Role] = {"provider": "consumer", "consumer": "provider"}
@@ -243,6 +277,7 @@ class Closed:
     checkpoint: Checkpoint
     note: bytes
     lines: list[Line]
+    verdict: Verdict
     contents: BundleContents
 
 
@@ -257,6 +292,7 @@ class Channel:
         self.consumer_log = MemoryLog(self.terms, "consumer", self.consumer, self.provider)
         self.logs = (self.provider_log, self.consumer_log)
         self.closed: list[Closed] = []
+        self.with_verdicts = True  # False: close as was done before there were any
 
     def both(self, id: str, meter: str, quantity: int, occurred_at: int = OCTOBER_US) -> None:
         """Both record the same event."""
@@ -269,6 +305,21 @@ class Channel:
         sizes = (a.state.size, b.state.size)
         return rederive(self.terms, self.id, a.source, b.source, sizes)
 
+    def declare(
+        self, period: str, provider: Mapping[str, int], consumer: Mapping[str, int]
+    ) -> None:
+        """Both commit to their totals of a period, then both reveal them."""
+        a, b = self.logs
+        first, second = a.declare(period, provider), b.declare(period, consumer)
+        a.reveal(first, second, provider)
+        b.reveal(second, first, consumer)
+
+    def verdict(self, period: str, lines: Sequence[Line]) -> Verdict:
+        """The verdict on a period with these lines, as the logs are now."""
+        a, b = self.logs
+        sides = declared(*sides_of(self.terms, period, a.matters(), b.matters()))
+        return make_verdict(self.terms, period, lines, sides[0].totals, sides[1].totals)
+
     def checkpoint(self, instant_us: int, lines: Sequence[Line]) -> Checkpoint:
         """The checkpoint, at the logs' sizes now, of an instant's period with these lines."""
         calendar = Calendar(self.terms.calendar, self.terms.time_zone)
@@ -277,7 +328,10 @@ class Channel:
         )
         previous = self.closed[-1].checkpoint.digest() if self.closed else b""
         period = calendar.period_of(instant_us)
-        return build_checkpoint(self.terms, self.id, period, previous, (a, b), lines)
+        verdict = b""
+        if self.with_verdicts:
+            verdict = verdict_digest(self.verdict(period.label, lines))
+        return build_checkpoint(self.terms, self.id, period, previous, (a, b), lines, verdict)
 
     def sign(self, checkpoint: Checkpoint) -> bytes:
         """The checkpoint's note, signed by both."""
@@ -306,15 +360,17 @@ class Channel:
         checkpoint = self.checkpoint(instant_us, lines)
         note = self.sign(checkpoint)
         a, b = self.logs
+        verdict = self.verdict(checkpoint.period, lines)
         contents = BundleContents(
             note,
             encode_record(self.terms),
             a.head_note(),
             b.head_note(),
             tuple(lines),
+            verdict if self.with_verdicts else None,
             (a.rotations(), b.rotations()),
         )
-        closed = Closed(checkpoint, note, lines, contents)
+        closed = Closed(checkpoint, note, lines, verdict, contents)
         self.closed.append(closed)
         for log in self.logs:
             if log.role in record_in:
@@ -330,7 +386,8 @@ class Channel:
 
 
 def busy_channel() -> Channel:
-    """A channel with two closed months, a late delta, corrections of each kind, and both closes.
+    """A channel with two closed months, a late delta, corrections of each kind, declarations of
+    October with every result, and both closes.
 
     October and November are closed; `channel.closed` has them.
     """
@@ -345,6 +402,11 @@ def busy_channel() -> Channel:
     a.correct("t0", "tokens", 90)
     b.correct("p5", "peak", None)
     a.correct("c0", "calls", None)
+    channel.declare(
+        "2026-10",
+        {"calls": 5, "gpu-hours": 1250, "peak": 50, "tokens": 608},
+        {"calls": 6, "gpu-hours": 1200, "tokens": 608},
+    )
     channel.close(OCTOBER_US, ["provider", "consumer"])
     a.delta("late", "tokens", 5, OCTOBER_US + DAY_US)
     b.delta("late", "tokens", 5, OCTOBER_US + DAY_US)

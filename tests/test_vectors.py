@@ -1,6 +1,7 @@
 """The known-answer vectors: those on disk are what the implementation makes, and what it accepts.
 
-`signed-note.json` and `rfc6962.json` come from the standards' own examples and not from us.
+`signed-note.json` and `rfc6962.json` come from the standards' own examples and not from us. What
+was signed before there were verdicts is kept as it was, and made anew by nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import pytest
 from vector_files import make_files
 
 from tallystick.node.seed import decrypt_seed
+from tallystick.protocol.checkpoint import parse_checkpoint
+from tallystick.protocol.declarations import Placed, declared, sides_of
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.evidence import verify_evidence
 from tallystick.protocol.heads import parse_head_note
@@ -25,14 +28,26 @@ from tallystick.protocol.merkle import leaf_hash, root_of, verify_consistency, v
 from tallystick.protocol.notes import parse_note, verify_note_signature
 from tallystick.protocol.pairing import parse_invite
 from tallystick.protocol.proof import parse_proof, verify_proof
-from tallystick.protocol.records import ROLES, Rotation, Terms, batch_bytes, decode_record
+from tallystick.protocol.records import (
+    ROLES,
+    Declaration,
+    Reveal,
+    Rotation,
+    Terms,
+    batch_bytes,
+    decode_record,
+    record_digest,
+)
 from tallystick.protocol.refutation import verify_refutation
 from tallystick.protocol.replay import rederive, survey_log
+from tallystick.protocol.statement import decode_line
 from tallystick.protocol.terms import channel_id
+from tallystick.protocol.verdict import decode_verdict, make_verdict, verdict_digest
 from tallystick.protocol.verify import verify_bundle
 
 VECTORS = Path(__file__).parent / "vectors"
 MADE = make_files()
+KEPT = {"bundle-without-verdict.tally", "checkpoint-without-verdict.json"}
 
 
 def _load(name: str) -> Any:
@@ -47,7 +62,7 @@ def test_made_anew_they_are_the_same_bytes(name: str) -> None:
 def test_every_file_is_known_and_specified() -> None:
     formats = (VECTORS.parents[1] / "docs" / "formats.md").read_text()
     files = {file.name for file in VECTORS.iterdir()}
-    assert files == {*MADE, "rfc6962.json", "signed-note.json"}
+    assert files == {*MADE, *KEPT, "rfc6962.json", "signed-note.json"}
     assert [name for name in sorted(files) if name not in formats] == []
 
 
@@ -123,6 +138,40 @@ def test_evidence_and_a_refutation_from_disk() -> None:
         verify = verify_refutation if case["file"].endswith("refutation") else verify_evidence
         found = [(check.name, check.ok, check.detail) for check in verify(data)]
         assert found == [(check["name"], True, check["detail"]) for check in case["checks"]]
+
+
+def test_what_was_signed_before_there_were_verdicts_still_holds() -> None:
+    with (VECTORS / "bundle-without-verdict.tally").open("rb") as file:
+        checks = verify_bundle(file)
+    assert [check.name for check in checks if not check.ok] == []
+    assert len(checks) == 12
+    before = b""
+    for case in _load("checkpoint-without-verdict.json"):
+        checkpoint = parse_checkpoint(parse_note(case["note"].encode()).text)
+        assert (checkpoint.verdict, checkpoint.previous) == (b"", before)
+        assert (checkpoint.text(), checkpoint.digest().hex()) == (case["text"], case["digest"])
+        before = checkpoint.digest()
+
+
+def test_the_verdict_from_disk() -> None:
+    case = _load("verdict.json")
+    terms = decode_record(bytes.fromhex(case["terms"]))
+    assert isinstance(terms, Terms)
+    logs = []
+    for role in ROLES:
+        placed: list[Placed] = []
+        for index, row in enumerate(case["declarations"][role]):
+            record = decode_record(bytes.fromhex(row["record"]))
+            assert isinstance(record, Declaration | Reveal)
+            assert record_digest(record).hex() == row["digest"]
+            placed.append((index, record))
+        logs.append(placed)
+    provider, consumer = declared(*sides_of(terms, case["period"], logs[0], logs[1]))
+    lines = [decode_line(bytes.fromhex(data)) for data in case["lines"]]
+    made = make_verdict(terms, case["period"], lines, provider.totals, consumer.totals)
+    assert [list(row) for row in msgspec.to_builtins(made.meters)] == case["meters"]
+    assert made == decode_verdict(bytes.fromhex(case["bytes"]))
+    assert verdict_digest(made).hex() == case["digest"]
 
 
 def test_the_invite_from_disk() -> None:

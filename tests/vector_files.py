@@ -41,11 +41,22 @@ from tallystick.protocol.pairing import (
 from tallystick.protocol.periods import Calendar
 from tallystick.protocol.proof import format_proof
 from tallystick.protocol.quantities import format_quantity, parse_quantity
-from tallystick.protocol.records import ROLES, Delta, Job, Rotation, decode_record, encode_record
+from tallystick.protocol.records import (
+    ROLES,
+    Declaration,
+    Delta,
+    Job,
+    Reveal,
+    Rotation,
+    decode_record,
+    encode_record,
+    record_digest,
+)
 from tallystick.protocol.refutation import verify_refutation
 from tallystick.protocol.rowset import Row, encode_row, fingerprints, set_commitment
 from tallystick.protocol.sketch import Encoder, check_of
 from tallystick.protocol.statement import encode_line, line_leaves, statement_root
+from tallystick.protocol.verdict import encode_verdict, verdict_digest
 from tallystick.protocol.verify import verify_bundle
 from tallystick.protocol.words import WORDS
 
@@ -203,6 +214,31 @@ def _statement(channel: builders.Channel) -> dict[str, Any]:
             for line, leaf in zip(closed.lines, line_leaves(closed.lines), strict=True)
         ],
         "root": statement_root(closed.lines).hex(),
+    }
+
+
+def _verdict(channel: builders.Channel) -> dict[str, Any]:
+    """Both logs' declarations of the first closed period, and the verdict on it."""
+    closed = channel.closed[0]
+    logs = {}
+    for log in channel.logs:
+        records = [record for _, record in log.matters()]
+        logs[log.role] = [
+            {
+                "record": encode_record(record).hex(),
+                "digest": record_digest(record).hex(),
+            }
+            for record in records
+            if isinstance(record, Declaration | Reveal)
+        ]
+    return {
+        "terms": encode_record(channel.terms).hex(),
+        "period": closed.checkpoint.period,
+        "declarations": logs,
+        "lines": [encode_line(line).hex() for line in closed.lines],
+        "meters": msgspec.to_builtins(closed.verdict.meters),
+        "bytes": encode_verdict(closed.verdict).hex(),
+        "digest": verdict_digest(closed.verdict).hex(),
     }
 
 
@@ -461,6 +497,7 @@ def make_files() -> dict[str, bytes]:
         "heads": _heads(channel),
         "tlog-proof": _tlog_proof(channel),
         "statement": _statement(channel),
+        "verdict": _verdict(channel),
         "checkpoint": _checkpoint(channel),
         "line-proof": _line_proof(channel),
         "invite": _invite(channel),

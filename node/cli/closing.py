@@ -11,6 +11,7 @@ import click
 
 from tallystick.node.cli.context import Context, verb
 from tallystick.node.cli.output import print_json, say
+from tallystick.node.cli.verdict import say_verdict
 from tallystick.node.errors import StoreError
 
 
@@ -36,6 +37,10 @@ def checkpoint(context: Context, period: str, force: bool) -> None:
     say(document["checkpoint"].rstrip())
     say("")
     say(f"digest {document['digest']}")
+    if document["verdict"] is not None:
+        say("")
+        say("verdict:")
+        say_verdict(document["verdict"], *document["signed_by"])
     context.hint(f"For the invoice: tally bundle {period} -o {period}.tally")
 
 

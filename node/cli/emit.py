@@ -69,7 +69,13 @@ def correct(context: Context, name: str, quantity: str | None, void: bool, reaso
     answer = context.call(
         "correct", channel=key.hex(), meter=meter, id=id_, quantity=amount, reason=reason
     )
+    again, index = answer["again"], answer["index"]
+    state = "there already" if again else "recorded"
     if context.json:
-        print_json({"state": "recorded", "index": answer["index"]})
+        print_json({"state": state, "index": index})
         return
-    say(f"recorded  correction of {name}  record {answer['index']}")
+    if again:
+        now = "voided" if void else f"{quantity}"
+        say(f"there already  {name} is {now}; nothing changed")
+    else:
+        say(f"recorded  correction of {name}  record {index}")

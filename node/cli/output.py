@@ -59,7 +59,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for place, column in enumerate(columns):
         cells = [row[place] for row in rows]
         numeric = all(
@@ -107,6 +107,50 @@ class Progress:
             self._told = time.monotonic()
             percent = min(100 * done // self._total, 100)
             click.echo(f"{self._title}: {percent} %, {said}", err=True)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+class Steps:
+    """Progress through steps named in words: a bar on a terminal, nothing otherwise."""
+
+    def __init__(self) -> None:
+        self._bar: RichProgress | None = None
+        self._task: Any = None
+        self._step = ""
+
+    def __enter__(self) -> Steps:
+        if sys.stderr.isatty():
+            from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress as RichProgress
+
+            self._bar = RichProgress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TimeElapsedColumn(),
+                console=_console(stderr=True),
+                transient=True,
+            )
+            self._task = self._bar.add_task("", total=None)
+            self._bar.start()
+        return self
+
+    def tell(self, step: str, done: int, of: int) -> None:
+        """`done` of `of` of this step is behind us (of 0: nobody knows); each has its own bar."""
+        if self._bar is None:
+            return
+        if step != self._step:
+            self._step = step
+            self._bar.reset(self._task, description=step)
+        self._bar.update(self._task, completed=done, total=of or None)
 
     def __exit__(
         self,

@@ -40,6 +40,7 @@ def prove(context: Context, name: str | None, line: str | None, output: Path) ->
             meter, _, subject = rest.partition("/")
             row, found = queries.closed_line(channel, closer, period, meter, subject)
             text, data = proving.prove_line(row, found)
+            status = queries.closed_status(channel, closer, row, found)
             stem = _file_name(f"{period}-{meter}-{subject}")
             files = {f"{stem}.line-proof": text, f"{stem}.line": data}
     try:
@@ -50,7 +51,7 @@ def prove(context: Context, name: str | None, line: str | None, output: Path) ->
         raise StoreError(f"{output} cannot be written: {error.strerror}") from None
     paths = [str(output / file) for file in files]
     if context.json:
-        print_json({"files": paths})
+        print_json({"files": paths} | ({"status": status} if line else {}))
         return
     for path in paths:
         say(path)
@@ -77,6 +78,10 @@ def checks_of(file: BinaryIO) -> list[Check]:
         from tallystick.protocol.refutation import verify_refutation
 
         return verify_refutation(data)
+    if data.startswith(b"tallystick certificate "):
+        from tallystick.protocol.verify_certificate import verify_certificate
+
+        return verify_certificate(data)
     from tallystick.protocol.verify import verify_bundle
 
     return verify_bundle(file)
@@ -85,7 +90,7 @@ def checks_of(file: BinaryIO) -> list[Check]:
 @verb("verify")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def verify(context: Context, file: Path) -> None:
-    """Check a bundle, evidence or a refutation offline; needs neither a home nor a network."""
+    """Check a bundle, a certificate, evidence or a refutation; needs no home and no network."""
     try:
         with file.open("rb") as opened:
             checks = checks_of(opened)

@@ -40,16 +40,29 @@ def log(context: Context, theirs: bool, start: int | None, count: int) -> None:
 
 def _row(document: dict[str, Any]) -> list[str]:
     what = f"{document['meter']}/{document['id']}" if "id" in document else ""
-    if document["kind"] == "close":
-        what = next(
-            line for line in document["checkpoint"].splitlines() if line.startswith("period ")
-        )
-    if document["kind"] == "rotation":
-        what = f"{document['of']} {document['job']} key {document['number']}"
+    match document["kind"]:
+        case "close":
+            rows = document["checkpoint"].splitlines()
+            what = next(line for line in rows if line.startswith("period "))
+        case "rotation":
+            what = f"{document['of']} {document['job']} key {document['number']}"
+        case "epoch":
+            what = f"number {document['number']}"
+        case "declaration" | "disclosure":
+            what = f"period {document['period']}"
+        case "reveal":
+            what = f"declaration {document['declaration'][:8]}"
+        case "dispute":
+            line = f"{document['period']}/{document['meter']}/{document['subject']}"
+            what = f"{document['dispute'][:8]} {line}"
+        case "answer" | "resolution" | "withdrawal":
+            what = f"dispute {document['dispute'][:8]}"
+        case "reminder" | "lapse":
+            what = f"of record {document['of']}"
     at = document.get("occurred_at")
     occurred = "" if at is None else _time(at, "%Y-%m-%d %H:%M:%S")
-    quantity = document.get("quantity", "")
-    return [str(document["index"]), document["kind"], what, quantity or "", occurred]
+    quantity = document.get("quantity") or document.get("amount") or ""
+    return [str(document["index"]), document["kind"], what, quantity, occurred]
 
 
 @verb("show")

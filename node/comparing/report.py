@@ -2,93 +2,158 @@
 
 from __future__ import annotations
 
-import textwrap
+from rich.cells import cell_len
 
-from tallystick.node.comparing.comparison import Comparison, show_time
-from tallystick.node.comparing.matching import Finding
+from tallystick.node.comparing.columns import COLUMNS, cropped, folded, left
+from tallystick.node.comparing.events import show_clock
+from tallystick.node.comparing.findings import Finding
+from tallystick.node.comparing.result import Comparison
+from tallystick.node.comparing.words import (
+    alike,
+    by_weight,
+    class_name,
+    counted,
+    differs,
+    grouped,
+    headline,
+    pairing_words,
+    percent,
+    signed,
+    step_name,
+    steps_of,
+    their_total,
+)
 from tallystick.protocol.compare import MeterComparison
+from tallystick.protocol.messages import plain
 from tallystick.protocol.quantities import format_quantity
 
-COLUMNS = 80
+FULL_METERS = 4  # meters that are shown in full; others that differ have a line each
+LINE_METERS = 12  # and so many lines at most
+EXAMPLE_ID = 20  # columns of an id in an example
+UNIT = 24  # columns of a unit
 
-_WORDS = {
-    "timing": "in another period",
-    "missing-here": "missing here",
-    "missing-there": "missing there",
-    "duplicate": "twice here",
-    "quantity": "other quantity",
-}
+_EVENTS, _AMOUNT, _SHARE = 10, 22, 8  # least widths
 
 
 def render_comparison(comparison: Comparison) -> str:
     """The report's text."""
-    who = f"{comparison.file.name} of {comparison.us}"
-    lines = [f"{who} against {comparison.against}, {comparison.period}"]
-    for meter in comparison.meters:
-        lines += ["", *_meter(comparison, meter)]
+    found = by_weight(comparison.meters)
+    full, rest = found[:FULL_METERS], found[FULL_METERS:]
+    blocks = [folded(headline(comparison))]
+    blocks += [_meter(comparison, meter) for meter in full]
+    blocks += [_rest(rest), _agreeing(comparison, bool(found))]
+    blocks.append([*_causes(comparison, full), *_examples(comparison, full[:1]), *_end(comparison)])
+    return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _end(comparison: Comparison) -> list[str]:
+    """How sure the pairing is, what could not be read, and where the events are."""
+    sure = pairing_words(comparison)
+    lines = folded(sure, 0, 2) if sure else []
     if comparison.rejected:
-        lines += [
-            "",
-            f"{comparison.rejected:,} rows of the file cannot be read and are not in these sums;",
-            f"  the first: {comparison.first_reject}",
-        ]
+        rows = counted(comparison.rejected, "row")
+        lines += folded(f"Not in these sums: {rows} of the file that cannot be read; the first is")
+        lines += folded(plain(comparison.first_reject), 2, 2)
     if comparison.events_file:
-        lines += ["", f"The events behind each line: {comparison.events_file}"]
-    return "\n".join(part for line in lines for part in _folded(line))
-
-
-def _folded(line: str) -> list[str]:
-    """A line that is too long, at its spaces; a path or an id is never broken."""
-    if len(line) <= COLUMNS:
-        return [line]
-    indent = " " * (len(line) - len(line.lstrip()))
-    return textwrap.wrap(
-        line.lstrip(),
-        COLUMNS,
-        initial_indent=indent,
-        subsequent_indent=f"{indent}    ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+        events = plain(str(comparison.events_file))
+        lines += folded(f"The events behind each step: {events}", 0, 2)
+    return lines
 
 
 def _meter(comparison: Comparison, meter: MeterComparison) -> list[str]:
-    rows = [("their total", "", _grouped(meter.theirs, meter.scale))]
-    for name, total in meter.classes.items():
-        events = f"{total.events:,} event{'s' if total.events != 1 else ''}"
-        rows.append((f"{_WORDS[name]}", events, _signed(total.quantity, meter.scale)))
-    rows.append(("unexplained", "", _signed(meter.unexplained, meter.scale)))
-    rows.append(("our total", "", _grouped(meter.ours, meter.scale)))
-    lines = [f"{meter.meter} ({meter.unit})"]
-    lines += [f"  {name:<20} {events:>14} {amount:>24}" for name, events, amount in rows]
-    verdict = "ok" if meter.within_tolerance else "DIFFERS"
-    gap = _signed(meter.difference, meter.scale)
-    lines.append(f"  {verdict}: {gap} {meter.unit}, {meter.rule}")
-    for name in meter.classes:
-        found = comparison.examples.get((meter.meter, name), [])
-        lines += [f"    {_WORDS[name]}: {_example(finding, meter.scale)}" for finding in found[:1]]
+    """One meter's waterfall and what the terms say of it."""
+    numbers = {id(cause): number for number, cause in enumerate(comparison.causes, 1)}
+    rows = [(their_total(comparison, meter), "", grouped(meter.theirs, meter.scale), "")]
+    for step in steps_of(comparison, meter):
+        number = f"{numbers[id(step.cause)]} " if step.cause else ""
+        name = step_name(step, meter.meter, comparison.causes)
+        share = percent(step.quantity, meter.difference)
+        amount = signed(step.quantity, meter.scale)
+        rows.append((f"{number}{name}", f"{step.events:,}", amount, share))
+    share = percent(meter.unexplained, meter.difference) if meter.unexplained else ""
+    rows.append(("unexplained", "", signed(meter.unexplained, meter.scale), share))
+    ours = plain(comparison.file.name)
+    rows.append((f"our total ({ours})", "", grouped(meter.ours, meter.scale), ""))
+    amounts = max(_AMOUNT, *(len(amount) + 1 for _, _, amount, _ in rows))
+    events = max(_EVENTS, *(len(events) + 1 for _, events, _, _ in rows))
+    width = COLUMNS - 2 - events - amounts - _SHARE
+    title = left(f"{plain(meter.meter)} ({plain(meter.unit)})", width + 2)
+    lines = [f"{title}{'events':>{events}}{'quantity':>{amounts}}{'share':>{_SHARE}}"]
+    lines += [
+        f"  {left(word, width)}{count:>{events}}{amount:>{amounts}}{share:>{_SHARE}}".rstrip()
+        for word, count, amount, share in rows
+    ]
+    return lines + folded(f"{_verdict(meter)}: {plain(meter.rule)}", 2, 4)
+
+
+def _verdict(meter: MeterComparison) -> str:
+    return "ok" if meter.within_tolerance else "DIFFERS"
+
+
+def _rest(meters: list[MeterComparison]) -> list[str]:
+    """A line for each other meter that differs, and how many have none."""
+    lines = []
+    for meter in meters[:LINE_METERS]:
+        told = f"{signed(meter.difference, meter.scale)} {cropped(plain(meter.unit), UNIT)}"
+        if meter.unexplained:
+            told += f", {signed(meter.unexplained, meter.scale)} unexplained"
+        room = COLUMNS - cell_len(told) - 10
+        lines.append(f"{_verdict(meter):<7}  {left(plain(meter.meter), room)} {told}")
+    more = meters[LINE_METERS:]
+    if more:
+        bad = sum(not meter.within_tolerance for meter in more)
+        verdict = f"{bad:,} of them not tolerated" if bad else "all tolerated"
+        lines.append(f"and {counted(len(more), 'meter')} more, {verdict}")
+    return lines
+
+
+def _agreeing(comparison: Comparison, others: bool) -> list[str]:
+    """The meters without any difference: their totals, or how many they are beside others."""
+    meters = [meter for meter in comparison.meters if not differs(meter)]
+    if others and len(meters) > 1:
+        return [f"{counted(len(meters), 'meter')} without any difference"]
+    lines = []
+    for meter in meters[:LINE_METERS]:
+        told = (
+            f"{grouped(meter.ours, meter.scale)} {cropped(plain(meter.unit), UNIT)} on both sides"
+        )
+        lines.append(f"ok       {left(plain(meter.meter), COLUMNS - cell_len(told) - 10)} {told}")
+    if len(meters) > LINE_METERS:
+        lines.append(f"and {counted(len(meters) - LINE_METERS, 'meter')} more")
+    return lines
+
+
+def _causes(comparison: Comparison, meters: list[MeterComparison]) -> list[str]:
+    """The causes of the meters that are shown, in words; those of several meters once."""
+    shown = {meter.meter for meter in meters}
+    lines = []
+    for numbers, cause in alike(comparison.causes):
+        if shown & {comparison.causes[number - 1].meter for number in numbers}:
+            which = ", ".join(map(str, numbers))
+            lines += folded(f"{which} {cause.confidence}: {plain(cause.says)}", 0, 2)
+    return lines
+
+
+def _examples(comparison: Comparison, meters: list[MeterComparison]) -> list[str]:
+    """An event of each class that has some which no cause explains."""
+    lines = []
+    for meter in meters:
+        for step in steps_of(comparison, meter):
+            found = comparison.examples.get((meter.meter, step.klass, None), [])
+            if step.cause is None and found:
+                text = f"for example, {class_name(step.klass)}: {_example(found[0], meter.scale)}"
+                lines += folded(text, 0, 2)
     return lines
 
 
 def _example(finding: Finding, scale: int) -> str:
     """One event in a line."""
-    name = finding.id or finding.subject
+    name = plain(finding.id or finding.subject)
     sides = []
     for who, at, quantity in (
         ("here", finding.our_at, finding.our_quantity),
         ("there", finding.their_at, finding.their_quantity),
     ):
         if at is not None and quantity is not None:
-            clock = show_time(at)[5:19].replace("T", " ")
-            sides.append(f"{format_quantity(quantity, scale)} {who} at {clock}")
-    return f"{name[:24]}, {', '.join(sides)}"
-
-
-def _grouped(value: int, scale: int) -> str:
-    text = format_quantity(abs(value), scale)
-    whole, dot, fraction = text.partition(".")
-    return f"{'-' if value < 0 else ''}{int(whole):,}{dot}{fraction}"
-
-
-def _signed(value: int, scale: int) -> str:
-    return f"+{_grouped(value, scale)}" if value > 0 else _grouped(value, scale)
+            sides.append(f"{format_quantity(quantity, scale)} {who} at {show_clock(at)[5:]}")
+    return f"{cropped(name, EXAMPLE_ID)}, {', '.join(sides)}"

@@ -23,7 +23,13 @@ from tallystick.node.store.keyspace import (
     log_key,
     pack_tally,
 )
-from tallystick.protocol.checkpoint import LogHead, build_checkpoint, verify_checkpoint
+from tallystick.protocol.checkpoint import (
+    LogHead,
+    build_checkpoint,
+    like_signed,
+    verify_checkpoint,
+)
+from tallystick.protocol.declarations import declared, sides_of
 from tallystick.protocol.derive import (
     NO_ADJUSTMENTS,
     Adjustments,
@@ -38,7 +44,8 @@ from tallystick.protocol.errors import TallyError
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.records import Terms
 from tallystick.protocol.replay import replay_log
-from tallystick.protocol.statement import encode_line
+from tallystick.protocol.statement import Line, encode_line
+from tallystick.protocol.verdict import Verdict, encode_verdict, make_verdict, verdict_digest
 
 Closing = dict[LineKey, Tally]  # the tallies that a checkpoint may bill
 _decode_derived = msgspec.msgpack.Decoder(DerivedRow).decode
@@ -188,8 +195,14 @@ def check_checkpoints(
                 for log in logs
             )
             lines = period_lines(lines, period.label)
-            made = build_checkpoint(
-                terms, logs[0].found.channel_id, period, previous, (heads[0], heads[1]), lines
+            verdict = _verdict(terms, row, logs, lines)
+            digest = verdict_digest(verdict)
+            channel = logs[0].found.channel_id
+            made = like_signed(
+                build_checkpoint(
+                    terms, channel, period, previous, (heads[0], heads[1]), lines, digest
+                ),
+                signed,
             )
         except IndexError:
             faults.append(f"{row.period}: it counts records that are not here")
@@ -199,10 +212,28 @@ def check_checkpoints(
             break
         if (row.digest, row.end_us) != (signed.digest(), period.end_us):
             faults.append(f"{row.period}: its row is not of the checkpoint in it")
-        if made.text() != signed.text() or [encode_line(line) for line in lines] != row.lines:
+        given = encode_verdict(verdict) if signed.verdict else b""
+        kept = ([encode_line(line) for line in lines], given)
+        if made.text() != signed.text() or kept != (row.lines, row.verdict):
             faults.append(f"{row.period}: it is not what the records give")
         previous, before_us = row.digest, row.end_us
     return faults
+
+
+def _verdict(
+    terms: Terms,
+    row: CheckpointRow,
+    logs: tuple[LogExamination, LogExamination],
+    lines: Sequence[Line],
+) -> Verdict:
+    """The verdict that the records give at a checkpoint's sizes."""
+    matters = []
+    for log in logs:
+        assert log.summary is not None
+        size = size_in(row, log)
+        matters.append([said for said in log.summary.matters if said[0] < size])
+    provider, consumer = declared(*sides_of(terms, row.period, matters[0], matters[1]))
+    return make_verdict(terms, row.period, lines, provider.totals, consumer.totals)
 
 
 def lines_in_dispute(terms: Terms, logs: Sequence[LogExamination]) -> set[LineKey]:

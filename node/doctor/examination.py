@@ -23,6 +23,7 @@ from tallystick.node.doctor.balances import (
 from tallystick.node.doctor.findings import Check, Findings
 from tallystick.node.doctor.logs import LogExamination
 from tallystick.node.doctor.tables import (
+    check_declarations,
     check_rows,
     check_sums,
     read_channels,
@@ -118,6 +119,7 @@ class _Examination:
         for log in logs:
             log.judge((rings[0], rings[1]), _dependent(txn, log, checkpoints))
             found.logs.append(log.found)
+        check_declarations(txn, found, number, terms, role_of_log(terms, self._party, 0))
         closings = []
         disputed = lines_in_dispute(terms, logs)
         for log in logs:

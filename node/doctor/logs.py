@@ -1,4 +1,5 @@
-"""One log, derived anew from its records: chain, tree, heads, validity, tiles, corrections.
+"""One log, derived anew from its records: chain, tree, heads, validity, tiles, corrections,
+matters.
 
 The records are read as a stream, three times: for the tree, for validity, for balances. Memory
 grows with the tiles and corrections and by sixteen bytes a delta, not with the records.
@@ -22,10 +23,12 @@ from tallystick.node.store.idindex import fingerprints
 from tallystick.node.store.keyspace import (
     HeadRow,
     LogRow,
+    digest_key,
     index_of,
     log_key,
     tile_key,
 )
+from tallystick.node.store.matters import FOLLOWING, counted_rows, rows_of
 from tallystick.node.store.tiles import TILE
 from tallystick.protocol.derive import Folder
 from tallystick.protocol.errors import FormatError, ProofError, TallyError
@@ -34,7 +37,14 @@ from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import origin
 from tallystick.protocol.log import LogState, append, fold_facts
 from tallystick.protocol.merkle import HASH_SIZE, root_of
-from tallystick.protocol.records import Correction, Delta, Record, Role, Terms, decode_batch
+from tallystick.protocol.records import (
+    Correction,
+    Delta,
+    Record,
+    Role,
+    Terms,
+    decode_batch,
+)
 from tallystick.protocol.replay import LogSummary, survey_log
 
 _decode_head = msgspec.msgpack.Decoder(HeadRow).decode
@@ -48,6 +58,9 @@ class _Seen:
     state: LogState
     tiles: dict[bytes, bytes] = field(default_factory=dict)
     corrections: dict[bytes, bytes] = field(default_factory=dict)
+    following: dict[str, dict[bytes, bytes]] = field(
+        default_factory=lambda: {table: {} for table in FOLLOWING}
+    )
     head: int = 0  # the newest head whose root fits
     roots: dict[int, bytes] = field(default_factory=dict)  # at the sizes that were asked for
     prints: array[int] = field(default_factory=lambda: array("Q"))
@@ -168,6 +181,10 @@ class LogExamination:
             leaf = appended.leaves[(number + 1) * TILE - 1 - first]
             self._add_tile(number, root + leaf)
         deltas = []
+        rows = rows_of(self._number, first, records, parts, self._named)
+        self._held_bytes += counted_rows(rows)
+        for table, key, value in rows:
+            seen.following[table][key] = value
         for index, record in enumerate(records, first):
             if type(record) is Delta:
                 deltas.append(f"{record.meter}\0{record.id}".encode())
@@ -179,6 +196,10 @@ class LogExamination:
                 seen.corrections[key + index.to_bytes(8, "big")] = value
         if self._seed is not None:
             seen.prints.extend(fingerprints(deltas, self._seed))
+
+    def _named(self, digest: bytes) -> int | None:
+        value = self.seen.following["named"].get(digest_key(self._number, digest))
+        return None if value is None else int.from_bytes(value, "big")
 
     def _add_tile(self, number: int, value: bytes) -> None:
         tiles, level = self.seen.tiles, 1
@@ -211,7 +232,7 @@ class LogExamination:
         self._say("records", [fault] if fault else [], f"{found.size} records, chain and tree")
         self._signatures(rings)
         self.summary = self._validity()
-        names = ("state", "tiles", "corrections")
+        names = ("state", "tiles", "corrections", "matters")
         if found.torn:
             self.checks += [Check(self.name(name), None, "cannot be judged") for name in names]
             return
@@ -219,6 +240,14 @@ class LogExamination:
             ("state", self._state_faults()),
             ("tiles", self._differences("tiles", seen.tiles)),
             ("corrections", self._differences("corrections", seen.corrections)),
+            (
+                "matters",
+                [
+                    fault
+                    for table, rows in seen.following.items()
+                    for fault in self._differences(table, rows)
+                ],
+            ),
         ):
             found.remake |= bool(faults)
             self._say(name, faults, "as the records give them")

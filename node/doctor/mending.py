@@ -39,11 +39,12 @@ from tallystick.node.store.keyspace import (
     index_of,
     log_key,
 )
+from tallystick.node.store.matters import FOLLOWING
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.records import Role, batch_bytes, decode_batch, encode_record
 
-_REMADE = ("tiles", "corrections", "logs", "derived", "lines")
+_REMADE = ("tiles", "corrections", "logs", "derived", "lines", *FOLLOWING)
 
 
 def mend(path: Path, index_folder: Path, party: str, aside: Path) -> list[str]:
@@ -204,12 +205,16 @@ class _Mending:
         ring = Keyring(log.terms, again.seen.state.facts.keys)
         again.judge((ring, ring), "")
         txn.put("logs", start, encode_row(again.row()))
-        for table, rows in (("tiles", again.seen.tiles), ("corrections", again.seen.corrections)):
+        for table, rows in (
+            ("tiles", again.seen.tiles),
+            ("corrections", again.seen.corrections),
+            *again.seen.following.items(),
+        ):
             for key, value in rows.items():
                 txn.put(table, key, value)
         forget_derived(txn, log.number)
         self._said.append(
-            f"log {log.number}: tree, corrections, balances and id index were made anew"
+            f"log {log.number}: tree, corrections, matters, balances and id index were made anew"
         )
 
     def _restore_channel(self, txn: Txn, log: LogFindings) -> None:

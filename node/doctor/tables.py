@@ -20,24 +20,28 @@ from tallystick.node.store.keyspace import (
     TABLES,
     ChannelRow,
     CheckpointRow,
+    DeclarationRow,
     UnplacedRow,
     index_of,
     log_key,
 )
+from tallystick.node.store.matters import FOLLOWING
+from tallystick.protocol.declarations import commitment
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.heads import verify_head_signature
 from tallystick.protocol.pairing import StoredInvite, decode_identity
-from tallystick.protocol.records import Terms, decode_batch, decode_record
+from tallystick.protocol.records import Role, Terms, decode_batch, decode_record
 from tallystick.protocol.terms import channel_id
 
 T = TypeVar("T")
 
 OF_LOGS = ("logs", "batches", "heads", "tiles", "corrections", "derived", "lines", "aside",
-           "unplaced")  # fmt: skip
-OF_CHANNELS = ("checkpoints", "evidence")
+           "unplaced", *FOLLOWING)  # fmt: skip
+OF_CHANNELS = ("checkpoints", "evidence", "declarations")
 STATES = ("proposed", "offered", "open", "halted")
 
 decode_checkpoint = msgspec.msgpack.Decoder(CheckpointRow).decode
+_decode_declaration = msgspec.msgpack.Decoder(DeclarationRow).decode
 _decode_invite = msgspec.msgpack.Decoder(StoredInvite).decode
 _decode_unplaced = msgspec.msgpack.Decoder(UnplacedRow).decode
 # msgspec lets out UnicodeDecodeError and RecursionError as they are.
@@ -171,6 +175,24 @@ def check_rows(txn: Txn, findings: Findings, channels: dict[int, tuple[bytes, Te
                 orphans.append(f"{name_row(table, key)} belongs to nothing that is here")
                 findings.damaged.append(Damaged(table, key, txn.raw(table, key), "an orphan"))
     findings.say("orphans", orphans, "every row belongs to a channel")
+
+
+def check_declarations(txn: Txn, findings: Findings, number: int, terms: Terms, role: Role) -> None:
+    """What is kept to open declarations opens those that it is named by; `role` is ours."""
+    faults: list[str] = []
+    count = 0
+    for key, stored in txn.stored("declarations", log_key(number), log_key(number + 1)):
+        count += 1
+        row = decoded(_decode_declaration, value_of("declarations", key, stored))
+        if row is None:
+            faults.append("what opens one of our declarations is damaged: declare again")
+        elif key[4:] != commitment(terms, role, row.period, row.salt, row.totals):
+            faults.append(f"what is kept to open our declaration of {row.period} does not fit it")
+        else:
+            continue
+        findings.damaged.append(Damaged("declarations", key, stored, faults[-1]))
+    name = f"{channel_id(terms).hex()[:8]}: declarations"
+    findings.say(name, faults, f"{count} of ours can be opened")
 
 
 def _meta_row(key: bytes, value: bytes) -> None:

@@ -69,7 +69,9 @@ class _Quantity:
     take: Callable[[int, Sequence[str]], str]
 
 
-class _Converter:
+class Converter:
+    """Rows to drafts, as a mapping and the terms' meters say."""
+
     def __init__(self, mapping: Mapping, meters: Lookup[str, Meter]) -> None:
         self._mapping = mapping
         self._places = {name: place for place, name in enumerate(mapping.columns())}
@@ -170,7 +172,7 @@ def read_drafts(
 
     Ids are empty if none are mapped.
     """
-    converter = _Converter(mapping, meters)
+    converter = Converter(mapping, meters)
     batch_rows = max(min(batch_rows, DRAFTS_MAX // len(mapping.meters)), 1)
     for rows in read_rows(path, mapping, batch_rows):
         if rows.numbers or rows.bad:

@@ -11,7 +11,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -57,26 +57,47 @@ class Rows:
 
 def read_rows(path: Path, mapping: Mapping, batch_rows: int) -> Iterator[Rows]:
     """The file's rows, with the columns of `mapping.columns()` in that order."""
-    inner = Path(path.stem) if path.suffix == ".gz" else path
-    form = mapping.format or _SUFFIXES.get(inner.suffix.lower())
+    form = format_of(path, mapping)
+    if form == "parquet":
+        yield from _read_parquet(path, mapping, batch_rows)
+        return
+    with unzipped(path) as (text, raw):
+        if form == "csv":
+            delimiter = delimiter_of(path, mapping)
+            yield from _read_csv(path, mapping, text, raw, delimiter, batch_rows)
+        else:
+            yield from _read_json_lines(path, mapping, text, raw, batch_rows)
+
+
+def _inner(path: Path) -> Path:
+    return Path(path.stem) if path.suffix == ".gz" else path
+
+
+def format_of(path: Path, mapping: Mapping) -> str:
+    """The file's format, by the mapping or its name."""
+    form = mapping.format or _SUFFIXES.get(_inner(path).suffix.lower())
     if form is None:
         raise InputError(
             f"{path}: the name does not tell the format", 'Put format = "csv" into the mapping'
         )
+    return form
+
+
+def delimiter_of(path: Path, mapping: Mapping) -> str:
+    """What is between the fields of a CSV file."""
+    return "\t" if _inner(path).suffix.lower() == ".tsv" else mapping.delimiter
+
+
+@contextmanager
+def unzipped(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """A file's content and the file itself, which tells how far it is read."""
     try:
-        if form == "parquet":
-            yield from _read_parquet(path, mapping, batch_rows)
-            return
         with path.open("rb") as raw:
-            unzipped: IO[bytes] = (
+            content: IO[bytes] = (
                 gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw  # type: ignore[assignment]
             )
-            with closing(unzipped):
-                if form == "csv":
-                    delimiter = "\t" if inner.suffix.lower() == ".tsv" else mapping.delimiter
-                    yield from _read_csv(path, mapping, unzipped, raw, delimiter, batch_rows)
-                else:
-                    yield from _read_json_lines(path, mapping, unzipped, raw, batch_rows)
+            with closing(content):
+                yield content, raw
     except (OSError, EOFError, zlib.error) as error:
         said = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path} cannot be read: {said}") from None
@@ -125,39 +146,57 @@ def _csv_rows(
         "".join(header).encode()
     except UnicodeEncodeError:
         raise InputError(f"{path}: the header is not UTF-8", "Save the file as UTF-8") from None
+    places = places_of(path, mapping, header)
+    width = len(header)
+    number = 0
+    while True:
+        rows = Rows()
+        taken = sort_rows(islice(reader, batch_rows), rows, number, width, places)
+        if taken is None:
+            return
+        number = taken
+        rows.bytes_read = raw.tell()
+        yield rows
+
+
+def places_of(path: Path, mapping: Mapping, header: list[str]) -> list[int]:
+    """Where the wanted columns are in each row."""
     wanted = mapping.columns()
     for column in wanted:
         if column not in header:
             raise _missing(path, column, header)
         if header.count(column) > 1:
             raise MappingError(f"{path} has the column {column!r} twice", "Rename one of them")
-    places = [header.index(column) for column in wanted]
-    width = len(header)
-    number = 0
-    while True:
-        rows = Rows()
-        ended = True
-        try:
-            for row in islice(reader, batch_rows):
-                ended = False  # a batch of empty lines is not the end
-                number += 1
-                if len(row) == width:
-                    rows.numbers.append(number)
-                    rows.values.append([row[place] for place in places])
-                elif row:
-                    said = f"the row has {len(row)} fields, the header has {width}"
-                    rows.bad.append(BadRow(number, said))
-                else:
-                    number -= 1  # an empty line is no row
-        except csv.Error as error:
-            ended = False
+    return [header.index(column) for column in wanted]
+
+
+def sort_rows(
+    reader: Iterator[list[str]], rows: Rows, number: int, width: int, places: list[int]
+) -> int | None:
+    """Take rows of CSV up to the first that cannot be read; the last one's number then.
+
+    `number` is that of the row before. None if there are no more lines.
+    """
+    ended = True
+    try:
+        for row in reader:
+            ended = False  # a batch of empty lines is not the end
             number += 1
-            rows.bad.append(BadRow(number, f"the row cannot be read: {error}"))
-        if ended:
-            return
-        rows.bytes_read = raw.tell()
+            if len(row) == width:
+                rows.numbers.append(number)
+                rows.values.append([row[place] for place in places])
+            elif row:
+                said = f"the row has {len(row)} fields, the header has {width}"
+                rows.bad.append(BadRow(number, said))
+            else:
+                number -= 1  # an empty line is no row
+    except csv.Error as error:
+        ended = False
+        number += 1
+        rows.bad.append(BadRow(number, f"the row cannot be read: {error}"))
+    if not ended:
         _refuse_bad_text(rows)
-        yield rows
+    return None if ended else number
 
 
 def _refuse_bad_text(rows: Rows) -> None:

@@ -7,21 +7,22 @@ there. The other side's total is not exchanged: it follows from our total and th
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tallystick.node.channel import Channel
-from tallystick.node.comparing.comparison import Comparison, write_events
-from tallystick.node.comparing.matching import Event, Finding, Matcher
+from tallystick.node.comparing.comparison import noted
+from tallystick.node.comparing.events import write_differences
+from tallystick.node.comparing.explaining import explained
+from tallystick.node.comparing.findings import Finding
+from tallystick.node.comparing.result import Comparison, Example
+from tallystick.node.comparing.tables import SIDES, Event
 from tallystick.node.reconciling import kept
-from tallystick.protocol.compare import CLASSES, ClassTotal, MeterComparison, judge
-from tallystick.protocol.records import Meter
+from tallystick.protocol.compare import MeterComparison, judge
+from tallystick.protocol.periods import Period
 from tallystick.protocol.statement import meter_units
 from tallystick.protocol.terms import meter_named
-
-_REPEATS = "\x1f"  # between an id and the number of its copy: in no id
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,107 +58,60 @@ def result_of(channel: Channel, folder: Path) -> Result:
     ended = kept.load(folder)
     about = ended.about
     meters = [meter_named(channel.terms, name) for name in about.meters]
-    with tempfile.TemporaryDirectory(prefix="tallystick-reconcile-") as spill:
-        matcher = Matcher(meters, about.start_us, about.end_us, Path(spill))
-        try:
-            sides = (_side(folder, "ours"), _side(folder, "theirs"))
-            matcher.load("ours", [sides[0].events])
-            matcher.load("theirs", [sides[1].events])
-            matcher.match()
-            repeats = (sides[0].repeats, sides[1].repeats)
-            findings = [_classed(finding, repeats) for finding in matcher.findings()]
-            compared = list(_meters(channel, meters, matcher, ended, findings))
-            examples: dict[tuple[str, str], list[Finding]] = {}
-            file = folder / "differences.csv"
-            by_name = {meter.name: meter for meter in meters}
-            written = write_events(file, iter(findings), by_name, examples)
-        finally:
-            matcher.close()
+    period = Period(about.period, about.start_us, about.end_us)
+    examples: dict[Example, list[Finding]] = {}
+    file = folder / "differences.csv"
+    with (
+        tempfile.TemporaryDirectory(prefix="tallystick-reconcile-") as spill,
+        explained(
+            meters, period, [_events(folder, "ours")], [_events(folder, "theirs")], Path(spill)
+        ) as explainer,
+    ):
+        comparisons, causes = explainer.comparisons(channel.role)
+        found = noted(explainer.findings(), examples)
+        written = write_differences(file, found, explainer.meters)
+        pairing = {meter.name: explainer.pairing(meter) for meter in meters}
+        counts = {m.name: max(explainer.total(s, m)[1] for s in SIDES) for m in meters}
     comparison = Comparison(
         Path(about.file),
         about.period,
         channel.own.party.name,
         about.peer,
-        compared,
+        [_whole(channel, one, ended, counts[one.meter]) for one in comparisons],
         examples,
         about.rejected,
         about.first_reject,
         file if written else None,
-        f"the rows of {about.peer}",
+        causes,
+        pairing,
+        against=f"the rows of {about.peer}",
     )
     return Result(folder, ended, comparison)
 
 
-class _Side(NamedTuple):
-    """A side's kept rows as events, and the places of those that repeat another."""
-
-    events: list[Event]
-    repeats: set[int]
-
-
-def _side(folder: Path, whose: str) -> _Side:
-    """The rows that both have come first, so that what repeats them comes after."""
+def _events(folder: Path, whose: str) -> list[Event]:
+    """A side's kept rows, those that both have first, so that what repeats them comes after."""
     rows = [row for row in kept.rows_of(folder) if row.why == "both" or row.whose == whose]
     rows.sort(key=lambda row: (row.why != "both", row.copy))
-    events = [
-        Event(place, _event_id(row), row.meter, row.subject, row.quantity, row.occurred_at)
+    return [
+        Event(place, row.id or None, row.meter, row.subject, row.quantity, row.occurred_at)
         for place, row in enumerate(rows, 1)
     ]
-    return _Side(events, {place for place, row in enumerate(rows, 1) if row.copy})
 
 
-def _event_id(row: kept.KeptRow) -> str | None:
-    """A row's id; one that repeats another has its copy's number in it, so that ids are unique."""
-    if not row.id:
-        return None
-    return f"{row.id}{_REPEATS}{row.copy}" if row.copy else row.id
-
-
-def _classed(finding: Finding, repeats: tuple[set[int], set[int]]) -> Finding:
-    """A finding under its own id; what only one side has and repeats another row is a duplicate."""
-    ours, theirs = repeats
-    missing = (finding.kind == "missing-there" and finding.our_place in ours) or (
-        finding.kind == "missing-here" and finding.their_place in theirs
+def _whole(
+    channel: Channel, found: MeterComparison, ended: kept.Ended, count: int
+) -> MeterComparison:
+    """A comparison of the kept rows with what both sides have beside them added to the totals."""
+    meter, shared = meter_named(channel.terms, found.meter), ended.shared[found.meter]
+    more = {"sum": shared.quantity, "count": shared.rows, "max": 0}[meter.aggregate]
+    ours, theirs = found.ours + more, found.theirs + more
+    within, rule = judge(meter, ours, theirs, channel.role, shared.rows + count)
+    return replace(
+        found,
+        unit=meter_units(channel.terms)[meter.name],
+        ours=ours,
+        theirs=theirs,
+        within_tolerance=within,
+        rule=rule,
     )
-    id_ = finding.id.partition(_REPEATS)[0] if finding.id else finding.id
-    return finding._replace(kind="duplicate" if missing else finding.kind, id=id_)
-
-
-def _meters(
-    channel: Channel,
-    meters: Sequence[Meter],
-    matcher: Matcher,
-    ended: kept.Ended,
-    findings: Sequence[Finding],
-) -> Iterator[MeterComparison]:
-    units = meter_units(channel.terms)
-    for meter in meters:
-        shared = ended.shared[meter.name]
-        more = {"sum": shared.quantity, "count": shared.rows, "max": 0}[meter.aggregate]
-        ours, our_count = matcher.total("ours", meter)
-        theirs, their_count = matcher.total("theirs", meter)
-        count = shared.rows + max(our_count, their_count)
-        within, rule = judge(meter, ours + more, theirs + more, channel.role, count)
-        yield MeterComparison(
-            meter.name,
-            units[meter.name],
-            0 if meter.aggregate == "count" else meter.scale,
-            ours + more,
-            theirs + more,
-            matcher.classes(meter) if meter.aggregate == "max" else _classes(meter, findings),
-            within,
-            rule,
-        )
-
-
-def _classes(meter: Meter, findings: Sequence[Finding]) -> dict[str, ClassTotal]:
-    """What each class contributes to a sum or a count, in the order of a report."""
-    effects: dict[str, list[int]] = {}
-    for finding in findings:
-        if finding.meter == meter.name:
-            effects.setdefault(finding.kind, []).append(finding.effect)
-    return {
-        kind: ClassTotal(sum(effects[kind]), len(effects[kind]))
-        for kind in CLASSES
-        if kind in effects
-    }

@@ -54,7 +54,10 @@ def _sum(table: str, key: bytes, value: bytes) -> bytes:
 
 
 class Txn:
-    """The verbs of a transaction. Keys and values are bytes; tables are named in `keyspace`."""
+    """The verbs of a transaction. Keys and values are bytes; tables are named in `keyspace`.
+
+    A table that the store was written without reads as empty.
+    """
 
     __slots__ = ("_tables", "_txn")
 
@@ -64,7 +67,8 @@ class Txn:
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """The value, or None."""
-        stored = self._txn.get(key, db=self._tables[table])
+        db = self._tables[table]
+        stored = None if db is None else self._txn.get(key, db=db)
         return None if stored is None else unseal(table, key, stored)
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
@@ -81,20 +85,24 @@ class Txn:
 
     def scan(self, table: str, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Items with start <= key < stop, in order."""
-        with self._txn.cursor(db=self._tables[table]) as cursor:
-            if not cursor.set_range(start):
-                return
-            for key, stored in cursor:
-                if key >= stop:
-                    return
-                yield key, unseal(table, key, stored)
+        for key, stored in self.stored(table, start, stop):
+            yield key, unseal(table, key, stored)
+
+    @contextmanager
+    def _cursor(self, table: str) -> Iterator[Any]:
+        db = self._tables[table]
+        if db is None:
+            yield None
+            return
+        with self._txn.cursor(db=db) as cursor:
+            yield cursor
 
     def stored(
         self, table: str, start: bytes = b"", stop: bytes | None = None
     ) -> Iterator[tuple[bytes, bytes]]:
         """Items with start <= key < stop as they are on the disk, their sums unchecked."""
-        with self._txn.cursor(db=self._tables[table]) as cursor:
-            if not (cursor.set_range(start) if start else cursor.first()):
+        with self._cursor(table) as cursor:
+            if cursor is None or not (cursor.set_range(start) if start else cursor.first()):
                 return
             for key, stored in cursor:
                 if stop is not None and key >= stop:
@@ -103,20 +111,25 @@ class Txn:
 
     def keys(self, table: str) -> Iterator[bytes]:
         """Every key of a table, without looking at the values."""
-        with self._txn.cursor(db=self._tables[table]) as cursor:
-            yield from cursor.iternext(keys=True, values=False)
+        with self._cursor(table) as cursor:
+            if cursor is not None:
+                yield from cursor.iternext(keys=True, values=False)
 
     def raw(self, table: str, key: bytes) -> bytes:
         """A value as it is on the disk, with its sum unchecked; empty if there is none."""
-        return bytes(self._txn.get(key, b"", db=self._tables[table]))
+        db = self._tables[table]
+        return b"" if db is None else bytes(self._txn.get(key, b"", db=db))
 
     def entries(self, table: str) -> int:
         """How many items LMDB says that a table has."""
-        return int(self._txn.stat(self._tables[table])["entries"])
+        db = self._tables[table]
+        return 0 if db is None else int(self._txn.stat(db)["entries"])
 
     def floor(self, table: str, key: bytes) -> tuple[bytes, bytes] | None:
         """The item with the greatest key <= `key`."""
-        with self._txn.cursor(db=self._tables[table]) as cursor:
+        with self._cursor(table) as cursor:
+            if cursor is None:
+                return None
             found = cursor.set_range(key)
             if not found:
                 found = cursor.last()
@@ -165,9 +178,7 @@ class Store:
                 mode=0o600,
                 lock=True,
             )
-            self._tables = {
-                name: self._env.open_db(name.encode(), create=not read_only) for name in TABLES
-            }
+            self._tables = {name: self._open_table(name) for name in TABLES}
             self._env.reader_check()
             self._moment = self._env.begin() if read_only else None
         except lmdb.Error as error:
@@ -178,6 +189,13 @@ class Store:
         self._stopped: StoreError | None = None
         self.on_failure: list[Callable[[], None]] = []  # bring memory back to what is on disk
         self._check_version(read_only)
+
+    def _open_table(self, name: str) -> Any:
+        """A table's handle; None if the store has none and is opened for reading only."""
+        try:
+            return self._env.open_db(name.encode(), create=not self.read_only)
+        except lmdb.NotFoundError:
+            return None
 
     def _check_version(self, read_only: bool) -> None:
         with self.read() as txn:

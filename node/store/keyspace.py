@@ -15,14 +15,20 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | heads       | log, size                          | HeadRow: root, signature, co-signature        |
 | tiles       | log, level, number                 | root of 256^level leaves (‖ the last leaf)    |
 | corrections | log, hash of meter and id          | the delta's quantity as corrected             |
+| matters     | log, index                         | a record of a kind in `Matter`                |
+| closes      | log, index                         | a Close record                                |
+| named       | log, digest of a record            | the index of that declaration or dispute      |
+| ended       | log, index                         | the index of the reveal or lapse that ended it|
 | derived     | log                                | DerivedRow: how far the rows below reach      |
 | lines       | log, charge start, meter, subject  | Tally                                         |
 | checkpoints | channel number, sequence           | CheckpointRow                                 |
 | aside       | log, number                        | batch that was cut off, to be recorded again  |
 | unplaced    | log, number                        | UnplacedRow: what could not be                |
 | evidence    | channel number, digest             | an evidence file                              |
+| declarations | channel number, commitment        | DeclarationRow: what opens it                 |
 
-`tiles`, `derived`, `lines` and the id index's files follow from the rest and can be rebuilt.
+`tiles`, `corrections`, `matters`, `closes`, `named`, `ended`, `derived`, `lines` and the id index's
+files follow from the rest and can be rebuilt.
 """
 
 from __future__ import annotations
@@ -35,6 +41,7 @@ from msgspec import Meta, Struct
 
 from tallystick.protocol.derive import LineKey, Tally
 from tallystick.protocol.log import LogFacts
+from tallystick.protocol.records import DeclaredTotal
 
 FORMAT_VERSION = 2
 COVERED_NOTHING = -1
@@ -55,6 +62,11 @@ TABLES = (
     "aside",
     "unplaced",
     "evidence",
+    "matters",
+    "closes",
+    "named",
+    "ended",
+    "declarations",
 )
 
 META_KEYS = (b"format", b"fingerprints", b"place", b"port", b"restored")
@@ -131,8 +143,19 @@ class UnplacedRow(Struct, array_like=True):
     reason: str
 
 
+class DeclarationRow(Struct, array_like=True):
+    """What opens a declaration of ours; nobody else knows it before the reveal."""
+
+    period: str
+    salt: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    totals: tuple[DeclaredTotal, ...]
+
+
 class CheckpointRow(Struct, array_like=True):
-    """A closed period: the note, its bounds and sizes, and the statement's lines as bytes."""
+    """A closed period: the note, its bounds and sizes, and the statement's lines as bytes.
+
+    `verdict` is its canonical bytes, empty for a period closed before there were verdicts.
+    """
 
     period: str
     end_us: Annotated[int, Meta()]
@@ -141,6 +164,7 @@ class CheckpointRow(Struct, array_like=True):
     provider_size: int
     consumer_size: int
     lines: list[bytes]
+    verdict: bytes = b""
 
 
 def log_key(log: int) -> bytes:
@@ -158,9 +182,19 @@ def index_of(key: bytes) -> int:
     return int(_LOG_INDEX.unpack(key)[1])
 
 
+def digest_key(log: int, digest: bytes) -> bytes:
+    """Key of a record of a log that others know by its digest."""
+    return _LOG.pack(log) + digest
+
+
 def evidence_key(channel: int, digest: bytes) -> bytes:
     """Key of a file of evidence, by its channel's number and its digest."""
     return _LOG.pack(channel) + digest
+
+
+def declaration_key(channel: int, commitment: bytes) -> bytes:
+    """Key of what opens a declaration, by its channel's number and its commitment."""
+    return _LOG.pack(channel) + commitment
 
 
 def tile_key(log: int, level: int, number: int) -> bytes:

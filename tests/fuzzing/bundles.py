@@ -140,7 +140,7 @@ def _assemble(
         checkpoint, [sign_checkpoint(checkpoint, who.name, who.log) for who in parties]
     )
     small = {
-        b.README: b.README_TEXT,
+        b.README: b.readme_text(()),
         b.CHECKPOINT: note,
         b.TERMS: encode_record(terms),
         b.TERMS_TEXT: b.terms_text(terms),

@@ -136,7 +136,7 @@ def _messages() -> list[bytes]:
         m.ProposeTerms(encode_record(CHANNEL.terms), bytes(64)),
         m.TermsHeld(id_),
         m.Founded(encode_record(CHANNEL.terms), bytes(64), bytes(64)),
-        m.ProposeCheckpoint(id_, closed.checkpoint.text(), bytes(64), False),
+        m.ProposeCheckpoint(id_, closed.checkpoint.text(), bytes(64), False, b""),
         m.SignCheckpoint(id_, digest, bytes(64)),
         m.RefuseCheckpoint(id_, digest, "too early"),
         m.StatementPage(id_, digest, 0, lines, True),

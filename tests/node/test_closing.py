@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import builders
 import homes
+import msgspec
 import pytest
 import trio
 
+from tallystick.node import queries
+from tallystick.node.closing import Closing
+from tallystick.node.doctor.child import examine_apart
 from tallystick.node.importing.drafts import Draft
-from tallystick.protocol.checkpoint import Checkpoint
+from tallystick.node.upkeep import flush
+from tallystick.protocol.checkpoint import checkpoint_note
 from tallystick.protocol.errors import InputError
 from tallystick.protocol.messages import Message, RefuseCheckpoint, SignCheckpoint
-from tallystick.protocol.statement import Line
+from tallystick.protocol.records import Close
+from tallystick.protocol.verdict import Verdict, verdict_digest
 
 
 async def _answer(a: homes.Side, b: homes.Side, label: str, sizes: tuple[int, int]) -> Message:
     """What b says to a proposal of a's at these sizes of both logs."""
     await b.channel.store.commit(lambda txn: None)
-    checkpoint, _ = a.closer._compute(a.closer._calendar.parse(label), sizes)
-    proposal = a.closer._message(checkpoint, early=True)
+    closing = a.closer._compute(a.closer._calendar.parse(label), sizes)
+    proposal = a.closer._message(closing, early=True)
     said: list[Message] = []
     b.closer.arrived(proposal)
     await b.closer.handle(proposal, said.append)
@@ -73,11 +80,67 @@ async def test_of_two_closings_of_one_period_at_once_one_is_kept(tmp_path: Path)
             closer._compute(period, (await _emit(a, b, name), other)) for name in ("one", "two")
         ]
 
-        async def keep(checkpoint: Checkpoint, lines: list[Line]) -> None:
+        async def keep(closing: Closing) -> None:
             with suppress(InputError):
-                await closer._complete(checkpoint, lines, [closer._sign(checkpoint)])
+                await closer._complete(closing, [closer._sign(closing.checkpoint)])
 
         async with trio.open_nursery() as nursery:
-            for checkpoint, lines in both:
-                nursery.start_soon(keep, checkpoint, lines)
+            for closing in both:
+                nursery.start_soon(keep, closing)
         assert len(closer.rows) == 1
+
+
+async def test_a_verdict_that_differs_is_named_by_its_meter(tmp_path: Path) -> None:
+    async with homes.founded(tmp_path) as (a, b):
+        sizes = (await _emit(a, b, "one"), a.channel.peer.cosigned_size)
+        closing = a.closer._compute(a.closer._calendar.parse("2026-10"), sizes)
+        rows = list(closing.verdict.meters)
+        rows[2] = msgspec.structs.replace(rows[2], provider="9", result="declared by one")
+        assert await _refusal(a, b, closing, Verdict("2026-10", tuple(rows))) == (
+            "the verdict on peak differs: here not declared (declared nothing and nothing, payable"
+            " 0, disputed 0); proposed declared by one (declared 9 and nothing, payable 0,"
+            " disputed 0)"
+        )
+        assert await _refusal(a, b, closing, None) == "the checkpoint has no verdict"
+        assert not b.closer.rows
+
+
+async def _refusal(a: homes.Side, b: homes.Side, closing: Closing, verdict: Verdict | None) -> str:
+    """What b says to a's proposal with another verdict, or none, that a signed."""
+    digest = verdict_digest(verdict) if verdict else b""
+    checkpoint = replace(closing.checkpoint, verdict=digest)
+    proposal = a.closer._message(
+        Closing(checkpoint, closing.lines, verdict or closing.verdict), early=True
+    )
+    said: list[Message] = []
+    b.closer.arrived(proposal)
+    await b.closer.handle(proposal, said.append)
+    assert isinstance(said[0], RefuseCheckpoint)
+    return said[0].reason
+
+
+async def test_what_was_closed_before_there_were_verdicts_is_taken_and_followed(
+    tmp_path: Path,
+) -> None:
+    """As a home learns of it that lost its rows: from the peer's log."""
+    async with homes.founded(tmp_path) as (a, b):
+        sizes = (await _emit(a, b, "one"), a.channel.peer.cosigned_size)
+        closing = a.closer._compute(a.closer._calendar.parse("2026-10"), sizes)
+        older = replace(closing.checkpoint, verdict=b"")
+        note = checkpoint_note(older, [a.closer._sign(older), b.closer._sign(older)])
+        await a.channel.append_own(Close(note, a.channel.now_recorded_at()))
+        await homes.exchange(a, b)
+        for side in (a, b):
+            await side.closer.catch_up()
+            assert side.closer.last is not None
+            assert (side.closer.last.note, side.closer.last.verdict) == (note, b"")
+            document = queries.checkpoint_document(side.channel, side.closer, "2026-10")
+            assert document["verdict"] is None
+            status = queries.derive(side.channel, side.closer)["lines"][0]["status"]
+            assert status == "checkpointed"
+        await homes.close(a, b, "2026-11")
+        assert len(b.closer.rows) == 2 and b.closer.rows[1].verdict
+        for side in (a, b):
+            await flush([side.channel.own, side.channel.peer])
+    checks = examine_apart(b.home.store_path, b.home.path / "ids", b.home.name)
+    assert [check for check in checks if not check.ok] == []

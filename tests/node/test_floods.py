@@ -141,7 +141,7 @@ async def test_a_flood_of_halts_is_written_down_once(world: World) -> None:
 async def test_a_flood_of_wrong_checkpoints(world: World) -> None:
     """Each takes a statement to answer; they are answered one by one, with rests."""
     log = world.fresh()
-    proposal = ProposeCheckpoint(log.channel, "nonsense", bytes(64), True)
+    proposal = ProposeCheckpoint(log.channel, "nonsense", bytes(64), True, b"")
     with _bounded(world):
         async with world.attacker.line(log) as line, trio.open_nursery() as nursery:
             nursery.start_soon(line.flood, _bytes(proposal) * 500, FLOOD_SECONDS)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import lmdb
 import nodes
 import pytest
 import trio
@@ -153,4 +154,25 @@ input()
     for _ in range(5 * READERS_COMMITS):
         store.commit_now(lambda txn: txn.put("meta", b"same", value))
     assert (tmp_path / "s" / "data.mdb").stat().st_size < 2 * READERS_COMMITS * len(value)
+    store.close()
+
+
+def test_a_table_that_an_older_version_did_not_make_reads_as_empty(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    Store(path).close()
+    with lmdb.open(str(path), max_dbs=32) as env:
+        table = env.open_db(b"matters")
+        with env.begin(write=True) as raw:
+            raw.drop(table)
+    old = Store(path, read_only=True)
+    with old.read() as txn:
+        assert txn.get("meta", b"format") is not None
+        assert (txn.get("matters", b"k"), txn.raw("matters", b"k")) == (None, b"")
+        assert list(txn.scan("matters", b"", b"\xff")) == list(txn.keys("matters")) == []
+        assert (txn.floor("matters", b"k"), txn.entries("matters")) == (None, 0)
+    old.close()
+    store = Store(path)
+    store.commit_now(lambda txn: txn.put("matters", b"k", b"v"))
+    with store.read() as txn:
+        assert txn.get("matters", b"k") == b"v"
     store.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -15,9 +16,9 @@ from tallystick.protocol.bundle import (
     BATCH_RECORDS,
     COMPACT,
     FULL,
-    README_TEXT,
-    BundleContents,
+    VERDICT,
     open_bundle,
+    readme_text,
     rebatch,
     write_bundle,
 )
@@ -34,7 +35,9 @@ def parts_of(batches: list[bytes]) -> list[bytes]:
     return list(chain.from_iterable(decode_batch(batch)[1] for batch in batches))
 
 
-@pytest.mark.parametrize(("data", "names"), [(SMALL, COMPACT), (WHOLE, COMPACT + FULL)])
+@pytest.mark.parametrize(
+    ("data", "names"), [(SMALL, (*COMPACT, VERDICT)), (WHOLE, (*COMPACT, VERDICT, *FULL))]
+)
 def test_any_zip_program_reads_it(data: bytes, names: tuple[str, ...]) -> None:
     with zipfile.ZipFile(io.BytesIO(data)) as opened:
         assert opened.testzip() is None
@@ -56,8 +59,8 @@ def test_a_full_bundle_has_the_records_up_to_the_heads() -> None:
 def test_a_compact_bundle_has_no_records() -> None:
     bundle = open_bundle(io.BytesIO(SMALL))
     assert bundle.logs is None
-    assert tuple(bundle.members) == COMPACT
-    assert bundle.members["README.txt"] == README_TEXT
+    assert tuple(bundle.members) == (*COMPACT, VERDICT)
+    assert bundle.members["README.txt"] == readme_text((VERDICT,))
 
 
 def test_how_the_records_were_batched_does_not_show() -> None:
@@ -138,10 +141,7 @@ def test_a_log_that_ends_too_soon_makes_no_bundle() -> None:
 
 def test_contents_of_another_kind_make_no_bundle() -> None:
     delta = encode_record(CHANNEL.provider_log.records[1])
-    contents = OCTOBER.contents
-    wrong = BundleContents(
-        contents.checkpoint, delta, contents.provider_head, contents.consumer_head, contents.lines
-    )
+    wrong = replace(OCTOBER.contents, terms=delta)
     with pytest.raises(FormatError, match="not a terms record"):
         write_bundle(io.BytesIO(), wrong)
 

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.protocol.compare import ClassTotal, MeterComparison, comparison_document, judge
+from tallystick.protocol.compare import (
+    Cause,
+    ClassTotal,
+    MeterComparison,
+    comparison_document,
+    judge,
+    ordered_causes,
+    share_of,
+    waterfall,
+)
 from tallystick.protocol.records import Tolerance
 
 
@@ -70,3 +79,45 @@ def test_the_document() -> None:
         "causes": [],
         "events_file": "e.csv",
     }
+
+
+def _cause(klass: str, quantity: int, events: int, kind: str = "offset") -> Cause:
+    return Cause(kind, "hours", klass, quantity, events, "certain", {"offset": "1h"}, "Because.")
+
+
+def test_a_cause_in_the_document() -> None:
+    comparison = MeterComparison("hours", "h", 2, 700, 1000, {}, False, "")
+    (cause,) = comparison_document([comparison], None, [_cause("timing", -100, 2)])["causes"]
+    assert cause == {
+        "kind": "offset",
+        "meter": "hours",
+        "class": "timing",
+        "quantity": "-1.00",
+        "share": "33.3",
+        "events": 2,
+        "confidence": "certain",
+        "facts": {"offset": "1h"},
+        "says": "Because.",
+    }
+
+
+def test_no_gap_has_no_shares() -> None:
+    assert share_of(5, 0) is None
+    assert share_of(-150, 100) == "-150.0"
+
+
+def test_the_largest_cause_comes_first_whatever_the_scale() -> None:
+    meters = [MeterComparison("hours", "h", 2, 0, 0, {}, True, "")]
+    small, large = _cause("timing", 150, 1), _cause("quantity", -200, 1, "factor")
+    assert ordered_causes([small, large], meters) == [large, small]
+
+
+@given(st.integers(), st.integers(), st.lists(st.integers(), max_size=4))
+def test_a_waterfall_s_steps_and_unexplained_are_the_difference(
+    gap: int, timing: int, parts: list[int]
+) -> None:
+    classes = {"timing": ClassTotal(timing, 9), "quantity": ClassTotal(7, 1)}
+    comparison = MeterComparison("hours", "h", 2, gap, 0, classes, True, "")
+    steps = list(waterfall(comparison, [_cause("timing", part, 1) for part in parts]))
+    assert sum(step.quantity for step in steps) + comparison.unexplained == gap
+    assert [step.cause is None for step in steps] == [False] * len(parts) + [True, True]

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from tallystick.protocol.bundle import (
     KEYS,
     README,
-    README_TEXT,
+    VERDICT,
     decode_keys,
     encode_keys,
     open_bundle,
+    readme_text,
     write_bundle,
 )
 from tallystick.protocol.errors import FormatError, InvalidRecord
@@ -158,10 +159,10 @@ def test_bundles_hold_before_and_after_rotations(closed: builders.Closed, full: 
     data = ROTATED.bundle(closed, full)
     checks = verify_bundle(io.BytesIO(data))
     assert [check for check in checks if not check.ok] == []
-    assert len(checks) == (10 if full else 6)
+    assert len(checks) == (12 if full else 7)
     members = open_bundle(io.BytesIO(data)).members
     assert (KEYS in members) == (closed is ROTATED.closed[1])
-    assert (members[README] == README_TEXT) == (closed is ROTATED.closed[0])
+    assert (members[README] == readme_text((VERDICT,))) == (closed is ROTATED.closed[0])
 
 
 def rotations() -> tuple[list[tuple[int, bytes]], list[tuple[int, bytes]]]:

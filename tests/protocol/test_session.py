@@ -66,7 +66,7 @@ EXAMPLES: dict[type, Message] = {
         TermsRefused(ID, "no"),
         Full(ID, "no"),
         Founded(b"x", SIGNATURE, SIGNATURE),
-        ProposeCheckpoint(ID, "text", SIGNATURE, False),
+        ProposeCheckpoint(ID, "text", SIGNATURE, False, b"verdict"),
         SignCheckpoint(ID, HASH, SIGNATURE),
         RefuseCheckpoint(ID, HASH, "no"),
         StatementPage(ID, HASH, 0, [], True),

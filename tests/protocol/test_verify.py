@@ -26,11 +26,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.protocol.archive import MemberName, write_archive
-from tallystick.protocol.bundle import FULL, open_bundle, rebatch
+from tallystick.protocol.bundle import FULL, open_bundle, readme_text, rebatch
 from tallystick.protocol.checkpoint import meter_totals
 from tallystick.protocol.checks import Check
 from tallystick.protocol.records import Record, batch_bytes, encode_record
 from tallystick.protocol.statement import Line, statement_root
+from tallystick.protocol.verdict import Verdict, declared_of, make_verdict, verdict_digest
 from tallystick.protocol.verify import verify_bundle
 
 NAMES = [
@@ -40,10 +41,12 @@ NAMES = [
     "heads",
     "statement",
     "totals",
+    "verdict",
     "records",
     "validity",
     "derivation",
     "previous",
+    "declarations",
 ]
 BUSY = busy_channel()
 
@@ -95,7 +98,7 @@ def packed(members: dict[str, bytes]) -> bytes:
 def test_an_honest_bundle_holds(closed: Closed) -> None:
     compact = verify(BUSY.bundle(closed))
     assert [(c.number, c.name, c.ok) for c in compact] == [
-        (i, name, True) for i, name in enumerate(NAMES[:6], 1)
+        (i, name, True) for i, name in enumerate(NAMES[:7], 1)
     ]
     full = verify(BUSY.bundle(closed, full=True))
     assert [(c.number, c.name, c.ok) for c in full] == [
@@ -138,6 +141,7 @@ def test_changed_bytes_of_a_full_bundle_are_caught() -> None:
         ("heads/consumer.txt", {"heads"}),
         ("statement.json", {"statement"}),
         ("statement.csv", {"statement"}),
+        ("verdict.json", {"verdict"}),
         ("records/provider.msgpack", {"archive", "records"}),
         ("records/consumer.msgpack", {"archive", "records"}),
     ],
@@ -202,11 +206,20 @@ def test_parts_of_another_channel_are_caught() -> None:
         "heads/consumer.txt": "heads",
         "statement.json": "statement",
         "statement.csv": "statement",
+        "verdict.json": "verdict",
     }
 
 
+def verdict_of(channel: Channel, lines: Sequence[Line]) -> Verdict:
+    """The verdict on the first closed period with other lines."""
+    totals = declared_of(channel.terms, channel.closed[0].verdict)
+    return make_verdict(channel.terms, channel.closed[0].checkpoint.period, lines, *totals)
+
+
 def resigned(channel: Channel, lines: list[Line] | None = None, **changes: Any) -> bytes:
-    """The channel's first full bundle, with these lines and changes in what both sign."""
+    """The channel's first full bundle, with these lines and changes in what both sign; `stated`
+    is a verdict in place of the one that follows.
+    """
     closed = channel.closed[0]
     if lines is not None:
         changes |= {
@@ -214,9 +227,12 @@ def resigned(channel: Channel, lines: list[Line] | None = None, **changes: Any) 
             "statement_root": statement_root(lines),
             "totals": changes.get("totals", meter_totals(channel.terms, lines)),
         }
-    checkpoint = replace(closed.checkpoint, **changes)
     stated = closed.lines if lines is None else lines
-    contents = replace(closed.contents, checkpoint=channel.sign(checkpoint), lines=stated)
+    verdict = changes.pop("stated", None) or verdict_of(channel, stated)
+    changes.setdefault("verdict", verdict_digest(verdict))
+    checkpoint = replace(closed.checkpoint, **changes)
+    note = channel.sign(checkpoint)
+    contents = replace(closed.contents, checkpoint=note, lines=stated, verdict=verdict)
     return channel.bundle(replace(closed, contents=contents), full=True)
 
 
@@ -242,6 +258,77 @@ def test_what_both_signed_is_still_recomputed() -> None:
     assert caught_by(resigned(BUSY, end_us=end)) == "checkpoint"
 
 
+def test_a_verdict_is_recomputed_though_both_signed_it() -> None:
+    honest = BUSY.closed[0].verdict
+    assert [row.result for row in honest.meters] == [
+        "within tolerance",
+        "disputed",
+        "declared by one",
+        "agreed",
+    ]
+    changes: list[dict[str, Any]] = [
+        {"result": "agreed"},
+        {"payable": "1"},
+        {"disputed": "1"},
+        {"unit": "call"},
+        {"provider": "007"},
+        {"meter": "aaa"},
+        {"consumer": None},
+    ]
+    for change in changes:
+        rows = (msgspec.structs.replace(honest.meters[0], **change), *honest.meters[1:])
+        stated = Verdict(honest.period, rows)
+        assert caught_by(resigned(BUSY, stated=stated)) == "verdict", change
+    assert caught_by(resigned(BUSY, stated=Verdict("2026-11", honest.meters))) == "verdict"
+    assert caught_by(resigned(BUSY, stated=Verdict("2026-10", honest.meters[1:]))) == "verdict"
+    assert caught_by(resigned(BUSY, verdict=bytes(32))) == "verdict"
+    assert caught_by(resigned(BUSY, verdict=b"")) == "verdict"
+
+
+def test_totals_that_nobody_declared_need_the_records_to_be_caught() -> None:
+    lines = BUSY.closed[0].lines
+    provider, consumer = declared_of(BUSY.terms, BUSY.closed[0].verdict)
+    assert provider is not None and consumer is not None
+    for totals in ((provider, {**consumer, "gpu-hours": 1250}), (None, consumer), (None, None)):
+        stated = make_verdict(BUSY.terms, "2026-10", lines, *totals)
+        data = resigned(BUSY, stated=stated)
+        assert caught_by(data) == "declarations"
+        assert "gpu-hours" in verify(data)[11].detail or "calls" in verify(data)[11].detail
+
+
+def without_verdicts() -> Channel:
+    """A channel whose first period was closed before there were verdicts, and its second after."""
+    channel = Channel([meter("tokens")])
+    channel.both("a", "tokens", 5)
+    channel.with_verdicts = False
+    channel.close(OCTOBER_US, ["provider", "consumer"])
+    channel.with_verdicts = True
+    channel.both("b", "tokens", 6, NOVEMBER_US)
+    channel.close(NOVEMBER_US)
+    return channel
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_checkpoint_from_before_there_were_verdicts_holds_and_is_followed(full: bool) -> None:
+    channel = without_verdicts()
+    older, newer = (verify(channel.bundle(closed, full=full)) for closed in channel.closed)
+    assert all(check.ok for check in older + newer)
+    assert older[6].detail == "none: the checkpoint is from before there were verdicts"
+    assert newer[6].detail == "tokens not declared"
+    members = members_of(channel.bundle(channel.closed[0], full=full))
+    verdict = members_of(channel.bundle(channel.closed[1]))["verdict.json"]
+    added = dict(list(members.items())[:8]) | {"verdict.json": verdict}
+    added |= {name: data for name, data in members.items() if name in FULL}
+    assert caught_by(packed(added)) == "statement"  # its README would have to say so
+
+
+def test_a_verdict_left_out_is_caught() -> None:
+    members = members_of(TINY.bundle(TINY.closed[0]))
+    del members["verdict.json"]
+    members["README.txt"] = readme_text(members)
+    assert caught_by(packed(members)) == "verdict"
+
+
 def test_a_period_passed_over_is_caught() -> None:
     channel = tiny_channel()
     channel.closed.clear()
@@ -249,7 +336,7 @@ def test_a_period_passed_over_is_caught() -> None:
     channel.close(NOVEMBER_US)
     data = channel.bundle(channel.closed[0], full=True)
     assert caught_by(data) == "derivation"
-    assert "2026-10, which was never closed" in verify(data)[8].detail
+    assert "2026-10, which was never closed" in verify(data)[9].detail
 
 
 def test_an_id_recorded_twice_is_caught_though_both_signed_it() -> None:
@@ -264,7 +351,7 @@ def test_an_id_recorded_twice_is_caught_though_both_signed_it() -> None:
     )
     data = channel.bundle(replace(channel.closed[0], contents=contents), full=True)
     assert caught_by(data) == "validity"
-    detail = verify(data)[7].detail
+    detail = verify(data)[8].detail
     assert detail == "in the provider's log, record 2: tokens/a was recorded before, as record 1"
 
 

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import builders
 import nodes
+import pyarrow.parquet
 import pytest
 
-from tallystick.node.comparing.comparison import _write_events
-from tallystick.node.comparing.matching import Event, Finding, Matcher
+from tallystick.node.comparing.events import write_differences
+from tallystick.node.comparing.findings import Finding
+from tallystick.node.comparing.matching import Matcher
+from tallystick.node.comparing.tables import Event
 from tallystick.node.errors import StoreError
 from tallystick.protocol.records import Meter
 
@@ -28,10 +31,8 @@ def _event(place: int, second: float, quantity: int = 5, id_: str | None = None)
 
 
 @contextmanager
-def _matched(
-    folder: Path, ours: list[Event], theirs: list[Event], meter: Meter = TOKENS
-) -> Iterator[Matcher]:
-    matcher = Matcher([meter], START, END, folder)
+def _matched(ours: list[Event], theirs: list[Event], meter: Meter = TOKENS) -> Iterator[Matcher]:
+    matcher = Matcher([meter], START, END, None)
     try:
         matcher.load("ours", [ours])
         matcher.load("theirs", [theirs])
@@ -45,71 +46,71 @@ def _found(matcher: Matcher) -> list[tuple[str, int | None, int | None]]:
     return [(f.kind, f.our_place, f.their_place) for f in matcher.findings()]
 
 
-def test_a_loss_at_the_boundary_is_not_taken_for_timing(tmp_path: Path) -> None:
+def test_a_loss_at_the_boundary_is_not_taken_for_timing() -> None:
     record = [_event(0, 999.5), _event(1, 1000.5)]
-    with _matched(tmp_path, [_event(1, 1000.5)], record) as matcher:
+    with _matched([_event(1, 1000.5)], record) as matcher:
         assert _found(matcher) == [("missing-here", None, 0)]
 
 
-def test_the_very_event_that_is_missing_is_named(tmp_path: Path) -> None:
+def test_the_very_event_that_is_missing_is_named() -> None:
     record = [_event(0, 8.5), _event(1, 10)]
-    with _matched(tmp_path, [_event(1, 10)], record) as matcher:
+    with _matched([_event(1, 10)], record) as matcher:
         assert _found(matcher) == [("missing-here", None, 0)]
-    with _matched(tmp_path, [_event(1, 10.1)], record) as matcher:
+    with _matched([_event(1, 10.1)], record) as matcher:
         assert _found(matcher) == [("missing-here", None, 0)]
 
 
-def test_a_steady_lag_within_the_window_leaves_nothing_over(tmp_path: Path) -> None:
+def test_a_steady_lag_within_the_window_leaves_nothing_over() -> None:
     record = [_event(n, 10 + 3 * n) for n in range(50)]
     ours = [_event(n, 11.9 + 3 * n) for n in range(50)]
-    with _matched(tmp_path, ours, record) as matcher:
+    with _matched(ours, record) as matcher:
         assert _found(matcher) == []
 
 
-def test_a_copy_is_a_duplicate_on_either_side_of_its_twin(tmp_path: Path) -> None:
+def test_a_copy_is_a_duplicate_on_either_side_of_its_twin() -> None:
     for copy in (8.5, 11.5):
         ours = [_event(1, 10), _event(2, copy)]
-        with _matched(tmp_path, ours, [_event(0, 10)]) as matcher:
+        with _matched(ours, [_event(0, 10)]) as matcher:
             assert _found(matcher) == [("duplicate", 2, None)]
 
 
-def test_a_copy_without_an_id_of_an_event_paired_by_id(tmp_path: Path) -> None:
+def test_a_copy_without_an_id_of_an_event_paired_by_id() -> None:
     ours = [_event(1, 10, id_="a"), _event(2, 10)]
-    with _matched(tmp_path, ours, [_event(0, 10, id_="a")]) as matcher:
+    with _matched(ours, [_event(0, 10, id_="a")]) as matcher:
         assert _found(matcher) == [("duplicate", 2, None)]
 
 
-def test_an_id_of_its_own_makes_another_event(tmp_path: Path) -> None:
+def test_an_id_of_its_own_makes_another_event() -> None:
     ours = [_event(1, 10, id_="a"), _event(2, 10, id_="b")]
-    with _matched(tmp_path, ours, [_event(0, 10, id_="a")]) as matcher:
+    with _matched(ours, [_event(0, 10, id_="a")]) as matcher:
         assert _found(matcher) == [("missing-there", 2, None)]
 
 
-def test_a_maximum_goes_to_the_class_that_explains_it(tmp_path: Path) -> None:
+def test_a_maximum_goes_to_the_class_that_explains_it() -> None:
     ours = [_event(1, 500, 9, "a"), _event(2, 600, 3, "b")]
     record = [_event(0, 700, 2, "c"), _event(1, 600, 3, "b")]
-    with _matched(tmp_path, ours, record, PEAK) as matcher:
+    with _matched(ours, record, PEAK) as matcher:
         totals = {kind: (t.quantity, t.events) for kind, t in matcher.classes(PEAK).items()}
     assert totals == {"missing-here": (0, 1), "missing-there": (6, 1)}
 
 
-def test_a_maximum_that_takes_two_classes_stays_unexplained(tmp_path: Path) -> None:
+def test_a_maximum_that_takes_two_classes_stays_unexplained() -> None:
     ours = [_event(1, 500, 9, "a"), _event(2, 600, 8, "b"), _event(3, 700, 1, "c")]
     record = [_event(1, 600, 7, "b"), _event(2, 700, 1, "c")]
-    with _matched(tmp_path, ours, record, PEAK) as matcher:
+    with _matched(ours, record, PEAK) as matcher:
         assert [t.quantity for t in matcher.classes(PEAK).values()] == [0, 0]
 
 
-def test_a_count_has_no_quantities_to_differ(tmp_path: Path) -> None:
-    with _matched(tmp_path, [_event(1, 1, 9, "a")], [_event(0, 1, 3, "a")], CALLS) as matcher:
+def test_a_count_has_no_quantities_to_differ() -> None:
+    with _matched([_event(1, 1, 9, "a")], [_event(0, 1, 3, "a")], CALLS) as matcher:
         assert _found(matcher) == []
 
 
-def test_many_copies_and_bursts(tmp_path: Path) -> None:
+def test_many_copies_and_bursts() -> None:
     size = 50_000
     record = [_event(n, 10) for n in range(size)]
     late = [_event(n, 11) for n in range(2 * size)]
-    with _matched(tmp_path, late, record) as matcher:
+    with _matched(late, record) as matcher:
         total = matcher.classes(TOKENS)["duplicate"]
         assert (total.quantity, total.events) == (5 * size, size)
 
@@ -119,7 +120,7 @@ FINDING = Finding("tokens", "missing-there", "a", "s", 1, START, 900, None, None
 
 def test_a_count_s_effect_has_no_decimals(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
-    assert _write_events(path, iter([FINDING]), {"tokens": CALLS}, {}) == 1
+    assert write_differences(path, iter([FINDING]), {"tokens": CALLS}) == 1
     with path.open(newline="") as lines:
         (row,) = csv.DictReader(lines)
     assert (row["our_quantity"], row["effect"]) == ("9.00", "1")
@@ -133,7 +134,7 @@ def test_a_full_disk_leaves_the_old_events_file_and_no_other(tmp_path: Path) -> 
     path = tmp_path / "events.csv"
     path.write_text("before")
     with pytest.raises(StoreError, match="No space left"):
-        _write_events(path, findings(), {"tokens": CALLS}, {})
+        write_differences(path, findings(), {"tokens": CALLS})
     assert [file.name for file in tmp_path.iterdir()] == ["events.csv"]
     assert path.read_text() == "before"
 
@@ -181,5 +182,17 @@ def test_an_export_with_everything_wrong_against_a_real_record(
         ("timing", "cp-7", "-17"),
         ("quantity", "cp-9", "1"),
     }
+    files = [str(tmp_path / name) for name in ("r.html", "r.csv", "r.parquet")]
+    wanted = ("--html", files[0], "--csv", files[1], "--parquet", files[2])
+    done = beta.tally("compare", *arguments, *wanted, check=False)
+    assert done.returncode == 1
+    assert done.stderr == ""
+    assert "mine.csv counts" in Path(files[0]).read_text()
+    with Path(files[1]).open(newline="") as lines:
+        assert {(row["class"], row["id"], row["effect"]) for row in csv.DictReader(lines)} == found
+    assert pyarrow.parquet.read_table(files[2]).num_rows == len(found)
+    over = beta.tally("compare", *arguments, "--csv", arguments[0], check=False)
+    assert over.returncode == 2
+    assert "--csv and FILE are the same file" in over.stderr
     clean = (written("clean.csv", rows), "--map", mapping, "--period", "2026-03-01T05")
     assert beta.tally("compare", *clean, check=False).returncode == 0

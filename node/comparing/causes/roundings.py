@@ -1,0 +1,106 @@
+"""Rounding: a side that counts in whole steps, up, down or to the nearest, row by row or sum by sum.
+
+A rounding is accepted if it turns the one side's quantity into the other's exactly, for nearly all
+pairs, and does something to a good part of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy
+
+from tallystick.node.comparing.causes.factors import STEPS, Factor
+from tallystick.node.comparing.causes.hints import Hints
+
+PAIRS_MIN = 12
+FITTING_MIN = 0.9
+CHANGED_MIN = 0.3  # of the pairs, for which the two sides differ without the rounding
+DIVISIBLE_MIN = 0.95  # of the rounded side's quantities
+MODES = ("nearest", "up", "down")
+
+Numbers = numpy.typing.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """What `side` does to a meter's quantities: whole steps, in the meter's scale."""
+
+    meter: str
+    side: str
+    step: int
+    mode: str
+    per: str
+    fitting: float
+    pairs: int
+
+
+def find_roundings(hints: Hints, factors: list[Factor], per: str = "event") -> Iterator[Rounding]:
+    """The roundings of all meters, after their factors; at most one a meter."""
+    for meter in sorted(set(hints.our_meters.tolist())):
+        of_meter = hints.only(hints.our_meters == meter)
+        if len(of_meter) >= PAIRS_MIN:
+            values = factor_values(of_meter, factors)
+            best = _of_meter(of_meter, values)
+            if best is not None:
+                yield Rounding(meter, *best[:3], per, best[3], len(of_meter))
+
+
+def factor_values(hints: Hints, factors: list[Factor]) -> list[Fraction]:
+    """Each pair's factor."""
+    whole = {f.meter: f.value for f in factors if not f.subjects}
+    some = {(f.meter, s): f.value for f in factors for s in f.subjects}
+    one = Fraction(1)
+    return [
+        some.get((meter, subject), whole.get(meter, one))
+        for meter, subject in zip(hints.our_meters, hints.their_subjects, strict=True)
+    ]
+
+
+def _of_meter(hints: Hints, values: list[Fraction]) -> tuple[str, int, str, float] | None:
+    ours, theirs = hints.our_quantities.tolist(), hints.their_quantities.tolist()
+    forward = [Fraction(t) * v for t, v in zip(theirs, values, strict=True)]
+    backward = [Fraction(o) / v for o, v in zip(ours, values, strict=True)]
+    if sum(plain(x) == o for x, o in zip(forward, ours, strict=True)) > (1 - CHANGED_MIN) * len(
+        ours
+    ):
+        return None
+    best: tuple[str, int, str, float] | None = None
+    for side, made, exact in (("ours", ours, forward), ("theirs", theirs, backward)):
+        for step in _steps(numpy.array(made)):
+            for mode in MODES:
+                fitting = sum(
+                    rounds_to(x, step, mode, m) for x, m in zip(exact, made, strict=True)
+                ) / len(made)
+                if fitting >= FITTING_MIN and (best is None or fitting > best[3] + 0.005):
+                    best = side, step, mode, fitting
+    return best
+
+
+def _steps(made: Numbers) -> list[int]:
+    """The steps that nearly all quantities of a side are whole multiples of, the largest first."""
+    found = [s for s in (1, *STEPS) if (made % s == 0).mean() >= DIVISIBLE_MIN]
+    return sorted(set(found), reverse=True)[:6]
+
+
+def plain(value: Fraction) -> int:
+    """The nearest whole number, up from the middle: what a factor alone makes of a quantity."""
+    return (2 * value.numerator + value.denominator) // (2 * value.denominator)
+
+
+def rounds_to(value: Fraction, step: int, mode: str, made: int) -> bool:
+    """Whether rounding a value so makes this quantity; a middle may go either way.
+
+    The value itself may be off by what a factor's own rounding to one unit hides.
+    """
+    low, exact = divmod(value, step)
+    below = int(low) * step
+    above = below if exact == 0 else below + step
+    if mode == "down":
+        return made == below
+    if mode == "up":
+        return made == above
+    return made in (below, above) and 2 * abs(made - value) <= step

@@ -1,0 +1,47 @@
+"""What a comparison found: what the terminal's report, the page and the JSON are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tallystick.node.comparing.findings import Finding
+from tallystick.node.comparing.timeline import Timeline
+from tallystick.protocol.compare import Cause, MeterComparison, comparison_document
+
+Example = tuple[str, str, int | None]  # a step: its meter, its class and its cause's number
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a comparison found."""
+
+    file: Path
+    period: str
+    us: str
+    them: str
+    meters: Sequence[MeterComparison]
+    examples: Mapping[Example, Sequence[Finding]]  # the first events of each step
+    rejected: int  # rows of the file that could not be read
+    first_reject: str
+    events_file: Path | None
+    causes: Sequence[Cause] = ()  # from the largest part to the smallest; numbered from 1
+    pairing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by meter: how sure
+    timelines: Mapping[str, Timeline] = field(default_factory=dict)  # by meter, where asked for
+    statuses: Mapping[str, str] = field(default_factory=dict)  # how sure the record is, by meter
+    against: str = "the record"  # what the file is compared with
+
+    @property
+    def within_tolerance(self) -> bool:
+        """Whether the terms tolerate every meter's difference, between what could be read."""
+        return all(meter.within_tolerance for meter in self.meters)
+
+    def document(self) -> dict[str, Any]:
+        """The comparison as JSON has it."""
+        events = str(self.events_file) if self.events_file else None
+        document = comparison_document(self.meters, events, self.causes)
+        for name, status in self.statuses.items():
+            document["meters"][name]["status"] = status
+        return document | {"rejected": self.rejected}

@@ -1,0 +1,354 @@
+"""Disputes as people file and settle them: which line, how much, what was said, what waits.
+
+Where a dispute stands follows from both logs (`protocol.disputes`); here it is found by the
+beginning of its digest, drafts are checked against the balance before they are recorded, and what
+waits for somebody gets the time until when, by the co-signature that shows when the peer had it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from tallystick.node.attesting import until_s
+from tallystick.node.channel import Channel
+from tallystick.node.closing import Closer
+from tallystick.node.logs import ChannelLog
+from tallystick.node.queries import find_delta
+from tallystick.protocol.checkpoint import parse_checkpoint
+from tallystick.protocol.disputes import PENDING, Standing, standings
+from tallystick.protocol.errors import InputError, QuantityError
+from tallystick.protocol.notes import parse_note
+from tallystick.protocol.quantities import format_quantity, parse_quantity, parse_total
+from tallystick.protocol.records import (
+    INT64_MAX,
+    NAMED_MAX,
+    Answer,
+    Delta,
+    Dispute,
+    DisputeCode,
+    Meter,
+    Named,
+    Resolution,
+    Role,
+    Withdrawal,
+)
+from tallystick.protocol.terms import meter_named
+
+# The codes of electronic invoicing: Peppol's list OPStatusReason, of the Invoice Response.
+PEPPOL_LIST = "OPStatusReason"
+PEPPOL_CODES: dict[DisputeCode, str] = {"quantity": "QTY", "reference": "REF", "other": "OTH"}
+
+NAME_LENGTH = 8  # hex digits of a digest that people read
+
+Sayable = Dispute | Answer | Resolution | Withdrawal
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """A dispute that nobody has recorded yet: its line, amount (in the meter's scale), records."""
+
+    period: str
+    meter: str
+    subject: str
+    amount: int
+    records: tuple[Named, ...]
+
+
+def scale_of(meter: Meter) -> int:
+    """The decimal places of a meter's balance."""
+    return 0 if meter.aggregate == "count" else meter.scale
+
+
+def standing_all(channel: Channel) -> list[Standing]:
+    """Where every dispute of a channel stands, by what is durable here."""
+    provider, consumer = channel.provider_log, channel.consumer_log
+    return standings(
+        channel.terms,
+        channel.own.folder.calendar,
+        provider.matters(provider.durable_size),
+        consumer.matters(consumer.durable_size),
+    )
+
+
+def log_of(channel: Channel, role: Role) -> ChannelLog:
+    """The log of a role."""
+    return channel.own if channel.role == role else channel.peer
+
+
+def find(channels: Sequence[Channel], name: str) -> tuple[Channel, Standing]:
+    """The dispute whose digest begins so, among those of some channels."""
+    every = [(channel, one) for channel in channels for one in standing_all(channel)]
+    found = [pair for pair in every if name and pair[1].digest.hex().startswith(name.lower())]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = ", ".join(one.digest.hex()[:16] for _, one in found[:4])
+        raise InputError(f"several disputes begin with {name!r}: {listed}", "Give more of it")
+    raise InputError(f"no dispute begins with {name!r}", "See: tally disputes --all")
+
+
+# Filing
+
+
+def draft_of_line(channel: Channel, closer: Closer, line: str, amount: str | None) -> Drafted:
+    """The dispute of a balance line `PERIOD/METER/SUBJECT` by an amount."""
+    period, _, rest = line.partition("/")
+    name, _, subject = rest.partition("/")
+    if not subject:
+        raise InputError(
+            f"{line!r} is not a balance line", "Write PERIOD/METER/SUBJECT; see tally derive"
+        )
+    meter = meter_named(channel.terms, name)
+    label = channel.own.folder.calendar.parse(period).label
+    if amount is None:
+        raise InputError(
+            "how much of the line is disputed?", "Give --amount, or name the records instead"
+        )
+    drafted = Drafted(label, name, subject, parse_quantity(amount, scale_of(meter)), ())
+    _check_amount(channel, closer, drafted)
+    return drafted
+
+
+def draft_of_records(
+    channel: Channel, closer: Closer, names: Sequence[str], amount: str | None
+) -> Drafted:
+    """The dispute of the line that these deltas are of; all of their quantities if no amount is
+    given.
+    """
+    found = [pair for name in names for pair in find_delta(channel, name)]
+    calendar = channel.own.folder.calendar
+    lines = sorted(
+        {
+            (calendar.period_of(delta.occurred_at).label, delta.meter, delta.subject)
+            for _, _, delta in found
+        }
+    )
+    if len(lines) > 1:
+        listed = " and ".join("/".join(line) for line in lines[:3])
+        raise InputError(
+            f"these records are of {len(lines)} balance lines: {listed}",
+            "A dispute is of one line: file one for each, with METER/ID for each record",
+        )
+    records = sorted({(log.role, index) for log, index, _ in found})
+    if len(records) > NAMED_MAX:
+        raise InputError(
+            f"{len(records)} records in one dispute; {NAMED_MAX} are allowed",
+            "Dispute the line with --line and --amount, and give the list another way",
+        )
+    _check_placed(channel, found)
+    period, name, subject = lines[0]
+    meter = meter_named(channel.terms, name)
+    if amount is None:
+        value = _sum(channel, meter, found)
+    else:
+        value = parse_quantity(amount, scale_of(meter))
+    named = tuple(Named(role, index) for role, index in records)
+    drafted = Drafted(period, name, subject, value, named)
+    _check_amount(channel, closer, drafted)
+    return drafted
+
+
+def _check_placed(channel: Channel, found: Sequence[tuple[ChannelLog, int, Delta]]) -> None:
+    """Refuse records of ours that are not signed: they may get another index yet."""
+    for log, index, delta in found:
+        if log is channel.own and index >= log.signed_size:
+            raise InputError(
+                f"{delta.meter}/{delta.id} is recorded, but the peer has not heard of it yet",
+                "See tally status, and try again when the peer is connected",
+            )
+
+
+def _sum(channel: Channel, meter: Meter, found: Sequence[tuple[ChannelLog, int, Delta]]) -> int:
+    """What these deltas, as they are corrected, add to what is payable."""
+    if meter.aggregate == "max":
+        raise InputError(
+            f"{meter.name} counts the highest quantity, so records do not say how much less it is",
+            "Give --amount as well",
+        )
+    if meter.payable == "minimum":
+        sides = {log.role for log, _, _ in found}
+        side: Role = channel.peer.role if channel.peer.role in sides else channel.role
+    else:
+        side = meter.payable
+    payable = {(log.role, index): delta for log, index, delta in found if log.role == side}
+    if not payable:
+        raise InputError(
+            f"these records are not in the log of the {side}, whose number is payable",
+            "Give --amount as well; a negative one says that more should be payable",
+        )
+    log = log_of(channel, side)
+    total = 0
+    for delta in payable.values():
+        now = log.effective(delta.meter, delta.id)
+        if now is not None and now[1] is not None:
+            total += 1 if meter.aggregate == "count" else now[1]
+    if not total:
+        raise InputError("nothing of these records is payable: they are voided or zero")
+    return total
+
+
+def _check_amount(channel: Channel, closer: Closer, drafted: Drafted) -> None:
+    """Refuse a line that is not there, and more than what is payable on it."""
+    scale = scale_of(meter_named(channel.terms, drafted.meter))
+    where = f"{drafted.period}/{drafted.meter}/{drafted.subject}"
+    lines = [
+        line
+        for line in closer.all_lines()
+        if (line.late_for or line.period, line.meter, line.subject)
+        == (drafted.period, drafted.meter, drafted.subject)
+    ]
+    if not lines:
+        raise InputError(
+            f"there is no balance line {where}", f"See: tally derive --period {drafted.period}"
+        )
+    if not drafted.amount:
+        raise InputError("an amount of nothing is no dispute")
+    if abs(drafted.amount) > INT64_MAX:
+        raise QuantityError("the amount does not fit into 64 bits")
+    payable = sum(parse_total(line.payable, scale) for line in lines)
+    if drafted.amount > payable:
+        raise InputError(
+            f"{format_quantity(drafted.amount, scale)} is disputed of {where}, but only"
+            f" {format_quantity(max(payable, 0), scale)} are payable there and not disputed yet",
+            f"See: tally derive --period {drafted.period}, and tally disputes",
+        )
+
+
+# Saying something in our log
+
+
+def named_records(channel: Channel, names: Sequence[str]) -> tuple[Named, ...]:
+    """The records that an answer points to, by `METER/ID`."""
+    hits = [hit for name in names for hit in find_delta(channel, name)]
+    _check_placed(channel, hits)
+    found = {(log.role, index) for log, index, _ in hits}
+    if len(found) > NAMED_MAX:
+        raise InputError(f"{len(found)} records in one answer; {NAMED_MAX} are allowed")
+    return tuple(Named(role, index) for role, index in sorted(found))
+
+
+def said_before(channel: Channel, record: Sayable) -> tuple[int, bytes] | None:
+    """Where our log says the same already, and the digest of the dispute that it is about.
+
+    `InputError` if it cannot be said (any more): the dispute is settled, or the other side's to
+    withdraw.
+    """
+    if isinstance(record, Dispute):
+        return _filed_before(channel, record)
+    one = next((one for one in standing_all(channel) if one.digest == record.dispute), None)
+    if one is None:
+        raise InputError("there is no such dispute", "See: tally disputes --all")
+    found = _newest(channel, record)
+    if found is not None and _same(found[1], record):
+        return found[0], one.digest
+    name = one.digest.hex()[:NAME_LENGTH]
+    if one.state not in PENDING:
+        raise InputError(f"dispute {name} is settled: it is {one.state}", "See: tally disputes -a")
+    ours = one.role == channel.role
+    peer = channel.peer_keys.name
+    if isinstance(record, Withdrawal) and not ours:
+        raise InputError(f"dispute {name} is {peer}'s", "Only who filed a dispute withdraws it")
+    if isinstance(record, Answer) and ours and one.state == "open":
+        raise InputError(
+            f"{peer} has not answered dispute {name} yet", "There is nothing to insist against"
+        )
+    return None
+
+
+def _filed_before(channel: Channel, record: Dispute) -> tuple[int, bytes] | None:
+    for one in standing_all(channel):
+        if one.role == channel.role and one.state in PENDING and _same(one.dispute, record):
+            return one.index, one.digest
+    own, peer = channel.own, channel.peer
+    halves = {log.role: log.matters(log.durable_size) for log in (own, peer)}
+    size = own.state.size
+    halves[own.role] = [*halves[own.role], (size, record)]
+    calendar = own.folder.calendar
+    after = standings(channel.terms, calendar, halves["provider"], halves["consumer"])
+    new = next(one for one in after if one.role == own.role and one.index == size)
+    if new.state == "barred":
+        raise InputError(
+            f"{record.period} was not disputed in time: its checkpoint is accepted, and a dispute"
+            " of it has no effect any more",
+            f"See: tally certificate {record.period} --theirs",
+        )
+    return None
+
+
+def _newest(
+    channel: Channel, record: Answer | Resolution | Withdrawal
+) -> tuple[int, Answer | Resolution | Withdrawal] | None:
+    """The newest record of our log that says the same kind of thing of the same dispute."""
+    kind = type(record)
+    for index, said in reversed(channel.own.matters(channel.own.durable_size)):
+        if type(said) is kind and said.dispute == record.dispute:
+            return index, said
+    return None
+
+
+def _same(before: Sayable, now: Sayable) -> bool:
+    """Whether two records say the same, apart from when and, for a settlement, why."""
+    if isinstance(before, Resolution) and isinstance(now, Resolution):
+        return before.upheld == now.upheld
+    if isinstance(before, Withdrawal):
+        return True
+    return msgspec.structs.replace(before, recorded_at=now.recorded_at) == now
+
+
+def resolution_of(log: ChannelLog, digest: bytes) -> int | None:
+    """What a log would settle a dispute for, by its newest resolution of it."""
+    amount = None
+    for _, record in log.matters(log.durable_size):
+        if isinstance(record, Resolution) and record.dispute == digest:
+            amount = record.upheld
+    return amount
+
+
+# What waits
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A record that waits for the other party: whose log, its index, and until when (POSIX
+    seconds, by the other party's clock; None while it has not co-signed the record).
+    """
+
+    log: ChannelLog
+    index: int
+    until_s: int | None
+
+
+def waiting_record(channel: Channel, one: Standing) -> Waiting | None:
+    """What of a dispute waits: the dispute for an answer, an answer for the disputer to insist."""
+    if one.state == "open":
+        log, index = log_of(channel, one.role), one.index
+    elif one.state == "answered" and one.answer is not None:
+        log, index = other_log(channel, one.role), one.answer
+    else:
+        return None
+    return Waiting(log, index, until_s(log, index))
+
+
+def other_log(channel: Channel, role: Role) -> ChannelLog:
+    """The log of the other role."""
+    return channel.peer if channel.role == role else channel.own
+
+
+def open_closes(log: ChannelLog) -> list[tuple[int, str]]:
+    """The closed periods of a log that the peer may still dispute: index of the close, label."""
+    return [
+        (index, parse_checkpoint(parse_note(record.checkpoint).text).period)
+        for index, record in log.closes()
+        if not log.ended(index)
+    ]
+
+
+def close_of(log: ChannelLog, label: str) -> int | None:
+    """Where a log says that a period is closed."""
+    for index, record in log.closes():
+        if parse_checkpoint(parse_note(record.checkpoint).text).period == label:
+            return index
+    return None

@@ -1,0 +1,39 @@
+"""What verbs show while they work: steps on a terminal, nothing where nobody watches."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import sys
+
+import pytest
+
+from tallystick.node.cli.output import Steps
+
+
+def _work() -> None:
+    with Steps() as steps:
+        steps.tell("reading the export", 1, 2)
+        steps.tell("pairing", 3, 4)
+        steps.tell("pairing", 4, 4)
+
+
+def test_steps_are_named_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = pty.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    with os.fdopen(writer, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        _work()
+        terminal.flush()
+        said = os.read(reader, 65536).decode()
+    os.close(reader)
+    assert "pairing" in said
+    assert "100%" in said
+
+
+def test_nothing_is_shown_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
+    _work()
+    assert said.getvalue() == ""
