@@ -8,12 +8,14 @@ opened row repeats, and of a `max` meter the highest, so that the report can be 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 from msgspec import Struct
 
 from tallystick.node.errors import StoreError
@@ -23,6 +25,8 @@ from tallystick.protocol.errors import InputError
 from tallystick.protocol.rowset import Row, decode_row
 
 FOLDER = "reconciled"
+SAMPLE_MIN, SAMPLE_MAX = 1000, 40_000  # of the rows that both have
+SAMPLE_TIMES = 4  # so many for each row that differs
 
 Why = Literal["differs", "kin", "both"]
 
@@ -144,10 +148,11 @@ def now() -> str:
 
 
 def beside(
-    prepared: PreparedSet, opened: Iterable[bytes], received: Iterable[bytes], maxima: set[str]
+    prepared: PreparedSet, opened: Sequence[bytes], received: Sequence[bytes], maxima: set[str]
 ) -> tuple[list[bytes], dict[str, Shared]]:
-    """What the report needs of the rows that both have: those that opened rows repeat, the
-    highest of the meters in `maxima`; and by meter what the rest amounts to.
+    """What the report needs of the rows that both have: those that opened rows repeat, the highest
+    of the meters in `maxima`, and a sample, so that what a few rows have in common is not taken for
+    a cause of all; and by meter what the rest amounts to. Both sides choose the same sample.
     """
     rows, likeness = prepared.row_set(), prepared.about.likeness
     own = {likeness.digest(decode_row(data)) for data in opened}
@@ -158,6 +163,19 @@ def beside(
     for meter, (_, _, highest) in prepared.totals(shown).items():
         if meter in maxima and highest is not None:
             both.add(highest)
+    others = np.ones(len(rows), bool)
+    others[[*shown, *both]] = False
+    differing = len(shown) + len(received)
+    both.update(_sample(np.flatnonzero(others), differing))
     rest = prepared.totals(shown | both)
     shared = {meter: Shared(total, count) for meter, (total, count, _) in rest.items()}
     return [prepared.row(place) for place in sorted(both)], shared
+
+
+def _sample(places: npt.NDArray[np.int64], differing: int) -> list[int]:
+    """Some of the places, evenly: several for each row that differs. They are in the order of the
+    rows' digests, so this is a random sample.
+    """
+    count = min(len(places), max(SAMPLE_MIN, SAMPLE_TIMES * differing), SAMPLE_MAX)
+    chosen: list[int] = places[np.arange(count) * len(places) // max(count, 1)].tolist()
+    return chosen
