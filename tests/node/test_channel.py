@@ -17,6 +17,7 @@ from typing import Any
 import builders
 import msgspec
 import pytest
+import quarrels
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -38,20 +39,13 @@ from tallystick.protocol.messages import Append, Message
 from tallystick.protocol.proof import parse_proof, verify_proof
 from tallystick.protocol.records import (
     Answer,
-    Attested,
-    Close,
     Correction,
     Delta,
-    Dispute,
     Job,
-    Lapse,
-    Reminder,
     Resolution,
     Rotation,
-    Withdrawal,
     batch_bytes,
     encode_record,
-    record_digest,
 )
 from tallystick.protocol.replay import rederive
 from tallystick.protocol.statement import Line
@@ -132,6 +126,13 @@ async def exchange(a: Side, b: Side) -> None:
             await author.store.commit(lambda txn: None)
 
 
+async def pass_month(a: Side, b: Side) -> None:
+    """All is exchanged, and a month later it is later on both clocks."""
+    await exchange(a, b)
+    for side in (a, b):
+        side.now_us += 31 * builders.DAY_US
+
+
 async def restart(side: Side, nursery: trio.Nursery) -> None:
     """Stop without writing anything more, and start again from what is on disk."""
     side.scope.cancel()
@@ -209,11 +210,11 @@ async def _world(folder: Path, steps: list[tuple[str, bool, object]]) -> None:
             elif what == "correct":
                 await _correct(side, details)  # type: ignore[arg-type]
             elif what == "dispute":
-                await _dispute(side, *details)  # type: ignore[misc]
+                await quarrels.dispute(side.channel, *details)  # type: ignore[misc]
             elif what in ("answer", "resolve", "withdraw"):
-                await _say(side, what, *details)  # type: ignore[misc]
+                await quarrels.say(side.channel, what, *details)  # type: ignore[misc]
             elif what == "lapse":
-                await _lapse(side, b if first else a, details[0])  # type: ignore[index]
+                await quarrels.lapse(side.channel, lambda: pass_month(a, b), details[0])  # type: ignore[index]
             elif what == "flush":
                 await flush([side.channel.own, side.channel.peer])
             elif what == "restart":
@@ -229,70 +230,11 @@ async def _world(folder: Path, steps: list[tuple[str, bool, object]]) -> None:
             await exchange(a, b)
         assert a.lines() == b.lines()
         assert a.lines() == replayed(a)
-        for sizes in _earlier(a):
+        for sizes in quarrels.earlier(a.channel):
             lines = a.closer.open_lines(sizes)
             assert lines == b.closer.open_lines(sizes) == replayed(a, sizes)
         await restart(a, nursery)
         assert a.lines() == b.lines()
-
-
-def _earlier(side: Side) -> list[tuple[int, int]]:
-    """Some sizes of both logs since the newest closing is in both."""
-    logs = (side.channel.provider_log, side.channel.consumer_log)
-    now = (logs[0].durable_size, logs[1].durable_size)
-    said = [
-        [index for index, record in log.matters(size) if isinstance(record, Close)] or [0]
-        for log, size in zip(logs, now, strict=True)
-    ]
-    first = (said[0][-1] + 1, said[1][-1] + 1)
-    middle = ((first[0] + now[0]) // 2, (first[1] + now[1]) // 2)
-    return [(first[0], now[1]), (now[0], first[1]), middle]
-
-
-async def _dispute(side: Side, meter: str, october: bool, amount: int) -> None:
-    at, period = side.channel.now_recorded_at(), "2026-10" if october else "2026-11"
-    await side.channel.append_own(Dispute(period, meter, "x", amount, "quantity", "so", (), at))
-
-
-async def _say(side: Side, what: str, number: int, amount: int) -> None:
-    """Say something of one of the disputes that are there."""
-    channel = side.channel
-    disputes = [
-        (log, record)
-        for log in (channel.own, channel.peer)
-        for _, record in log.matters(log.durable_size)
-        if isinstance(record, Dispute)
-    ]
-    if not disputes:
-        return
-    log, dispute = disputes[number % len(disputes)]
-    digest, at = record_digest(dispute), channel.now_recorded_at()
-    if what == "answer":
-        part = 0 if log is channel.own else amount
-        await channel.append_own(Answer(digest, part, "counted so", (), at))
-    elif what == "resolve":
-        await channel.append_own(Resolution(digest, number, "agreed", at))
-    elif log is channel.own:
-        await channel.append_own(Withdrawal(digest, "our mistake", at))
-
-
-async def _lapse(side: Side, other: Side, number: int) -> None:
-    """A month passes on both clocks, and one of the side's records that wait lapses."""
-    channel, own = side.channel, side.channel.own
-    waits = Close | Dispute | Answer
-    waiting = [n for n, record in own.matters(own.durable_size) if isinstance(record, waits)]
-    with contextlib.suppress(InvalidRecord, IndexError, ZeroDivisionError):
-        index = waiting[number % len(waiting)]
-        heads = []
-        for _ in range(2):
-            await channel.append_own(Reminder(index, channel.now_recorded_at()))
-            await exchange(side, other)
-            head, row = _head(side, own.durable_size)
-            heads.append(Attested(head.size, row.root, row.cosignature))
-            side.now_us += 31 * builders.DAY_US
-            other.now_us += 31 * builders.DAY_US
-        had = channel.peer.durable_size - number % 3
-        await channel.append_own(Lapse(index, *heads, had, channel.now_recorded_at()))
 
 
 def _draft(meter: str, id_: int, subject: str, quantity: int, days: int) -> Draft:
@@ -377,6 +319,17 @@ async def test_a_full_disk_answers_with_an_error_and_recording_goes_on(tmp_path:
         assert result.indexes == [2]
         await exchange(a, b)
         assert a.lines() == b.lines() == replayed(a)
+
+
+async def test_what_the_peer_could_not_read_is_not_recorded(tmp_path: Path) -> None:
+    async with two(tmp_path) as (a, _):
+        for record in (
+            Resolution(bytes(32), 2**63, "so", NOW_US),
+            Answer(bytes(32), 0, "x" * 501, (), NOW_US),
+        ):
+            with pytest.raises(InvalidRecord, match="not a record"):
+                await a.channel.append_own(record)
+        assert a.channel.own.state.size == 1
 
 
 async def test_a_clock_that_goes_back_does_not_stop_anything(tmp_path: Path) -> None:
