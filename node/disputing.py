@@ -335,13 +335,13 @@ def _same(before: Sayable, now: Sayable) -> bool:
     return msgspec.structs.replace(before, recorded_at=now.recorded_at) == now
 
 
-def resolution_of(log: ChannelLog, digest: bytes) -> int | None:
-    """What a log would settle a dispute for, by its newest resolution of it."""
-    amount = None
-    for _, record in log.matters(log.durable_size):
-        if isinstance(record, Resolution) and record.dispute == digest:
-            amount = record.upheld
-    return amount
+def settlements(log: ChannelLog) -> dict[bytes, int]:
+    """What a log would settle disputes for, by its newest resolution of each."""
+    return {
+        record.dispute: record.upheld
+        for _, record in log.matters(log.durable_size)
+        if isinstance(record, Resolution)
+    }
 
 
 # What waits

@@ -104,6 +104,7 @@ class Lapser:
         while True:
             # Taken before looking, so that what comes meanwhile is looked at next.
             events = [channel.own.mattered, channel.peer.mattered]
+            began = trio.current_time()
             seconds: float = LOOK_AGAIN_MAX_SECONDS
             try:
                 if self._may_write(channel):
@@ -120,8 +121,9 @@ class Lapser:
             except TallyError as error:
                 _log.error("a lapse in the channel with %s: %s", channel.peer_keys.name, error)
                 seconds = LOOK_AGAIN_MAX_SECONDS
+            took = trio.current_time() - began
             await any_of(events, seconds)
-            await trio.sleep(LOOK_PAUSE_SECONDS)
+            await trio.sleep(max(LOOK_PAUSE_SECONDS, took))
 
     def _may_write(self, channel: Channel) -> bool:
         state = self._books.founding.rows[channel.id].state

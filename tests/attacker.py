@@ -49,6 +49,7 @@ from tallystick.protocol.messages import (
 from tallystick.protocol.records import Delta, Record, Terms, batch_bytes, encode_record
 
 HEARD_SECONDS = 10
+AT_ONCE = 20  # proposals; a node takes 32 that nobody accepted
 FILES = 4096  # sockets that the attacker may have open
 DELTA_AT_US = 1_790_000_000_000_000
 USED, COUNTED = "used", "counted"
@@ -345,9 +346,10 @@ def hostile_world(folder: Path, channels: int) -> Iterator[World]:
             for other in (beta, gamma):
                 code = (await call(acme, "invite", lifetime_seconds=600))["code"]
                 await call(other, "join", code=code)
-            async with trio.open_nursery() as nursery:
-                for _ in range(channels):
-                    nursery.start_soon(found, acme, beta)
+            for start in range(0, channels, AT_ONCE):
+                async with trio.open_nursery() as nursery:
+                    for _ in range(min(AT_ONCE, channels - start)):
+                        nursery.start_soon(found, acme, beta)
             return await found(acme, gamma)
 
         elsewhere = trio.run(meet)

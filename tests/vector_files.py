@@ -222,7 +222,7 @@ def _verdict(channel: builders.Channel) -> dict[str, Any]:
     closed = channel.closed[0]
     logs = {}
     for log in channel.logs:
-        records = [record for _, record in log.matters()]
+        records = [record for _, record in log.matters(log.state.size)]
         logs[log.role] = [
             {
                 "record": encode_record(record).hex(),
