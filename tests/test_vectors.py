@@ -44,6 +44,7 @@ from tallystick.protocol.statement import decode_line
 from tallystick.protocol.terms import channel_id
 from tallystick.protocol.verdict import decode_verdict, make_verdict, verdict_digest
 from tallystick.protocol.verify import verify_bundle
+from tallystick.protocol.verify_certificate import verify_certificate
 
 VECTORS = Path(__file__).parent / "vectors"
 MADE = make_files()
@@ -172,6 +173,13 @@ def test_the_verdict_from_disk() -> None:
     assert [list(row) for row in msgspec.to_builtins(made.meters)] == case["meters"]
     assert made == decode_verdict(bytes.fromhex(case["bytes"]))
     assert verdict_digest(made).hex() == case["digest"]
+
+
+def test_certificates_from_disk() -> None:
+    for case in _load("certificates.json"):
+        data = (VECTORS / case["file"]).read_bytes()
+        found = [(check.name, check.ok, check.detail) for check in verify_certificate(data)]
+        assert found == [(check["name"], True, check["detail"]) for check in case["checks"]]
 
 
 def test_the_invite_from_disk() -> None:

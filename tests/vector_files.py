@@ -12,6 +12,7 @@ from typing import Any
 
 import accusing
 import builders
+import certifying
 import dispute_vectors
 import msgspec
 import reconciling
@@ -487,6 +488,7 @@ def make_files() -> dict[str, bytes]:
         "co-signer.evidence": accusing.cosigner_evidence(),
         "author.refutation": accusing.author_refutation(),
     }
+    certificates = certifying.files()
     rotated = builders.rotated_channel()
     documents: dict[str, Any] = {
         "keys": _keys(channel),
@@ -507,6 +509,7 @@ def make_files() -> dict[str, bytes]:
         "derive": _derive(channel),
         "disputes": dispute_vectors.disputes(),
         "evidence": _evidence(accusations),
+        "certificates": certifying.documents(certificates),
         "rotations": _rotations(rotated),
         "encrypted-seed": _encrypted_seed(),
         "reconcile": _reconcile(),
@@ -519,6 +522,7 @@ def make_files() -> dict[str, bytes]:
     return (
         files
         | accusations
+        | certificates
         | {
             "bundle-compact.tally": compact,
             "bundle-full.tally": full,

@@ -362,6 +362,7 @@ def _made() -> dict[str, list[bytes]]:
         "csv-gz": [gzip.compress(CSV, mtime=0)],
         "json-lines": [b"".join(rows), rows[0]],
         "parquet": _parquet(),
+        "lapses": [data for name, data in files.items() if name.endswith(".certificate")],
         "evidence": [files["author.evidence"], files["co-signer.evidence"]],
         "guilty": [b"\0\0\x02\x0c\0", b"\1\1\x03\x09\x0d\1\1", b"\0\1\x02\x0c\x0d\0\1"],
         "innocents": [b"\0\2\7\0\xff", b"\1\5\5\3", b"\0\3\4\1\2\3\4", b"\1\0\6\0"],

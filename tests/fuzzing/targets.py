@@ -24,6 +24,7 @@ TARGETS: dict[str, Target] = {
     "innocents": accusations.innocents,
     "invites": wire.invites,
     "json-lines": exports.json_lines,
+    "lapses": accusations.lapses,
     "line-proofs": texts.line_proofs,
     "lines": logs.lines,
     "logs": logs.logs,

@@ -1,0 +1,150 @@
+"""Disputes between two real nodes at the command line, with clocks of two seconds and of days."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nodes
+import pytest
+from nodes import Party
+
+HOUR = "2026-10-03T10"
+LINE = f"{HOUR}/context-tokens/p7"
+AT = "2026-10-03T10:05:00Z"
+CLOCKS = '[clocks]\ngrace = "0s"\ndispute = "2s"\nanswer = "2s"\n[meters.context-tokens]'
+QUICK = nodes.TERMS.replace("[meters.context-tokens]", CLOCKS)
+
+Pair = tuple[Party, Party, str, str]
+
+
+@pytest.fixture(scope="module")
+def quarrel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Acme and beta with a channel whose clocks run for days, and one whose clocks do not."""
+    with nodes.channel(tmp_path_factory.mktemp("quarrel")) as (acme, beta):
+        slow = acme.json("status")["channels"][0]["channel"]
+        quick = nodes.found(acme, beta, QUICK)
+        for channel in (slow, quick):
+            for n in range(3):
+                acme.tally(
+                    "emit", "context-tokens", str(100 + n), "--subject", "p7", "--id", f"e{n}",
+                    "--at", AT, "--channel", channel, "--wait",
+                )  # fmt: skip
+        yield acme, beta, slow, quick
+
+
+def _listed(party: Party, channel: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = party.json("disputes", "--all", "--channel", channel)["disputes"]
+    return found
+
+
+def _derived(pair: Pair, channel: str) -> dict[str, Any]:
+    """The one line of the hour, which both derive with the same digest."""
+    documents = [party.json("derive", "--channel", channel) for party in pair[:2]]
+    assert documents[0]["digest"] == documents[1]["digest"]
+    line: dict[str, Any] = documents[0]["lines"][0]
+    return line
+
+
+def _verified(party: Party, folder: Path, channel: str, name: str, *more: str) -> str:
+    """The certificate of a name, written and verified; what it means."""
+    file = folder / "file"
+    party.tally("certificate", name, "-o", str(file), "--channel", channel, *more)
+    document = party.json("verify", str(file))
+    assert document["ok"] is True
+    detail: str = document["checks"][-1]["detail"]
+    return detail
+
+
+def test_a_dispute_is_filed_answered_insisted_on_and_settled(quarrel: Pair) -> None:
+    acme, beta, slow, _ = quarrel
+    file = ("dispute", "--line", LINE, "--amount", "50", "--code", "quantity", "--reason", "down",
+            "--channel", slow)  # fmt: skip
+    filed = beta.json(*file)
+    name = filed["dispute"]["dispute"][:7]
+    assert (filed["state"], filed["dispute"]["peppol"]["code"]) == ("recorded", "QTY")
+    assert filed["dispute"]["until"] is not None
+    again = beta.json(*file)
+    assert (again["state"], again["index"]) == ("there already", filed["index"])
+    nodes.wait_until(lambda: _listed(acme, slow))
+    work = acme.tally("disputes", "--channel", slow).stdout
+    assert "waits for you to answer until" in work
+    assert max(map(len, work.splitlines())) <= 80
+    assert (_derived(quarrel, slow)["payable"], _derived(quarrel, slow)["disputed"]) == (
+        "253", "50",
+    )  # fmt: skip
+    said = acme.tally("answer", name, "--concede", "20", "--reason", "one was", "--record",
+                      "context-tokens/e1", "--channel", slow).stdout  # fmt: skip
+    assert "concedes 20" in said
+    nodes.wait_until(lambda: _listed(beta, slow)[0]["state"] == "answered")
+    beta.tally("answer", name, "--insist", "--reason", "both were", "--channel", slow)
+    nodes.wait_until(lambda: _listed(acme, slow)[0]["state"] == "contested")
+    acme.tally("resolve", name, "--amount", "35", "--reason", "half way", "--channel", slow)
+    settled = beta.tally("resolve", name, "--amount", "35", "--reason", "fine", "--channel", slow)
+    nodes.wait_until(lambda: _listed(acme, slow)[0]["state"] == "resolved")
+    assert settled.returncode == 0
+    nodes.wait_until(lambda: _listed(beta, slow)[0]["state"] == "resolved")
+    assert _derived(quarrel, slow)["payable"] == "268"
+    assert "dispute " not in acme.tally("disputes", "--channel", slow).stdout
+    shown = beta.tally("log", "--channel", slow).stdout
+    for kind in ("dispute", "answer", "resolution"):
+        assert f" {kind} " in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--line", LINE, "--amount", "9999", "--code", "quantity"), "are payable there"),
+        (("--line", f"{HOUR}/context-tokens/x", "--amount", "1", "--code", "other"), "no balance"),
+        (("--line", LINE, "--code", "other"), "--amount"),
+        (("--amount", "5", "--code", "other"), "records"),
+        (("context-tokens/e0", "--code", "price"), "quantity, reference, other"),
+        (("context-tokens/none", "--code", "other"), "no delta"),
+    ],
+)
+def test_what_cannot_be_disputed_is_refused(
+    quarrel: Pair, arguments: tuple[str, ...], said: str
+) -> None:
+    _, beta, slow, _ = quarrel
+    done = beta.tally("dispute", *arguments, "--reason", "x", "--channel", slow, check=False)
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
+
+
+def test_what_passed_in_silence_lapses_once_whatever_is_killed(
+    quarrel: Pair, tmp_path: Path
+) -> None:
+    acme, beta, _, quick = quarrel
+    filed = beta.json("dispute", "context-tokens/e1", "--code", "other", "--reason", "never sent",
+                      "--channel", quick)  # fmt: skip
+    beta.kill()
+    beta.start()
+    nodes.wait_until(lambda: [one["state"] for one in _listed(acme, quick)] == ["upheld"])
+    beta.kill()
+    beta.start()
+    name = filed["dispute"]["dispute"]
+    assert "upheld for want of an answer" in _verified(acme, tmp_path, quick, name)
+    assert _derived(quarrel, quick)["payable"] == "202"
+    nodes.wait_until(lambda: beta.json("status")["channels"][1]["state"] == "open")
+    acme.tally("checkpoint", HOUR, "--force", "--channel", quick)
+    nodes.wait_until(
+        lambda: (
+            not acme.json("disputes", "--channel", quick)["checkpoints"]
+            and not beta.json("disputes", "--channel", quick)["checkpoints"]
+        )
+    )
+    said = _verified(acme, tmp_path, quick, HOUR)
+    assert "beta.example is deemed to have accepted it" in said
+    assert "acme.example is deemed" in _verified(acme, tmp_path, quick, HOUR, "--theirs")
+    late = beta.tally("dispute", "--line", LINE, "--amount", "5", "--code", "other", "--reason",
+                      "late", "--channel", quick, check=False)  # fmt: skip
+    assert (late.returncode, "not disputed in time" in late.stderr) == (2, True)
+    bundle = tmp_path / "full.tally"
+    acme.tally("bundle", HOUR, "--full", "-o", str(bundle), "--channel", quick)
+    assert acme.json("verify", str(bundle))["ok"] is True
+    records = beta.json("log", "--count", "100", "--channel", quick)["records"]
+    lapsed = [record["of"] for record in records if record["kind"] == "lapse"]
+    assert len(lapsed) == len(set(lapsed)) == 2
+    for party in (acme, beta):
+        assert party.json("doctor")["ok"] is True
