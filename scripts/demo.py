@@ -155,7 +155,7 @@ def _compare(show: Show) -> None:
     show.title("4. beta compares its own export, in which we planted differences")
     planted = _plant(FOLDER / "beta.csv")
     show.text(
-        f"planted: a feed that stood still for a minute, times {LAG.seconds} s late, "
+        f"planted: a feed that stood still for a minute, times {LAG.seconds} s late,\n  "
         + ", ".join(f"{count} {what}" for what, count in PLANTED.items())
     )
     mapping = FOLDER / "beta.toml"

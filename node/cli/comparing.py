@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from tallystick.node.cli.context import Context, verb
-from tallystick.node.cli.output import Steps, print_json, say
+from tallystick.node.cli.output import Steps, folded, print_json, say
 from tallystick.protocol.errors import InputError
 
 
@@ -69,9 +69,9 @@ def command(
         print_json(result.document())
     else:
         say(render_comparison(result))
-        for name, path in outputs.items():
+        for name, path in (("page", html), ("events as CSV", csv), ("events as Parquet", parquet)):
             if path is not None:
-                say(f"Written as {name}: {path}")
+                say(folded(f"The {name}: {path}", 2))
     if not result.within_tolerance:
         raise SystemExit(1)
 

@@ -13,19 +13,23 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy
+
 from tallystick.node.comparing.causes import (
     alone,
     effects,
     hints,
     names,
     preparing,
+    profiles,
+    sums,
     telling,
     totals,
 )
-from tallystick.node.comparing.causes.clocks import find_clocks
+from tallystick.node.comparing.causes.clocks import Clocks, find_clocks
 from tallystick.node.comparing.causes.factors import find_factors
 from tallystick.node.comparing.causes.found import Found
-from tallystick.node.comparing.causes.roundings import find_roundings
+from tallystick.node.comparing.causes.roundings import find_rounded_parts, find_roundings
 from tallystick.node.comparing.findings import CONFIDENCES
 from tallystick.node.comparing.matching import Matcher
 from tallystick.node.comparing.tables import Event
@@ -40,6 +44,7 @@ class Explainer(Matcher):
     """Two lists of events, and what explains that they differ. Close it when done."""
 
     found: Found
+    _our_meter: str
     _numbered = "findings LEFT JOIN cause_numbers USING (cause, meter, kind)"
 
     def explain(self) -> None:
@@ -48,50 +53,88 @@ class Explainer(Matcher):
         self.found = Found()
         meter_names = names.find_meter_names(self)
         names.set_riders_aside(self, meter_names)
+        self.db.execute("CREATE TABLE sum_parts (whole BIGINT, part BIGINT)")
         renamed = [n for n in meter_names if n.form != "split"]
         our_meter = _cases("meter", {n.other: n.name for n in renamed if n.side == "ours"})
-        meters = {"ours": our_meter, "theirs": "meter"}
+        self._our_meter = our_meter
         preparing.strip_attempts(self)
-        preparing.set_copies_aside(self, meters)
-        for side in ("ours", "theirs"):
-            preparing.show(self, side, meters[side])
+        preparing.set_copies_aside(self, {"ours": our_meter, "theirs": "meter"})
+        self._show([])
         self._guess(hints.find_hints(self.db), meter_names)
-        self._adjust(meters)
+        self._adjust()
         self.match()
 
     def _guess(self, told: hints.Hints, meter_names: Sequence[names.MeterNames]) -> None:
+        """Find the causes that pairs tell, sums for pairs where one side has sums."""
         found, by_id = self.found, told.by_id
         for meter_name in meter_names:
             cause = telling.of_meter_names(meter_name, by_id)
             found.meter_names.append((meter_name, found.add(cause)))
         window_us = max((m.match_window_us for m in self.meters.values()), default=0)
-        concerned = tuple(sorted(set(told.our_meters.tolist())))
-        found.clocks = clocks = find_clocks(told, window_us)
+        if not by_id:
+            found.sums = self._sums(window_us)
+        self._add_clocks(found.sums.clocks if found.sums else find_clocks(told, window_us), by_id)
+        if not found.sums:
+            found.subjects = names.subject_names(told)
+        if not by_id:
+            self._show(found.subjects)
+            shift = effects.shift_sql(found, "instant", "instant")
+            found.subjects += profiles.match_profiles(self, shift)
+        self._show(found.subjects)
+        for cause in telling.of_subjects(found.subjects, by_id, tuple(self.meters)):
+            found.add(cause)
+        per = "event"
+        if found.sums:
+            shift = effects.shift_sql(found, "p.instant", "p.instant")
+            sums.group_parts(self, found.sums, shift, window_us)
+            told, per = sums.sum_hints(self, found.sums), found.sums.grain
+        self._add_quantities(told, per)
+
+    def _sums(self, window_us: int) -> sums.Sums | None:
+        found = sums.find_sums(self, window_us)
+        if found is None and (subjects := profiles.match_profiles(self, "0")):
+            self._show(subjects)
+            found = sums.find_sums(self, window_us)
+            self._show([])
+        return found
+
+    def _add_clocks(self, clocks: Clocks | None, by_id: bool) -> None:
+        found, concerned = self.found, tuple(self.meters)
+        found.clocks = clocks
         if clocks:
             for stretch in clocks.stretches:
                 cause = telling.of_stretch(stretch, clocks, by_id, concerned)
                 found.offsets.append((stretch, found.add(cause)))
             if clocks.lag or clocks.cut_off:
                 found.late = found.add(telling.of_lateness(clocks, by_id, concerned))
-        summed = told.only([self.meters[m].aggregate != "count" for m in told.our_meters])
+
+    def _add_quantities(self, told: hints.Hints, per: str) -> None:
+        found, by_id = self.found, told.by_id
+        adding = {name for name, meter in self.meters.items() if meter.aggregate != "count"}
+        summed = told.only(numpy.isin(told.our_meters.astype(str), sorted(adding)))
         for factor in find_factors(summed):
             cause = telling.of_factor(factor, by_id, factor.meter)
             found.factors.append((factor, found.add(cause)))
-        for rounding in find_roundings(summed, [f for f, _ in found.factors]):
+        factors = [f for f, _ in found.factors]
+        roundings = list(find_roundings(summed, factors, per))
+        if found.sums:
+            known = {rounding.meter for rounding in roundings}
+            roundings += find_rounded_parts(self, found.sums.side, summed, factors, known)
+        for rounding in roundings:
             scale = self.meters[rounding.meter].scale
             cause = telling.of_rounding(rounding, by_id, rounding.meter, scale)
             found.roundings.append((rounding, found.add(cause)))
-        found.subjects = names.subject_names(told)
-        for cause in telling.of_subjects(found.subjects, by_id, concerned):
-            found.add(cause)
 
-    def _adjust(self, meters: dict[str, str]) -> None:
+    def _show(self, subjects: Sequence[names.Renaming]) -> None:
+        """Let hints see both sides with their common names."""
+        ours, theirs = _common_names(subjects)
+        preparing.show(self, "ours", self._our_meter, _cases("subject", ours))
+        preparing.show(self, "theirs", "meter", _cases("subject", theirs))
+
+    def _adjust(self) -> None:
         """Let pairing see their events as our system would have noted them."""
         found = self.found
-        ours, theirs = {}, {}
-        for number, renaming in enumerate(found.subjects):
-            ours |= dict.fromkeys(renaming.ours, f"\x1f{number}")
-            theirs |= dict.fromkeys(renaming.theirs, f"\x1f{number}")
+        ours, theirs = _common_names(found.subjects)
         low, high = effects.late_bounds(found)
         lag = found.clocks.lag if found.clocks else None
         middle = (lag.mean_us if lag.side == "ours" else -lag.mean_us) if lag else 0
@@ -100,11 +143,26 @@ class Explainer(Matcher):
             reach = min(max(abs(low - middle), abs(high - middle)), effects.REACH_MAX_US)
             self.db.execute(f"UPDATE kinds SET reach = greatest(reach, {reach})")
         quantity, coarse = effects.seen_quantities(found)
-        preparing.show(self, "ours", meters["ours"], _cases("subject", ours), coarse)
+        whole, part = ("ours", "theirs") if found.sums and found.sums.side == "ours" else (
+            "theirs", "ours")  # fmt: skip
+        aside = {whole: "whole", part: "part"}
+        preparing.show(
+            self, "ours", self._our_meter, _cases("subject", ours), coarse, "instant",
+            aside["ours"],
+        )  # fmt: skip
         preparing.show(
             self, "theirs", "meter", _cases("subject", theirs), quantity,
-            f"instant + {shift} + {middle}",
+            f"instant + {shift} + {middle}", aside["theirs"],
         )  # fmt: skip
+
+    def pair(self) -> None:
+        """Pair what is left, and group the sums that are known."""
+        super().pair()
+        if self.found.sums:
+            self.db.execute(
+                "INSERT INTO groups SELECT ?, whole, part, ?, 'likely' FROM sum_parts",
+                [self.found.sums.side, self.found.sums.grain],
+            )
 
     def find_differences(self) -> None:
         """All findings, with their causes."""
@@ -155,6 +213,18 @@ class Explainer(Matcher):
             )
             while rows := cursor.fetchmany(50_000):
                 yield from rows
+
+
+def _common_names(
+    subjects: Sequence[names.Renaming],
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Our subjects and theirs to a name that both have instead."""
+    ours: dict[str, str] = {}
+    theirs: dict[str, str] = {}
+    for number, renaming in enumerate(subjects):
+        ours |= dict.fromkeys(renaming.ours, f"\x1f{number}")
+        theirs |= dict.fromkeys(renaming.theirs, f"\x1f{number}")
+    return ours, theirs
 
 
 def _cases(column: str, names_of: dict[str, str]) -> str:

@@ -55,11 +55,11 @@ class Export:
             if batch.rejects and self._first is None:
                 self._first = min(batch.rejects, key=lambda reject: reject.row)
             progress("reading the export", batch.bytes_read, size)
-            yield _within(_table(batch.drafts.columns), self._reach)
+            yield _within(batch.drafts.rename_columns(EVENTS.names), self._reach)
 
 
 def _table(columns: Sequence[Any]) -> Any:
-    """A table of events that have no outcome and no session."""
+    """A table of events, which in the record have no outcome and no session."""
     nothing = pyarrow.nulls(len(columns[0]), pyarrow.string())
     return pyarrow.Table.from_arrays([*columns, nothing, nothing], schema=EVENTS)
 

@@ -231,7 +231,9 @@ def _reasons(comparison: Comparison, meter: MeterComparison) -> str:
             return "all of it"
         return {"~100%": "nearly all of it"}.get(told := percent(quantity, gap), told)
 
-    named = [item for item in ranked[:HEADLINE_STEPS] if 100 * abs(item[1]) >= abs(gap)]
+    large = [item for item in ranked if 100 * abs(item[1]) >= abs(gap)]
+    # One more is named rather than called smaller steps.
+    named = large if len(ranked) == HEADLINE_STEPS + 1 else large[:HEADLINE_STEPS]
     others = ranked[len(named) :]
     told = [f"{size(quantity)} is {words}" for words, quantity in named]
     rest = sum(quantity for _, quantity in others)

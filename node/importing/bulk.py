@@ -19,7 +19,7 @@ import pyarrow.compute
 
 from tallystick.node.importing.blocks import Texts, read_texts_of
 from tallystick.node.importing.columns import read_quantities, read_texts, read_times
-from tallystick.node.importing.drafts import Converter, Draft, Reject
+from tallystick.node.importing.drafts import Converter, DraftBatch, Reject, ended
 from tallystick.node.importing.mapping import Mapping, Source
 from tallystick.node.importing.readers import Rows
 from tallystick.protocol.records import Meter
@@ -32,6 +32,8 @@ COLUMNS = pyarrow.schema(
         ("subject", pyarrow.string()),
         ("quantity", pyarrow.int64()),
         ("instant", pyarrow.int64()),
+        ("outcome", pyarrow.string()),
+        ("session", pyarrow.string()),
     ]
 )
 
@@ -40,7 +42,7 @@ COLUMNS = pyarrow.schema(
 class DraftColumns:
     """What became of some rows: a table with the columns of `COLUMNS`, in no order, and rejects.
 
-    Ids are null if none are mapped.
+    Null is what is not mapped, and for outcome and session also what is empty.
     """
 
     rows_read: int
@@ -81,6 +83,8 @@ class _Bulk:
             quantities.append(amounts)
             read &= fine
         taken = pyarrow.array(read)
+        outcomes = self._outcomes(texts).filter(taken)
+        sessions = _filled(self._column(mapping.session, texts)).filter(taken)
         tables = [
             pyarrow.Table.from_arrays(
                 [
@@ -90,6 +94,8 @@ class _Bulk:
                     subjects.filter(taken),
                     pyarrow.array(amounts[read]),
                     pyarrow.array(instants[read]),
+                    outcomes,
+                    sessions,
                 ],
                 schema=COLUMNS,
             )
@@ -109,7 +115,30 @@ class _Bulk:
         mask = pyarrow.array(left)
         values = zip(*(column.filter(mask).to_pylist() for column in texts.columns), strict=True)
         batch = self._one_by_one.convert(Rows(texts.numbers[left].tolist(), list(values)))
-        return _table(batch.drafts, batch.draft_rows), batch.rejects
+        return _table(batch), batch.rejects
+
+    def _column(self, source: Source | None, texts: Texts) -> Any:
+        """The texts of a source that is a column or not mapped."""
+        if source is None or source.column is None:
+            return pyarrow.nulls(len(texts.numbers), pyarrow.string())
+        return texts.columns[self._places[source.column]]
+
+    def _outcomes(self, texts: Texts) -> Any:
+        """How the requests ended; each way that occurs is looked at once."""
+        mapping = self._mapping
+        if mapping.outcome is None and mapping.attempt is None:
+            return pyarrow.nulls(len(texts.numbers), pyarrow.string())
+        said = [self._column(source, texts) for source in (mapping.outcome, mapping.attempt)]
+        ways, attempts = (column.dictionary_encode(null_encoding="encode") for column in said)
+        width = max(len(attempts.dictionary), 1)
+        pairs = ways.indices.to_numpy() * width + attempts.indices.to_numpy()
+        present, places = np.unique(pairs, return_inverse=True)
+        texts_of_ways, texts_of_attempts = (c.dictionary.to_pylist() for c in (ways, attempts))
+        ends = [
+            ended(texts_of_ways[pair // width], texts_of_attempts[pair % width]) or None
+            for pair in present.tolist()
+        ]
+        return pyarrow.array(ends, pyarrow.string()).take(pyarrow.array(places))
 
     def _texts(self, source: Source, texts: Texts) -> tuple[Any, Any]:
         """A source's texts, and which are plain."""
@@ -153,14 +182,24 @@ def _constant(value: str, count: int) -> Any:
     return pyarrow.repeat(pyarrow.scalar(value, pyarrow.string()), count)
 
 
-def _table(drafts: list[Draft], rows: list[int]) -> Any:
+def _filled(column: Any) -> Any:
+    """A column with nulls for what is empty."""
+    empty = pyarrow.compute.equal(column, "")
+    return pyarrow.compute.if_else(empty, pyarrow.scalar(None, pyarrow.string()), column)
+
+
+def _table(batch: DraftBatch) -> Any:
+    drafts = batch.drafts
+    nothing: list[str | None] = [None] * len(drafts)
     columns = (
-        rows,
+        batch.draft_rows,
         [draft.id or None for draft in drafts],
         [draft.meter for draft in drafts],
         [draft.subject for draft in drafts],
         [draft.quantity for draft in drafts],
         [draft.occurred_at for draft in drafts],
+        [outcome or None for outcome in batch.outcomes] or nothing,
+        [session or None for session in batch.sessions] or nothing,
     )
     arrays = [pyarrow.array(c, f.type) for c, f in zip(columns, COLUMNS, strict=True)]
     return pyarrow.Table.from_arrays(arrays, schema=COLUMNS)

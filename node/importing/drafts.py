@@ -21,6 +21,7 @@ from tallystick.protocol.records import Meter, TimeUs, check_texts, texts_plain
 
 DRAFTS_MAX = 8192  # in one request to the node, and in one batch: at most 3 MB of records
 BATCH_ROWS = 4096
+WELL = frozenset({"ok", "success", "succeeded", "done", "acknowledged", "completed", "retried"})
 
 
 class Draft(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, gc=False):
@@ -45,13 +46,17 @@ class Reject:
 
 @dataclass(slots=True)
 class DraftBatch:
-    """What became of some rows. `draft_rows` are the rows of the drafts, place by place."""
+    """What became of some rows. `draft_rows` are the rows of the drafts, place by place, and
+    `outcomes` and `sessions` what the rows say beside them; empty where nothing is mapped.
+    """
 
     rows_read: int
     bytes_read: int
     drafts: list[Draft] = field(default_factory=list)
     draft_rows: list[int] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
+    outcomes: list[str] = field(default_factory=list)
+    sessions: list[str] = field(default_factory=list)
 
 
 class _Refused(Exception):
@@ -77,6 +82,10 @@ class Converter:
         self._places = {name: place for place, name in enumerate(mapping.columns())}
         self._id = self._getter(mapping.id) if mapping.id else lambda row, values: ""
         self._subject = self._getter(mapping.subject)
+        self._outcome, self._attempt, self._session = (
+            self._getter(source) if source else None
+            for source in (mapping.outcome, mapping.attempt, mapping.session)
+        )
         self._id_column = _title(mapping.id) if mapping.id else "id"
         self._quantities = [self._quantity(m.meter, m.quantity, meters) for m in mapping.meters]
         parse_time("2000-01-01", mapping.zone, None)  # an unknown zone is said before any row
@@ -138,7 +147,15 @@ class Converter:
             else:
                 drafts += made
                 draft_rows += [row] * len(made)
+                if self._outcome or self._attempt:
+                    batch.outcomes += [self._ended(row, values)] * len(made)
+                if self._session:
+                    batch.sessions += [self._session(row, values)] * len(made)
         return batch
+
+    def _ended(self, row: int, values: Sequence[str]) -> str:
+        outcome = self._outcome(row, values) if self._outcome else None
+        return ended(outcome, self._attempt(row, values) if self._attempt else None)
 
     def _amount(self, wanted: _Quantity, text: str) -> int:
         try:
@@ -159,6 +176,23 @@ class Converter:
                 check_texts(text, what=what)
             except FormatError as error:
                 raise _Refused(column, text, error.message) from None
+
+
+def ended(outcome: str | None, attempt: str | None) -> str:
+    """How a request ended; one that took a second attempt and says no worse was retried. None is
+    what is not mapped.
+    """
+    said = "ok" if outcome is None else outcome.strip().lower()
+    if attempt is not None and ended_well(said):
+        number = attempt.strip()
+        if number.isdecimal() and len(number) < 10 and int(number) > 1:
+            return "retried"
+    return said
+
+
+def ended_well(outcome: str) -> bool:
+    """Whether an outcome says that a request was answered: a word for it, or a 2xx status."""
+    return outcome in WELL or (len(outcome) == 3 and outcome[0] == "2" and outcome.isdecimal())
 
 
 def _title(source: Source) -> str:

@@ -14,7 +14,7 @@ from tallystick.protocol.toml import parse_toml, toml_text
 
 FORMATS = ("csv", "jsonl", "parquet")
 UNITS = ("s", "ms", "us", "ns")
-_KEYS = ("format", "delimiter", "time", "id", "subject", "meter")
+_KEYS = ("format", "delimiter", "time", "id", "subject", "meter", "outcome", "attempt", "session")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,11 @@ class MappedMeter:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """A whole mapping. `unit` is for epoch numbers, `zone` for times that name no offset."""
+    """A whole mapping. `unit` is for epoch numbers, `zone` for times that name no offset.
+
+    `outcome` (how a request ended), `attempt` (its number) and `session` are columns that only
+    comparing reads.
+    """
 
     time: str
     zone: str
@@ -52,12 +56,15 @@ class Mapping:
     meters: tuple[MappedMeter, ...]
     format: str | None
     delimiter: str
+    outcome: Source | None = None
+    attempt: Source | None = None
+    session: Source | None = None
 
     def columns(self) -> list[str]:
         """Every column that is needed, each once."""
         sources: list[Source] = [self.subject, *(meter.quantity for meter in self.meters)]
-        if self.id:
-            sources.append(self.id)
+        optional = (self.id, self.outcome, self.attempt, self.session)
+        sources += [source for source in optional if source]
         names = [self.time, *(name for source in sources for name in source.columns())]
         return list(dict.fromkeys(names))
 
@@ -130,6 +137,10 @@ class _Reader:
             tuple(self._meter(meter) for meter in meters),
             form,
             delimiter,
+            *(
+                self._source(values, key, ("column",)) if key in values else None
+                for key in ("outcome", "attempt", "session")
+            ),
         )
 
     def _meter(self, values: Any) -> MappedMeter:

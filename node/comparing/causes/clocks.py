@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy
@@ -139,6 +140,7 @@ def _cut_off(hints: Hints) -> tuple[CutOff | None, Hints]:
 def _groups(subjects: Numbers, instants: Numbers) -> Numbers:
     _, codes = numpy.unique(subjects.astype(str), return_inverse=True)
     _, times = numpy.unique(instants, return_inverse=True)
+    found: Numbers
     _, found = numpy.unique(codes.astype(numpy.int64) * len(instants) + times, return_inverse=True)
     return found
 
@@ -163,9 +165,9 @@ def _stretches(hints: Hints, tight: bool) -> tuple[str, tuple[Stretch, ...]]:
     best: tuple[int, str, list[tuple[int, int, int]]] | None = None
     for side, at in (("theirs", hints.their_instants), ("ours", hints.our_instants)):
         order = numpy.argsort(at, kind="stable")
-        misfits, runs = _runs(labels[order], often)
+        misfits, parts = runs(labels[order], often)
         found = [(_edge(at[order], start), _edge(at[order], end), int(label))
-                 for start, end, label in runs]  # fmt: skip
+                 for start, end, label in parts]  # fmt: skip
         if best is None or misfits < best[0]:
             best = misfits, side, found
     assert best is not None
@@ -199,7 +201,7 @@ def _edge(instants: Numbers, place: int) -> int:
     return FOREVER[1] if place == len(instants) else int(instants[place])
 
 
-def _runs(labels: Numbers, values: Numbers) -> tuple[int, list[tuple[int, int, int]]]:
+def runs(labels: Numbers, values: Numbers) -> tuple[int, list[tuple[int, int, int]]]:
     """The stretches of equal labels that explain most, each switch costing `SWITCH_PAIRS`."""
     wrong = (labels[:, None] != values[None, :]).astype(numpy.int64)
     cost = wrong[0].astype(float)
@@ -215,7 +217,7 @@ def _runs(labels: Numbers, values: Numbers) -> tuple[int, list[tuple[int, int, i
         path[place] = state
         state = int(back[place][state])
     starts = [0, *(numpy.flatnonzero(numpy.diff(path)) + 1).tolist(), len(path)]
-    return total, [(a, b, int(values[path[a]])) for a, b in zip(starts, starts[1:], strict=False)]
+    return total, [(a, b, int(values[path[a]])) for a, b in pairwise(starts)]
 
 
 def _shifts(hints: Hints, side: str, stretches: Sequence[Stretch]) -> Numbers:

@@ -55,7 +55,8 @@ def _lost_subjects(tables: Tables, side: Side, other: Side) -> list[tuple[str, l
         f"""
         SELECT e.subject, count(DISTINCT e.place),
             count(DISTINCT e.place) FILTER (f.{other} IS NOT NULL)
-        FROM {other}_as e LEFT JOIN findings f ON f.{other} = e.event AND f.kind = '{kind}'
+        FROM (FROM {other} ANTI JOIN (FROM echoes WHERE side = '{other}') USING (event)) e
+            LEFT JOIN findings f ON f.{other} = e.event AND f.kind = '{kind}'
             AND f.cause IS NULL
         WHERE e.instant >= {tables.start_us} AND e.instant < {tables.end_us}
         GROUP BY e.subject ORDER BY e.subject
@@ -63,7 +64,7 @@ def _lost_subjects(tables: Tables, side: Side, other: Side) -> list[tuple[str, l
     ).fetchall()
     has = dict(
         tables.db.execute(
-            f"""SELECT subject, count(DISTINCT place) FROM {side}_as
+            f"""SELECT subject, count(DISTINCT place) FROM {side}
             WHERE instant >= {tables.start_us} AND instant < {tables.end_us} GROUP BY subject"""
         ).fetchall()
     )

@@ -1,4 +1,4 @@
-"""What was found: causes as hypotheses, each with a number, what it says, and what pairing needs."""
+"""What was found: causes as hypotheses, numbered, and what pairing and effects need of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tallystick.node.comparing.causes.clocks import Clocks, Stretch
 from tallystick.node.comparing.causes.factors import Factor
 from tallystick.node.comparing.causes.names import MeterNames, Renaming
 from tallystick.node.comparing.causes.roundings import Rounding
+from tallystick.node.comparing.causes.sums import Sums
 from tallystick.protocol.compare import Confidence
 
 
@@ -37,6 +38,7 @@ class Found:
     roundings: list[tuple[Rounding, int]] = field(default_factory=list)
     meter_names: list[tuple[MeterNames, int]] = field(default_factory=list)
     subjects: list[Renaming] = field(default_factory=list)
+    sums: Sums | None = None
 
     def add(self, cause: Hypothesis) -> int:
         """Number a cause."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 import numpy
+import pyarrow
 
 from tallystick.node.comparing.causes.preparing import SAMPLE_ROWS
 
@@ -143,8 +144,31 @@ def _without_ids(db: duckdb.DuckDBPyConnection) -> Hints:
             False,
         )
         found.append(_agreeing(pairs))
-    best = max(found, key=len)
-    return best
+    return _of_all_meters(db, max(found, key=len))
+
+
+def _of_all_meters(db: duckdb.DuckDBPyConnection, pairs: Hints) -> Hints:
+    """The pairs of all meters of the rows that are paired by one."""
+    if not len(pairs):
+        return pairs
+    known = pyarrow.table({"ours": pairs.ours, "theirs": pairs.theirs})
+    db.register("known", known)
+    row = "(SELECT *, coalesce(id, place::VARCHAR) AS row FROM sampled_{})"
+    same = "x.row = y.row AND x.instant = y.instant AND x.subject = y.subject"
+    more = _fetch(
+        db,
+        f"""
+        WITH mine AS (SELECT ours, y.* FROM known JOIN {row.format("ours")} x ON x.event = ours
+                JOIN {row.format("ours")} y ON {same}),
+            other AS (SELECT theirs, y.* FROM known JOIN {row.format("theirs")} x
+                ON x.event = theirs JOIN {row.format("theirs")} y ON {same})
+        SELECT DISTINCT {_COLUMNS} FROM known JOIN mine o USING (ours) JOIN other t USING (theirs)
+        WHERE o.as_meter = t.as_meter ORDER BY 1, 2
+        """,
+        False,
+    )
+    db.unregister("known")
+    return more
 
 
 def _agreeing(pairs: Hints) -> Hints:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from tallystick.node.comparing.causes.found import Found, Hypothesis
 from tallystick.node.comparing.tables import Tables
+from tallystick.node.importing.drafts import WELL
 
-FINE = ("ok", "success", "acknowledged", "200", "201", "202", "204")
 EVENTS_MIN = 5
 SHARE_MIN = 0.3  # of the requests that did not end well
 TIMES_MIN = 4  # as often as among those that did
 LOST_MIN = 0.008  # of the requests that ended well and are not there
 
-_WELL = "lower(o.outcome) IN ({})".format(", ".join(f"'{name}'" for name in FINE))
+_WORDS = ", ".join(f"'{name}'" for name in sorted(WELL))
+_WELL = f"(lower(o.outcome) IN ({_WORDS}) OR regexp_matches(o.outcome, '^2[0-9][0-9]$'))"
 
 
 def explain(tables: Tables, found: Found) -> None:
@@ -57,12 +58,11 @@ def _sent_not_acknowledged(tables: Tables, found: Found) -> None:
             tables, found, "sent-not-acknowledged", "certain", f"NOT {_WELL}",
             "We count requests that were sent and never acknowledged; their system does not.",
         )  # fmt: skip
-    elif failed >= EVENTS_MIN and lost >= EVENTS_MIN and LOST_MIN <= of_ended <= SHARE_MIN:
-        if of_failed <= of_ended / 3:
-            _name(
-                tables, found, "acknowledged", "likely", _WELL,
-                "Requests that were acknowledged to us are not in their count.",
-            )  # fmt: skip
+    elif lost >= EVENTS_MIN and LOST_MIN <= of_ended <= SHARE_MIN and of_failed <= of_ended:
+        _name(
+            tables, found, "acknowledged", "likely", _WELL,
+            "Requests that were acknowledged to us are not in their count.",
+        )  # fmt: skip
 
 
 def _name(tables: Tables, found: Found, name: str, confidence: str, which: str, says: str) -> None:

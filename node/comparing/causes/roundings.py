@@ -1,4 +1,4 @@
-"""Rounding: a side that counts in whole steps, up, down or to the nearest, row by row or sum by sum.
+"""Rounding: a side that counts in whole steps, up, down or to the nearest, by row or by sum.
 
 A rounding is accepted if it turns the one side's quantity into the other's exactly, for nearly all
 pairs, and does something to a good part of them.
@@ -15,9 +15,12 @@ import numpy
 
 from tallystick.node.comparing.causes.factors import STEPS, Factor
 from tallystick.node.comparing.causes.hints import Hints
+from tallystick.node.comparing.tables import SIDES, Side, Tables
 
 PAIRS_MIN = 12
+PAIRS_MAX = 3000  # that are looked at, evenly of all
 FITTING_MIN = 0.9
+SUMS_FITTING_MIN = 0.7  # a sum is off as soon as one of its events is
 CHANGED_MIN = 0.3  # of the pairs, for which the two sides differ without the rounding
 DIVISIBLE_MIN = 0.95  # of the rounded side's quantities
 MODES = ("nearest", "up", "down")
@@ -42,11 +45,50 @@ def find_roundings(hints: Hints, factors: list[Factor], per: str = "event") -> I
     """The roundings of all meters, after their factors; at most one a meter."""
     for meter in sorted(set(hints.our_meters.tolist())):
         of_meter = hints.only(hints.our_meters == meter)
+        of_meter = of_meter.only(numpy.arange(0, len(of_meter), max(len(of_meter) // PAIRS_MAX, 1)))
         if len(of_meter) >= PAIRS_MIN:
             values = factor_values(of_meter, factors)
-            best = _of_meter(of_meter, values)
+            best = _of_meter(of_meter, values, per)
             if best is not None:
                 yield Rounding(meter, *best[:3], per, best[3], len(of_meter))
+
+
+def find_rounded_parts(
+    tables: Tables, side: Side, hints: Hints, factors: list[Factor], known: set[str]
+) -> Iterator[Rounding]:
+    """The roundings of single events by a side that then sums them, so that only sums are seen."""
+    other = SIDES[1 - SIDES.index(side)]
+    for meter in sorted(set(hints.our_meters.tolist()) - known):
+        of_meter = hints.only(hints.our_meters == meter)
+        values = set(factor_values(of_meter, factors))
+        if len(of_meter) < PAIRS_MIN or len(values) > 1:
+            continue
+        value = values.pop() if side == "ours" else 1 / values.pop()
+        made = of_meter.our_quantities if side == "ours" else of_meter.their_quantities
+        best: tuple[float, int, str] | None = None
+        for step in _steps(made):
+            for mode in MODES:
+                unit = value.denominator * step
+                extra = {"down": 0, "nearest": unit // 2, "up": unit - 1}[mode]
+                exact, all_of_them, changed = tables.db.execute(
+                    f"""SELECT count(*) FILTER (s = q), count(*),
+                        count(*) FILTER (s = q AND s * {value.denominator}
+                            <> plain * {value.numerator}) FROM (
+                        SELECT whole, any_value(w.as_quantity) AS q, sum(p.as_quantity) AS plain,
+                            sum((p.as_quantity::HUGEINT * {value.numerator} + {extra})
+                                // {unit} * {step}) AS s
+                        FROM sum_parts JOIN {side}_as w ON w.event = whole
+                            JOIN {other}_as p ON p.event = part
+                        WHERE w.as_meter = ? GROUP BY whole)""",
+                    [meter],
+                ).fetchone()  # type: ignore[misc]
+                fitting = exact / max(all_of_them, 1)
+                if changed < CHANGED_MIN * all_of_them or fitting < SUMS_FITTING_MIN:
+                    continue
+                if step > 1 and (not best or fitting > best[0]):
+                    best = fitting, step, mode
+        if best:
+            yield Rounding(meter, side, best[1], best[2], "event", best[0], len(of_meter))
 
 
 def factor_values(hints: Hints, factors: list[Factor]) -> list[Fraction]:
@@ -60,7 +102,7 @@ def factor_values(hints: Hints, factors: list[Factor]) -> list[Fraction]:
     ]
 
 
-def _of_meter(hints: Hints, values: list[Fraction]) -> tuple[str, int, str, float] | None:
+def _of_meter(hints: Hints, values: list[Fraction], per: str) -> tuple[str, int, str, float] | None:
     ours, theirs = hints.our_quantities.tolist(), hints.their_quantities.tolist()
     forward = [Fraction(t) * v for t, v in zip(theirs, values, strict=True)]
     backward = [Fraction(o) / v for o, v in zip(ours, values, strict=True)]
@@ -75,7 +117,9 @@ def _of_meter(hints: Hints, values: list[Fraction]) -> tuple[str, int, str, floa
                 fitting = sum(
                     rounds_to(x, step, mode, m) for x, m in zip(exact, made, strict=True)
                 ) / len(made)
-                if fitting >= FITTING_MIN and (best is None or fitting > best[3] + 0.005):
+                if fitting >= (FITTING_MIN if per == "event" else SUMS_FITTING_MIN) and (
+                    best is None or fitting > best[3] + 0.005
+                ):
                     best = side, step, mode, fitting
     return best
 
@@ -96,6 +140,9 @@ def rounds_to(value: Fraction, step: int, mode: str, made: int) -> bool:
 
     The value itself may be off by what a factor's own rounding to one unit hides.
     """
+    whole = Fraction(plain(value))
+    if value != whole and step > 1 and rounds_to(whole, step, mode, made):
+        return True
     low, exact = divmod(value, step)
     below = int(low) * step
     above = below if exact == 0 else below + step

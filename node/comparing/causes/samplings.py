@@ -59,11 +59,11 @@ def _own_share(tables: Tables, side: Side) -> float:
     """Which part of its own events, too, the side that would sample is alone with."""
     kind = "missing-there" if side == "ours" else "missing-here"
     size, lone = tables.db.execute(
-        f"""SELECT count(*), count(f.{side}) FROM {side}_as e
+        f"""SELECT count(*), count(f.{side}) FROM {side} e
         LEFT JOIN findings f ON f.{side} = e.event AND f.kind = '{kind}' AND f.cause IS NULL
         WHERE e.instant >= {tables.start_us} AND e.instant < {tables.end_us}"""
     ).fetchone()  # type: ignore[misc]
-    return lone / max(size, 1)
+    return float(lone / max(size, 1))
 
 
 def _rate(size: int, lost: int) -> int | None:

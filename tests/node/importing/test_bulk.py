@@ -44,9 +44,15 @@ def _by_rows(path: Path, mapping: Mapping) -> object:
     except InputError as error:
         return type(error), error.message
     drafts = [
-        (row, d.id or None, d.meter, d.subject, d.quantity, d.occurred_at)
+        (row, d.id or None, d.meter, d.subject, d.quantity, d.occurred_at, o or None, s or None)
         for batch in batches
-        for d, row in zip(batch.drafts, batch.draft_rows, strict=True)
+        for d, row, o, s in zip(
+            batch.drafts,
+            batch.draft_rows,
+            batch.outcomes or [""] * len(batch.drafts),
+            batch.sessions or [""] * len(batch.drafts),
+            strict=True,
+        )
     ]
     rejects = [(r.row, r.column, r.value, r.reason) for b in batches for r in b.rejects]
     return sorted(drafts, key=repr), sorted(rejects), sum(b.rows_read for b in batches)
@@ -170,6 +176,34 @@ def test_epoch_numbers_templates_and_constants(
         None,
         ",",
     )
+    _agree(path, mapping)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    said=st.lists(
+        st.tuples(
+            st.sampled_from(["OK", "", " 200 ", "timeout", "500", "retried", "Ü"]),
+            st.sampled_from(["1", " 2 ", "", "x", "0", "99999999999", "²"]),
+            NUMBERS,
+        ),
+        max_size=8,
+    ),
+    mapped=st.tuples(st.booleans(), st.booleans(), st.booleans()),
+)
+def test_outcomes_attempts_and_sessions(
+    tmp_path_factory: pytest.TempPathFactory,
+    said: list[tuple[str, str, str]],
+    mapped: tuple[bool, bool, bool],
+) -> None:
+    path = tmp_path_factory.mktemp("bulk") / "ways.csv"
+    _written(path, [["2026-10-25 14:30:00", way, tried, n, "1"] for way, tried, n in said])
+    names = ("id", "who", "h")
+    sources = [Source(column=c) if on else None for c, on in zip(names, mapped, strict=True)]
+    mapping = Mapping(
+        "when", "UTC", None, None, Source(value="all"),
+        (MappedMeter("tokens", Source(column="n")),), None, ",", *sources,
+    )  # fmt: skip
     _agree(path, mapping)
 
 
