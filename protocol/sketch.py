@@ -25,6 +25,7 @@ from tallystick.protocol.errors import FormatError
 from tallystick.protocol.siphash import Words, siphash
 
 CELL_BYTES = 15
+ROUNDS_MAX = 4096  # of taking items out; a hundred thousand differences need 256
 _CHUNK = 1 << 16  # items that are worked on together
 _STEP = np.uint64(0xDA942042E4DD58B5)
 _CHECK = np.uint64(2**48 - 1)
@@ -34,7 +35,7 @@ Indexes = npt.NDArray[np.int64]
 
 
 class BrokenSketch(FormatError):
-    """The cells are of no set: an item is in it twice, or what is left never becomes empty."""
+    """The cells are of no set: they give an item twice, or their items one by one without end."""
 
 
 class TooManyDifferences(FormatError):
@@ -226,6 +227,8 @@ class Decoder:
             items, checks, signs = self._singles(touched)
             if not len(items):
                 return
+            if len(self._found) == ROUNDS_MAX:
+                raise BrokenSketch(f"the sketch is not read in {ROUNDS_MAX} rounds")
             self._note(items, signs)
             before = left.sums.copy()
             walk = _Walk(items, checks, -signs)  # what is theirs is taken out from now on

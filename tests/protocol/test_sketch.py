@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tallystick.protocol import sketch
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.siphash import Words
 from tallystick.protocol.sketch import (
@@ -43,7 +44,7 @@ def _read(theirs: set[int], ours: set[int], first: int = 8) -> Decoder:
     return decoder
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(theirs=SETS, ours=SETS, both=SETS, first=st.integers(1, 40))
 def test_what_is_read_is_the_difference(
     theirs: set[int], ours: set[int], both: set[int], first: int
@@ -69,7 +70,7 @@ def _naive(items: set[int], count: int) -> list[tuple[int, int, int]]:
     return cells
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(items=SETS, blocks=st.lists(st.integers(1, 60), min_size=1, max_size=5))
 def test_cells_are_those_of_a_naive_encoder(items: set[int], blocks: list[int]) -> None:
     encoder = Encoder(KEY, _words(items))
@@ -148,3 +149,12 @@ def test_more_differences_than_allowed_are_refused() -> None:
     cells = Encoder(KEY, _words(set(range(1, 50)))).next_cells(200)
     with pytest.raises(TooManyDifferences, match="more than 10"):
         Decoder(KEY, _words(set()), 10).take(cells)
+
+
+def test_a_sketch_that_gives_its_items_one_by_one_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sketch, "ROUNDS_MAX", 3)
+    cells = Encoder(KEY, _words(set(range(1, 50)))).next_cells(100)
+    with pytest.raises(BrokenSketch, match="in 3 rounds"):
+        Decoder(KEY, _words(set()), 100).take(cells)

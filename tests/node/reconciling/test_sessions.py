@@ -211,12 +211,10 @@ def test_wrong_use_is_said(pair: Pair, tmp_path: Path) -> None:
     file = files.write("ours.csv", _rows(5))
     for arguments in (
         ("reconcile",),
-        ("reconcile", "beta.example", str(tmp_path / "gone.csv"), *files.options()),
         ("reconcile", "beta.example", file),
         ("reconcile", "gamma.example", file, *files.options()),
         ("reconcile", "beta.example", file, "--period", "2025-06", *files.options()[2:]),
         ("reconcile", "--show", "ffff"),
-        ("reconcile", "--withdraw", "ffff"),
     ):
         done = acme.tally(*arguments, check=False)
         assert (done.returncode, done.stdout) == (2, ""), arguments
