@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -156,9 +157,13 @@ def test_without_ids_and_for_people(pair: Pair, tmp_path: Path) -> None:
     theirs = files.write(
         "theirs.csv", [(at + 400 * (n in (3, 4)), id, q) for n, (at, id, q) in enumerate(rows[:-1])]
     )
-    beta.tally("reconcile", "--offer", theirs, *files.options())
-    done = acme.tally("reconcile", beta.name, ours, *files.options(), check=False)
-    assert done.returncode == 1
+    offering = ("reconcile", "--offer", theirs, *files.options("--wait"))
+    with subprocess.Popen(beta.command(*offering), stdout=subprocess.PIPE, text=True) as waiting:
+        nodes.wait_until(lambda: beta.json("reconcile", "--list")["offers"])
+        done = acme.tally("reconcile", beta.name, ours, *files.options(), check=False)
+        told, _ = waiting.communicate(timeout=nodes.START_SECONDS)
+    assert done.returncode == waiting.returncode == 1
+    assert "499 rows here, 500 there" in told and "missing here" in told
     assert max(map(len, done.stdout.splitlines()[:-1])) <= 80
     assert "500 rows here, 499 there" in done.stdout
     assert "missing there" in done.stdout and "unexplained" in done.stdout
