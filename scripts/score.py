@@ -27,7 +27,7 @@ Scores of the explainer on worlds with known truth: pairs of exports of the same
 trace, by two honest systems with clocks, lags, retries, rounding, zones, outages and names of their
 own, at realistic rates ([testing](testing.md) says how they are made). Made by
 `scripts/score --seeds {first}-{last} --only {which} --markdown`. Even seeds were used to tune the
-detectors, odd ones to measure them: nobody looked at an odd world before this page was made.
+detectors, odd ones only to measure them.
 The code that was measured: {code}.
 
 What counts as found. {bounds}

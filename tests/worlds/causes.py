@@ -77,12 +77,12 @@ def draw_lag(
     rng: random.Random, setting: Setting, names: Sequence[str], side: str, window_us: int
 ) -> Planted:
     """A side that notes a request when it is processed, constantly or exponentially later."""
-    longest = min(setting.length_us / SECOND_US / 20, 1500)
+    shape = rng.choice(("constant", "exponential"))
+    longest = min(setting.length_us / SECOND_US / 20, 1500 if shape == "exponential" else 840)
     least = 3 * window_us / SECOND_US + 2
     seconds = round(least + (longest - least) * rng.random() ** 2)
     if abs((seconds + 450) % 900 - 450) < 30:  # near a quarter of an hour it is a zone
         seconds += 77
-    shape = rng.choice(("constant", "exponential"))
     facts = {"side": side, "shape": shape, "seconds": str(seconds)}
     return Planted("lag", side, tuple(names), facts, {"mean_us": seconds * SECOND_US})
 

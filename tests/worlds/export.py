@@ -70,6 +70,9 @@ def mapping_toml(world: World, side: str) -> str:
     lines = ['time = { column = "time", zone = "UTC" }']
     lines += ['id = { column = "request_id" }'] if _has_ids(world, side) else []
     lines += ['subject = { column = "subject" }']
+    if side == "ours":
+        lines += ['outcome = { column = "outcome" }'] if world.outcomes else []
+        lines += ['session = { column = "session" }'] if world.sessions else []
     for meter in world.plan.meters:
         lines += ["[[meter]]", f'meter = "{meter.name}"']
         lines += [f'quantity = {{ column = "{meter.name}" }}']
