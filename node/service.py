@@ -22,6 +22,7 @@ from tallystick.node.founding import party_keys
 from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.node import Node
 from tallystick.node.pairing import join, new_invite
+from tallystick.node.reconciling.service import Reconciling
 from tallystick.node.rotating import JOBS, waiting
 from tallystick.protocol.declarations import read_totals
 from tallystick.protocol.errors import (
@@ -73,6 +74,7 @@ class Service:
             "checkpoint": self.checkpoint,
             "import_evidence": self.import_evidence,
             "rotate": self.rotate,
+            **Reconciling(node).methods,
             "live": self.live,
             "recovery": self.recovery,
             "agree": self.agree,

@@ -172,6 +172,14 @@ class Line:
                 assert not self.closed, f"acme hung up; it had said {self.heard[-3:]}"
                 await trio.sleep(0.01)
 
+    async def next_after(self, count: int) -> Message:
+        """What is heard when so many messages have been heard."""
+        with trio.fail_after(HEARD_SECONDS):
+            while len(self.heard) <= count:
+                assert not self.closed, f"acme hung up; it had said {self.heard[-3:]}"
+                await trio.sleep(0.01)
+        return self.heard[count]
+
     async def gone(self) -> str:
         """Wait until acme hangs up; the code of its bye, if it said one."""
         with trio.fail_after(HEARD_SECONDS):

@@ -15,6 +15,7 @@ import builders
 import certifying
 import dispute_vectors
 import msgspec
+import reconciling
 
 from tallystick.node.seed import encrypt_seed
 from tallystick.node.transport.tls import certificate_der, server_name
@@ -31,6 +32,7 @@ from tallystick.protocol.merkle import (
     leaf_hash,
     root_of,
 )
+from tallystick.protocol.messages import InReconciliation, encode_message
 from tallystick.protocol.pairing import (
     Invite,
     comparison_words,
@@ -52,6 +54,8 @@ from tallystick.protocol.records import (
     record_digest,
 )
 from tallystick.protocol.refutation import verify_refutation
+from tallystick.protocol.rowset import Row, encode_row, fingerprints, set_commitment
+from tallystick.protocol.sketch import Encoder, check_of
 from tallystick.protocol.statement import encode_line, line_leaves, statement_root
 from tallystick.protocol.verdict import encode_verdict, verdict_digest
 from tallystick.protocol.verify import verify_bundle
@@ -419,6 +423,61 @@ def _encrypted_seed() -> dict[str, Any]:
     }
 
 
+def _reconcile() -> dict[str, Any]:
+    """What is made of a few rows, and everything that both sides say in a session about them."""
+    rows = [
+        Row("tokens", f"e{n}", "project", 10 * n, reconciling.START_US + n * 3600 * 10**6, 0)
+        for n in range(1, 9)
+    ]
+    both = [rows[0], *rows]
+    near = msgspec.structs.replace(rows[7], occurred_at=reconciling.START_US - 1)
+    ours = reconciling.row_set(both[:-1])
+    key = bytes(range(16))
+    items = fingerprints(key, ours.digests)
+    asker, consenter = reconciling.sides(
+        reconciling.row_set(both), reconciling.row_set(both[2:-1], near=[near])
+    )
+    said: list[InReconciliation] = []
+
+    def note(message: InReconciliation) -> InReconciliation:
+        said.append(message)
+        return message
+
+    reconciling.talk(asker, consenter, note)
+    likenesses = (reconciling.BY_ID, reconciling.BY_CONTENT)
+    return {
+        "rows": [
+            {
+                "row": msgspec.to_builtins(row),
+                "bytes": encode_row(row).hex(),
+                "digest_by_id": likenesses[0].digest(row).hex(),
+                "kin_by_id": likenesses[0].kin(row).hex(),
+                "digest_by_content": likenesses[1].digest(row).hex(),
+                "kin_by_content": likenesses[1].kin(row).hex(),
+            }
+            for row in (rows[0], msgspec.structs.replace(rows[0], copy=1))
+        ],
+        "resolution_us": likenesses[1].resolution_us,
+        "kin_us": likenesses[1].kin_us,
+        "set": {
+            "digests": [digest.astype("<u8").tobytes().hex() for digest in ours.digests],
+            "salt": asker.salt.hex(),
+            "commitment": set_commitment(asker.salt, ours.digests).hex(),
+            "key": key.hex(),
+            "fingerprints": [f"{item:016x}" for item in items.tolist()],
+            "checks": [f"{check:016x}" for check in check_of(key, items).tolist()],
+            "cells": Encoder(key, items).next_cells(24).encode().hex(),
+        },
+        "session": {
+            "period": [reconciling.START_US, reconciling.END_US],
+            "asker_nonce": asker.nonce.hex(),
+            "consenter_nonce": consenter.nonce.hex(),
+            "name": asker.name.hex(),
+            "messages": [encode_message(message).hex() for message in said],
+        },
+    }
+
+
 def make_files() -> dict[str, bytes]:
     """Every vector file."""
     channel = builders.busy_channel()
@@ -453,6 +512,7 @@ def make_files() -> dict[str, bytes]:
         "certificates": certifying.documents(certificates),
         "rotations": _rotations(rotated),
         "encrypted-seed": _encrypted_seed(),
+        "reconcile": _reconcile(),
         "bundle": {"compact": _bundle(compact), "full": _bundle(full)},
     }
     files = {

@@ -14,12 +14,14 @@ from pathlib import Path
 import accusing
 import dispute_vectors
 import msgspec
+import numpy as np
 import pyarrow
 import vector_files
 from disputing import Quarrel
 from pyarrow import parquet
+from reconciling import sides, talk
 
-from fuzzing import stored, verdicts
+from fuzzing import sketches, stored, verdicts
 from fuzzing.exports import MAP
 from fuzzing.wire import CHALLENGE, CHANNEL, INVITE, OWN_SIZE, RECEIVED_SIZE
 from tallystick.node.backup import BACKUP_FORMAT, FileEntry, Manifest
@@ -42,9 +44,12 @@ from tallystick.protocol.records import (
     encode_record,
 )
 from tallystick.protocol.rendering import statement_json, verdict_json
+from tallystick.protocol.rowset import encode_row
+from tallystick.protocol.sketch import Encoder
 from tallystick.protocol.statement import encode_line
 from tallystick.protocol.verdict import encode_verdict
 
+RUN = bytes(range(16))  # a reconciliation session's id
 CORPUS = Path(__file__).parent / "corpus"
 TERMS = """\
 provider = "acme.example"
@@ -141,6 +146,16 @@ def _messages() -> list[bytes]:
         m.Halt(id_, "so"),
         m.Ping(),
         m.Bye("bye", "done"),
+        m.AskReconcile(id_, RUN, "2026-10", ("calls", "tokens"), "id", 1, 5, 5, digest, root),
+        m.ConsentReconcile(id_, RUN, 5, 5, digest, root),
+        m.RevealNonce(id_, RUN, digest, bytes(48)),
+        m.SliceSums(id_, RUN, bytes(48)),
+        m.WantCells(id_, RUN, 0, 16),
+        m.SketchCells(id_, RUN, 0, bytes(30)),
+        m.WantRows(id_, RUN, bytes(16), 1, True),
+        m.OpenRows(id_, RUN, False, [encode_row(sketches.ROWS[1])], True),
+        m.ReconcileDone(id_, RUN, digest, digest),
+        m.ReconcileStop(id_, RUN, "silence", "the peer said nothing"),
     ]
     return [m.encode_message(message) for message in said]
 
@@ -283,6 +298,29 @@ def _manifests() -> list[bytes]:
     return made
 
 
+def _reconciliations() -> list[bytes]:
+    """What each side hears in an honest session, by what the other one says."""
+    heard = {True: b"", False: b""}  # by whether the consenter hears it
+
+    def note(message: m.InReconciliation) -> m.InReconciliation:
+        asked = m.AskReconcile | m.RevealNonce | m.SketchCells
+        turn = isinstance(message, m.OpenRows | m.ReconcileDone) and not len(turns) % 2
+        if isinstance(message, m.OpenRows | m.ReconcileDone):
+            turns.append(message)
+        heard[turn or isinstance(message, asked)] += m.encode_message(message)
+        return message
+
+    turns: list[m.InReconciliation] = []
+    talk(*sides(sketches.OURS, sketches.THEIRS, (20, 20)), note)
+    return [b"\1" + heard[True], b"\0" + heard[False]]
+
+
+def _sketches() -> list[bytes]:
+    items = np.arange(3, 12, dtype=np.uint64)
+    cells = Encoder(sketches.KEY, items).next_cells(40).encode()
+    return [b"\x0f" + cells, b"\x03" + cells, b"\x00" + cells[:60]]
+
+
 @cache
 def _made() -> dict[str, list[bytes]]:
     files = vector_files.make_files()
@@ -303,6 +341,9 @@ def _made() -> dict[str, list[bytes]]:
         "invites": [INVITE.encode().encode()],
         "requests": _requests(),
         "records": _records(),
+        "private-rows": [encode_row(row) for row in sketches.ROWS[:3]],
+        "reconciling": _reconciliations(),
+        "sketches": _sketches(),
         "addresses": [b"192.0.2.1:7450", b"[2001:db8::1]:7450", b"node.acme.example:0"],
         "batches": _batches(),
         "logs": _batches(),

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fuzzing import accusations, bundles, exports, logs, settings, stored, texts, verdicts, wire
+from fuzzing import (
+    accusations,
+    bundles,
+    exports,
+    logs,
+    settings,
+    sketches,
+    stored,
+    texts,
+    verdicts,
+    wire,
+)
 
 Target = Callable[[bytes], None]
 
@@ -37,14 +48,17 @@ TARGETS: dict[str, Target] = {
     "pairing": wire.pairing,
     "parquet": exports.parquet,
     "periods": texts.periods,
+    "private-rows": sketches.private_rows,
     "proofs": texts.proofs,
     "quantities": texts.quantities,
+    "reconciling": sketches.reconciling,
     "records": logs.records,
     "refutations": accusations.refutations,
     "requests": wire.requests,
     "rows": stored.rows,
     "session": wire.session,
     "signed-bundles": bundles.signed_bundles,
+    "sketches": sketches.sketches,
     "statements": logs.statements,
     "terms": settings.terms,
     "times": texts.times,

@@ -25,10 +25,12 @@ FEWER = {
     "manifests": 100,
     "pages": 60,
     "parquet": 200,
+    "reconciling": 300,
     "refutations": 300,
     "rows": 30,
     "session": 300,
     "signed-bundles": 30,
+    "sketches": 200,
     "verified": 60,
 }
 
