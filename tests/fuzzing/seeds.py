@@ -44,7 +44,7 @@ from tallystick.protocol.records import (
     encode_record,
 )
 from tallystick.protocol.rendering import statement_json, verdict_json
-from tallystick.protocol.rowset import encode_row
+from tallystick.protocol.rowset import encode_row as encode_private
 from tallystick.protocol.sketch import Encoder
 from tallystick.protocol.statement import encode_line
 from tallystick.protocol.verdict import encode_verdict
@@ -153,7 +153,7 @@ def _messages() -> list[bytes]:
         m.WantCells(id_, RUN, 0, 16),
         m.SketchCells(id_, RUN, 0, bytes(30)),
         m.WantRows(id_, RUN, bytes(16), 1, True),
-        m.OpenRows(id_, RUN, False, [encode_row(sketches.ROWS[1])], True),
+        m.OpenRows(id_, RUN, False, [encode_private(sketches.ROWS[1])], True),
         m.ReconcileDone(id_, RUN, digest, digest),
         m.ReconcileStop(id_, RUN, "silence", "the peer said nothing"),
     ]
@@ -341,7 +341,7 @@ def _made() -> dict[str, list[bytes]]:
         "invites": [INVITE.encode().encode()],
         "requests": _requests(),
         "records": _records(),
-        "private-rows": [encode_row(row) for row in sketches.ROWS[:3]],
+        "private-rows": [encode_private(row) for row in sketches.ROWS[:3]],
         "reconciling": _reconciliations(),
         "sketches": _sketches(),
         "addresses": [b"192.0.2.1:7450", b"[2001:db8::1]:7450", b"node.acme.example:0"],
