@@ -18,10 +18,10 @@ import trio
 from tallystick.node import accusing, recovery
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
-from tallystick.node.logs import CHECKPOINT_MARK
 from tallystick.node.outbox import Outbox
 from tallystick.node.quotas import Allowance
 from tallystick.node.store.disk import Ticket
+from tallystick.node.store.matters import CHECKPOINT_MARK
 from tallystick.protocol.errors import PeerBreach, ProofError, TallyError, lone_error
 from tallystick.protocol.messages import (
     APPEND_RECORDS_MAX,
