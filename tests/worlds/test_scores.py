@@ -14,7 +14,8 @@ from worlds.summary import totals, world_lines, worst
 from worlds.world import make_world
 
 SEEDS = (
-    2, 6, 14, 16, 18, 24, 28, 32, 44, 46, 54, 64, 76, 80, 82, 86, 96, 98, 122, 124, 128, 144, 152, 162,
+    2, 6, 14, 16, 18, 24, 28, 32, 44, 46, 54, 64,
+    76, 80, 82, 86, 96, 98, 122, 124, 128, 144, 152, 162,
 )  # fmt: skip
 CAUSES_FOUND_MIN = 0.9
 CAUSES_RIGHT_MIN = 0.9
