@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy
+
 from tallystick.node.comparing.causes import (
     alone,
     effects,
@@ -108,7 +110,8 @@ class Explainer(Matcher):
 
     def _add_quantities(self, told: hints.Hints, per: str) -> None:
         found, by_id = self.found, told.by_id
-        summed = told.only([self.meters[m].aggregate != "count" for m in told.our_meters])
+        adding = {name for name, meter in self.meters.items() if meter.aggregate != "count"}
+        summed = told.only(numpy.isin(told.our_meters.astype(str), sorted(adding)))
         for factor in find_factors(summed):
             cause = telling.of_factor(factor, by_id, factor.meter)
             found.factors.append((factor, found.add(cause)))
@@ -216,7 +219,8 @@ def _common_names(
     subjects: Sequence[names.Renaming],
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Our subjects and theirs to a name that both have instead."""
-    ours, theirs = {}, {}
+    ours: dict[str, str] = {}
+    theirs: dict[str, str] = {}
     for number, renaming in enumerate(subjects):
         ours |= dict.fromkeys(renaming.ours, f"\x1f{number}")
         theirs |= dict.fromkeys(renaming.theirs, f"\x1f{number}")

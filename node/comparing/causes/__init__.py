@@ -1,5 +1,6 @@
 """Causes: what is systematic in how two lists of events differ, one family of detectors a file.
 
-`hypotheses` are made from pairs that are sure without them (`hints`), `adjusting` shows pairing both
-lists as they would be without the causes, and `effects` splits what remains of each pair exactly.
+Detectors make hypotheses (`found`) of pairs that are sure without them (`hints`), pairing is shown
+both lists as they would be without the causes (`preparing`), `effects` splits what remains of each
+pair exactly, and `alone` explains what has no partner.
 """

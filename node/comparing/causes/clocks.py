@@ -140,6 +140,7 @@ def _cut_off(hints: Hints) -> tuple[CutOff | None, Hints]:
 def _groups(subjects: Numbers, instants: Numbers) -> Numbers:
     _, codes = numpy.unique(subjects.astype(str), return_inverse=True)
     _, times = numpy.unique(instants, return_inverse=True)
+    found: Numbers
     _, found = numpy.unique(codes.astype(numpy.int64) * len(instants) + times, return_inverse=True)
     return found
 

@@ -28,9 +28,8 @@ def explain(tables: Tables, found: Found) -> None:
         # a list that has anything beyond the period is taken to reach as far as that
         first, last = min(first, tables.start_us), max(last + 1, tables.end_us)
         at = "oat" if side == "ours" else "tat"
-        ours, theirs = (at, at) if side == "ours" else (at, at)
-        shift = shift_sql(found, theirs, ours)
-        cause = shift_sql(found, theirs, ours, "cause")
+        shift = shift_sql(found, at, at)
+        cause = shift_sql(found, at, at, "cause")
         early, late = (
             (f"{at} - {shift} - {high}", f"{at} - {shift} - {low}")
             if side == "ours"

@@ -129,6 +129,10 @@ def find_effects(tables: Tables, found: Found) -> None:
 
 
 def _make_joined(tables: Tables, found: Found, inside: str) -> None:
+    """Make `followed`: the pairs that differ, with what their steps need."""
+    num, den, cause = (
+        _factor_sql(found, "t.meter", "t.subject", what) for what in ("num", "den", "cause")
+    )
     tables.db.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE joined AS
@@ -149,12 +153,9 @@ def _make_joined(tables: Tables, found: Found, inside: str) -> None:
                     {shift_sql(found, "t.instant", "o.instant", "cause")} AS ocause,
                     CASE WHEN k.aggregate = 'count' THEN 0 ELSE coalesce(ro.more, 0) END AS o_more,
                     CASE WHEN k.aggregate = 'count' THEN 0 ELSE coalesce(rt.more, 0) END AS t_more,
-                    CASE WHEN k.aggregate = 'count' THEN 1
-                        ELSE {_factor_sql(found, "t.meter", "t.subject", "num")} END::HUGEINT AS num,
-                    CASE WHEN k.aggregate = 'count' THEN 1
-                        ELSE {_factor_sql(found, "t.meter", "t.subject", "den")} END::HUGEINT AS den,
-                    CASE WHEN k.aggregate <> 'count'
-                        THEN {_factor_sql(found, "t.meter", "t.subject", "cause")} END AS fcause
+                    CASE WHEN k.aggregate = 'count' THEN 1 ELSE {num} END::HUGEINT AS num,
+                    CASE WHEN k.aggregate = 'count' THEN 1 ELSE {den} END::HUGEINT AS den,
+                    CASE WHEN k.aggregate <> 'count' THEN {cause} END AS fcause
                 FROM pairs p JOIN ours o ON o.event = p.ours JOIN theirs t ON t.event = p.theirs
                     JOIN kinds k ON k.meter = t.meter
                     LEFT JOIN carried ro ON ro.side = 'ours' AND ro.carrier = o.event
@@ -212,7 +213,6 @@ def _case(cases: str) -> str:
 
 def _make_summed(tables: Tables, found: Found, inside: str) -> None:
     """Sums against their parts: the sum's side counts all of it at once, the other part by part."""
-    tables.db.execute("CREATE OR REPLACE TEMP TABLE summed (side VARCHAR)")
     for side, other in (("ours", "theirs"), ("theirs", "ours")):
         whole_o, whole_t = ("qw", "qp") if side == "ours" else ("qp", "qw")
         tables.db.execute(
@@ -223,7 +223,8 @@ def _make_summed(tables: Tables, found: Found, inside: str) -> None:
             FROM (
                 SELECT g.whole, g.confidence, w.meter AS om, w.meter AS tm, w.id, w.subject,
                     w.place, w.instant, w.quantity::HUGEINT AS qw, g.qp, g.qin,
-                    {whole_o} AS full_o, {whole_t} AS full_t, {inside.format("w.instant")}::INTEGER AS inw,
+                    {whole_o} AS full_o, {whole_t} AS full_t,
+                    {inside.format("w.instant")}::INTEGER AS inw,
                     {_factor_sql(found, "w.meter", "w.subject", "num")}::HUGEINT AS num,
                     {_factor_sql(found, "w.meter", "w.subject", "den")}::HUGEINT AS den,
                     {_factor_sql(found, "w.meter", "w.subject", "cause")} AS fcause

@@ -110,7 +110,8 @@ def fits(ours: Numbers, theirs: Numbers, value: Fraction, steps: tuple[int, int]
         if step > 1:
             slack = numpy.maximum(slack, step * times)
     near = numpy.abs(ours - expected) <= slack
-    return near & ((slack <= 0.1 * numpy.abs(expected)) | (ours == expected))
+    told: Numbers = near & ((slack <= 0.1 * numpy.abs(expected)) | (ours == expected))
+    return told
 
 
 def step_of(quantities: Numbers) -> int:

@@ -1,4 +1,4 @@
-"""What was found: causes as hypotheses, each with a number, what it says, and what pairing needs."""
+"""What was found: causes as hypotheses, numbered, and what pairing and effects need of them."""
 
 from __future__ import annotations
 

@@ -115,14 +115,14 @@ def find_meter_names(tables: Tables) -> list[MeterNames]:
     found_names = []
     for ours in sorted(here):
         for theirs in sorted(there):
-            few, many = sorted((counts["ours"][ours], counts["theirs"][theirs]))
+            few = min(counts["ours"][ours], counts["theirs"][theirs])
             alike = tables.meters[ours].scale == tables.meters[theirs].scale
             if alike and few >= PAIRS_MIN and len(here) == len(there) == 1:
                 found_names.append(MeterNames("ours", theirs, ours, "one to one", few))
     if not found_names:
         for side, names in (("ours", here), ("theirs", there)):
             for name in sorted(names):
-                found_names += _split_of(tables, side, name, counts)  # type: ignore[arg-type]
+                found_names += _split_of(tables, side, name, counts)
     return found_names
 
 

@@ -58,12 +58,11 @@ def _sent_not_acknowledged(tables: Tables, found: Found) -> None:
             tables, found, "sent-not-acknowledged", "certain", f"NOT {_WELL}",
             "We count requests that were sent and never acknowledged; their system does not.",
         )  # fmt: skip
-    elif failed >= EVENTS_MIN and lost >= EVENTS_MIN and LOST_MIN <= of_ended <= SHARE_MIN:
-        if of_failed <= of_ended / 3:
-            _name(
-                tables, found, "acknowledged", "likely", _WELL,
-                "Requests that were acknowledged to us are not in their count.",
-            )  # fmt: skip
+    elif lost >= EVENTS_MIN and LOST_MIN <= of_ended <= SHARE_MIN and of_failed <= of_ended:
+        _name(
+            tables, found, "acknowledged", "likely", _WELL,
+            "Requests that were acknowledged to us are not in their count.",
+        )  # fmt: skip
 
 
 def _name(tables: Tables, found: Found, name: str, confidence: str, which: str, says: str) -> None:

@@ -1,7 +1,7 @@
 """Preparing: ids without their attempts, copies aside, and a sample of both sides to guess from.
 
-An id such as `req-7-r1` is an attempt of `req-7` if that is an id too. Of an id that a side has more
-often than the other, what is over is a copy: it is in the table `echoes` and not shown to pairing.
+An id such as `req-7-r1` is an attempt of `req-7` if that is an id too. Of an id that a side has
+more often than the other, what is over is a copy: it is in `echoes` and not shown to pairing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from tallystick.node.comparing.tables import SIDES, Side, Tables
 
 SAMPLE_ROWS = 300_000  # of each side; guesses need no more
 
-_ATTEMPT = r"(?:[-_./:~#](?:r|a|re|retry|attempt|att|try|dup|copy)?[-_]?\d{1,2}|[-_./:~#](?:retry|dup|copy|again|[a-f]))$"
+_ATTEMPT = (
+    r"[-_./:~#](?:(?:r|a|re|retry|attempt|att|try|dup|copy)?[-_]?\d{1,2}"
+    r"|retry|dup|copy|again|[a-f])$"
+)
 
 
 def strip_attempts(tables: Tables) -> None:
@@ -82,8 +85,8 @@ def show(
 ) -> None:
     """Let pairing see a side with these columns, ids without attempts, no repeats and no riders.
 
-    The expressions are over the raw columns, `as_meter`, and `full_quantity`: with what rides on it.
-    `aside` is the column of `sum_parts` whose events are not shown any more.
+    The expressions are over the raw columns, `as_meter`, and `full_quantity`: with what rides on
+    the event. `aside` is the column of `sum_parts` whose events are not shown any more.
     """
     known = f"AND NOT EXISTS (FROM sum_parts WHERE {aside} = e.event)" if aside else ""
     tables.db.execute(

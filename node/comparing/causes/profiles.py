@@ -43,10 +43,9 @@ def match_profiles(tables: Tables, shift_sql: str) -> list[Renaming]:
     }
     found: list[Renaming] = []
     for slices in SLICES:
-        theirs, ours = (
-            _profiles(tables, side, lonely[side], row[0], instant, slices)
-            for side, instant in (("theirs", f"instant + {shift_sql}"), ("ours", "instant"))
-        )
+        moved = f"instant + {shift_sql}"
+        theirs = _profiles(tables, "theirs", lonely["theirs"], row[0], moved, slices)
+        ours = _profiles(tables, "ours", lonely["ours"], row[0], "instant", slices)
         known = {(side, name) for one in found for side, names in
             (("theirs", one.theirs), ("ours", one.ours)) for name in names}  # fmt: skip
         theirs = {name: p for name, p in theirs.items() if ("theirs", name) not in known}
@@ -95,8 +94,8 @@ def _matched(theirs: dict[str, Numbers], ours: dict[str, Numbers]) -> list[Renam
             if best is None:
                 continue
             if _cosine(wholes[name], parts[best[0]] + parts[best[1]]) >= SUM_ALIKE_MIN:
-                names = ((name,), best)
-                found.append(Renaming(*(names[::-1] if turned else names), PAIRS))
+                there, here = (best, (name,)) if turned else ((name,), best)
+                found.append(Renaming(there, here, PAIRS))
                 wholes.pop(name)
                 for part in best:
                     parts.pop(part)

@@ -1,4 +1,4 @@
-"""Rounding: a side that counts in whole steps, up, down or to the nearest, row by row or sum by sum.
+"""Rounding: a side that counts in whole steps, up, down or to the nearest, by row or by sum.
 
 A rounding is accepted if it turns the one side's quantity into the other's exactly, for nearly all
 pairs, and does something to a good part of them.
@@ -45,7 +45,7 @@ def find_roundings(hints: Hints, factors: list[Factor], per: str = "event") -> I
     """The roundings of all meters, after their factors; at most one a meter."""
     for meter in sorted(set(hints.our_meters.tolist())):
         of_meter = hints.only(hints.our_meters == meter)
-        of_meter = of_meter.only(slice(None, None, max(len(of_meter) // PAIRS_MAX, 1)))
+        of_meter = of_meter.only(numpy.arange(0, len(of_meter), max(len(of_meter) // PAIRS_MAX, 1)))
         if len(of_meter) >= PAIRS_MIN:
             values = factor_values(of_meter, factors)
             best = _of_meter(of_meter, values, per)
@@ -56,7 +56,7 @@ def find_roundings(hints: Hints, factors: list[Factor], per: str = "event") -> I
 def find_rounded_parts(
     tables: Tables, side: Side, hints: Hints, factors: list[Factor], known: set[str]
 ) -> Iterator[Rounding]:
-    """The roundings of single events by a side that then sums them, and of which we see the sums."""
+    """The roundings of single events by a side that then sums them, so that only sums are seen."""
     other = SIDES[1 - SIDES.index(side)]
     for meter in sorted(set(hints.our_meters.tolist()) - known):
         of_meter = hints.only(hints.our_meters == meter)
@@ -117,7 +117,9 @@ def _of_meter(hints: Hints, values: list[Fraction], per: str) -> tuple[str, int,
                 fitting = sum(
                     rounds_to(x, step, mode, m) for x, m in zip(exact, made, strict=True)
                 ) / len(made)
-                if fitting >= (FITTING_MIN if per == "event" else SUMS_FITTING_MIN) and (best is None or fitting > best[3] + 0.005):
+                if fitting >= (FITTING_MIN if per == "event" else SUMS_FITTING_MIN) and (
+                    best is None or fitting > best[3] + 0.005
+                ):
                     best = side, step, mode, fitting
     return best
 
@@ -138,9 +140,9 @@ def rounds_to(value: Fraction, step: int, mode: str, made: int) -> bool:
 
     The value itself may be off by what a factor's own rounding to one unit hides.
     """
-    if value.denominator > 1 and step > 1 and made != plain(value):
-        if rounds_to(Fraction(plain(value)), step, mode, made):
-            return True
+    whole = Fraction(plain(value))
+    if value != whole and step > 1 and rounds_to(whole, step, mode, made):
+        return True
     low, exact = divmod(value, step)
     below = int(low) * step
     above = below if exact == 0 else below + step

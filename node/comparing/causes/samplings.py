@@ -63,7 +63,7 @@ def _own_share(tables: Tables, side: Side) -> float:
         LEFT JOIN findings f ON f.{side} = e.event AND f.kind = '{kind}' AND f.cause IS NULL
         WHERE e.instant >= {tables.start_us} AND e.instant < {tables.end_us}"""
     ).fetchone()  # type: ignore[misc]
-    return lone / max(size, 1)
+    return float(lone / max(size, 1))
 
 
 def _rate(size: int, lost: int) -> int | None:

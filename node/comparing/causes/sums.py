@@ -14,6 +14,7 @@ from typing import Any
 import numpy
 
 from tallystick.node.comparing.causes.clocks import FOREVER, Clocks, CutOff, Stretch, runs
+from tallystick.node.comparing.causes.factors import step_of
 from tallystick.node.comparing.causes.hints import Hints
 from tallystick.node.comparing.tables import SIDES, Side, Tables
 
@@ -160,7 +161,9 @@ def _same_ratio(wholes: Numbers, place: Numbers, quantities: Numbers) -> tuple[N
     ratio = numpy.where(both, wholes / numpy.where(added > 0, added, 1), 0)
     large = both & (wholes >= numpy.median(wholes[both]))
     middle = numpy.median(ratio[large])
-    same = both & (numpy.abs(ratio / middle - 1) <= NEAR)
+    step = step_of(numpy.rint(wholes).astype(numpy.int64))
+    slack = NEAR * middle * added + (step if step > 1 else 0)
+    same = both & (numpy.abs(wholes - middle * added) <= slack)
     return same, float(same[several].mean())
 
 

@@ -78,8 +78,8 @@ def _buckets(tables: Findings, meter: Meter, gap: int) -> dict[_Bucket, ClassTot
         "SELECT kind, cause, sum(effect), count(*) FROM findings WHERE meter = ? GROUP BY ALL",
         [meter.name],
     ).fetchall()
-    buckets = {(kind, cause): ClassTotal(int(q), int(n)) for kind, cause, q, n in sorted(
-        rows, key=lambda row: (CLASSES.index(row[0]), -1 if row[1] is None else row[1]))}  # fmt: skip
+    rows.sort(key=lambda row: (CLASSES.index(row[0]), -1 if row[1] is None else row[1]))
+    buckets = {(kind, cause): ClassTotal(int(q), int(n)) for kind, cause, q, n in rows}
     if meter.aggregate != "max":
         explained = sum(part.quantity for part in buckets.values())
         if explained != gap:
@@ -110,7 +110,8 @@ def _lone_bucket(tables: Findings, meter: Meter) -> _Bucket | None:
 
 def _parts_of(tables: Findings, meter: Meter, kind: str) -> list[int | None]:
     rows = tables.db.execute(
-        "SELECT DISTINCT cause FROM findings WHERE meter = ? AND kind = ? ORDER BY cause NULLS FIRST",
+        "SELECT DISTINCT cause FROM findings WHERE meter = ? AND kind = ?"
+        " ORDER BY cause NULLS FIRST",
         [meter.name, kind],
     ).fetchall()
     return [row[0] for row in rows]

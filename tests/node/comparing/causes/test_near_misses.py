@@ -1,0 +1,76 @@
+"""What is no cause is not named as one: noise, too little of it, and what chance makes."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from planted import HOUR, SECOND, START, compared, each, total, usage
+
+from tallystick.node.comparing.tables import Event
+
+
+def test_two_lists_that_are_equal_have_no_cause() -> None:
+    assert compared(usage(), usage()).causes == []
+
+
+@pytest.mark.parametrize("ids", [True, False], ids=["by id", "without ids"])
+def test_noise_on_both_sides(ids: bool) -> None:
+    rng, whole = random.Random(8), usage(2000, ids=ids)
+
+    def noisy(events: list[Event]) -> list[Event]:
+        kept = [e._replace(at=e.at + rng.randint(-SECOND, SECOND) // 2) for e in events]
+        return [e for e in kept if rng.random() > 0.003]
+
+    found = compared(noisy(whole), noisy(whole))
+    assert found.causes == []
+    assert found.meters[0].classes
+
+
+def test_a_factor_in_one_of_a_thousand_pairs() -> None:
+    theirs = usage(1000)
+    ours = each(theirs, lambda e: e._replace(quantity=1000 * e.quantity) if e.place == 500 else e)
+    found = compared(ours, theirs)
+    assert found.causes == []
+    assert found.meters[0].classes["quantity"].quantity == total(ours) - total(theirs)
+
+
+def test_a_handful_of_events_tells_nothing() -> None:
+    theirs = [e for e in usage() if e.at >= START][:6]
+    assert compared(each(theirs, lambda e: e._replace(at=e.at + 2 * HOUR)), theirs).causes == []
+    assert (
+        compared(each(theirs, lambda e: e._replace(quantity=2 * e.quantity)), theirs).causes == []
+    )
+
+
+def test_quantities_that_differ_by_chance_are_neither_factor_nor_rounding() -> None:
+    rng, theirs = random.Random(5), usage()
+    ours = each(theirs, lambda e: e._replace(quantity=max(1, e.quantity + rng.randint(-300, 300))))
+    assert compared(ours, theirs).causes == []
+
+
+def test_a_lag_within_the_window_and_clocks_that_jitter() -> None:
+    rng, theirs = random.Random(6), usage(1500)
+    ours = each(theirs, lambda e: e._replace(at=e.at + SECOND))
+    assert compared(ours, theirs).causes == []
+    ours = each(theirs, lambda e: e._replace(at=e.at + rng.randint(-120, 120) * SECOND))
+    assert compared(ours, theirs).causes == []
+
+
+def test_a_few_copies_are_accidents() -> None:
+    theirs = usage(1500)
+    found = compared([*theirs, theirs[300], theirs[800], theirs[1200]], theirs)
+    assert found.causes == []
+    assert found.meters[0].classes["duplicate"].events == 3
+
+
+def test_events_lost_at_random_are_neither_feed_nor_sample() -> None:
+    rng, theirs = random.Random(7), usage(1500)
+    ours = [e for e in theirs if rng.random() > 0.15]
+    found = compared(ours, theirs)
+    assert found.causes == []
+    assert found.meters[0].classes["missing-here"].quantity == total(ours) - total(theirs)
+
+
+def test_lists_that_have_nothing_to_do_with_each_other() -> None:
+    assert compared(usage(seed=1, ids=False), usage(seed=2, ids=False)).causes == []
