@@ -54,7 +54,7 @@ def main(seeds: str, only: str | None, markdown: bool, shown: int) -> None:
         click.echo(f"error: {error}", err=True)
         raise SystemExit(2) from None
     chosen = [seed for seed in range(first, last + 1) if only in (None, ("even", "odd")[seed % 2])]
-    began = time.monotonic()
+    began, code = time.monotonic(), _commit()  # before anybody commits more
     scores = []
     with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
         for done, score in enumerate(pool.map(score_seed, chosen, chunksize=4), 1):
@@ -62,7 +62,10 @@ def main(seeds: str, only: str | None, markdown: bool, shown: int) -> None:
             if sys.stderr.isatty():
                 print(f"\r{done} of {len(chosen)}", end="", file=sys.stderr)
     print(f"\n{time.monotonic() - began:.0f} seconds", file=sys.stderr)
-    (_in_markdown if markdown else _in_text)(scores, shown)
+    if markdown:
+        _in_markdown(scores, shown, code)
+    else:
+        _in_text(scores, shown)
     raise SystemExit(any(score.inexact for score in scores))
 
 
@@ -84,10 +87,10 @@ def _in_text(scores: list[Score], shown: int) -> None:
     print(_verdict(scores))
 
 
-def _in_markdown(scores: list[Score], shown: int) -> None:
+def _in_markdown(scores: list[Score], shown: int, code: str) -> None:
     seeds = [score.seed for score in scores]
     which = {frozenset({0}): "even", frozenset({1}): "odd"}.get(frozenset(s % 2 for s in seeds), "")
-    print(PAGE.format(which=which, first=seeds[0], last=seeds[-1], code=_commit(), bounds=BOUNDS))
+    print(PAGE.format(which=which, first=seeds[0], last=seeds[-1], code=code, bounds=BOUNDS))
     print(f"**{_verdict(scores)}.**\n")
     for table in tables(scores):
         print(f"{in_markdown(table)}\n")
