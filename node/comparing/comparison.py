@@ -129,6 +129,7 @@ def _collect(
         events_file if written else None,
         causes,
         {meter.name: explainer.pairing(meter) for meter in meters},
+        {meter.name: meter.scale for meter in meters},
         lines,
     )
 

@@ -23,7 +23,8 @@ EXACT = 16  # characters of a quantity that is written in full
 _STEP, _BAR = 42, 14  # a row of the waterfall, and its bar
 _PLOT, _STRIP = 150, 44  # the time-line's curves, and the differences below
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SIZES = ((12, "T"), (9, "G"), (6, "M"), (3, "k"))
+_THIN = 0.2  # percent; a bar without width is not drawn at all
+_SIZES = ((18, "E"), (15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k"))
 _FORMS = {"minute": "%H:%M", "hour": "%H:%M", "day": "%m-%d"}
 
 
@@ -41,7 +42,7 @@ def compact(value: int, scale: int) -> str:
     """A quantity in a few characters: three digits and a power of ten."""
     size = abs(value) / 10**scale
     sign = "-" if value < 0 else ""
-    if size >= 1e15:
+    if size >= 1e21:
         return f"{sign}{size:.1e}"
     for power, letter in _SIZES:
         if size >= 0.9995 * 10**power:
@@ -63,17 +64,19 @@ def waterfall_drawing(key: str, meter: str, bars: Sequence[Bar], scale: int) -> 
     def across(value: int) -> float:
         return 0.5 + 98 * (value - base) / (top - base)
 
+    joins: list[Markup] = []
     rows: list[Markup] = []
     for place, bar in enumerate(bars):
         y = place * _STEP
         start = base if bar.kind == "total" else bar.start
         low, high = sorted((across(start), across(bar.end)))
+        wide = max(high - low, _THIN)
         way = "total" if bar.kind == "total" else "up" if bar.end >= bar.start else "down"
         rows += [
             tag("text", cropped(bar.name, LABEL), x="0", y=y + 13),
             tag("text", _size(bar, scale), x="100%", y=y + 13, class_="end"),
             tag(
-                "rect", x=f"{low:.3f}%", y=y + 19, width=f"{high - low:.3f}%", height=_BAR,
+                "rect", x=f"{low:.3f}%", y=y + 19, width=f"{wide:.3f}%", height=_BAR,
                 class_=f"bar {bar.kind} {way}",
             ),
         ]  # fmt: skip
@@ -81,14 +84,14 @@ def waterfall_drawing(key: str, meter: str, bars: Sequence[Bar], scale: int) -> 
             rows.append(_cut(y + 19))
         if place + 1 < len(bars):
             edge = f"{across(bar.end):.3f}%"
-            rows.append(
+            joins.append(
                 tag("line", x1=edge, x2=edge, y1=y + 19 + _BAR, y2=y + _STEP + 19, class_="join")
             )
     told = "; ".join(f"{bar.name} {format_quantity(bar.end - bar.start, scale)}" for bar in bars)
     if cut:
         told += ". The bars of the totals are cut: the axis does not begin at zero"
     title = f"{meter}: from their total to ours"
-    return _drawing(f"fall-{key}", title, told, len(bars) * _STEP, rows)
+    return _drawing(f"fall-{key}", title, told, len(bars) * _STEP, joins + rows)
 
 
 def _size(bar: Bar, scale: int) -> str:

@@ -64,7 +64,7 @@ def render_page(comparison: Comparison) -> str:
         _causes(comparison),
         *(_meter(comparison, meter, str(n)) for n, meter in enumerate(drawn, 1)),
         _others(comparison, rest),
-        _examples(comparison),
+        _examples(comparison, drawn),
         _sureness(comparison),
         _foot(comparison),
     )
@@ -269,20 +269,19 @@ def _others(comparison: Comparison, rest: Sequence[MeterComparison]) -> Markup |
     )
 
 
-def _examples(comparison: Comparison) -> Markup | None:
-    """The first events of each class."""
-    scales = {meter.meter: meter.scale for meter in comparison.meters}
+def _examples(comparison: Comparison, meters: Sequence[MeterComparison]) -> Markup | None:
+    """The first events of each step of these meters."""
+    scales = {meter.meter: comparison.event_scale(meter) for meter in meters}
     rows = [
         tag("tr", *_event(finding, scales[name]))
         for (name, _, _), found in comparison.examples.items()
+        if name in scales
         for finding in found
     ]
     if not rows:
         return None
     columns = [(name, "") for name in ("meter", "step", "event", "ours", "theirs")]
-    where = f"The first events of each class; all are in {comparison.events_file}"
-    if comparison.events_file is None:
-        where = "The first events of each class"
+    where = f"The first events of each step; all are in {comparison.events_file}"
     return tag("section", tag("h2", "Events"), _table(where, columns, rows, wide=True))
 
 

@@ -141,8 +141,8 @@ def _examples(comparison: Comparison, meters: list[MeterComparison]) -> list[str
         for step in steps_of(comparison, meter):
             found = comparison.examples.get((meter.meter, step.klass, None), [])
             if step.cause is None and found:
-                text = f"for example, {class_name(step.klass)}: {_example(found[0], meter.scale)}"
-                lines += folded(text, 0, 2)
+                event = _example(found[0], comparison.event_scale(meter))
+                lines += folded(f"for example, {class_name(step.klass)}: {event}", 0, 2)
     return lines
 
 

@@ -29,8 +29,13 @@ class Comparison:
     events_file: Path | None
     causes: Sequence[Cause] = ()  # from the largest part to the smallest; numbered from 1
     pairing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by meter: how sure
+    scales: Mapping[str, int] = field(default_factory=dict)  # of single events, by meter
     timelines: Mapping[str, Timeline] = field(default_factory=dict)  # by meter, where asked for
     statuses: Mapping[str, str] = field(default_factory=dict)  # how sure the record is, by meter
+
+    def event_scale(self, meter: MeterComparison) -> int:
+        """The scale of a meter's single events; that of a count's total is another."""
+        return self.scales.get(meter.meter, meter.scale)
 
     @property
     def within_tolerance(self) -> bool:

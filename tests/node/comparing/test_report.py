@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import comparisons
@@ -10,6 +11,7 @@ import pytest
 from rich.cells import cell_len
 
 from tallystick.node.comparing.findings import Finding
+from tallystick.node.comparing.page import render_page
 from tallystick.node.comparing.report import render_comparison
 from tallystick.node.comparing.result import Comparison
 from tallystick.protocol.compare import ClassTotal, MeterComparison
@@ -116,3 +118,10 @@ def test_a_cause_of_several_meters_is_told_once() -> None:
     text = render_comparison(comparisons.comparison(*meters, causes=causes))
     assert text.count("From 18:20:00") == 1
     assert "1, 2 likely: From" in text
+
+
+def test_an_event_of_a_count_is_shown_in_its_own_scale() -> None:
+    calls = comparisons.meter("calls", gap=1, classes={"missing-there": ClassTotal(1, 1)})
+    made = replace(comparisons.comparison(calls), scales={"calls": 2})
+    assert "10.33 here at" in render_comparison(made)
+    assert "10.33 at" in render_page(made)
