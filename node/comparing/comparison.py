@@ -13,17 +13,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import duckdb
-
 from tallystick.node.channel import Channel
 from tallystick.node.comparing.events import write_csv, write_differences, write_parquet
 from tallystick.node.comparing.explaining import Explainer
 from tallystick.node.comparing.findings import Finding
 from tallystick.node.comparing.result import Comparison, Example
 from tallystick.node.comparing.sources import Export, record_tables, without_collector
-from tallystick.node.comparing.tables import Progress
+from tallystick.node.comparing.tables import Progress, told_plainly
 from tallystick.node.comparing.timeline import spans_of, timelines
-from tallystick.node.errors import StoreError
 from tallystick.node.importing.mapping import load_mapping
 from tallystick.node.logs import ChannelLog
 from tallystick.node.verdicts import judged_deltas
@@ -33,6 +30,8 @@ from tallystick.protocol.records import Meter
 from tallystick.protocol.statement import meter_units
 from tallystick.protocol.terms import meter_named
 
+MANY_BYTES = 32 * 1024 * 1024
+MANY_RECORDS = 300_000
 EXAMPLES = 3  # events that a report shows of each class
 
 
@@ -59,28 +58,32 @@ def compare_file(
     period = calendar.parse(label)
     reach = (calendar.period_of(period.start_us - 1).start_us, calendar.next(period).end_us)
     meters = [meter_named(channel.terms, mapped.meter) for mapped in mapping.meters]
-    with tempfile.TemporaryDirectory(prefix="tallystick-compare-") as spill:
-        explainer = Explainer(
-            meters, period.start_us, period.end_us, Path(spill), calendar.time_zone
-        )
+    sources = list(_sources(channel, meters))
+    with (
+        tempfile.TemporaryDirectory(prefix="tallystick-compare-") as folder,
+        told_plainly(Path(tempfile.gettempdir())),
+    ):
+        place = Path(folder) if _are_many(file, [log for log, _ in sources]) else None
+        explainer = Explainer(meters, period.start_us, period.end_us, place, calendar.time_zone)
         explainer.progress = progress
         try:
             reading = Export(file, mapping, explainer.meters, reach)
             with without_collector():
                 explainer.load_columns("ours", reading.tables(progress))
-                for log, names in _sources(channel, meters):
+                for log, names in sources:
                     tables = record_tables(log, names, reach, progress)
                     explainer.load_columns("theirs", tables)
             explainer.explain()
             progress("writing the events", 0, 0)
             return _collect(channel, file, period, explainer, reading, wanted or Wanted())
-        except duckdb.Error as error:
-            raise StoreError(
-                f"the engine that compares stopped: {str(error).splitlines()[0]}",
-                f"It needs memory, and room for what does not fit in {tempfile.gettempdir()}",
-            ) from error
         finally:
             explainer.close()
+
+
+def _are_many(file: Path, logs: Sequence[ChannelLog]) -> bool:
+    """Whether there are so many events that they had better be on the disk."""
+    size = file.stat().st_size if file.exists() else 0
+    return size > MANY_BYTES or any(log.durable_size > MANY_RECORDS for log in logs)
 
 
 def _sources(channel: Channel, meters: Sequence[Meter]) -> Iterator[tuple[ChannelLog, set[str]]]:

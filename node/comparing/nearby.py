@@ -25,7 +25,7 @@ from tallystick.node.comparing.stretches import (
 )
 from tallystick.node.comparing.tables import Tables
 
-CELLS_MAX = 4096  # a cluster with more combinations than this is not assigned as a whole
+CELLS_MAX = 1024  # a cluster with more combinations than this is not assigned as a whole
 LOOKED_AT_MAX = 64  # events that one is compared with there
 PARTS = 1_000_000  # that an allowed distance is divided into
 RELATIVE = 200  # a quantity over this may be the difference

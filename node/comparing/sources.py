@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def record_tables(
 def _deltas(first: int, records: list[tuple[Any, ...]], corrected: Corrected) -> Any:
     """The deltas among records whose indexes begin at `first`; None if there are none."""
     places: Any = np.arange(first, first + len(records))
-    if any(record[0] != _DELTA for record in records):
+    if set(map(itemgetter(0), records)) != {_DELTA}:
         places = [first + n for n, record in enumerate(records) if record[0] == _DELTA]
         records = [record for record in records if record[0] == _DELTA]
     if not records:

@@ -32,13 +32,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import duckdb
 import pyarrow
 
+from tallystick.node.errors import StoreError
 from tallystick.protocol.records import Meter
 
 THREADS = 2
@@ -103,6 +105,10 @@ class Tables:
         self.db.execute(
             "SET temp_directory = ?", [str(self._folder / "spill") if self._folder else ""]
         )
+        if folder:
+            room = shutil.disk_usage(folder).free // 2
+            self.db.execute(f"SET max_temp_directory_size = '{room // 1000}kB'")
+        self.db.execute("SET enable_progress_bar = false")  # it would print one by itself
         self.db.execute(f"SET threads = {THREADS}")
         self.db.execute(f"SET memory_limit = '{memory_bytes // 1000}kB'")
         self.db.execute("SET preserve_insertion_order = false")
@@ -166,6 +172,18 @@ class Tables:
         self.db.register("batch", pyarrow.Table.from_arrays(arrays, schema=schema))
         self.db.execute(f"INSERT INTO {table} SELECT * FROM batch")
         self.db.unregister("batch")
+
+
+@contextmanager
+def told_plainly(folder: Path) -> Iterator[None]:
+    """Raise `StoreError` where the engine stops for want of memory or of room on the disk."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise StoreError(
+            f"the engine that compares stopped: {str(error).splitlines()[0]}",
+            f"It needs memory, and room for what does not fit in {folder}",
+        ) from error
 
 
 def _columns(batch: list[Event]) -> Any:

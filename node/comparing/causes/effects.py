@@ -135,7 +135,7 @@ def _make_joined(tables: Tables, found: Found, inside: str) -> None:
     )
     tables.db.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE joined AS
+        CREATE OR REPLACE TEMP VIEW joined AS
         SELECT *, CASE WHEN fcause IS NULL THEN full_t ELSE {_plain("full_t")} END AS fq,
             {_rounding_sql(found, "tm", ("event",))} AS rcause
         FROM (
