@@ -30,7 +30,9 @@ own, at realistic rates ([testing](testing.md) says how they are made). Made by
 detectors, odd ones only to measure them.
 The code that was measured: {code}.
 
-What counts as found. {bounds}
+## What counts as found
+
+{bounds}
 
 Where causes compose, a part of the difference may be two causes' work (lost requests of a side that
 counts in another unit), and which part is whose depends on the order: any amount that some order
@@ -91,7 +93,7 @@ def _in_markdown(scores: list[Score], shown: int, code: str) -> None:
     seeds = [score.seed for score in scores]
     which = {frozenset({0}): "even", frozenset({1}): "odd"}.get(frozenset(s % 2 for s in seeds), "")
     print(PAGE.format(which=which, first=seeds[0], last=seeds[-1], code=code, bounds=BOUNDS))
-    print(f"**{_verdict(scores)}.**\n")
+    print(f"## Scores\n\n**{_verdict(scores)}.**\n")
     for table in tables(scores):
         print(f"{in_markdown(table)}\n")
     lines = [line for score in worst(scores, shown) for line in world_lines(score)]
