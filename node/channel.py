@@ -388,9 +388,13 @@ class Channel:
         last = self.own.state.facts.recorded_at
         if record.recorded_at < last:  # other records went before it since its time was read
             record = msgspec.structs.replace(record, recorded_at=last)
-        parts = [encode_record(record)]
+        part = encode_record(record)
+        try:
+            decode_record(part)  # a value out of its range is written as well, but never read again
+        except FormatError as error:
+            raise InvalidRecord(error.message) from None
         index = self.own.state.size
-        return index, self.own.submit([record], parts, [], self._sign, lambda batch: None)
+        return index, self.own.submit([record], [part], [], self._sign, lambda batch: None)
 
     def found(self) -> Ticket:
         """Append the terms as our log's first record."""

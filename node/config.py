@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tallystick.protocol.errors import InputError
+from tallystick.protocol.messages import OPENS_MAX
 from tallystick.protocol.toml import parse_toml, toml_text
 
 
@@ -49,6 +50,25 @@ class Connections(Struct, frozen=True, forbid_unknown_fields=True):
     handshake_seconds: Annotated[float, Meta(gt=0, le=300)] = 10.0
 
 
+class ReconcileRule(Struct, frozen=True, forbid_unknown_fields=True):
+    """A standing consent to reconcile with a peer. `period` is a pattern, as in `2026-*`; `file` is
+    a path in which `{period}` stands for the period's label.
+    """
+
+    peer: str
+    file: str
+    map: str
+    period: str = "*"
+    open: Annotated[int, Meta(ge=0, le=OPENS_MAX)] = 10_000
+    sessions_per_day: Annotated[int, Meta(ge=1, le=10_000)] = 4
+
+
+class Reconcile(Struct, frozen=True, forbid_unknown_fields=True):
+    """Standing consents; the first rule that fits counts."""
+
+    rules: list[ReconcileRule] = []
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings."""
 
@@ -56,6 +76,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     checkpoints: Checkpoints = Checkpoints()
     quotas: Quotas = Quotas()
     connections: Connections = Connections()
+    reconcile: Reconcile = Reconcile()
 
 
 TEMPLATE = """\
@@ -105,6 +126,19 @@ TEMPLATE = """\
 # attempts_per_second = 10
 # pairings_per_minute = 60
 # handshake_seconds = 10.0
+
+[reconcile]
+# Standing consents to tally reconcile, each in a table of its own: with whom, for which periods (a
+# pattern), our file ({period} stands for the period's label without colons) and its map, how many
+# rows the peer may be shown in a session, and how many sessions it may have in a day. As in:
+#   [[reconcile.rules]]
+#   peer = "beta.example"
+#   period = "2026-*"
+#   file = "/var/exports/usage-{period}.csv"
+#   map = "/var/exports/map.toml"
+#   open = 10000
+#   sessions_per_day = 4
+# rules = []
 """
 
 

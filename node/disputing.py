@@ -19,7 +19,7 @@ from tallystick.node.logs import ChannelLog
 from tallystick.node.queries import find_delta
 from tallystick.protocol.checkpoint import parse_checkpoint
 from tallystick.protocol.disputes import PENDING, Standing, standings
-from tallystick.protocol.errors import InputError, QuantityError
+from tallystick.protocol.errors import InputError, InvalidRecord, QuantityError
 from tallystick.protocol.notes import parse_note
 from tallystick.protocol.quantities import format_quantity, parse_quantity, parse_total
 from tallystick.protocol.records import (
@@ -34,6 +34,7 @@ from tallystick.protocol.records import (
     Resolution,
     Role,
     Withdrawal,
+    record_digest,
 )
 from tallystick.protocol.terms import meter_named
 
@@ -230,6 +231,42 @@ def named_records(channel: Channel, names: Sequence[str]) -> tuple[Named, ...]:
     return tuple(Named(role, index) for role, index in sorted(found))
 
 
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A record of ours about a dispute: its index, the dispute's digest, and whether our log had
+    it already.
+    """
+
+    index: int
+    dispute: bytes
+    again: bool
+
+
+async def say(channel: Channel, record: Sayable) -> Spoken:
+    """Record what a person says of a dispute, unless our log says it already; durable on return."""
+    before: tuple[int, bytes] | None = None
+    own = channel.own
+
+    def make() -> Sayable | None:
+        nonlocal before, record
+        record = msgspec.structs.replace(record, recorded_at=channel.now_recorded_at())
+        while isinstance(record, Dispute) and own.index_of(record_digest(record)) is not None:
+            # Of two with one digest the first counts, so that one filed anew needs its own.
+            record = msgspec.structs.replace(record, recorded_at=record.recorded_at + 1)
+        before = said_before(channel, record)
+        return None if before else record
+
+    try:
+        index = await channel.append_made(make)
+    except InvalidRecord as error:
+        raise InputError(error.message, error.advice) from None
+    if before is not None:
+        return Spoken(*before, True)
+    assert index is not None
+    digest = record_digest(record) if isinstance(record, Dispute) else record.dispute
+    return Spoken(index, digest, False)
+
+
 def said_before(channel: Channel, record: Sayable) -> tuple[int, bytes] | None:
     """Where our log says the same already, and the digest of the dispute that it is about.
 
@@ -298,13 +335,13 @@ def _same(before: Sayable, now: Sayable) -> bool:
     return msgspec.structs.replace(before, recorded_at=now.recorded_at) == now
 
 
-def resolution_of(log: ChannelLog, digest: bytes) -> int | None:
-    """What a log would settle a dispute for, by its newest resolution of it."""
-    amount = None
-    for _, record in log.matters(log.durable_size):
-        if isinstance(record, Resolution) and record.dispute == digest:
-            amount = record.upheld
-    return amount
+def settlements(log: ChannelLog) -> dict[bytes, int]:
+    """What a log would settle disputes for, by its newest resolution of each."""
+    return {
+        record.dispute: record.upheld
+        for _, record in log.matters(log.durable_size)
+        if isinstance(record, Resolution)
+    }
 
 
 # What waits

@@ -104,10 +104,11 @@ class Lapser:
         while True:
             # Taken before looking, so that what comes meanwhile is looked at next.
             events = [channel.own.mattered, channel.peer.mattered]
+            began = trio.current_time()
             seconds: float = LOOK_AGAIN_MAX_SECONDS
             try:
                 if self._may_write(channel):
-                    wait_s, overdue = await self._look(channel, starts)
+                    wait_s, overdue = await self.look(channel, starts)
                     seconds = min(seconds, wait_s)
                     if overdue:
                         events.append(channel.cosigned)
@@ -120,17 +121,19 @@ class Lapser:
             except TallyError as error:
                 _log.error("a lapse in the channel with %s: %s", channel.peer_keys.name, error)
                 seconds = LOOK_AGAIN_MAX_SECONDS
+            took = trio.current_time() - began
             await any_of(events, seconds)
-            await trio.sleep(LOOK_PAUSE_SECONDS)
+            await trio.sleep(max(LOOK_PAUSE_SECONDS, took))
 
     def _may_write(self, channel: Channel) -> bool:
         state = self._books.founding.rows[channel.id].state
         return state == "open" and channel.live and not channel.doubt and self._caught_up(channel)
 
-    async def _look(self, channel: Channel, starts: dict[int, Attested]) -> tuple[float, bool]:
+    async def look(self, channel: Channel, starts: dict[int, Attested]) -> tuple[float, bool]:
         """Write every lapse that can be proved, and remind where none can; in how many seconds to
         look again, and whether a co-signature may come before that shows more.
         """
+        await channel.store.commit(lambda txn: None)  # so that the co-signatures are on disk
         end = newest_attested(channel.own)
         later: list[float] = []
         overdue = False

@@ -18,10 +18,10 @@ import trio
 from tallystick.node import accusing, recovery
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
-from tallystick.node.logs import CHECKPOINT_MARK
 from tallystick.node.outbox import Outbox
 from tallystick.node.quotas import Allowance
 from tallystick.node.store.disk import Ticket
+from tallystick.node.store.matters import CHECKPOINT_MARK
 from tallystick.protocol.errors import PeerBreach, ProofError, TallyError, lone_error
 from tallystick.protocol.messages import (
     APPEND_RECORDS_MAX,
@@ -35,6 +35,7 @@ from tallystick.protocol.messages import (
     Halt,
     Hello,
     Holding,
+    InReconciliation,
     Message,
     Ping,
     ProposeCheckpoint,
@@ -91,6 +92,9 @@ class Owner(Protocol):
         self, link: Link, message: ProposeTerms | TermsHeld | TermsRefused | Founded
     ) -> None:
         """Founding of channels."""
+
+    def reconcile(self, link: Link, channel: Channel, message: InReconciliation) -> None:
+        """The peer says something in a reconciliation session; never waits."""
 
     async def halt(self, channel: Channel, reason: str) -> None:
         """Stop a channel durably."""
@@ -322,6 +326,8 @@ class Link:
                         _log.warning("%s halted the channel: %s", self.peer, reason)
                         channel.part()
                         await self._owner.halt(channel, f"the peer halted it: {reason}")
+                case _ if isinstance(message, InReconciliation):
+                    self._owner.reconcile(self, channel, message)
                 case _:
                     closer.arrived(message)
                     # May wait for the disk or the peer, and the peer's next words with it.

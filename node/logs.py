@@ -21,7 +21,7 @@ import trio
 
 from tallystick.node.errors import StoreError
 from tallystick.node.quotas import counted_bytes
-from tallystick.node.rebuilding import index_anew, rebuild
+from tallystick.node.rebuilding import find_closes, index_anew, rebuild
 from tallystick.node.store.disk import Store, Ticket, Txn
 from tallystick.node.store.idindex import IdIndex, fingerprints
 from tallystick.node.store.keyspace import (
@@ -37,21 +37,17 @@ from tallystick.node.store.keyspace import (
     log_key,
     unpack_tally,
 )
-from tallystick.node.store.matters import CLOSE_PREFIX, LogMatters, counted_rows
+from tallystick.node.store.matters import LogMatters, counted_rows
 from tallystick.node.store.tiles import TILE, put_tile
 from tallystick.node.tree import LogTree
-from tallystick.protocol.checkpoint import parse_checkpoint
 from tallystick.protocol.derive import Book, Changes, Folder, LineKey, Tally
 from tallystick.protocol.errors import InvalidRecord
 from tallystick.protocol.heads import Head
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import origin
 from tallystick.protocol.log import LogFacts, LogState, Rules, append
-from tallystick.protocol.matters import Nameable, Said
 from tallystick.protocol.merkle import Frontier
-from tallystick.protocol.notes import parse_note
 from tallystick.protocol.records import (
-    Close,
     Correction,
     Delta,
     Record,
@@ -63,7 +59,6 @@ from tallystick.protocol.records import (
     join_batches,
 )
 
-CHECKPOINT_MARK = b"tallystick checkpoint"  # stands in every batch that has a Close record
 READ_BYTES_MAX = 1024 * 1024  # one batch read for catching up
 READ_RECORDS_MAX = 8192  # and its records, before the last of our batches in it
 DECODED_MAX = 4  # batches kept decoded for look-ups
@@ -109,16 +104,11 @@ def record_name(meter: str, id: str) -> bytes:
     return f"{meter}\0{id}".encode()
 
 
-def _closed(record: Close) -> bytes:
-    """The digest of a close's checkpoint."""
-    return parse_checkpoint(parse_note(record.checkpoint).text).digest()
-
-
 def _correction_prefix(log: int, meter: str, id: str) -> bytes:
     return log_key(log) + hashlib.sha256(record_name(meter, id)).digest()[:16]
 
 
-class ChannelLog:
+class ChannelLog(LogMatters):
     """One log of a channel, ours or the peer's."""
 
     def __init__(
@@ -131,8 +121,7 @@ class ChannelLog:
         role: Role,
         ours: bool,
     ) -> None:
-        self.store = store
-        self.number = number
+        super().__init__(store, number)
         self.terms = terms
         self.role = role
         self.party = terms.provider if role == "provider" else terms.consumer
@@ -146,7 +135,6 @@ class ChannelLog:
         self.mattered = trio.Event()  # the same, whenever a close or a matter is durable
         self.flushed = trio.Event()  # the same, whenever a flush made a run
         self.index: IdIndex = IdIndex(folder, number, [])
-        self._matters = LogMatters(store, number)
         self._decoded: dict[int, list[Record]] = {}  # a few batches, for look-ups in a row
         self._in_flight: deque[_Prepared] = deque()
         self._recent: deque[Batch] = deque()
@@ -156,7 +144,7 @@ class ChannelLog:
         self.channel_id = channel_id
         with self.store.read() as txn:
             row, derived = self._log_row(txn), self._derived_row(txn)
-        self._find_closes(row.facts.checkpoint)
+        find_closes(self, row.facts.checkpoint)
         if derived.covered == COVERED_NOTHING:
             if self.store.read_only:
                 raise StoreError(
@@ -178,7 +166,7 @@ class ChannelLog:
             self.index = self._open_index(derived)
             self.book = Book(self.folder, self._load_tally)
             self._in_flight.clear()
-            self._matters.clear()
+            self.clear_matters()
             self._recent.clear()
             self._decoded.clear()
             for first, records in self._stored(txn, derived.covered):
@@ -245,15 +233,6 @@ class ChannelLog:
             yield first, records[: stop - first]
             start = first + len(records)
 
-    def batches(self, stop: int) -> Iterator[tuple[int, bytes]]:
-        """The batches that hold the durable records before index `stop`, as they are stored, and
-        each one's first index.
-        """
-        with self.store.read() as txn:
-            scan = txn.scan("batches", index_key(self.number, 0), index_key(self.number, stop))
-            for key, value in scan:
-                yield index_of(key), value
-
     def record(self, index: int) -> Record:
         """The record at an index below `state.size`."""
         for prepared in self._in_flight:
@@ -293,26 +272,6 @@ class ChannelLog:
         with self.store.read() as txn:
             return found[1], self._corrected(txn, found[1], 2**63)
 
-    def matter(self, index: int) -> Nameable | None:
-        """See `MatterPast`."""
-        return self._matters.matter(index)
-
-    def index_of(self, digest: bytes) -> int | None:
-        """See `MatterPast`."""
-        return self._matters.index_of(digest)
-
-    def ended(self, index: int) -> bool:
-        """See `MatterPast`."""
-        return self._matters.ended(index)
-
-    def matters(self, size: int) -> list[Said]:
-        """The closes and matters among the log's first `size` durable records, by index."""
-        return self._matters.upto(size)
-
-    def ended_by(self, index: int) -> int | None:
-        """Where the reveal or the lapse is that ended the matter at an index; None if none did."""
-        return self._matters.ended_by(index)
-
     def _corrected(self, txn: Txn, delta: Delta, before: int) -> int | None:
         """A delta's quantity by the corrections before an index of the log."""
         prefix = _correction_prefix(self.number, delta.meter, delta.id)
@@ -333,24 +292,6 @@ class ChannelLog:
             assert isinstance(record, Correction)
             found[record.meter, record.id] = record.quantity
         return found
-
-    def closes(self) -> list[tuple[int, Close]]:
-        """The log's durable closes, by index."""
-        return self._matters.closes()
-
-    def _find_closes(self, said: bytes) -> None:
-        """Note the closes of a store of an older version; `said` is the newest one's digest."""
-        newest = self._matters.newest_close()
-        if said and (newest is None or _closed(newest) != said):
-            with self.store.read() as txn:
-                scan = txn.scan("batches", index_key(self.number, 0), log_key(self.number + 1))
-                batches = [(index_of(k), value) for k, value in scan if CHECKPOINT_MARK in value]
-            parts = [
-                (index, part)
-                for first, value in batches
-                for index, part in enumerate(decode_batch(value)[1], first)
-            ]
-            self._matters.adopt_closes((n, part) for n, part in parts if part[:2] == CLOSE_PREFIX)
 
     def root_at(self, size: int) -> bytes:
         """The root of the log's first `size` durable records."""
@@ -534,7 +475,7 @@ class ChannelLog:
             indexes = [first + n for n, r in enumerate(records) if type(r) is Delta]
         self.index.add(prints, indexes)
         data = batch_bytes(list(parts))
-        matters = self._matters.prepare(first, records, parts)
+        matters = self.prepare_matters(first, records, parts)
         prepared = _Prepared(first, records, data, head, self.folder.fold(records))
         self._in_flight.append(prepared)
         self.state = appended.state
@@ -595,7 +536,7 @@ class ChannelLog:
         """The oldest batch in flight is durable: count it, and tell who waits."""
         taken = self._in_flight.popleft()
         assert taken is prepared
-        matters = self._matters.written()
+        matters = self.matters_written()
         self.durable_size = prepared.first + len(prepared.records)
         self.book.apply(prepared.changes)
         if any(isinstance(record, Correction) for record in prepared.records):

@@ -22,6 +22,7 @@ from tallystick.node.errors import StoreError
 from tallystick.node.lapsing import Lapser
 from tallystick.node.link import Link, Stream
 from tallystick.node.quotas import Allowance
+from tallystick.node.reconciling.sessions import Reconciler
 from tallystick.node.rotating import Rotator
 from tallystick.node.upkeep import RETRY_SECONDS, tend, tend_index
 from tallystick.protocol.errors import PeerBreach, TallyError
@@ -30,6 +31,7 @@ from tallystick.protocol.messages import (
     Channels,
     Founded,
     Hello,
+    InReconciliation,
     ProposeTerms,
     TermsHeld,
     TermsRefused,
@@ -54,6 +56,7 @@ class Peering:
         self.books = books
         self.identity = books.identity
         self.rotator = Rotator(books)
+        self.reconciler = Reconciler(books, books.index_folder.parent)
         self.lapser = Lapser(books, self._caught_up)
         self.declarer = Declarer(books, self._caught_up)
         self.links: dict[str, Link] = {}
@@ -71,6 +74,7 @@ class Peering:
     def start(self, nursery: trio.Nursery) -> None:
         """Begin the tasks of the channels; dialling begins with `dial_all`."""
         self._nursery = nursery
+        self.reconciler.start(nursery)
         self.books.store.on_failure.append(self._drop_links)
         for channel, closer in self.books.channels.values():
             self._start(channel, closer)
@@ -190,6 +194,10 @@ class Peering:
         return existing.dialled == first_dials
 
     # What links ask
+
+    def reconcile(self, link: Link, channel: Channel, message: InReconciliation) -> None:
+        """The peer says something in a reconciliation session."""
+        self.reconciler.arrived(channel, link, message)
 
     async def greeted(self, link: Link, hello: Hello) -> None:
         """Learn where the peer listens now, and say which channels are open here."""

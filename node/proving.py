@@ -29,8 +29,8 @@ from tallystick.protocol.verdict import decode_verdict
 
 
 @dataclass(frozen=True, slots=True)
-class DeltaProof:
-    """The two files that prove a delta, where it is, and the keys that verify it."""
+class RecordProof:
+    """The two files that prove a record, where it is, and the keys that verify it."""
 
     index: int
     size: int
@@ -58,7 +58,7 @@ def _vkeys(log: ChannelLog, size: int) -> tuple[list[Vkey], list[Vkey]]:
     return ring.log_vkeys(log.role), ring.cosigner_vkeys(other)
 
 
-def prove_delta(channel: Channel, log: ChannelLog, index: int) -> DeltaProof:
+def prove_record(channel: Channel, log: ChannelLog, index: int) -> RecordProof:
     """The proof of a record under the newest co-signed head of its log."""
     size = log.cosigned_size
     if index >= size:
@@ -73,7 +73,7 @@ def prove_delta(channel: Channel, log: ChannelLog, index: int) -> DeltaProof:
         leaf = tree.leaf_data(index)
     ids = [signature.key_id for signature in parse_note(note).signatures]
     vkeys = [vkey for vkeys in _vkeys(log, size) for vkey in vkeys if vkey.id in ids]
-    return DeltaProof(index, size, format_proof(index, path, note), leaf, vkeys)
+    return RecordProof(index, size, format_proof(index, path, note), leaf, vkeys)
 
 
 def prove_line(row: CheckpointRow, line: Line) -> tuple[bytes, bytes]:

@@ -27,11 +27,16 @@ from tallystick.node.store.keyspace import (
     pack_tally,
     tile_key,
 )
-from tallystick.node.store.matters import rows_from
+from tallystick.node.store.matters import (
+    CHECKPOINT_MARK,
+    CLOSE_PREFIX,
+    close_digest,
+    rows_from,
+)
 from tallystick.node.store.tiles import TILE
 from tallystick.node.tree import LogTree
 from tallystick.protocol.log import LogFacts, fold_facts
-from tallystick.protocol.records import Correction, Delta
+from tallystick.protocol.records import Correction, Delta, decode_batch
 from tallystick.protocol.replay import replay_log
 
 if TYPE_CHECKING:
@@ -56,6 +61,22 @@ def rebuild(log: ChannelLog, size: int) -> None:
         txn.put("derived", log_key(log.number), encode_row(row))
 
     log.store.commit_now(job)
+
+
+def find_closes(log: ChannelLog, said: bytes) -> None:
+    """Note the closes of a store of an older version; `said` is the newest one's digest."""
+    newest = log.newest_close()
+    if not said or (newest is not None and close_digest(newest) == said):
+        return
+    with log.store.read() as txn:
+        scan = txn.scan("batches", index_key(log.number, 0), log_key(log.number + 1))
+        batches = [(index_of(key), value) for key, value in scan if CHECKPOINT_MARK in value]
+    log.adopt_closes(
+        (index, part)
+        for first, value in batches
+        for index, part in enumerate(decode_batch(value)[1], first)
+        if part.startswith(CLOSE_PREFIX)
+    )
 
 
 def index_anew(log: ChannelLog, size: int) -> IdIndex:

@@ -117,9 +117,10 @@ async def record_aside(channel: Channel) -> None:
     """Record again, once, what was set aside; what cannot be is kept with its reason."""
     with channel.store.read() as txn:
         rows = aside_rows(txn, channel.own.number)
+    renamed: dict[bytes, bytes] = {}  # digests of what is recorded at another time now
     for key, batch in rows:
         records, _ = decode_batch(batch)
-        unplaced = await _again(channel, records)
+        unplaced = await _again(channel, records, renamed)
         for _, reason in unplaced:
             _log.error("a record that was set aside cannot be recorded again: %s", reason)
 
@@ -135,7 +136,9 @@ async def record_aside(channel: Channel) -> None:
         _log.warning("what was recorded meanwhile is in the log: %d batches", len(rows))
 
 
-async def _again(channel: Channel, records: list[Record]) -> list[tuple[Record, str]]:
+async def _again(
+    channel: Channel, records: list[Record], renamed: dict[bytes, bytes]
+) -> list[tuple[Record, str]]:
     """Record what is not in the log by now; those that contradict it, and why."""
     unplaced: list[tuple[Record, str]] = []
     deltas = [record for record in records if isinstance(record, Delta)]
@@ -143,7 +146,6 @@ async def _again(channel: Channel, records: list[Record]) -> list[tuple[Record, 
     if drafts:
         result = await channel.emit_paused(drafts)
         unplaced += [(deltas[place], reason) for place, _, reason in result.problems]
-    renamed: dict[bytes, bytes] = {}  # digests of what is recorded at another time now
     for record in records:
         # Reminders and lapses rely on heads that are gone; they are made anew if they are due.
         if not isinstance(record, Correction | Rotation | Matter) or isinstance(
@@ -154,6 +156,7 @@ async def _again(channel: Channel, records: list[Record]) -> list[tuple[Record, 
         later = _renamed(msgspec.structs.replace(record, recorded_at=now), renamed)
         if not _is_there(channel, later):
             try:
+                _check_named(channel, later)
                 await channel.append_paused(later)
             except InvalidRecord as error:
                 unplaced.append((record, error.message))
@@ -161,6 +164,14 @@ async def _again(channel: Channel, records: list[Record]) -> list[tuple[Record, 
             if isinstance(record, Declaration | Dispute):
                 renamed[record_digest(record)] = record_digest(later)
     return unplaced
+
+
+def _check_named(channel: Channel, record: Placeable) -> None:
+    """`InvalidRecord` if what a record says is of a dispute that neither log has (any more)."""
+    if isinstance(record, Answer | Resolution | Withdrawal) and all(
+        log.index_of(record.dispute) is None for log in (channel.own, channel.peer)
+    ):
+        raise InvalidRecord("it is about a dispute that is in neither log")
 
 
 def _renamed(record: Placeable, renamed: Mapping[bytes, bytes]) -> Placeable:

@@ -22,6 +22,7 @@ from tallystick.node.founding import party_keys
 from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.node import Node
 from tallystick.node.pairing import join, new_invite
+from tallystick.node.reconciling.service import Reconciling
 from tallystick.node.rotating import JOBS, waiting
 from tallystick.protocol.declarations import read_totals
 from tallystick.protocol.errors import (
@@ -40,11 +41,9 @@ from tallystick.protocol.records import (
     DeclaredTotal,
     Dispute,
     Job,
-    Matter,
     Resolution,
     Withdrawal,
     decode_record,
-    record_digest,
 )
 from tallystick.protocol.terms import check_terms, describe_terms, meter_named, parse_terms
 
@@ -75,6 +74,7 @@ class Service:
             "checkpoint": self.checkpoint,
             "import_evidence": self.import_evidence,
             "rotate": self.rotate,
+            **Reconciling(node).methods,
             "live": self.live,
             "recovery": self.recovery,
             "agree": self.agree,
@@ -217,28 +217,12 @@ class Service:
         said = decode_record(record)
         if not isinstance(said, Dispute | Answer | Resolution | Withdrawal):
             raise InputError("nothing of this kind is said of a dispute")
-        before: tuple[int, bytes] | None = None
-
-        def make() -> Matter | None:
-            nonlocal before, said
-            assert isinstance(said, Dispute | Answer | Resolution | Withdrawal)
-            said = msgspec.structs.replace(said, recorded_at=found.now_recorded_at())
-            before = disputing.said_before(found, said)
-            return None if before else said
-
-        try:
-            index = await found.append_made(make)
-        except InvalidRecord as error:
-            raise InputError(error.message, error.advice) from None
-        if before is not None:
-            return {"index": before[0], "dispute": before[1], "again": True}
-        assert index is not None
+        spoken = await disputing.say(found, said)
         if found.live:  # the co-signature says from when the peer's time counts: show it if we can
             with trio.move_on_after(COSIGNED_SECONDS):
-                await found.wait_cosigned(index + 1)
+                await found.wait_cosigned(spoken.index + 1)
                 await found.store.commit(lambda txn: None)
-        digest = record_digest(said) if isinstance(said, Dispute) else said.dispute
-        return {"index": index, "dispute": digest, "again": False}
+        return {"index": spoken.index, "dispute": spoken.dispute, "again": spoken.again}
 
     async def declare(
         self, channel: str | None, period: str, totals: dict[str, str], early: bool

@@ -13,8 +13,8 @@ from tallystick.node.disputing import (
     PEPPOL_LIST,
     log_of,
     open_closes,
-    resolution_of,
     scale_of,
+    settlements,
     standing_all,
     waiting_record,
 )
@@ -35,9 +35,8 @@ def worklist(channels: Sequence[Channel], *, settled: bool) -> dict[str, Any]:
     """
     disputes, periods = [], []
     for channel in channels:
-        for one in standing_all(channel):
-            if settled or one.state in PENDING:
-                disputes.append(dispute_document(channel, one))
+        chosen = [one for one in standing_all(channel) if settled or one.state in PENDING]
+        disputes += dispute_documents(channel, chosen)
         periods += _periods(channel)
     disputes.sort(key=lambda d: (d["state"] not in PENDING, _deadline(d), d["dispute"]))
     return {"disputes": disputes, "checkpoints": sorted(periods, key=_deadline)}
@@ -66,8 +65,15 @@ def _utc(at_s: int | None) -> str | None:
         return None
 
 
-def dispute_document(channel: Channel, one: Standing) -> dict[str, Any]:
-    """A dispute as people and programs read it."""
+def dispute_documents(channel: Channel, chosen: Sequence[Standing]) -> list[dict[str, Any]]:
+    """Disputes as people and programs read them."""
+    said = {log.role: settlements(log) for log in (channel.own, channel.peer)}
+    return [_document(channel, one, said) for one in chosen]
+
+
+def _document(
+    channel: Channel, one: Standing, settled: dict[Role, dict[bytes, int]]
+) -> dict[str, Any]:
     dispute = one.dispute
     meter = meter_named(channel.terms, dispute.meter)
     scale = scale_of(meter)
@@ -78,8 +84,8 @@ def dispute_document(channel: Channel, one: Standing) -> dict[str, Any]:
     waiting = waiting_record(channel, one)
     until = None if waiting is None else waiting.until_s
     role = one.waits_for
-    settlements = {
-        log.party.name: _text(resolution_of(log, one.digest), scale) for log in (filer, other)
+    amounts = {
+        log.party.name: _text(settled[log.role].get(one.digest), scale) for log in (filer, other)
     }
     return {
         "dispute": one.digest.hex(),
@@ -107,7 +113,7 @@ def dispute_document(channel: Channel, one: Standing) -> dict[str, Any]:
             "reason": answer.reason,
             "records": _named(channel, answer.records),
         },
-        "settlements": settlements,
+        "settlements": amounts,
         "waits_for": log_of(channel, role).party.name if role else None,
         "until": local_time(channel, until),
         "until_at": until,

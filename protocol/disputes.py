@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from operator import itemgetter
 from typing import Literal
 
@@ -24,7 +25,7 @@ from tallystick.protocol.derive import (
 )
 from tallystick.protocol.matters import Said, attested_at_s
 from tallystick.protocol.notes import parse_note
-from tallystick.protocol.periods import Calendar
+from tallystick.protocol.periods import Calendar, Period
 from tallystick.protocol.records import (
     ROLES,
     Answer,
@@ -133,8 +134,9 @@ def standings(
     counts. Takes time and memory in proportion to how many matters there are.
     """
     halves = (_Half.of(provider), _Half.of(consumer))
+    period_of = cache(calendar.parse)  # few of many disputes are of another period
     return [
-        _stand(terms, calendar, role, found, digest, own, other)
+        _stand(terms, period_of(found[1].period), role, found, digest, own, other)
         for role, own, other in zip(ROLES, halves, halves[::-1], strict=True)
         for digest, found in own.disputes.items()
     ]
@@ -142,7 +144,7 @@ def standings(
 
 def _stand(
     terms: Terms,
-    calendar: Calendar,
+    period: Period,
     role: Role,
     found: tuple[int, Dispute],
     digest: bytes,
@@ -150,7 +152,6 @@ def _stand(
     other: _Half,
 ) -> Standing:
     index, dispute = found
-    period = calendar.parse(dispute.period)
     answer, insisted = other.newest.get(digest), own.first.get(digest)
     conceded = _part(answer[1].conceded if answer else 0, dispute.amount)
     accepted = other.acceptance(period.end_us)

@@ -12,6 +12,7 @@
     ├── ProofError          a signature, a proof or a total does not hold                 exit 1
     ├── DiffersError        the peer computed something else                              exit 1
     ├── PeerBreach          the peer broke the protocol                                   exit 1
+    ├── SessionStopped      a reconciliation session came to no result                    exit 3
     └── WorldError          the world failed us: a socket, a disk, a process              exit 3
         └── (its children are in `tallystick.node.errors`)
 
@@ -94,6 +95,19 @@ class PeerBreach(TallyError):
     exit_code = 1
 
     def __init__(self, code: str, message: str, advice: str = "") -> None:
+        super().__init__(message, advice)
+        self.code = code
+
+
+class SessionStopped(TallyError):
+    """A reconciliation session came to no result; nothing more is opened in it.
+
+    `code` is the short name that the peer is told.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, advice: str = "", code: str = "stopped") -> None:
         super().__init__(message, advice)
         self.code = code
 

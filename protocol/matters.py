@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, TypeVar
 
 from tallystick.protocol.declarations import check_reveal
 from tallystick.protocol.errors import FormatError, InvalidRecord, PeriodError, ProofError
@@ -46,11 +46,12 @@ from tallystick.protocol.records import (
     record_digest,
 )
 
-VERIFIED_MAX = 1024  # heads whose co-signature is remembered to hold
+REMEMBERED_MAX = 1024  # of what was found to hold
 
 Nameable = Close | Declaration | Dispute | Answer  # what a later record of the log may name
 # A close or matter and its index in its log: what is kept at hand to see where disputes stand.
 Said = tuple[int, Close | Matter]
+_T = TypeVar("_T")
 
 
 class MatterPast(Protocol):
@@ -148,6 +149,7 @@ class MatterRules:
         self._scales = {
             meter.name: 0 if meter.aggregate == "count" else meter.scale for meter in terms.meters
         }
+        self._labels: set[str] = set()  # of periods that there are
         self._verified: set[tuple[Attested, bytes]] = set()
 
     def check(
@@ -179,12 +181,15 @@ class MatterRules:
                 self._check_lapse(index, record, past, ring, lost_size)
 
     def _check_period(self, label: str) -> None:
+        if label in self._labels:
+            return
         if self._calendar is None:
             self._calendar = Calendar(self._terms.calendar, self._terms.time_zone)
         try:
             self._calendar.parse(label)
         except PeriodError as error:
             raise InvalidRecord(error.message, error.advice) from None
+        _remember(self._labels, label)
 
     def _check_reveal(self, record: Reveal, past: MatterPast) -> None:
         names = [one.meter for one in record.totals]
@@ -265,15 +270,19 @@ class MatterRules:
             verify_head_cosignature(head, peer.name, key, attested.cosignature)
         except (FormatError, ProofError) as error:
             raise InvalidRecord(f"its head {attested.size}: {error.message}") from None
-        if len(self._verified) >= VERIFIED_MAX:
-            self._verified.clear()
-        self._verified.add((attested, key))
+        _remember(self._verified, (attested, key))
 
 
 def _dispute_named(digest: bytes, past: MatterPast) -> int | None:
     """Where the dispute with this digest is in the log itself; None if it is not there."""
     at = past.index_of(digest)
     return at if at is not None and isinstance(past.matter(at), Dispute) else None
+
+
+def _remember(found: set[_T], one: _T) -> None:
+    if len(found) >= REMEMBERED_MAX:
+        found.clear()
+    found.add(one)
 
 
 def _refuse(message: str) -> NoReturn:

@@ -13,7 +13,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tallystick.protocol.errors import PeerBreach
-from tallystick.protocol.records import Digest, batch_count
+from tallystick.protocol.records import TIME_MAX_US, Digest, Label, Text, batch_count
+from tallystick.protocol.rowset import ROW_BYTES_MAX, SLICE_BYTES, SLICES_MAX, By
+from tallystick.protocol.sketch import CELL_BYTES
 
 PROTOCOL_VERSION = 2
 FRAME_BYTES_MAX = 8 * 1024 * 1024
@@ -21,6 +23,12 @@ BATCH_BYTES_MAX = 4 * 1024 * 1024
 APPEND_RECORDS_MAX = 16_384
 PAGE_LINES = 256
 CHANNELS_MAX = 4096  # between two parties
+ROWS_MAX = 100_000_000  # that a party brings to a reconciliation
+OPENS_MAX = 100_000  # of them that may be opened to the peer
+CELLS_MAX = 4096  # of a sketch, in one message
+FINGERPRINTS_MAX = 8192  # in one message
+PAGE_ROWS = 256
+METERS_MAX = 1000
 
 Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Signature64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
@@ -212,8 +220,140 @@ class TermsRefused(_Message, frozen=True, tag=20):
     reason: Said
 
 
+# What follows is said in reconciliation sessions, each of which has an id of its own.
+# `protocol/reconcile.py` says what comes when, and what is checked of it.
+
+SessionId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+RowCount = Annotated[int, Meta(ge=0, le=ROWS_MAX)]
+Opens = Annotated[int, Meta(ge=0, le=OPENS_MAX)]
+Nonce = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Sums = Annotated[bytes, Meta(min_length=SLICE_BYTES, max_length=SLICE_BYTES * SLICES_MAX)]
+
+
+class AskReconcile(_Message, frozen=True, tag=21):
+    """The sender asks to reconcile a period: of which meters, how rows are compared, how many it
+    brings, how many of them it would open at most, and commitments to its set and to its nonce.
+    """
+
+    channel: Digest
+    session: SessionId
+    period: Label
+    meters: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=METERS_MAX)]
+    by: By
+    resolution_us: Annotated[int, Meta(ge=1, le=TIME_MAX_US)]
+    rows: RowCount
+    opens_max: Opens
+    commitment: Digest
+    nonce_digest: Digest
+
+
+class ConsentReconcile(_Message, frozen=True, tag=22):
+    """The sender consents: the same about its own rows, and its nonce."""
+
+    channel: Digest
+    session: SessionId
+    rows: RowCount
+    opens_max: Opens
+    commitment: Digest
+    nonce: Nonce
+
+
+class RevealNonce(_Message, frozen=True, tag=23):
+    """The nonce of who asked, so that both know the key; and its sums, slice by slice."""
+
+    channel: Digest
+    session: SessionId
+    nonce: Nonce
+    sums: Sums
+
+
+class SliceSums(_Message, frozen=True, tag=24):
+    """The sums of who consented: slices with other sums are sketched."""
+
+    channel: Digest
+    session: SessionId
+    sums: Sums
+
+
+class WantCells(_Message, frozen=True, tag=25):
+    """Send the cells from index `first` on, so many."""
+
+    channel: Digest
+    session: SessionId
+    first: Annotated[int, Meta(ge=0, le=8 * OPENS_MAX)]
+    count: Annotated[int, Meta(ge=1, le=CELLS_MAX)]
+
+
+class SketchCells(_Message, frozen=True, tag=26):
+    """The cells that were asked for."""
+
+    channel: Digest
+    session: SessionId
+    first: Annotated[int, Meta(ge=0, le=8 * OPENS_MAX)]
+    cells: Annotated[bytes, Meta(min_length=CELL_BYTES, max_length=CELL_BYTES * CELLS_MAX)]
+
+
+class WantRows(_Message, frozen=True, tag=27):
+    """The sketch is read: fingerprints of rows that only the receiver has, in ascending order,
+    eight bytes each; and how many only the sender has. The last page says that it is the last.
+    """
+
+    channel: Digest
+    session: SessionId
+    fingerprints: Annotated[bytes, Meta(max_length=8 * FINGERPRINTS_MAX)]
+    ours: Opens
+    last: bool
+
+
+class OpenRows(_Message, frozen=True, tag=28):
+    """Rows of the sender: those that differ, in ascending order of fingerprint, or, with `kin`,
+    rows near the period that may be the same events as rows that the receiver opened.
+    """
+
+    channel: Digest
+    session: SessionId
+    kin: bool
+    rows: Annotated[
+        list[Annotated[bytes, Meta(min_length=1, max_length=ROW_BYTES_MAX)]],
+        Meta(max_length=PAGE_ROWS),
+    ]
+    last: bool
+
+
+class ReconcileDone(_Message, frozen=True, tag=29):
+    """Digests of the rows that the sender opened and of those that it received."""
+
+    channel: Digest
+    session: SessionId
+    opened: Digest
+    received: Digest
+
+
+class ReconcileStop(_Message, frozen=True, tag=30):
+    """The session ends here without a result, and why; the channel goes on as before."""
+
+    channel: Digest
+    session: SessionId
+    code: Annotated[str, Meta(max_length=64)]
+    reason: Said
+
+
+InReconciliation = (
+    AskReconcile
+    | ConsentReconcile
+    | RevealNonce
+    | SliceSums
+    | WantCells
+    | SketchCells
+    | WantRows
+    | OpenRows
+    | ReconcileDone
+    | ReconcileStop
+)
+
 Message = (
-    Hello
+    InReconciliation
+    | Hello
     | Channels
     | Holding
     | Append

@@ -13,6 +13,7 @@ absent is a breach by the peer; sending uses the same tables with `SENDABLE`.
 from __future__ import annotations
 
 from enum import Enum
+from typing import get_args
 
 from tallystick.protocol.messages import (
     Append,
@@ -25,6 +26,7 @@ from tallystick.protocol.messages import (
     Halt,
     Hello,
     Holding,
+    InReconciliation,
     Ping,
     ProposeCheckpoint,
     ProposeTerms,
@@ -66,6 +68,9 @@ _ABOUT_PEERS_LOG = (
     WantPage,
     Difference,
 )
+# About rows that are in no log: `reconcile.py` says which may come when.
+_ABOUT_PRIVATE_ROWS: tuple[type, ...] = get_args(InReconciliation)
+_ABOUT_OTHERS = (*_ABOUT_PEERS_LOG, *_ABOUT_PRIVATE_ROWS)
 
 CONNECTION: dict[tuple[Connection, type], Connection] = {
     (Connection.GREETING, Hello): Connection.LIVE,
@@ -80,19 +85,19 @@ CHANNEL: dict[tuple[Channel, type], Channel] = {
     (Channel.CONFIRMING, Holding): Channel.OPEN,
     (Channel.CONFIRMING, Full): Channel.CONFIRMING,
     (Channel.CONFIRMING, Halt): Channel.HALTED,
-    **{(Channel.CONFIRMING, kind): Channel.CONFIRMING for kind in _ABOUT_PEERS_LOG},
+    **{(Channel.CONFIRMING, kind): Channel.CONFIRMING for kind in _ABOUT_OTHERS},
     (Channel.RECOVERING, Return): Channel.RECOVERING,
     (Channel.RECOVERING, Full): Channel.RECOVERING,
     (Channel.RECOVERING, Halt): Channel.HALTED,
-    **{(Channel.RECOVERING, kind): Channel.RECOVERING for kind in _ABOUT_PEERS_LOG},
+    **{(Channel.RECOVERING, kind): Channel.RECOVERING for kind in _ABOUT_OTHERS},
     (Channel.OPEN, Cosign): Channel.OPEN,
     (Channel.OPEN, Full): Channel.OPEN,
     (Channel.OPEN, Halt): Channel.HALTED,
-    **{(Channel.OPEN, kind): Channel.OPEN for kind in _ABOUT_PEERS_LOG},
+    **{(Channel.OPEN, kind): Channel.OPEN for kind in _ABOUT_OTHERS},
     # What was under way when the channel halted may still arrive; it is ignored.
     **{
         (Channel.HALTED, kind): Channel.HALTED
-        for kind in (Holding, Cosign, Return, Full, Halt, *_ABOUT_PEERS_LOG)
+        for kind in (Holding, Cosign, Return, Full, Halt, *_ABOUT_OTHERS)
     },
 }
 
@@ -100,6 +105,6 @@ CHANNEL: dict[tuple[Channel, type], Channel] = {
 SENDABLE: dict[Channel, frozenset[type]] = {
     Channel.CONFIRMING: frozenset({Holding, Cosign, Return, Full, Halt}),
     Channel.RECOVERING: frozenset({Holding, Cosign, Return, Full, Halt}),
-    Channel.OPEN: frozenset({Holding, Cosign, Return, Full, Halt, *_ABOUT_PEERS_LOG}),
+    Channel.OPEN: frozenset({Holding, Cosign, Return, Full, Halt, *_ABOUT_OTHERS}),
     Channel.HALTED: frozenset({Halt}),
 }

@@ -23,12 +23,14 @@ import trio
 from tallystick.node.books import Books
 from tallystick.node.home import open_home
 from tallystick.node.importing.drafts import Draft
-from tallystick.node.proving import prove_delta
+from tallystick.node.proving import prove_record
 from tallystick.node.rpc import RpcClient
+from tallystick.protocol.sketch import CELL_BYTES
 
 BATCH = 4096
 IN_FLIGHT = 6
 START_US = 1_700_000_000_000_000
+HOUR_US = 3_600_000_000
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -151,7 +153,7 @@ def proof(folder: Path, records: int) -> dict[str, Any]:
     taken, sizes = [], []
     for n in range(200):
         began = time.perf_counter()
-        made = prove_delta(channel, channel.own, 1 + n * (records - 1) // 200)
+        made = prove_record(channel, channel.own, 1 + n * (records - 1) // 200)
         taken.append((time.perf_counter() - began) * 1000)
         sizes.append(len(made.proof) + len(made.leaf))
     books.close()
@@ -280,6 +282,63 @@ def importing(folder: Path, records: int) -> dict[str, Any]:
     }
 
 
+DIFFERENCES = (10, 100, 1000, 10_000)  # of the rows of a reconciliation, as far as there are more
+
+
+def _rows(file: Path, records: int, differences: int) -> None:
+    """A CSV of rows of one hour, of which some have other quantities than without differences."""
+    step = records // differences if differences else 0
+    with file.open("w") as out:
+        out.write("time,id,subject,quantity\n")
+        for n in range(records):
+            quantity = 7000 if step and n % step == 0 and n // step < differences else n % 5000
+            at = _iso(START_US // HOUR_US * HOUR_US + n * HOUR_US // records)
+            out.write(f"{at},request-{n:012},project-{n % 50:03},{quantity}\n")
+
+
+def _cpu_seconds(party: nodes.Party) -> float:
+    """What a node's process has used of the processors."""
+    assert party.process is not None
+    fields = Path(f"/proc/{party.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def reconcile(folder: Path, records: int) -> dict[str, Any]:
+    """Sessions between two nodes over sets of all records that differ in more and more rows; each
+    row that differs is one at either side, so a session's difference counts it twice.
+    """
+    export, other, mapping = (folder / name for name in ("ours.csv", "theirs.csv", "map.toml"))
+    mapping.write_text(_MAP)
+    _rows(other, records, 0)
+    found: dict[int, dict[str, Any]] = {}
+    with nodes.channel(folder) as (acme, beta):
+        period = time.strftime("%Y-%m-%dT%H", time.gmtime(START_US // 1_000_000))
+        options = ["--period", period, "--map", str(mapping), "--open", "100000"]
+        for differences in (count for count in DIFFERENCES if count <= records):
+            _rows(export, records, differences // 2)
+            beta.tally("reconcile", "--offer", str(other), *options)
+            before = [_cpu_seconds(party) for party in (acme, beta)]
+            began = time.perf_counter()
+            done = acme.tally("reconcile", beta.name, str(export), *options, "--json", check=False)
+            seconds = time.perf_counter() - began
+            result = json.loads(done.stdout)
+            assert result["opened_ours"] + result["opened_theirs"] == differences
+            asked, consented = (
+                round(_cpu_seconds(party) - start, 2)
+                for party, start in zip((acme, beta), before, strict=True)
+            )
+            found[differences] = {
+                "cells": result["cells"],
+                "cells_per_difference": round(result["cells"] / differences, 2),
+                "sketch_bytes": result["cells"] * CELL_BYTES,
+                "bytes": result["bytes_sent"] + result["bytes_received"],
+                "cpu_seconds": {"asker": asked, "consenter": consented},
+                "session_seconds": result["seconds"],
+                "seconds_with_reading": round(seconds, 3),
+            }
+    return {"records": records, "differences": found}
+
+
 BENCHMARKS: dict[str, tuple[Callable[[Path, int], dict[str, Any]], int]] = {
     "throughput": (throughput, 1_000_000),
     "latency": (latency, 1000),
@@ -288,6 +347,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Path, int], dict[str, Any]], int]] = {
     "proof": (proof, 500_000),
     "compare": (compare, 500_000),
     "import": (importing, 500_000),
+    "reconcile": (reconcile, 1_000_000),
 }
 
 

@@ -81,6 +81,7 @@ def main() -> None:
         _agree(show)
         _record(show)
         _compare(show)
+        _declare(show)
         _close(show)
     show.title("Both nodes are stopped")
     show.text(f"It took {time.monotonic() - began:.0f} seconds. What it made is in .demo/")
@@ -227,8 +228,22 @@ def _check(document: dict[str, Any], events: Path, planted: Planted) -> None:
         sys.exit(f"the demonstration failed: the causes are {kinds}")
 
 
+def _declare(show: Show) -> None:
+    show.title("5. beta puts its export right, and both declare what they counted")
+    arguments = ("declare", PERIOD, str(TRACE), "--map", str(FOLDER / "acme.toml"))
+    show.run(show.beta, *arguments)
+    show.run(show.acme, *arguments)
+
+    def revealed() -> bool:
+        document = show.acme.json("declare", PERIOD, "--show")
+        return None not in (document["provider"]["totals"], document["consumer"]["totals"])
+
+    nodes.wait_until(revealed)
+    show.run(show.acme, "declare", PERIOD, "--show")
+
+
 def _close(show: Show) -> None:
-    show.title("5. Both close the hour, and anybody can verify it")
+    show.title("6. Both close the hour, and anybody can verify it")
     show.run(show.acme, "checkpoint", PERIOD)
     bundle = str(FOLDER / f"{PERIOD}.tally")
     show.run(show.acme, "bundle", PERIOD, "-o", bundle, "--full")

@@ -35,6 +35,7 @@ from tallystick.protocol.keys import Identity, origin
 from tallystick.protocol.log import LogState, append
 from tallystick.protocol.messages import (
     FRAME_BYTES_MAX,
+    PROTOCOL_VERSION,
     Append,
     Bye,
     Channels,
@@ -48,6 +49,7 @@ from tallystick.protocol.messages import (
 from tallystick.protocol.records import Delta, Record, Terms, batch_bytes, encode_record
 
 HEARD_SECONDS = 10
+AT_ONCE = 20  # proposals; a node takes 32 that nobody accepted
 FILES = 4096  # sockets that the attacker may have open
 DELTA_AT_US = 1_790_000_000_000_000
 USED, COUNTED = "used", "counted"
@@ -170,6 +172,14 @@ class Line:
                 assert not self.closed, f"acme hung up; it had said {self.heard[-3:]}"
                 await trio.sleep(0.01)
 
+    async def next_after(self, count: int) -> Message:
+        """What is heard when so many messages have been heard."""
+        with trio.fail_after(HEARD_SECONDS):
+            while len(self.heard) <= count:
+                assert not self.closed, f"acme hung up; it had said {self.heard[-3:]}"
+                await trio.sleep(0.01)
+        return self.heard[count]
+
     async def gone(self) -> str:
         """Wait until acme hangs up; the code of its bye, if it said one."""
         with trio.fail_after(HEARD_SECONDS):
@@ -208,7 +218,7 @@ class Attacker:
 
     def hello(self) -> Hello:
         """What an honest beta says first."""
-        return Hello(1, self.identity.name, int(time.time()), "")
+        return Hello(PROTOCOL_VERSION, self.identity.name, int(time.time()), "")
 
     @asynccontextmanager
     async def line(self, *logs: HostileLog, read: bool = True) -> AsyncIterator[Line]:
@@ -336,9 +346,10 @@ def hostile_world(folder: Path, channels: int) -> Iterator[World]:
             for other in (beta, gamma):
                 code = (await call(acme, "invite", lifetime_seconds=600))["code"]
                 await call(other, "join", code=code)
-            async with trio.open_nursery() as nursery:
-                for _ in range(channels):
-                    nursery.start_soon(found, acme, beta)
+            for start in range(0, channels, AT_ONCE):
+                async with trio.open_nursery() as nursery:
+                    for _ in range(min(AT_ONCE, channels - start)):
+                        nursery.start_soon(found, acme, beta)
             return await found(acme, gamma)
 
         elsewhere = trio.run(meet)

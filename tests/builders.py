@@ -44,7 +44,6 @@ from tallystick.protocol.records import (
     DeclaredTotal,
     Delta,
     Job,
-    Matter,
     Meter,
     PartyKeys,
     Record,
@@ -210,10 +209,6 @@ class MemoryLog(Matters):
         """Both parties' keys as this log knows them."""
         return Keyring(self.terms, self.state.facts.keys)
 
-    def matters(self) -> list[tuple[int, Matter]]:
-        """The log's matters and their indexes."""
-        return [(n, record) for n, record in enumerate(self.records) if isinstance(record, Matter)]
-
     def declare(self, period: str, totals: Mapping[str, int]) -> Declaration:
         """Append a declaration of these totals, whose salt is their hash."""
         shown = totals_of(self.terms, totals)
@@ -316,8 +311,8 @@ class Channel:
 
     def verdict(self, period: str, lines: Sequence[Line]) -> Verdict:
         """The verdict on a period with these lines, as the logs are now."""
-        a, b = self.logs
-        sides = declared(*sides_of(self.terms, period, a.matters(), b.matters()))
+        a, b = (log.matters(log.state.size) for log in self.logs)
+        sides = declared(*sides_of(self.terms, period, a, b))
         return make_verdict(self.terms, period, lines, sides[0].totals, sides[1].totals)
 
     def checkpoint(self, instant_us: int, lines: Sequence[Line]) -> Checkpoint:

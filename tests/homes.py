@@ -38,7 +38,8 @@ class Side:
         self.home = create_home(folder / name, name, name.encode().ljust(32, b"\0"))
         (self.home.path / "ids").mkdir()
         store = Store(self.home.store_path)
-        self.books = Books(Config(), identity, store, self.home.path / "ids", lambda: NOW_US)
+        self.now_us = NOW_US
+        self.books = Books(Config(), identity, store, self.home.path / "ids", lambda: self.now_us)
         self.channel: Channel
         self.closer: Closer
 

@@ -39,11 +39,12 @@ from tallystick.protocol.records import (
     record_digest,
 )
 from tallystick.protocol.refutation import verify_refutation
-from tallystick.protocol.replay import rederive
+from tallystick.protocol.replay import rederive, survey_log
 from tallystick.protocol.statement import decode_line
 from tallystick.protocol.terms import channel_id
 from tallystick.protocol.verdict import decode_verdict, make_verdict, verdict_digest
 from tallystick.protocol.verify import verify_bundle
+from tallystick.protocol.verify_certificate import verify_certificate
 
 VECTORS = Path(__file__).parent / "vectors"
 MADE = make_files()
@@ -108,6 +109,29 @@ def test_derivation_from_disk() -> None:
     assert [msgspec.to_builtins(line) for line in lines] == case["open_lines"]
 
 
+def test_disputes_from_disk() -> None:
+    case = _load("disputes.json")
+    terms = decode_record(bytes.fromhex(case["terms"]))
+    assert isinstance(terms, Terms)
+    for one in case["cases"]:
+        logs = [
+            [batch_bytes([bytes.fromhex(record)]) for record in one[f"{role}_records"]]
+            for role in ROLES
+        ]
+        sizes = (len(logs[0]), len(logs[1]))
+        lines = rederive(terms, channel_id(terms), lambda: logs[0], lambda: logs[1], sizes)  # noqa: B023
+        assert [msgspec.to_builtins(line) for line in lines] == one["open_lines"]
+    for one in case["invalid"]:
+        before = batch_bytes([bytes.fromhex(record) for record in one["before"]])
+        batch = batch_bytes([bytes.fromhex(one["record"])])
+        size = len(one["before"])
+        id_ = channel_id(terms)
+        assert not survey_log(terms, "consumer", id_, lambda: [before], size).fault  # noqa: B023
+        found = survey_log(terms, "consumer", id_, lambda: [before, batch], size + 1)  # noqa: B023
+        assert found.fault
+        assert found.fault.message.startswith(f"record {size}: ")
+
+
 def test_evidence_and_a_refutation_from_disk() -> None:
     for case in _load("evidence.json"):
         data = (VECTORS / case["file"]).read_bytes()
@@ -149,6 +173,13 @@ def test_the_verdict_from_disk() -> None:
     assert [list(row) for row in msgspec.to_builtins(made.meters)] == case["meters"]
     assert made == decode_verdict(bytes.fromhex(case["bytes"]))
     assert verdict_digest(made).hex() == case["digest"]
+
+
+def test_certificates_from_disk() -> None:
+    for case in _load("certificates.json"):
+        data = (VECTORS / case["file"]).read_bytes()
+        found = [(check.name, check.ok, check.detail) for check in verify_certificate(data)]
+        assert found == [(check["name"], True, check["detail"]) for check in case["checks"]]
 
 
 def test_the_invite_from_disk() -> None:

@@ -12,7 +12,10 @@ from typing import Any
 
 import accusing
 import builders
+import certifying
+import dispute_vectors
 import msgspec
+import reconciling
 
 from tallystick.node.seed import encrypt_seed
 from tallystick.node.transport.tls import certificate_der, server_name
@@ -29,6 +32,7 @@ from tallystick.protocol.merkle import (
     leaf_hash,
     root_of,
 )
+from tallystick.protocol.messages import InReconciliation, encode_message
 from tallystick.protocol.pairing import (
     Invite,
     comparison_words,
@@ -50,6 +54,8 @@ from tallystick.protocol.records import (
     record_digest,
 )
 from tallystick.protocol.refutation import verify_refutation
+from tallystick.protocol.rowset import Row, encode_row, fingerprints, set_commitment
+from tallystick.protocol.sketch import Encoder, check_of
 from tallystick.protocol.statement import encode_line, line_leaves, statement_root
 from tallystick.protocol.verdict import encode_verdict, verdict_digest
 from tallystick.protocol.verify import verify_bundle
@@ -66,7 +72,10 @@ _REFUSED = {
     "9802616161626163cb3ff00000000000000000c0": "a floating-point number",
     "98026161616261630100ff00c0": "a time before 1970",
     "9802a0616261630100000000c0": "an empty id",
-    "9809616161626163010000c0": "an unknown kind",
+    "9810616161626163010000c0": "an unknown kind",
+    "9909a7323032362d3130a161a1620aa57072696365a1639000": "an unknown reason code of a dispute",
+    "9909a3323032a161a1620aa56f74686572a1639000": "a period's label of three characters",
+    "940d000000": "a reminder has three elements, and nothing follows them",
 }
 
 
@@ -92,7 +101,8 @@ def _keys(channel: builders.Channel) -> dict[str, Any]:
 def _records(channel: builders.Channel) -> dict[str, Any]:
     examples = []
     seen: set[type] = set()
-    for record in [*channel.provider_log.records, *channel.consumer_log.records]:
+    logs = [*channel.provider_log.records, *channel.consumer_log.records]
+    for record in [*logs, *dispute_vectors.matters()]:
         if type(record) not in seen:
             seen.add(type(record))
             fields = msgspec.to_builtins(record, builtin_types=(bytes,))
@@ -213,7 +223,7 @@ def _verdict(channel: builders.Channel) -> dict[str, Any]:
     closed = channel.closed[0]
     logs = {}
     for log in channel.logs:
-        records = [record for _, record in log.matters()]
+        records = [record for _, record in log.matters(log.state.size)]
         logs[log.role] = [
             {
                 "record": encode_record(record).hex(),
@@ -413,6 +423,61 @@ def _encrypted_seed() -> dict[str, Any]:
     }
 
 
+def _reconcile() -> dict[str, Any]:
+    """What is made of a few rows, and everything that both sides say in a session about them."""
+    rows = [
+        Row("tokens", f"e{n}", "project", 10 * n, reconciling.START_US + n * 3600 * 10**6, 0)
+        for n in range(1, 9)
+    ]
+    both = [rows[0], *rows]
+    near = msgspec.structs.replace(rows[7], occurred_at=reconciling.START_US - 1)
+    ours = reconciling.row_set(both[:-1])
+    key = bytes(range(16))
+    items = fingerprints(key, ours.digests)
+    asker, consenter = reconciling.sides(
+        reconciling.row_set(both), reconciling.row_set(both[2:-1], near=[near])
+    )
+    said: list[InReconciliation] = []
+
+    def note(message: InReconciliation) -> InReconciliation:
+        said.append(message)
+        return message
+
+    reconciling.talk(asker, consenter, note)
+    likenesses = (reconciling.BY_ID, reconciling.BY_CONTENT)
+    return {
+        "rows": [
+            {
+                "row": msgspec.to_builtins(row),
+                "bytes": encode_row(row).hex(),
+                "digest_by_id": likenesses[0].digest(row).hex(),
+                "kin_by_id": likenesses[0].kin(row).hex(),
+                "digest_by_content": likenesses[1].digest(row).hex(),
+                "kin_by_content": likenesses[1].kin(row).hex(),
+            }
+            for row in (rows[0], msgspec.structs.replace(rows[0], copy=1))
+        ],
+        "resolution_us": likenesses[1].resolution_us,
+        "kin_us": likenesses[1].kin_us,
+        "set": {
+            "digests": [digest.astype("<u8").tobytes().hex() for digest in ours.digests],
+            "salt": asker.salt.hex(),
+            "commitment": set_commitment(asker.salt, ours.digests).hex(),
+            "key": key.hex(),
+            "fingerprints": [f"{item:016x}" for item in items.tolist()],
+            "checks": [f"{check:016x}" for check in check_of(key, items).tolist()],
+            "cells": Encoder(key, items).next_cells(24).encode().hex(),
+        },
+        "session": {
+            "period": [reconciling.START_US, reconciling.END_US],
+            "asker_nonce": asker.nonce.hex(),
+            "consenter_nonce": consenter.nonce.hex(),
+            "name": asker.name.hex(),
+            "messages": [encode_message(message).hex() for message in said],
+        },
+    }
+
+
 def make_files() -> dict[str, bytes]:
     """Every vector file."""
     channel = builders.busy_channel()
@@ -423,6 +488,7 @@ def make_files() -> dict[str, bytes]:
         "co-signer.evidence": accusing.cosigner_evidence(),
         "author.refutation": accusing.author_refutation(),
     }
+    certificates = certifying.files()
     rotated = builders.rotated_channel()
     documents: dict[str, Any] = {
         "keys": _keys(channel),
@@ -441,9 +507,12 @@ def make_files() -> dict[str, bytes]:
         "periods": _periods(),
         "quantities": _quantities(),
         "derive": _derive(channel),
+        "disputes": dispute_vectors.disputes(),
         "evidence": _evidence(accusations),
+        "certificates": certifying.documents(certificates),
         "rotations": _rotations(rotated),
         "encrypted-seed": _encrypted_seed(),
+        "reconcile": _reconcile(),
         "bundle": {"compact": _bundle(compact), "full": _bundle(full)},
     }
     files = {
@@ -453,6 +522,7 @@ def make_files() -> dict[str, bytes]:
     return (
         files
         | accusations
+        | certificates
         | {
             "bundle-compact.tally": compact,
             "bundle-full.tally": full,

@@ -36,6 +36,7 @@ VERBS = {
     "certificate": ("certificates", "command", "prove that a deadline passed"),
     "derive": ("derive", "command", "show the balance, the same at both"),
     "compare": ("comparing", "command", "explain how a file differs from the record"),
+    "reconcile": ("reconciling", "command", "find with a peer where two private files differ"),
     "declare": ("declaring", "command", "commit to your own totals of a period"),
     "checkpoint": ("closing", "checkpoint", "close a period, signed by both"),
     "bundle": ("closing", "bundle", "write a closed period's proof"),

@@ -47,7 +47,7 @@ def _say(context: Context, channel: bytes, record: Sayable, done: str, before: s
     digest: bytes = answer["dispute"]
     with context.books() as books:
         found, one = disputing.find([books.channels[channel][0]], digest.hex())
-        document = worklist.dispute_document(found, one)
+        document = worklist.dispute_documents(found, [one])[0]
         own = books.identity.name
     if context.json:
         print_json(

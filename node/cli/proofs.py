@@ -20,20 +20,26 @@ if TYPE_CHECKING:
 @verb("prove")
 @click.argument("name", metavar="[METER/ID]", required=False)
 @click.option("--line", metavar="PERIOD/METER/SUBJECT", help="Prove a balance line instead.")
+@click.option("--record", "index", type=click.IntRange(0), help="Prove a record of our log.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False))
-def prove(context: Context, name: str | None, line: str | None, output: Path) -> None:
-    """Write the proof of a delta (ID.tlog-proof, ID.leaf) or of a balance line."""
+def prove(
+    context: Context, name: str | None, line: str | None, index: int | None, output: Path
+) -> None:
+    """Write the proof of a delta or record (.tlog-proof, .leaf) or of a balance line."""
     from tallystick.node import proving, queries
 
-    if (name is None) == (line is None):
-        raise InputError("give either METER/ID or --line PERIOD/METER/SUBJECT")
+    if (name is not None) + (line is not None) + (index is not None) != 1:
+        raise InputError("give METER/ID, --line PERIOD/METER/SUBJECT or --record INDEX")
     with context.books() as books:
         channel, closer = books.channels[books.select(context.channel)]
         if name is not None:
-            log, index, delta = queries.find_delta(channel, name)[0]
-            proof = proving.prove_delta(channel, log, index)
+            log, found_at, delta = queries.find_delta(channel, name)[0]
+            proof = proving.prove_record(channel, log, found_at)
             stem = _file_name(f"{delta.meter}-{delta.id}" if "/" in name else delta.id)
             files = {f"{stem}.tlog-proof": proof.proof, f"{stem}.leaf": proof.leaf}
+        elif index is not None:
+            proof = proving.prove_record(channel, channel.own, index)
+            files = {f"record-{index}.tlog-proof": proof.proof, f"record-{index}.leaf": proof.leaf}
         else:
             assert line is not None
             period, _, rest = line.partition("/")
@@ -55,7 +61,7 @@ def prove(context: Context, name: str | None, line: str | None, output: Path) ->
         return
     for path in paths:
         say(path)
-    if name is not None:
+    if line is None:
         keys = "\n".join(map(str, proof.vkeys))
         context.hint(f"Check with any tlog-proof tool and these keys:\n{keys}")
 

@@ -110,7 +110,7 @@ def _collect(
     comparisons, causes = explainer.comparisons(channel.role)
     examples: dict[Example, list[Finding]] = {}
     events_file = file.with_name(f"{file.name}.{period.label.replace(':', '')}.differences.csv")
-    found = _noted(explainer.findings(), examples)
+    found = noted(explainer.findings(), examples)
     written = write_differences(events_file, found, explainer.meters)
     if wanted.csv:
         write_csv(wanted.csv, explainer.findings(), explainer.meters)
@@ -151,9 +151,7 @@ def _judged(
     return judged
 
 
-def _noted(
-    findings: Iterable[Finding], examples: dict[Example, list[Finding]]
-) -> Iterator[Finding]:
+def noted(findings: Iterable[Finding], examples: dict[Example, list[Finding]]) -> Iterator[Finding]:
     """The findings, the first of each step noted on the way."""
     for finding in findings:
         first = examples.setdefault((finding.meter, finding.kind, finding.cause), [])

@@ -23,6 +23,7 @@ from tallystick.node.comparing.markup import Child, Markup, tag, together
 from tallystick.node.comparing.result import Comparison
 from tallystick.node.comparing.timeline import Timeline
 from tallystick.node.comparing.words import (
+    alike,
     by_weight,
     class_name,
     counted,
@@ -36,7 +37,7 @@ from tallystick.node.comparing.words import (
     steps_of,
     their_total,
 )
-from tallystick.protocol.compare import MeterComparison
+from tallystick.protocol.compare import Cause, MeterComparison
 from tallystick.protocol.quantities import format_quantity
 
 _STATUSES = {
@@ -102,24 +103,22 @@ def _causes(comparison: Comparison) -> Markup | None:
         return None
     by_name = {meter.meter: meter for meter in comparison.meters}
     items = []
-    for number, cause in enumerate(comparison.causes, 1):
-        meter = by_name[cause.meter]
-        share = percent(cause.quantity, meter.difference)
-        size = f"{signed(cause.quantity, meter.scale)} {meter.unit} of {cause.meter}"
-        facts = [size, f"{share} of the gap" if share else "", counted(cause.events, "event")]
+    for numbers, cause in alike(comparison.causes):
         said = tag("strong", f"{kind_name(cause).capitalize()} ({cause.confidence}). ")
-        items.append(
-            tag(
-                "li",
-                tag("span", str(number), class_="number"),
-                tag(
-                    "div",
-                    tag("p", said, cause.says),
-                    tag("p", " · ".join(filter(None, facts)), class_="soft"),
-                ),
-            )
-        )
+        parts = [comparison.causes[number - 1] for number in numbers]
+        sizes = [tag("p", _size(part, by_name[part.meter]), class_="soft") for part in parts]
+        which = ", ".join(map(str, numbers))
+        item = tag("div", tag("p", said, cause.says), *sizes)
+        items.append(tag("li", tag("span", which, class_="number"), item))
     return tag("section", tag("h2", "Why"), tag("ol", *items, class_="causes"))
+
+
+def _size(cause: Cause, meter: MeterComparison) -> str:
+    """What a cause amounts to."""
+    share = percent(cause.quantity, meter.difference)
+    size = f"{signed(cause.quantity, meter.scale)} {meter.unit} of {cause.meter}"
+    facts = (size, f"{share} of the gap" if share else "", counted(cause.events, "event"))
+    return " · ".join(filter(None, facts))
 
 
 def _meter(comparison: Comparison, meter: MeterComparison, key: str) -> Markup:

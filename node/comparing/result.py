@@ -32,6 +32,7 @@ class Comparison:
     scales: Mapping[str, int] = field(default_factory=dict)  # of single events, by meter
     timelines: Mapping[str, Timeline] = field(default_factory=dict)  # by meter, where asked for
     statuses: Mapping[str, str] = field(default_factory=dict)  # how sure the record is, by meter
+    against: str = "the record"  # what the file is compared with
 
     def event_scale(self, meter: MeterComparison) -> int:
         """The scale of a meter's single events; that of a count's total is another."""

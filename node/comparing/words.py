@@ -192,16 +192,17 @@ def headline(comparison: Comparison) -> str:
     found = by_weight(comparison.meters)
     if not found:
         many = counted(len(comparison.meters), "meter")
-        return f"{file} and the record agree in {comparison.period}: {many}, nothing differs."
+        both = f"{file} and {comparison.against}"
+        return f"{both} agree in {comparison.period}: {many}, nothing differs."
     worst = found[0]
     where = f"In {cropped(plain(worst.meter), NAME)}, " if len(comparison.meters) > 1 else ""
     if not worst.difference:
         events = sum(total.events for meter in found for total in meter.classes.values())
-        same = f"{file} and the record count the same in {comparison.period}"
+        same = f"{file} and {comparison.against} count the same in {comparison.period}"
         return f"{same}, but {counted(events, 'event')} differ, and cancel out."
     way = "less" if worst.difference < 0 else "more"
     told = (
-        f"{where}{file} counts {amount(worst, worst.difference)} {way} than the record in"
+        f"{where}{file} counts {amount(worst, worst.difference)} {way} than {comparison.against} in"
         f" {comparison.period} ({relative(worst.difference, worst.theirs)}):"
         f" {_reasons(comparison, worst)}."
     )

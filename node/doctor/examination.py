@@ -86,8 +86,7 @@ class _Examination:
         self._found = Findings()
         self._derived: dict[int, DerivedRow | None] = {}
         self._runs: dict[int, OpenRuns] = {}
-        for key in txn.keys("derived"):
-            number = int.from_bytes(key[:4], "big")
+        for number in {int.from_bytes(key[:4], "big") for key in txn.keys("derived")}:
             row = derived_row(txn, number)
             self._derived[number] = row
             if row is not None:

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import digest_key, index_key, index_of, log_key
+from tallystick.protocol.checkpoint import parse_checkpoint
 from tallystick.protocol.matters import Nameable, Said
+from tallystick.protocol.notes import parse_note
 from tallystick.protocol.records import (
     Answer,
     Close,
@@ -30,7 +32,12 @@ from tallystick.protocol.records import (
 FOLLOWING = ("matters", "closes", "named", "ended")
 CLOSE_PREFIX = b"\x93\x04"  # how every canonical close begins: array of 3, kind 4
 
+CHECKPOINT_MARK = b"tallystick checkpoint"  # stands in every batch that has a Close record
+
 ROW_BYTES = 128  # what a small row takes of the store at most, beside its value
+# Honest parties say little, and whoever derives goes through all of it: so a matter counts against
+# a quota as what it costs there, not as what it takes of the disk.
+MATTER_BYTES = 64 * 1024
 
 Row = tuple[str, bytes, bytes]  # table, key, value
 
@@ -76,7 +83,8 @@ def counted_rows(rows: Iterable[Row]) -> int:
     """What these rows count against a quota, beside the batch that they follow from. Closes do not:
     `closed_bytes` has them.
     """
-    return sum(len(value) + ROW_BYTES for table, _, value in rows if table != "closes")
+    counts = {"matters": MATTER_BYTES, "closes": 0}
+    return sum(counts.get(table, len(value) + ROW_BYTES) for table, _, value in rows)
 
 
 def rows_from(txn: Txn, log: int, size: int) -> list[tuple[str, bytes]]:
@@ -114,30 +122,31 @@ class LogMatters:
     """The look-ups of one log; a `MatterPast`."""
 
     def __init__(self, store: Store, log: int) -> None:
-        self._store = store
-        self._log = log
+        self.store = store
+        self.number = log
         self._ahead: deque[_Ahead] = deque()
         self._unwritten: dict[bytes, bytes] = {}  # closes of an old store, opened for reading only
 
-    def clear(self) -> None:
+    def clear_matters(self) -> None:
         """Forget what was on its way to the disk."""
         self._ahead.clear()
-        self._unwritten.clear()
 
-    def prepare(self, first: int, records: Sequence[Record], parts: Sequence[bytes]) -> list[Row]:
+    def prepare_matters(
+        self, first: int, records: Sequence[Record], parts: Sequence[bytes]
+    ) -> list[Row]:
         """The rows to be written with a batch, which are found from now on."""
-        ahead = _Ahead(rows_of(self._log, first, records, parts, self.index_of))
+        ahead = _Ahead(rows_of(self.number, first, records, parts, self.index_of))
         self._ahead.append(ahead)
         return ahead.rows
 
-    def written(self) -> bool:
+    def matters_written(self) -> bool:
         """The oldest batch that was prepared is on the disk; whether it had any such record."""
         return bool(self._ahead.popleft().rows)
 
     def adopt_closes(self, parts: Iterable[tuple[int, bytes]]) -> None:
         """Write the closes that an older version of this program did not note."""
-        rows = {index_key(self._log, index): part for index, part in parts}
-        if self._store.read_only:
+        rows = {index_key(self.number, index): part for index, part in parts}
+        if self.store.read_only:
             self._unwritten = rows
             return
 
@@ -145,26 +154,26 @@ class LogMatters:
             for key, value in rows.items():
                 txn.put("closes", key, value)
 
-        self._store.commit_now(job)
+        self.store.commit_now(job)
 
     def _get(self, table: str, key: bytes) -> bytes | None:
         for ahead in self._ahead:
             value = ahead.found.get((table, key))
             if value is not None:
                 return value
-        with self._store.read() as txn:
+        with self.store.read() as txn:
             return txn.get(table, key)
 
     def matter(self, index: int) -> Nameable | None:
         """The close, declaration, dispute or answer at an index; None if another record is."""
-        key = index_key(self._log, index)
+        key = index_key(self.number, index)
         value = self._get("matters", key) or self._get("closes", key) or self._unwritten.get(key)
         record = None if value is None else decode_record(value)
         return record if isinstance(record, Close | Declaration | Dispute | Answer) else None
 
     def index_of(self, digest: bytes) -> int | None:
         """Where the first declaration or dispute with this digest is; None if there is none."""
-        value = self._get("named", digest_key(self._log, digest))
+        value = self._get("named", digest_key(self.number, digest))
         return None if value is None else _index(value)
 
     def ended(self, index: int) -> bool:
@@ -173,13 +182,13 @@ class LogMatters:
 
     def ended_by(self, index: int) -> int | None:
         """Where the reveal or the lapse is that ended the record at an index."""
-        value = self._get("ended", index_key(self._log, index))
+        value = self._get("ended", index_key(self.number, index))
         return None if value is None else _index(value)
 
-    def upto(self, size: int) -> list[Said]:
+    def matters(self, size: int) -> list[Said]:
         """The durable closes and matters among the log's first `size` records, by index."""
-        start, stop = log_key(self._log), index_key(self._log, size)
-        with self._store.read() as txn:
+        start, stop = log_key(self.number), index_key(self.number, size)
+        with self.store.read() as txn:
             rows = [*txn.scan("matters", start, stop), *txn.scan("closes", start, stop)]
         rows += [row for row in self._unwritten.items() if row[0] < stop]
         found: list[Said] = []
@@ -191,17 +200,17 @@ class LogMatters:
 
     def closes(self) -> list[tuple[int, Close]]:
         """The durable closes, by index."""
-        with self._store.read() as txn:
-            rows = dict(txn.scan("closes", log_key(self._log), log_key(self._log + 1)))
+        with self.store.read() as txn:
+            rows = dict(txn.scan("closes", log_key(self.number), log_key(self.number + 1)))
         return [
             (index_of(key), _close(row)) for key, row in sorted((rows | self._unwritten).items())
         ]
 
     def newest_close(self) -> Close | None:
         """The newest of them."""
-        with self._store.read() as txn:
-            found = txn.floor("closes", index_key(self._log, 2**64 - 1))
-        if found is None or not found[0].startswith(log_key(self._log)):
+        with self.store.read() as txn:
+            found = txn.floor("closes", index_key(self.number, 2**64 - 1))
+        if found is None or not found[0].startswith(log_key(self.number)):
             return None
         return _close(found[1])
 
@@ -210,3 +219,8 @@ def _close(data: bytes) -> Close:
     record = decode_record(data)
     assert isinstance(record, Close)
     return record
+
+
+def close_digest(record: Close) -> bytes:
+    """The digest of a close's checkpoint."""
+    return parse_checkpoint(parse_note(record.checkpoint).text).digest()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import builders
+import dispute_vectors
 import msgpack
 import msgspec
 from hypothesis import given
@@ -14,12 +15,25 @@ from tallystick.protocol.records import (
     INT64_MAX,
     INT64_MIN,
     TIME_MAX_US,
+    Answer,
+    Attested,
     Close,
     Correction,
+    Declaration,
+    DeclaredTotal,
     Delta,
+    Disclosure,
+    Dispute,
     Epoch,
+    Lapse,
+    Matter,
+    Named,
     Record,
+    Reminder,
+    Resolution,
+    Reveal,
     Rotation,
+    Withdrawal,
     batch_bytes,
     decode_batch,
     decode_record,
@@ -35,7 +49,27 @@ KEY = st.binary(min_size=32, max_size=32)
 ROLE = st.sampled_from(["provider", "consumer"])
 JOB = st.sampled_from(["log", "cosigner", "transport"])
 
+SIZE = st.integers(0, INT64_MAX)
+LABEL = st.text(min_size=4, max_size=32)
+NAMED = st.lists(st.builds(Named, ROLE, SIZE), max_size=20).map(tuple)
+ATTESTED = st.builds(Attested, COUNT, KEY, st.binary(min_size=72, max_size=72))
+TOTAL = st.builds(DeclaredTotal, TEXT, st.text(min_size=1, max_size=40))
+TOTALS = st.lists(TOTAL, min_size=1, max_size=20).map(tuple)
+CODE = st.sampled_from(["quantity", "reference", "other"])
+
+MATTERS: st.SearchStrategy[Matter] = st.one_of(
+    st.builds(Declaration, LABEL, KEY, TIME),
+    st.builds(Reveal, KEY, KEY, KEY, TOTALS, TIME),
+    st.builds(Dispute, LABEL, TEXT, TEXT, QUANTITY, CODE, REASON, NAMED, TIME),
+    st.builds(Answer, KEY, QUANTITY, REASON, NAMED, TIME),
+    st.builds(Resolution, KEY, QUANTITY, REASON, TIME),
+    st.builds(Withdrawal, KEY, REASON, TIME),
+    st.builds(Reminder, SIZE, TIME),
+    st.builds(Lapse, SIZE, ATTESTED, ATTESTED, SIZE, TIME),
+    st.builds(Disclosure, KEY, LABEL, SIZE, SIZE, KEY, TIME),
+)
 RECORDS: st.SearchStrategy[Record] = st.one_of(
+    MATTERS,
     st.builds(Delta, TEXT, TEXT, TEXT, QUANTITY, TIME, TIME, st.none() | KEY),
     st.builds(Correction, TEXT, TEXT, st.none() | QUANTITY, REASON, TIME),
     st.builds(Close, st.binary(min_size=1, max_size=70_000 // 3), TIME),
@@ -69,6 +103,13 @@ def _packed(value: list[Any]) -> bytes:
 def test_a_record_has_the_bytes_that_msgpack_gives_it(record: Record) -> None:
     assert encode_record(record) == _packed(_values(record))
     assert decode_record(_packed(_values(record))) == record
+
+
+def test_every_kind_of_record_is_compared() -> None:
+    kinds = {type(record) for record in dispute_vectors.matters()}
+    assert kinds == set(get_args(Matter))
+    for record in dispute_vectors.matters():
+        assert encode_record(record) == _packed(_values(record))
 
 
 @given(st.lists(RECORDS, max_size=20))

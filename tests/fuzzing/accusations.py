@@ -15,10 +15,16 @@ from itertools import combinations, pairwise
 
 import accusing
 import builders
+import certifying
 
 from fuzzing.contract import attempt
 from tallystick.node.cli.proofs import checks_of
 from tallystick.protocol.accusation import NotedHead, in_order
+from tallystick.protocol.certificate import (
+    Certificate,
+    encode_certificate,
+    parse_certificate,
+)
 from tallystick.protocol.checks import Check
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.evidence import (
@@ -35,6 +41,7 @@ from tallystick.protocol.refutation import (
     parse_refutation,
     verify_refutation,
 )
+from tallystick.protocol.verify_certificate import verify_certificate
 
 PARTIES = ("acme.example", "beta.example")
 HONEST_SIZE = 9
@@ -166,6 +173,22 @@ def guilty(data: bytes) -> None:
     if _fine(verify_refutation(encode_refutation(made)), 7):
         beyond = {number for number, size in noted.values() if size > FORK}
         assert len(beyond) < 2
+
+
+@cache
+def _lapsed() -> tuple[Certificate, ...]:
+    return tuple(map(parse_certificate, certifying.files().values()))
+
+
+def lapses(data: bytes) -> None:
+    """A certificate: one that holds says of a record and its lapse what one of the vectors says."""
+    made = attempt(FormatError, parse_certificate, data)
+    if made is not None:
+        assert encode_certificate(made) == data
+    if _fine(verify_certificate(data), 10):
+        assert made is not None
+        said = [(one.channel_id, one.party, one.record, one.lapse) for one in _lapsed()]
+        assert (made.channel_id, made.party, made.record, made.lapse) in said
 
 
 def verified(data: bytes) -> None:

@@ -17,9 +17,16 @@ from tallystick.protocol.heads import Head
 from tallystick.protocol.keys import origin
 from tallystick.protocol.log import LogState, append
 from tallystick.protocol.records import Terms, decode_batch, encode_record
-from tallystick.protocol.rendering import statement_csv, statement_json
+from tallystick.protocol.rendering import statement_csv, statement_json, verdict_json
 from tallystick.protocol.statement import Line, statement_root
 from tallystick.protocol.terms import channel_id
+from tallystick.protocol.verdict import (
+    MeterVerdict,
+    Verdict,
+    declared_of,
+    make_verdict,
+    verdict_digest,
+)
 from tallystick.protocol.verify import verify_bundle
 
 CHANNEL = builders.busy_channel()
@@ -36,7 +43,7 @@ def bundles(data: bytes) -> None:
         check.detail.encode()
     if checks[0].ok:
         opened = b.open_bundle(io.BytesIO(data))
-        members = [(MemberName(name), [opened.members[name]]) for name in b.COMPACT]
+        members = [(MemberName(name), [data]) for name, data in opened.members.items()]
         for name, log in zip(b.FULL, opened.logs or (), strict=bool(opened.logs)):
             members.append((MemberName(name, large=True), list(log.batches())))
         out = io.BytesIO()
@@ -51,7 +58,7 @@ def signed_bundles(data: bytes) -> None:
     """
     if len(data) < 3:
         return
-    what, which, rest = data[0] % 5, data[1], data[2:]
+    what, which, rest = data[0] % 6, data[1], data[2:]
     text = rest.decode("utf-8", "replace")
     lines, terms, extra, changes = list(CLOSED.lines), CHANNEL.terms, b"", {}
     if what == 0:
@@ -67,6 +74,8 @@ def signed_bundles(data: bytes) -> None:
         changes = {"totals": tuple(text.split("\n"))}
     elif what == 2:
         extra = rest
+    elif what == 5:
+        changes = _changed_verdict(which, text)
     elif what == 3:
         terms = _changed_terms(which, text)
     else:
@@ -75,6 +84,13 @@ def signed_bundles(data: bytes) -> None:
     bundle = _assemble(terms, lines, extra, changes, full=what == 2 or data[0] >= 0x80)
     for check in verify_bundle(io.BytesIO(bundle)):
         check.detail.encode()
+
+
+def _changed_verdict(which: int, text: str) -> dict[str, object]:
+    rows = list(CLOSED.verdict.meters)
+    place, name = which // 8 % len(rows), MeterVerdict.__struct_fields__[which % 7]
+    rows[place] = msgspec.structs.replace(rows[place], **{name: text})
+    return {"stated": Verdict(CLOSED.verdict.period, tuple(rows))}
 
 
 def _changed_terms(which: int, text: str) -> Terms:
@@ -113,6 +129,15 @@ def _logs(terms: Terms, extra: bytes) -> tuple[bytes, list[list[bytes]], list[He
     return id_, sources, heads, notes
 
 
+def _verdict(terms: Terms, lines: list[Line]) -> Verdict:
+    """The verdict on these lines; if there cannot be any, the honest one."""
+    try:
+        totals = declared_of(terms, CLOSED.verdict)
+        return make_verdict(terms, CLOSED.checkpoint.period, lines, *totals)
+    except TallyError:
+        return CLOSED.verdict
+
+
 def _assemble(
     terms: Terms, lines: list[Line], extra: bytes, changes: dict[str, object], full: bool
 ) -> bytes:
@@ -134,13 +159,15 @@ def _assemble(
         statement_root=statement_root(lines),
         totals=totals,
     )
-    checkpoint = replace(checkpoint, **changes)
+    verdict = changes.pop("stated", None) or _verdict(terms, lines)
+    assert isinstance(verdict, Verdict)
+    checkpoint = replace(checkpoint, verdict=verdict_digest(verdict), **changes)
     parties = (CHANNEL.provider, CHANNEL.consumer)
     note = checkpoint_note(
         checkpoint, [sign_checkpoint(checkpoint, who.name, who.log) for who in parties]
     )
     small = {
-        b.README: b.readme_text(()),
+        b.README: b.readme_text((b.VERDICT,)),
         b.CHECKPOINT: note,
         b.TERMS: encode_record(terms),
         b.TERMS_TEXT: b.terms_text(terms),
@@ -149,7 +176,8 @@ def _assemble(
         b.STATEMENT_JSON: statement_json(checkpoint, lines),
         b.STATEMENT_CSV: statement_csv(lines),
     }
-    members = [(MemberName(name), [small[name]]) for name in b.COMPACT]
+    small[b.VERDICT] = verdict_json(verdict)
+    members = [(MemberName(name), [data]) for name, data in small.items()]
     for name, batches, head in zip(b.FULL, sources, heads, strict=True) if full else ():
         try:
             members.append((MemberName(name, large=True), list(b.rebatch(batches, head.size))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import builders
 
@@ -116,18 +117,20 @@ def _check(
 
 
 def logs(data: bytes) -> None:
-    """A batch at the end of the provider's log, up to the lines that are derived from it."""
-    a, b = CHANNEL.logs
-    size = a.state.size + batch_count(data)
-    attempt(
-        (FormatError, InvalidRecord, ProofError),
-        rederive,
-        CHANNEL.terms,
-        CHANNEL.id,
-        lambda: [*a.batches, data],
-        b.source,
-        (min(size, a.state.size + 1000), b.state.size),
-    )
+    """A batch at the end of either log, up to the lines that are derived from both."""
+    for side, log in enumerate(CHANNEL.logs):
+        sizes = [log.state.size for log in CHANNEL.logs]
+        sizes[side] += min(batch_count(data), 1000)
+        sources = [other.source for other in CHANNEL.logs]
+        sources[side] = partial(list, [*log.batches, data])
+        attempt(
+            (FormatError, InvalidRecord, ProofError),
+            rederive,
+            CHANNEL.terms,
+            CHANNEL.id,
+            *sources,
+            (sizes[0], sizes[1]),
+        )
 
 
 def lines(data: bytes) -> None:

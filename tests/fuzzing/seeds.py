@@ -7,33 +7,49 @@ import hashlib
 import io
 import json
 import struct
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
 import accusing
+import dispute_vectors
 import msgspec
+import numpy as np
 import pyarrow
 import vector_files
+from disputing import Quarrel
 from pyarrow import parquet
+from reconciling import sides, talk
 
-from fuzzing import stored
+from fuzzing import sketches, stored, verdicts
 from fuzzing.exports import MAP
 from fuzzing.wire import CHALLENGE, CHANNEL, INVITE, OWN_SIZE, RECEIVED_SIZE
 from tallystick.node.backup import BACKUP_FORMAT, FileEntry, Manifest
 from tallystick.node.config import TEMPLATE
 from tallystick.node.pairing import own_identity
 from tallystick.node.store.disk import unseal
-from tallystick.node.store.keyspace import TABLES
+from tallystick.node.store.keyspace import TABLES, DeclarationRow, encode_row
 from tallystick.node.transport.tls import certificate_der
 from tallystick.protocol import messages as m
 from tallystick.protocol.framing import frame
 from tallystick.protocol.keyring import make_rotation
 from tallystick.protocol.keys import Identity, derive_key
 from tallystick.protocol.pairing import Refused, build_join, build_welcome, encode_pairing
-from tallystick.protocol.records import Epoch, Rotation, batch_bytes, encode_record
-from tallystick.protocol.rendering import statement_json
+from tallystick.protocol.records import (
+    BATCH_HEADER_SIZE,
+    ROLES,
+    Epoch,
+    Rotation,
+    batch_bytes,
+    encode_record,
+)
+from tallystick.protocol.rendering import statement_json, verdict_json
+from tallystick.protocol.rowset import encode_row as encode_private
+from tallystick.protocol.sketch import Encoder
 from tallystick.protocol.statement import encode_line
+from tallystick.protocol.verdict import encode_verdict
 
+RUN = bytes(range(16))  # a reconciliation session's id
 CORPUS = Path(__file__).parent / "corpus"
 TERMS = """\
 provider = "acme.example"
@@ -77,13 +93,33 @@ def _records() -> list[bytes]:
     at = CHANNEL.provider_log.state.facts.recorded_at + 1
     epoch = Epoch(1, 3, bytes(32), 10**6, bytes(32), "both disks failed", at)
     found = {type(r): r for log in CHANNEL.logs for r in log.records}
-    return [encode_record(record) for record in (*found.values(), epoch, _rotation())]
+    records = [*found.values(), epoch, _rotation(), *dispute_vectors.matters()]
+    return [encode_record(record) for record in records]
+
+
+def _disputed() -> list[bytes]:
+    """Matters that may come next in the logs of the known channel, in batches."""
+    found = []
+    for role, log in zip(ROLES, CHANNEL.logs, strict=True):
+        quarrel = Quarrel()
+        quarrel.provider_log, quarrel.consumer_log = (deepcopy(log) for log in CHANNEL.logs)
+        digest = quarrel.dispute(role, 30)
+        quarrel.answer(role, digest)
+        quarrel.answer(role, bytes(32), 5)
+        for index in (log.state.size, log.state.size + 2):
+            quarrel.lapse(role, index, 1, 40)
+        quarrel.dispute(role, -7, 80, period="2026-12", meter="calls", subject="é")
+        quarrel.resolve(role, digest, 3)
+        quarrel.withdraw(role, digest)
+        said = quarrel.log(role).batches[len(log.batches) :]
+        found.append(batch_bytes([batch[BATCH_HEADER_SIZE:] for batch in said]))
+    return found
 
 
 def _batches() -> list[bytes]:
     own = [*CHANNEL.provider_log.batches, *CHANNEL.consumer_log.batches]
     whole = batch_bytes([encode_record(record) for record in CHANNEL.provider_log.records])
-    return [*own[-6:], whole, *(batch_bytes([record]) for record in _records())]
+    return [*own[-6:], whole, *_disputed(), *(batch_bytes([record]) for record in _records())]
 
 
 def _messages() -> list[bytes]:
@@ -110,6 +146,16 @@ def _messages() -> list[bytes]:
         m.Halt(id_, "so"),
         m.Ping(),
         m.Bye("bye", "done"),
+        m.AskReconcile(id_, RUN, "2026-10", ("calls", "tokens"), "id", 1, 5, 5, digest, root),
+        m.ConsentReconcile(id_, RUN, 5, 5, digest, root),
+        m.RevealNonce(id_, RUN, digest, bytes(48)),
+        m.SliceSums(id_, RUN, bytes(48)),
+        m.WantCells(id_, RUN, 0, 16),
+        m.SketchCells(id_, RUN, 0, bytes(30)),
+        m.WantRows(id_, RUN, bytes(16), 1, True),
+        m.OpenRows(id_, RUN, False, [encode_private(sketches.ROWS[1])], True),
+        m.ReconcileDone(id_, RUN, digest, digest),
+        m.ReconcileStop(id_, RUN, "silence", "the peer said nothing"),
     ]
     return [m.encode_message(message) for message in said]
 
@@ -195,7 +241,16 @@ def _signed() -> list[bytes]:
         b"\3\3name",
         b"\4\x002026-12",
         b"\4\1UTC",
+        *(bytes([5, which]) + b"12" for which in range(7)),
+        b"\5\x0eagreed",
     ]
+
+
+def _older_checkpoint() -> bytes:
+    """A checkpoint from before there were verdicts."""
+    file = Path(__file__).parents[1] / "vectors" / "checkpoint-without-verdict.json"
+    note: str = json.loads(file.read_bytes())[0]["note"]
+    return note.encode()
 
 
 def _rows() -> list[bytes]:
@@ -206,6 +261,7 @@ def _rows() -> list[bytes]:
             value = unseal(name, key, table.values[key])
             made.append(bytes([number, len(key)]) + key + value)
     for name, key, value in (
+        ("declarations", bytes(36), encode_row(DeclarationRow("2026-10", bytes(32), ()))),
         ("aside", bytes(12), CHANNEL.provider_log.batches[0]),
         ("unplaced", bytes(12), msgspec.msgpack.encode([_records()[0], "so"])),
         ("evidence", bytes(36), b"tallystick evidence v1\n"),
@@ -242,6 +298,29 @@ def _manifests() -> list[bytes]:
     return made
 
 
+def _reconciliations() -> list[bytes]:
+    """What each side hears in an honest session, by what the other one says."""
+    heard = {True: b"", False: b""}  # by whether the consenter hears it
+
+    def note(message: m.InReconciliation) -> m.InReconciliation:
+        asked = m.AskReconcile | m.RevealNonce | m.SketchCells
+        turn = isinstance(message, m.OpenRows | m.ReconcileDone) and not len(turns) % 2
+        if isinstance(message, m.OpenRows | m.ReconcileDone):
+            turns.append(message)
+        heard[turn or isinstance(message, asked)] += m.encode_message(message)
+        return message
+
+    turns: list[m.InReconciliation] = []
+    talk(*sides(sketches.OURS, sketches.THEIRS, (20, 20)), note)
+    return [b"\1" + heard[True], b"\0" + heard[False]]
+
+
+def _sketches() -> list[bytes]:
+    items = np.arange(3, 12, dtype=np.uint64)
+    cells = Encoder(sketches.KEY, items).next_cells(40).encode()
+    return [b"\x0f" + cells, b"\x03" + cells, b"\x00" + cells[:60]]
+
+
 @cache
 def _made() -> dict[str, list[bytes]]:
     files = vector_files.make_files()
@@ -262,16 +341,26 @@ def _made() -> dict[str, list[bytes]]:
         "invites": [INVITE.encode().encode()],
         "requests": _requests(),
         "records": _records(),
+        "private-rows": [encode_private(row) for row in sketches.ROWS[:3]],
+        "reconciling": _reconciliations(),
+        "sketches": _sketches(),
         "addresses": [b"192.0.2.1:7450", b"[2001:db8::1]:7450", b"node.acme.example:0"],
         "batches": _batches(),
         "logs": _batches(),
         "lines": [encode_line(line) for closed in CHANNEL.closed for line in closed.lines],
         "statements": [statement_json(c.checkpoint, c.lines) for c in CHANNEL.closed],
+        "declarations": verdicts.declaration_seeds(),
+        "verdicts": [encode_verdict(closed.verdict) for closed in CHANNEL.closed],
+        "verdict-files": [verdict_json(closed.verdict) for closed in CHANNEL.closed],
         "notes": [head, *checkpoints],
         "heads": [head, vectors["heads.json"]["text"].encode()],
         "proofs": [proof["proof"].encode() + b"\0" + bytes.fromhex(proof["leaf"])],
         "line-proofs": [line_proof["proof"].encode() + b"\0" + bytes.fromhex(line_proof["line"])],
-        "checkpoints": [*checkpoints, CHANNEL.closed[0].checkpoint.text().encode()],
+        "checkpoints": [
+            *checkpoints,
+            CHANNEL.closed[0].checkpoint.text().encode(),
+            _older_checkpoint(),
+        ],
         "vkeys": [vectors["keys.json"]["log_vkeys"][0].encode()],
         "quantities": [
             bytes([case["scale"]]) + case["text"].encode() for case in vectors["quantities.json"]
@@ -291,6 +380,7 @@ def _made() -> dict[str, list[bytes]]:
         "csv-gz": [gzip.compress(CSV, mtime=0)],
         "json-lines": [b"".join(rows), rows[0]],
         "parquet": _parquet(),
+        "lapses": [data for name, data in files.items() if name.endswith(".certificate")],
         "evidence": [files["author.evidence"], files["co-signer.evidence"]],
         "guilty": [b"\0\0\x02\x0c\0", b"\1\1\x03\x09\x0d\1\1", b"\0\1\x02\x0c\x0d\0\1"],
         "innocents": [b"\0\2\7\0\xff", b"\1\5\5\3", b"\0\3\4\1\2\3\4", b"\1\0\6\0"],

@@ -30,7 +30,8 @@ PAGE = 4096
 NEAR = 256
 EDIT = 5  # bytes
 _TABLES = ("a", "b")
-EXACT = ("batches", "tiles", "corrections")  # only one value is right for each of their keys
+# Only one value is right for each of their keys.
+EXACT = ("batches", "tiles", "corrections", "matters", "closes", "named", "ended")
 
 
 @cache

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fuzzing import accusations, bundles, exports, logs, settings, stored, texts, wire
+from fuzzing import (
+    accusations,
+    bundles,
+    exports,
+    logs,
+    settings,
+    sketches,
+    stored,
+    texts,
+    verdicts,
+    wire,
+)
 
 Target = Callable[[bytes], None]
 
@@ -17,6 +28,7 @@ TARGETS: dict[str, Target] = {
     "configs": settings.configs,
     "csv": exports.csv,
     "csv-gz": exports.csv_gz,
+    "declarations": verdicts.declarations,
     "evidence": accusations.evidence,
     "frames": wire.frames,
     "guilty": accusations.guilty,
@@ -24,6 +36,7 @@ TARGETS: dict[str, Target] = {
     "innocents": accusations.innocents,
     "invites": wire.invites,
     "json-lines": exports.json_lines,
+    "lapses": accusations.lapses,
     "line-proofs": texts.line_proofs,
     "lines": logs.lines,
     "logs": logs.logs,
@@ -35,17 +48,22 @@ TARGETS: dict[str, Target] = {
     "pairing": wire.pairing,
     "parquet": exports.parquet,
     "periods": texts.periods,
+    "private-rows": sketches.private_rows,
     "proofs": texts.proofs,
     "quantities": texts.quantities,
+    "reconciling": sketches.reconciling,
     "records": logs.records,
     "refutations": accusations.refutations,
     "requests": wire.requests,
     "rows": stored.rows,
     "session": wire.session,
     "signed-bundles": bundles.signed_bundles,
+    "sketches": sketches.sketches,
     "statements": logs.statements,
     "terms": settings.terms,
     "times": texts.times,
+    "verdict-files": verdicts.verdict_files,
+    "verdicts": verdicts.verdicts,
     "verified": accusations.verified,
     "vkeys": texts.vkeys,
     "zones": texts.zones,

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from fuzzing import seeds
+from fuzzing import logs, seeds
 from fuzzing.contract import remove_scratch
 from fuzzing.mutation import mutations
 from fuzzing.targets import TARGETS
+from tallystick.protocol.log import Rules
+from tallystick.protocol.records import decode_batch
 
 MUTATIONS = 600
 # What takes much longer than the others is tried less often.
@@ -23,10 +25,12 @@ FEWER = {
     "manifests": 100,
     "pages": 60,
     "parquet": 200,
+    "reconciling": 300,
     "refutations": 300,
     "rows": 30,
     "session": 300,
     "signed-bundles": 30,
+    "sketches": 200,
     "verified": 60,
 }
 
@@ -50,6 +54,14 @@ def test_a_decoder_keeps_its_contract(name: str) -> None:
         except Exception as error:
             error.add_note(f"the input of {name}, in hexadecimal: {data.hex()}")
             raise
+
+
+def test_the_disputes_to_begin_from_are_valid() -> None:
+    """Else what is made of them would be refused before it disputes anything."""
+    for log, batch in zip(logs.CHANNEL.logs, seeds._disputed(), strict=True):
+        records, _ = decode_batch(batch)
+        facts = Rules(log.terms, log.role).check_batch(log.state, records, log)
+        assert facts.recorded_at > log.state.facts.recorded_at
 
 
 def test_no_corpus_is_without_its_target() -> None:

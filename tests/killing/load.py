@@ -211,6 +211,9 @@ class Emitter(Source):
                 raise
             del self.ledger.corrections[reason]
             return
+        if answer["again"]:  # it was so already
+            del self.ledger.corrections[reason]
+            return
         sent.index = answer["index"]
         self.ledger.size = max(self.ledger.size, sent.index + 1)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from attacker import World, hostile_world
 
-CHANNELS = 32
+CHANNELS = 40
 
 
 @pytest.fixture(scope="session")

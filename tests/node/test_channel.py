@@ -17,6 +17,7 @@ from typing import Any
 import builders
 import msgspec
 import pytest
+import quarrels
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ from tallystick.node.closing import Closer
 from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.logs import ChannelLog
-from tallystick.node.proving import prove_delta
+from tallystick.node.proving import prove_record
 from tallystick.node.recovery import set_aside
 from tallystick.node.store.disk import Store
 from tallystick.node.store.keyspace import ChannelRow, HeadRow
@@ -37,9 +38,11 @@ from tallystick.protocol.keys import ED25519_COSIGNATURE, ED25519_NOTE, Vkey, or
 from tallystick.protocol.messages import Append, Message
 from tallystick.protocol.proof import parse_proof, verify_proof
 from tallystick.protocol.records import (
+    Answer,
     Correction,
     Delta,
     Job,
+    Resolution,
     Rotation,
     batch_bytes,
     encode_record,
@@ -123,6 +126,13 @@ async def exchange(a: Side, b: Side) -> None:
             await author.store.commit(lambda txn: None)
 
 
+async def pass_month(a: Side, b: Side) -> None:
+    """All is exchanged, and a month later it is later on both clocks."""
+    await exchange(a, b)
+    for side in (a, b):
+        side.now_us += 31 * builders.DAY_US
+
+
 async def restart(side: Side, nursery: trio.Nursery) -> None:
     """Stop without writing anything more, and start again from what is on disk."""
     side.scope.cancel()
@@ -132,8 +142,8 @@ async def restart(side: Side, nursery: trio.Nursery) -> None:
     nursery.start_soon(side.run)
 
 
-def replayed(side: Side) -> list[Line]:
-    """The open lines, from the records alone."""
+def replayed(side: Side, sizes: tuple[int, int] | None = None) -> list[Line]:
+    """The open lines, from the records alone, at the durable sizes or earlier ones."""
     channel = side.channel
 
     def source(log: ChannelLog) -> object:
@@ -144,7 +154,7 @@ def replayed(side: Side) -> list[Line]:
         return batches
 
     logs = (channel.provider_log, channel.consumer_log)
-    sizes = (logs[0].durable_size, logs[1].durable_size)
+    sizes = sizes or (logs[0].durable_size, logs[1].durable_size)
     return rederive(channel.terms, channel.id, source(logs[0]), source(logs[1]), sizes)  # type: ignore[arg-type]
 
 
@@ -157,15 +167,26 @@ _deltas = st.tuples(
     st.integers(0, 70),  # days after the beginning of October
 )
 _correction = st.tuples(st.sampled_from(METERS), st.integers(0, 8), st.none() | st.integers(-5, 50))
+_amount = st.integers(-60, 60)
 _steps = st.lists(
     st.one_of(
         st.tuples(st.just("emit"), st.booleans(), st.lists(_deltas, min_size=1, max_size=8)),
         st.tuples(st.just("correct"), st.booleans(), _correction),
+        st.tuples(
+            st.just("dispute"),
+            st.booleans(),
+            st.tuples(st.sampled_from(METERS), st.booleans(), _amount.filter(bool)),
+        ),
+        st.tuples(
+            st.sampled_from(["answer", "resolve", "withdraw", "lapse"]),
+            st.booleans(),
+            st.tuples(st.integers(0, 8), _amount),
+        ),
         st.tuples(st.just("flush"), st.booleans(), st.none()),
         st.tuples(st.just("restart"), st.booleans(), st.none()),
         st.tuples(st.just("close"), st.booleans(), st.tuples(st.lists(_deltas), _correction)),
     ),
-    max_size=14,
+    max_size=20,
 )
 
 
@@ -188,6 +209,12 @@ async def _world(folder: Path, steps: list[tuple[str, bool, object]]) -> None:
                 await side.channel.emit([_draft(*fields) for fields in details])  # type: ignore[attr-defined]
             elif what == "correct":
                 await _correct(side, details)  # type: ignore[arg-type]
+            elif what == "dispute":
+                await quarrels.dispute(side.channel, *details)  # type: ignore[misc]
+            elif what in ("answer", "resolve", "withdraw"):
+                await quarrels.say(side.channel, what, *details)  # type: ignore[misc]
+            elif what == "lapse":
+                await quarrels.lapse(side.channel, lambda: pass_month(a, b), details[0])  # type: ignore[index]
             elif what == "flush":
                 await flush([side.channel.own, side.channel.peer])
             elif what == "restart":
@@ -203,6 +230,9 @@ async def _world(folder: Path, steps: list[tuple[str, bool, object]]) -> None:
             await exchange(a, b)
         assert a.lines() == b.lines()
         assert a.lines() == replayed(a)
+        for sizes in quarrels.earlier(a.channel):
+            lines = a.closer.open_lines(sizes)
+            assert lines == b.closer.open_lines(sizes) == replayed(a, sizes)
         await restart(a, nursery)
         assert a.lines() == b.lines()
 
@@ -289,6 +319,17 @@ async def test_a_full_disk_answers_with_an_error_and_recording_goes_on(tmp_path:
         assert result.indexes == [2]
         await exchange(a, b)
         assert a.lines() == b.lines() == replayed(a)
+
+
+async def test_what_the_peer_could_not_read_is_not_recorded(tmp_path: Path) -> None:
+    async with two(tmp_path) as (a, _):
+        for record in (
+            Resolution(bytes(32), 2**63, "so", NOW_US),
+            Answer(bytes(32), 0, "x" * 501, (), NOW_US),
+        ):
+            with pytest.raises(InvalidRecord, match="not a record"):
+                await a.channel.append_own(record)
+        assert a.channel.own.state.size == 1
 
 
 async def test_a_clock_that_goes_back_does_not_stop_anything(tmp_path: Path) -> None:
@@ -425,7 +466,7 @@ async def test_any_record_is_provable_wherever_tiles_and_batches_end(tmp_path: P
                 Vkey(peer.name, ED25519_COSIGNATURE, peer.cosigner_key),
             )
             for index in (0, 1, 254, 255, 256, 257, 511, 512, 600, 1023, 1024, done - 1):
-                proof = prove_delta(channel, log, index)
+                proof = prove_record(channel, log, index)
                 head = verify_proof(parse_proof(proof.proof), proof.leaf, *keys)
                 assert head.head.size == done
                 assert proof.leaf[32:] == encode_record(log.record(index))
@@ -483,7 +524,7 @@ async def test_a_log_is_cosigned_by_the_key_that_it_knows(tmp_path: Path) -> Non
         for size, key in ((2, old), (b.channel.own.durable_size, record.key)):
             head, row = _head(b, size)
             verify_head_cosignature(head, a.name, key, row.cosignature)
-        proof = prove_delta(b.channel, b.channel.own, 1)
+        proof = prove_record(b.channel, b.channel.own, 1)
         verify_proof(parse_proof(proof.proof), proof.leaf, proof.vkeys[0], proof.vkeys[1])
         assert proof.vkeys[1].key == record.key
 

@@ -6,6 +6,8 @@ import io
 import os
 import pty
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -19,15 +21,20 @@ def _work() -> None:
         steps.tell("pairing", 4, 4)
 
 
+def _read(reader: int) -> Iterator[str]:
+    """All that a terminal was written; then, as its other end is closed, it cannot be read."""
+    with suppress(OSError), os.fdopen(reader, "rb", buffering=0) as terminal:
+        while said := terminal.read(4096):
+            yield said.decode(errors="replace")
+
+
 def test_steps_are_named_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = pty.openpty()
     monkeypatch.setenv("TERM", "xterm")
     with os.fdopen(writer, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         _work()
-        terminal.flush()
-        said = os.read(reader, 65536).decode()
-    os.close(reader)
+    said = "".join(_read(reader))
     assert "pairing" in said
     assert "100%" in said
 

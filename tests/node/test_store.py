@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import resource
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+import disks
 import lmdb
 import nodes
 import pytest
@@ -18,18 +15,6 @@ import trio
 from tallystick.node.errors import HomeError, StoreError
 from tallystick.node.store.disk import READERS_COMMITS, Store, Txn
 from tallystick.node.store.keyspace import log_key
-
-
-@contextmanager
-def _disk_full() -> Iterator[None]:
-    """No file may grow: the real write fails, as on a full disk."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 async def test_commits_are_ordered_and_share_a_transaction(tmp_path: Path) -> None:
@@ -59,7 +44,7 @@ async def test_a_full_disk_fails_all_that_waits_and_loses_nothing(tmp_path: Path
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.run)
         await store.commit(lambda txn: txn.put("meta", b"kept", b"1"))
-        with _disk_full():
+        with disks.full():
             tickets = [
                 store.submit(lambda txn, n=n: txn.put("batches", bytes([n]), b"x" * 300_000))  # type: ignore[misc]
                 for n in range(3)

@@ -289,10 +289,10 @@ _steps = st.lists(
 def play(steps: Sequence[tuple[str, Role, int, int, int]]) -> Quarrel:
     """A world in which the parties did these things, as far as the rules allow them."""
     channel = Quarrel()
-    disputes: list[bytes] = []
+    disputes: list[tuple[Role, bytes]] = []
     for what, role, number, amount, choice in steps:
         log, day = channel.log(role), number
-        named = disputes[number % len(disputes)] if disputes else bytes(32)
+        disputer, named = disputes[number % len(disputes)] if disputes else (role, bytes(32))
         months = (OCTOBER_US, NOVEMBER_US)
         try:
             match what:
@@ -305,13 +305,12 @@ def play(steps: Sequence[tuple[str, Role, int, int, int]]) -> Quarrel:
                     log.correct(delta.id, delta.meter, amount if choice else None)
                 case "dispute":
                     period = ("2026-10", "2026-11")[number % 2]
-                    disputes.append(
-                        channel.dispute(
-                            role, amount, day, meter=METERS[choice], subject="s", period=period
-                        )
+                    made = channel.dispute(
+                        role, amount, day, meter=METERS[choice], subject="s", period=period
                     )
+                    disputes.append((role, made))
                 case "answer":
-                    channel.answer(role, named, amount if choice else 0, day)
+                    channel.answer(role, named, 0 if disputer == role else amount, day)
                 case "resolve":
                     for side in ROLES if choice else (role,):
                         channel.resolve(side, named, amount, day)

@@ -10,8 +10,10 @@ from tallystick.protocol.messages import (
     APPEND_RECORDS_MAX,
     PROTOCOL_VERSION,
     Append,
+    AskReconcile,
     Bye,
     Channels,
+    ConsentReconcile,
     Cosign,
     Difference,
     Founded,
@@ -20,16 +22,24 @@ from tallystick.protocol.messages import (
     Hello,
     Holding,
     Message,
+    OpenRows,
     Ping,
     ProposeCheckpoint,
     ProposeTerms,
+    ReconcileDone,
+    ReconcileStop,
     RefuseCheckpoint,
     Return,
+    RevealNonce,
     SignCheckpoint,
+    SketchCells,
+    SliceSums,
     StatementPage,
     TermsHeld,
     TermsRefused,
+    WantCells,
     WantPage,
+    WantRows,
     encode_message,
     plain,
 )
@@ -39,6 +49,7 @@ from tallystick.protocol.states import CHANNEL, CONNECTION, SENDABLE, Channel, C
 
 ID = bytes(range(32))
 HASH, SIGNATURE, COSIGNATURE = bytes(32), bytes(64), bytes(72)
+RUN = bytes(16)  # a reconciliation session's id
 BATCH = batch_bytes([b"\xc0", b"\xc0"])  # two records, which no session looks into
 
 EXAMPLES: dict[type, Message] = {
@@ -64,6 +75,16 @@ EXAMPLES: dict[type, Message] = {
         Halt(ID, "no"),
         Bye("done", ""),
         Ping(),
+        AskReconcile(ID, RUN, "2026-10", ("tokens",), "id", 1, 5, 5, HASH, HASH),
+        ConsentReconcile(ID, RUN, 5, 5, HASH, HASH),
+        RevealNonce(ID, RUN, HASH, bytes(16)),
+        SliceSums(ID, RUN, bytes(16)),
+        WantCells(ID, RUN, 0, 1),
+        SketchCells(ID, RUN, 0, bytes(15)),
+        WantRows(ID, RUN, b"", 0, True),
+        OpenRows(ID, RUN, False, [], True),
+        ReconcileDone(ID, RUN, HASH, HASH),
+        ReconcileStop(ID, RUN, "silence", "no"),
     )
 }
 IN_CHANNEL = [kind for kind in EXAMPLES if hasattr(EXAMPLES[kind], "channel")]

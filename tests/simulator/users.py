@@ -10,7 +10,16 @@ from tallystick.node.closing import Closer
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.rotating import JOBS
 from tallystick.node.store.keyspace import log_key
-from tallystick.protocol.records import Correction, decode_batch
+from tallystick.protocol.records import (
+    Answer,
+    Correction,
+    Dispute,
+    Matter,
+    Resolution,
+    Withdrawal,
+    decode_batch,
+    record_digest,
+)
 
 HOUR_US = 3_600_000_000
 METERS = ("tokens", "calls", "peak")
@@ -39,6 +48,8 @@ class Users:
             party.process.do(self._emit, party, channel, self._drafts(party, channel))
         elif luck < 0.88:
             party.process.do(self._correct, party, channel)
+        elif luck < 0.9:
+            party.process.do(self._quarrel, party, channel)
         elif self.rotates and luck > 0.93:
             party.process.do(self._rotate, party)
         else:
@@ -103,6 +114,33 @@ class Users:
                 draft.id, draft.meter, quantity, "counted twice", channel.now_recorded_at()
             )
             await channel.append_own(record)
+
+    async def _quarrel(self, party: Party, channel: Channel) -> None:
+        """A party disputes a line, or says something of a dispute that is there."""
+        dice, at = self.dice, channel.now_recorded_at()
+        disputes = [
+            (log is channel.own, record_digest(record))
+            for log in (channel.own, channel.peer)
+            for _, record in log.matters(log.durable_size)
+            if isinstance(record, Dispute)
+        ]
+        amount = dice.choice((-1, 1)) * dice.randrange(1, 100)
+        record: Matter
+        if not disputes or dice.random() < 0.4:
+            occurred = START_US + dice.randrange(-HOUR_US, 3 * HOUR_US)
+            period = channel.own.folder.calendar.period_of(occurred).label
+            meter, subject = dice.choice(METERS), dice.choice(("s", "t"))
+            record = Dispute(period, meter, subject, amount, "quantity", "so", (), at)
+        else:
+            ours, digest = dice.choice(disputes)
+            record = dice.choice(
+                (
+                    Answer(digest, 0 if ours else amount, "as counted", (), at),
+                    Resolution(digest, 7, "agreed", at),
+                    Withdrawal(digest, "a mistake", at),  # not ours: refused
+                )
+            )
+        await channel.append_own(record)
 
     async def _rotate(self, party: Party) -> None:
         """A party changes a key of its own in all channels."""

@@ -29,9 +29,15 @@ Numbers = numpy.typing.NDArray[Any]
 
 def explain(tables: Tables, found: Found) -> None:
     """Find the feeds that either side lacks."""
+    lost = {
+        side: _lost_subjects(tables, side, other)
+        for side, other in zip(SIDES, reversed(SIDES), strict=True)
+    }
     for side, other in zip(SIDES, reversed(SIDES), strict=True):
-        for prefix, names in _lost_subjects(tables, side, other):
-            _name_subjects(tables, found, side, other, prefix, names)
+        # subjects that either side alone has may be the same under names that nobody matched
+        if not lost[other]:
+            for prefix, names in lost[side]:
+                _name_subjects(tables, found, side, other, prefix, names)
         _stretches(tables, found, side, other)
 
 

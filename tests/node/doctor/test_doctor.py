@@ -18,6 +18,7 @@ from tallystick.node.doctor.findings import Check
 from tallystick.node.doctor.mending import mend
 from tallystick.node.founding import decode_channel
 from tallystick.node.home import Home, open_home
+from tallystick.node.importing.drafts import Draft
 from tallystick.node.quotas import counted_bytes
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import (
@@ -38,11 +39,13 @@ from tallystick.protocol.log import LogState, append, fold_facts
 from tallystick.protocol.merkle import Frontier
 from tallystick.protocol.records import (
     Delta,
+    Dispute,
     batch_bytes,
     batch_count,
     decode_batch,
     encode_record,
 )
+from tallystick.protocol.statement import decode_line
 from tallystick.protocol.terms import channel_id
 
 OWN, PEER = 0, 1  # log numbers
@@ -107,6 +110,24 @@ def _flip(table: str, key: bytes) -> Spoil:
         txn.put_raw(table, key, bytes(stored))
 
     return spoil
+
+
+async def test_a_period_that_carries_a_dispute_of_what_nobody_touched_since_is_sound(
+    tmp_path: Path,
+) -> None:
+    async with homes.founded(tmp_path) as (a, b):
+        drafts = [Draft("t1", "tokens", "s", 100, builders.OCTOBER_US)]
+        for side in (a, b):
+            await side.channel.emit(drafts)
+        await homes.close(a, b, "2026-10")
+        await b.channel.append_own(
+            Dispute("2026-10", "tokens", "s", 30, "quantity", "too much", (), 0)
+        )
+        await homes.close(a, b, "2026-11")
+        (line,) = a.closer.open_lines()
+        assert (line.payable, line.disputed) == ("0", "30")
+        assert [decode_line(data).payable for data in a.closer.rows[1].lines] == ["-30"]
+    assert _failing(a.home) == _failing(b.home) == {}
 
 
 def test_a_sound_store_passes_and_nothing_in_it_changes(home: Home) -> None:
