@@ -39,7 +39,7 @@ def test_nothing_is_disputed_where_nobody_disputes() -> None:
     assert channel.states() == []
     assert channel.line(meter="tokens") == ("100", "0")
     a, b = (log.matters(log.state.size) for log in channel.logs)
-    assert adjustments_at(channel.terms, Folder(channel.terms).calendar, (a, b), (9, 9)) == {}
+    assert adjustments_at(channel.terms, Folder(channel.terms).calendar, (a, b), (9, 9), {}) == {}
 
 
 def test_an_open_dispute_is_withheld_and_waits_for_the_other() -> None:
@@ -288,6 +288,6 @@ def test_thousands_of_disputes_are_told_in_one_pass() -> None:
         (n, Dispute("2026-10", "tokens", f"s{n % 7}", n + 1, "other", "so", (), n))
         for n in range(5000)
     ]
-    found = standings(channel.terms, Folder(channel.terms).calendar, half, half)
+    found = standings(channel.terms, Folder(channel.terms).calendar, half, half, {})
     assert len(found) == 10_000
     assert found[7].digest == record_digest(half[7][1])
