@@ -19,6 +19,7 @@ from nacl.signing import SigningKey
 
 from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
+from tallystick.node.late import LateLines
 from tallystick.node.logs import Batch, ChannelLog
 from tallystick.node.store.disk import Store, Ticket
 from tallystick.node.store.keyspace import ChannelRow
@@ -127,6 +128,7 @@ class Channel:
         self.cosigned_at_us = 0
         self.quota_bytes = 0  # of what the peer makes us hold; 0: none is set
         self.closed_bytes = 0  # of the checkpoints that are kept
+        self.late_lines = LateLines(terms, self.own.folder.calendar)  # of those checkpoints
         self.withheld = ""  # why the peer takes no more of our log now
         try:
             self.load()
