@@ -7,7 +7,7 @@ waits for somebody gets the time until when, by the co-signature that shows when
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -18,11 +18,9 @@ from tallystick.node.closing import Closer
 from tallystick.node.logs import ChannelLog
 from tallystick.node.queries import find_delta
 from tallystick.protocol.checkpoint import parse_checkpoint
-from tallystick.protocol.derive import LineKey
 from tallystick.protocol.disputes import PENDING, Standing, disputed_lines, standings
 from tallystick.protocol.errors import InputError, InvalidRecord, QuantityError
 from tallystick.protocol.matters import Said
-from tallystick.protocol.moves import Moves, unbilled
 from tallystick.protocol.notes import parse_note
 from tallystick.protocol.quantities import format_quantity, parse_quantity, parse_total
 from tallystick.protocol.records import (
@@ -82,16 +80,7 @@ def _standings(
     """Where disputes stand by these matters and the balances here."""
     calendar = channel.own.folder.calendar
     lines = disputed_lines(calendar, [*provider, *consumer])
-    return standings(channel.terms, calendar, provider, consumer, moves_now(channel, lines))
-
-
-def moves_now(channel: Channel, lines: Set[LineKey]) -> Moves:
-    """When these lines of a channel moved, by what is durable here."""
-    a, b = (
-        unbilled(lines, log.tallies_of(lines))
-        for log in (channel.provider_log, channel.consumer_log)
-    )
-    return channel.late_lines.moves(lines, (a, b))
+    return standings(channel.terms, calendar, provider, consumer, channel.moves(lines))
 
 
 def log_of(channel: Channel, role: Role) -> ChannelLog:

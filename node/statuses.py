@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
-from tallystick.node.disputing import moves_now
 from tallystick.node.logs import ChannelLog
 from tallystick.node.verdicts import declared_by, durable_sizes
 from tallystick.protocol.declarations import periods_of
@@ -71,7 +70,7 @@ def _uncosigned(channel: Channel, sizes: tuple[int, int]) -> set[LineName]:
     matters = (logs[0].matters(sizes[0]), logs[1].matters(sizes[1]))
     calendar = channel.own.folder.calendar
     # What moved is the same at both sizes, but for lines that are found above.
-    moves = moves_now(channel, disputed_lines(calendar, matters[0] + matters[1]))
+    moves = channel.moves(disputed_lines(calendar, matters[0] + matters[1]))
     now, then = (
         adjustments_at(channel.terms, calendar, matters, at, moves) for at in (sizes, cosigned)
     )
