@@ -300,19 +300,32 @@ class Oracle:
 
 METERS = ("calls", "peak", "tokens", "gpu-hours")
 _small = st.integers(-40, 40)
-_steps = st.lists(
-    st.tuples(
-        st.sampled_from(
-            ["count"] * 2 + ["correct", "dispute", "dispute", "answer", "answer", "resolve"]
-            + ["withdraw", "lapse", "lapse", "close"]
-        ),
-        st.sampled_from(ROLES),
+
+
+def _worlds(kinds: Sequence[str], roles: Sequence[Role], choices: int, most: int) -> Any:
+    """Worlds in which so much is done at most, each of (kind, role, number, amount, choice)."""
+    step = st.tuples(
+        st.sampled_from(kinds),
+        st.sampled_from(roles),
         st.integers(0, 30),
         _small,
-        st.integers(0, 3),
-    ),
-    max_size=30,
-)  # fmt: skip
+        st.integers(0, choices),
+    )
+    return st.lists(step, max_size=most)
+
+
+_steps = _worlds(
+    ["count", "count", "correct", "dispute", "dispute", "answer", "answer", "resolve", "withdraw"]
+    + ["lapse", "lapse", "close"],
+    ROLES,
+    3,
+    30,
+) | _worlds(  # lines that are accepted and grow
+    ["accept", "accept", "late", "late", "late", "dispute", "correct", "close"],
+    ("provider", "provider", "consumer"),
+    2,
+    15,
+)
 
 
 def play(steps: Sequence[tuple[str, Role, int, int, int]]) -> Quarrel:
@@ -353,9 +366,17 @@ def play(steps: Sequence[tuple[str, Role, int, int, int]]) -> Quarrel:
                     ]
                     index, had = waiting[-1 - number % len(waiting)], (None, 0, 4, 8)[choice]
                     channel.lapse(role, index, day / 2, day / 2 + 30, had)
+                case "late":  # what is most likely accepted grows, and is disputed
+                    log.delta(f"d{log.state.size}", METERS[choice], amount, OCTOBER_US, "s")
+                    digest = channel.dispute(
+                        OTHER[role], amount, 30 + day, meter=METERS[choice], subject="s"
+                    )
+                    disputes.append((OTHER[role], digest))
                 case _:
                     months = (OCTOBER_US, NOVEMBER_US, DECEMBER_US)
                     channel.closing(months[len(channel.closed)], day)
+                    if what == "accept":
+                        channel.lapse(role, log.state.size - 1, day / 2, day / 2 + 15)
         except (InvalidRecord, IndexError, ZeroDivisionError):
             pass  # the rules do not allow it, or there is nothing that it could be done to
     return channel
