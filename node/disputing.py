@@ -18,17 +18,20 @@ from tallystick.node.closing import Closer
 from tallystick.node.logs import ChannelLog
 from tallystick.node.queries import find_delta
 from tallystick.protocol.checkpoint import parse_checkpoint
-from tallystick.protocol.disputes import PENDING, Standing, standings
+from tallystick.protocol.disputes import PENDING, Standing, disputed_lines, standings
 from tallystick.protocol.errors import InputError, InvalidRecord, QuantityError
+from tallystick.protocol.matters import Said
 from tallystick.protocol.notes import parse_note
 from tallystick.protocol.quantities import format_quantity, parse_quantity, parse_total
 from tallystick.protocol.records import (
     INT64_MAX,
     NAMED_MAX,
     Answer,
+    Close,
     Delta,
     Dispute,
     DisputeCode,
+    Lapse,
     Meter,
     Named,
     Resolution,
@@ -66,12 +69,18 @@ def scale_of(meter: Meter) -> int:
 def standing_all(channel: Channel) -> list[Standing]:
     """Where every dispute of a channel stands, by what is durable here."""
     provider, consumer = channel.provider_log, channel.consumer_log
-    return standings(
-        channel.terms,
-        channel.own.folder.calendar,
-        provider.matters(provider.durable_size),
-        consumer.matters(consumer.durable_size),
+    return _standings(
+        channel, provider.matters(provider.durable_size), consumer.matters(consumer.durable_size)
     )
+
+
+def _standings(
+    channel: Channel, provider: Sequence[Said], consumer: Sequence[Said]
+) -> list[Standing]:
+    """Where disputes stand by these matters and the balances here."""
+    calendar = channel.own.folder.calendar
+    lines = disputed_lines(calendar, [*provider, *consumer])
+    return standings(channel.terms, calendar, provider, consumer, channel.moves(lines))
 
 
 def log_of(channel: Channel, role: Role) -> ChannelLog:
@@ -299,20 +308,29 @@ def _filed_before(channel: Channel, record: Dispute) -> tuple[int, bytes] | None
     for one in standing_all(channel):
         if one.role == channel.role and one.state in PENDING and _same(one.dispute, record):
             return one.index, one.digest
-    own, peer = channel.own, channel.peer
-    halves = {log.role: log.matters(log.durable_size) for log in (own, peer)}
+    own = channel.own
+    halves = {log.role: log.matters(log.durable_size) for log in (own, channel.peer)}
     size = own.state.size
     halves[own.role] = [*halves[own.role], (size, record)]
-    calendar = own.folder.calendar
-    after = standings(channel.terms, calendar, halves["provider"], halves["consumer"])
+    after = _standings(channel, halves["provider"], halves["consumer"])
     new = next(one for one in after if one.role == own.role and one.index == size)
-    if new.state == "barred":
+    if new.state == "barred" and new.lapse is not None:
+        accepted = _accepted(log_of(channel, new.lapse[0]), new.lapse[1])
         raise InputError(
-            f"{record.period} was not disputed in time: its checkpoint is accepted, and a dispute"
-            " of it has no effect any more",
-            f"See: tally certificate {record.period} --theirs",
+            f"{record.period} was not disputed in time: the checkpoint of {accepted} is accepted,"
+            " and a dispute of this line has no effect any more",
+            f"See: tally certificate {accepted} --theirs",
         )
     return None
+
+
+def _accepted(log: ChannelLog, at: int) -> str:
+    """The period of the checkpoint whose lapse is at an index of a log."""
+    lapse = log.record(at)
+    assert isinstance(lapse, Lapse)
+    close = log.record(lapse.index)
+    assert isinstance(close, Close)
+    return parse_checkpoint(parse_note(close.checkpoint).text).period
 
 
 def _newest(

@@ -365,6 +365,11 @@ class ChannelLog(LogMatters):
         found.update(self.book.dirty)
         return found
 
+    def tallies_of(self, lines: Iterable[LineKey]) -> dict[LineKey, Tally]:
+        """The tallies of these lines at `durable_size`, of those that have one."""
+        found = {line: self.book.dirty.get(line) or self._load_tally(line) for line in lines}
+        return {line: tally for line, tally in found.items() if tally is not None}
+
     def tallies_at(self, size: int) -> dict[LineKey, Tally]:
         """Every line's tally at an earlier size: what came after is taken back."""
         tallies = {
