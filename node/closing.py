@@ -103,6 +103,7 @@ class Closer:
         self._answering: tuple[bytes, Sequence[Line]] = (b"", [])
         self._counted = 0  # what the peer had co-signed of our log before its last proposal
         self._completing = trio.Lock()
+        self._signing = 0  # checkpoints that both signed and that are not kept yet
         self._catching_up = trio.Lock()
         self.difference: str = ""  # the first differing line of the last failed proposal
         self.load()
@@ -181,6 +182,11 @@ class Closer:
         if self._proposal is not None:
             raise InputError("another checkpoint of this channel is under way", "Try again soon")
         proposal = await self._propose(period)
+        done = self.row_of(period)
+        if done is not None:
+            return done
+        if self._proposal is not None or self._signing:  # meanwhile; of two only one can follow
+            raise InputError("another checkpoint of this channel is under way", "Try again soon")
         self._proposal = proposal
         try:
             send(self._message(proposal.closing, force))
@@ -463,7 +469,11 @@ class Closer:
 
     async def _complete(self, closing: Closing, signatures: Sequence[Signature]) -> None:
         note = checkpoint_note(closing.checkpoint, signatures)
-        await self._store(closing.checkpoint, closing, note)
+        self._signing += 1
+        try:
+            await self._store(closing.checkpoint, closing, note)
+        finally:
+            self._signing -= 1
 
     async def _store(self, checkpoint: Checkpoint, closing: Closing, note: bytes) -> None:
         """Keep the checkpoint, and note what it billed, in one transaction."""
@@ -508,13 +518,17 @@ class Closer:
 
     async def append_close(self) -> None:
         """Say in our log which periods are closed, where it does not say so already."""
-        own = self.channel.own
+        while self._next_close() is not None:
+            await self.channel.append_made(self._next_close)
+
+    def _next_close(self) -> Close | None:
+        """What our log says next of closed periods."""
         digests = [row.digest for row in self.rows]
-        said = own.state.facts.checkpoint
+        said = self.channel.own.state.facts.checkpoint
         if said and said not in digests:
-            return  # a closing that our log has and this home lost; `catch_up` completes it first
-        for row in self.rows[digests.index(said) + 1 if said else 0 :]:
-            await self.channel.append_own(Close(row.note, self.channel.now_recorded_at()))
+            return None  # our log has it and this home lost it; `catch_up` completes it first
+        rows = self.rows[digests.index(said) + 1 if said else 0 :]
+        return Close(rows[0].note, self.channel.now_recorded_at()) if rows else None
 
     # Differences
 

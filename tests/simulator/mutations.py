@@ -15,20 +15,37 @@ from unittest import mock
 
 from simulator.plan import LIARS, LOSSES
 from tallystick.node import channel as channel_module
-from tallystick.node import rebuilding, recovery
+from tallystick.node import declaring, lapsing, rebuilding, recovery
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel, EmitResult, _Request
+from tallystick.node.closing import Closer
+from tallystick.node.declaring import Declarer, _check_unrevealed
+from tallystick.node.disputing import standing_all
 from tallystick.node.founding import Founding
 from tallystick.node.importing.drafts import Draft
+from tallystick.node.lapsing import Due, Lapser
 from tallystick.node.link import Link
 from tallystick.node.logs import Batch, ChannelLog, Sign
 from tallystick.node.store.disk import Job, Store, Ticket, Txn
-from tallystick.protocol.derive import Book, Tally
+from tallystick.node.store.keyspace import DeclarationRow, declaration_key, encode_row
+from tallystick.node.verdicts import durable_sizes
+from tallystick.protocol import disputes
+from tallystick.protocol.declarations import SALT_SIZE, Commitments, commitment, totals_of
+from tallystick.protocol.derive import Adjustments, Book, Tally
 from tallystick.protocol.errors import InvalidRecord, PeerBreach
 from tallystick.protocol.heads import Head
 from tallystick.protocol.log import LogFacts
 from tallystick.protocol.messages import Append
-from tallystick.protocol.records import Delta, Record, batch_bytes
+from tallystick.protocol.records import (
+    Declaration,
+    Delta,
+    Lapse,
+    Matter,
+    Record,
+    Reveal,
+    batch_bytes,
+    record_digest,
+)
 
 
 @dataclass(frozen=True)
@@ -173,6 +190,91 @@ def _takes_any_head(
     return None
 
 
+# Disputes and declarations
+
+
+async def _declares_before_the_salt(
+    self: Declarer, channel: Channel, closer: Closer, label: str, totals: Any, early: bool
+) -> tuple[int, bool]:
+    shown = totals_of(channel.terms, totals)
+    _check_unrevealed(channel, label)
+    salt = declaring.secrets.token_bytes(SALT_SIZE)
+    made = commitment(channel.terms, channel.role, label, salt, shown)
+    index = await channel.append_own(Declaration(label, made, channel.now_recorded_at()))
+    row = encode_row(DeclarationRow(label, salt, shown))
+    key = declaration_key(channel.row.number, made)
+    await channel.store.commit(lambda txn: txn.put("declarations", key, row))
+    return index, False
+
+
+def _reveals_unsecured(
+    own: Commitments, peer: Commitments, cosigned: tuple[int, int], openable: Any
+) -> tuple[bytes, bytes] | None:
+    return _next_opening(own, peer, (2**62, 2**62), openable)
+
+
+_next_opening = declaring.next_opening
+
+
+def _reveals_nothing(
+    own: Commitments, peer: Commitments, cosigned: tuple[int, int], openable: Any
+) -> tuple[bytes, bytes] | None:
+    return None
+
+
+_declare = Declarer.declare
+
+
+async def _reveals_at_once(
+    self: Declarer, channel: Channel, closer: Closer, label: str, totals: Any, early: bool
+) -> tuple[int, bool]:
+    index, again = await _declare(self, channel, closer, label, totals, early)
+    record = channel.own.matter(index)
+    if isinstance(record, Declaration) and not again:
+        digest = record_digest(record)
+        row = declaring.openable(channel)[digest]
+        at = channel.now_recorded_at()
+        await channel.append_own(Reveal(digest, bytes(32), row.salt, row.totals, at))
+    return index, again
+
+
+_waiting = lapsing.waiting
+
+
+def _takes_words_for_silence(channel: Channel) -> list[int]:
+    own = channel.own
+    answered = [one.index for one in standing_all(channel) if one.role == own.role]
+    return _waiting(channel) + [index for index in answered if not own.ended(index)]
+
+
+async def _reminds_nobody(self: Lapser, channel: Channel, due: Due) -> float:
+    return 1.0
+
+
+def _takes_nothing_in_time(found: Any, lapse: Lapse, seconds: int) -> bool:
+    return False
+
+
+def _disputed_now(self: Closer, sizes: tuple[int, int]) -> Adjustments:
+    return _disputed(self, durable_sizes(self.channel))
+
+
+_disputed = Closer._disputed
+
+
+def _leaves_matters_behind(txn: Txn, log: int, size: int) -> list[tuple[str, bytes]]:
+    return []
+
+
+def _says_everything_again(channel: Channel, record: Any) -> bool:
+    return False
+
+
+def _says_nothing_again(channel: Channel, record: Any) -> None:
+    if isinstance(record, Matter):
+        raise InvalidRecord("it was said before")
+
+
 MUTATIONS: dict[str, Mutation] = {
     "acknowledges before the disk": Mutation(1, Channel, "emit", _acknowledges_before_the_disk),
     "forgets what was set aside": Mutation(
@@ -192,4 +294,15 @@ MUTATIONS: dict[str, Mutation] = {
     "sees only repeats": Mutation(8, Channel, "repeats", _sees_only_repeats, LIARS),
     "ignores halts": Mutation(8, Founding, "halt", _ignores_halts, LIARS),
     "halts every channel": Mutation(9, Link, "_halt", _halts_every_channel, LIARS),
+    "declares before the salt": Mutation(12, Declarer, "declare", _declares_before_the_salt),
+    "reveals unsecured": Mutation(12, declaring, "next_opening", _reveals_unsecured),
+    "reveals at once": Mutation(12, Declarer, "declare", _reveals_at_once),
+    "reveals nothing": Mutation(12, declaring, "next_opening", _reveals_nothing),
+    "takes words for silence": Mutation(13, lapsing, "waiting", _takes_words_for_silence),
+    "reminds nobody": Mutation(13, Lapser, "_remind", _reminds_nobody),
+    "takes nothing in time": Mutation(13, disputes, "in_time", _takes_nothing_in_time),
+    "adjusts by present disputes": Mutation(7, Closer, "_disputed", _disputed_now),
+    "leaves matters behind": Mutation(7, rebuilding, "rows_from", _leaves_matters_behind, LOSSES),
+    "says everything again": Mutation(11, recovery, "_is_there", _says_everything_again, LOSSES),
+    "says nothing again": Mutation(11, recovery, "_check_named", _says_nothing_again, LOSSES),
 }

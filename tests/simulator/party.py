@@ -22,9 +22,11 @@ from tallystick.node.config import Config
 from tallystick.node.errors import PeerUnreachable, StoreError
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.peering import Peering
+from tallystick.node.store.keyspace import log_key
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.keys import Identity
 from tallystick.protocol.pairing import PeerIdentity
+from tallystick.protocol.records import DeclaredTotal, Matter, decode_batch
 
 _log = logging.getLogger("simulator")
 START_US = 1_790_805_600_000_000  # 2026-10-01T00:00 in Berlin
@@ -41,6 +43,16 @@ class Emitted:
 
 
 @dataclass
+class Said:
+    """What people said of usage; `totals` are those that a declaration commits to."""
+
+    record: Matter
+    acknowledged: bool = False
+    excused: bool = False
+    totals: tuple[DeclaredTotal, ...] = ()
+
+
+@dataclass
 class World:
     """What all parties share."""
 
@@ -51,6 +63,9 @@ class World:
     parted: set[frozenset[str]] = field(default_factory=set)
     ends: list[tuple[frozenset[str], End]] = field(default_factory=list)
     channels: list[bytes] = field(default_factory=list)  # all that were ever founded
+    certificates: dict[tuple[bytes, str], bytes] = field(default_factory=dict)
+    # How long the terms give a party to answer a dispute, and to insist or dispute a checkpoint.
+    clocks_seconds: tuple[int, int] = (0, 0)
 
     def part(self, a: str, b: str) -> None:
         """Cut the network between two parties."""
@@ -75,8 +90,11 @@ class Party:
         self.identity = Identity.from_seed(name, name.encode().ljust(32, b"\0"))
         self.disk = Disk(folder, world.dice)
         self.skew_us = 0
+        self.turned = False  # whether its clock was ever set
+        self.restored = False  # whether its home ever came from a backup
         self.heard: set[bytes] = set()  # channels that a peer confirmed to this process
         self.emitted: dict[tuple[bytes, str, str], Emitted] = {}
+        self.said: dict[tuple[bytes, str], Said] = {}  # by channel and reason or commitment
         self.process: Process | None = None
         self.synced: dict[Path, int] = {}  # how much of each file is safe from a power cut
         self.liar: Liar | None = None
@@ -121,6 +139,14 @@ class Party:
     def bend(self, peer: str, body: bytes) -> list[bytes]:
         """What this party sends instead of a frame."""
         return [body] if self.liar is None else self.liar.bend(peer, body)
+
+    def size_on_disk(self, channel: Channel) -> int:
+        """How many records of its own log are on its disk."""
+        table = self.disk.tables["batches"]
+        keys = [key for key in table.keys if key[:4] == log_key(channel.own.number)]
+        if not keys:
+            return 0
+        return int.from_bytes(keys[-1][4:], "big") + len(decode_batch(table.values[keys[-1]])[0])
 
     @property
     def channels(self) -> list[tuple[Channel, Closer]]:

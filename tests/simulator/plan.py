@@ -20,24 +20,28 @@ from random import Random
 from unittest import mock
 
 import builders
+import msgspec
 import trio
 import trio.testing
 
+from simulator.arbiter import arbitrate
 from simulator.disk import Table
 from simulator.judge import judge
 from simulator.liar import Liar
 from simulator.network import Weather
 from simulator.party import Party, World
-from simulator.rest import come_to_rest, deltas_on_disk
+from simulator.rest import come_to_rest, named_on_disk
 from simulator.users import METERS, Users
 from simulator.watch import Violation, Watch
-from tallystick.node import rebuilding, upkeep
+from tallystick.node import declaring, rebuilding, upkeep
 from tallystick.protocol.errors import lone_error
 from tallystick.protocol.messages import ProposeTerms
 from tallystick.protocol.terms import channel_id
 
+DAY_SECONDS = 86_400
 RUN_ENTRIES = 24  # the id index writes and merges runs of this size here, not of 65,536
 LIARS, LOSSES = 7, 5  # seeds with this remainder by 8
+CLOCKS = ((4, 6), (12, 9), (40, 30), (29 * DAY_SECONDS, 15 * DAY_SECONDS))
 NAMES = ("acme.example", "beta.example", "gamma.example")
 
 
@@ -64,6 +68,8 @@ def run(seed: int, steps: int) -> Result:
         core._r.seed(seed)
         for module in (upkeep, rebuilding):
             stack.enter_context(mock.patch.object(module, "RECENT_MAX", RUN_ENTRIES))
+        salts = Random(seed).randbytes  # of declarations
+        stack.enter_context(mock.patch.object(declaring.secrets, "token_bytes", salts))
         plan = Plan(seed, steps, folder)
         stack.enter_context(plan.world.watch.looking())
         stack.enter_context(plan.syncing())
@@ -84,6 +90,7 @@ class Plan:
         self.seed, self.steps = seed, steps
         self.dice = Random(seed)
         self.world = World(self.dice, Watch())
+        self.world.clocks_seconds = self.dice.choice(CLOCKS)
         names = NAMES[: 3 if seed % 4 == 3 else 2]
         self.parties = [Party(self.world, name, folder / name) for name in names]
         self.lies = seed % 8 == LIARS
@@ -145,6 +152,8 @@ class Plan:
             self._clear_up()
             await come_to_rest(self.world, nursery)
             judge(self.world, self.restored)
+            if not any(one.invariant == 4 for one in self.world.watch.violations):
+                arbitrate(self.world)
             for party in self.parties:
                 party.died(cut=False)
 
@@ -166,7 +175,12 @@ class Plan:
         assert a.process is not None
         assert b.process is not None
         meters = tuple(meter for meter in builders.METERS if meter.name in METERS)
-        terms = builders.make_terms(a.identity, b.identity, meters, "hour", "UTC")
+        answer, dispute = self.world.clocks_seconds
+        terms = msgspec.structs.replace(
+            builders.make_terms(a.identity, b.identity, meters, "hour", "UTC"),
+            answer_seconds=answer,
+            dispute_seconds=dispute,
+        )
         peering, key = a.process.peering, channel_id(terms)
         self.world.channels.append(key)
         await peering.books.founding.propose(terms, b.as_peer())
@@ -234,6 +248,7 @@ class Plan:
         party.disk.slow_seconds = self.dice.choice((0.0005, 0.002, 0.1, 4))
 
     def _turn_clock(self, party: Party) -> None:
+        party.turned = True
         party.skew_us += self.dice.choice((-1, 1)) * self.dice.choice((1, 10**6, 10**9, 10**11))
         party.skew_us = max(party.skew_us, -(10**12))
 
@@ -255,14 +270,17 @@ class Plan:
             if place <= chosen or backup[0] is not party
         ]
         self.restored.add(party.name)
+        party.restored = True
         self._excuse()
 
     def _excuse(self) -> None:
         """What is on no disk any more cannot be asked for."""
-        held = set().union(*map(deltas_on_disk, self.parties))
+        held = set().union(*map(named_on_disk, self.parties))
         for party in self.parties:
             for (channel, meter, id), emitted in party.emitted.items():
-                emitted.excused |= (channel, party.name, meter, id) not in held
+                emitted.excused |= (channel, party.name, f"{meter}/{id}") not in held
+            for (channel, name), said in party.said.items():
+                said.excused |= (channel, party.name, name) not in held
 
     # The end
 

@@ -7,18 +7,30 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
+import msgspec
 import trio
 
 from simulator.party import Party, World
 from simulator.watch import decode_channel_row
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
-from tallystick.node.store.keyspace import log_key
+from tallystick.node.store.keyspace import UnplacedRow, log_key
 from tallystick.protocol.errors import TallyError
-from tallystick.protocol.records import Delta, decode_batch
+from tallystick.protocol.records import (
+    Answer,
+    Declaration,
+    Delta,
+    Dispute,
+    Record,
+    Resolution,
+    Withdrawal,
+    decode_batch,
+    decode_record,
+)
 
 REST_SECONDS = 2_000
 
+_unplaced = msgspec.msgpack.Decoder(UnplacedRow).decode
 _log = logging.getLogger("simulator")
 
 
@@ -34,6 +46,8 @@ def honest_channels(world: World) -> Iterator[tuple[Party, Channel, Closer]]:
 async def come_to_rest(world: World, nursery: trio.Nursery) -> None:
     """Return when all is durable, co-signed and closed at both sides of every honest channel."""
     parties = world.parties.values()
+    settling = 2 * sum(world.clocks_seconds) if sum(world.clocks_seconds) < REST_SECONDS else 1
+    waited = False
     with trio.move_on_after(REST_SECONDS):
         while True:
             for party in parties:
@@ -45,7 +59,10 @@ async def come_to_rest(world: World, nursery: trio.Nursery) -> None:
                 for party in parties
                 if party.liar is None
             ) and all(_calm(world, *found) for found in honest_channels(world)):
-                return
+                if waited:
+                    return
+                waited = True  # now let pass what lapses by silence
+                await trio.sleep(settling)
             await trio.sleep(1)
     invariant = 9 if any(party.liar is not None for party in parties) else 4
     for party, channel, closer in honest_channels(world):
@@ -103,18 +120,45 @@ def _state(party: Party, channel: Channel) -> str:
     )
 
 
-def deltas_on_disk(party: Party) -> set[tuple[bytes, str, str, str]]:
-    """(channel, author, meter, id) of every delta on a party's disk, set aside or not."""
+def name_of(record: Record) -> str:
+    """What tells apart what a party emits and says: ids, and reasons and commitments."""
+    match record:
+        case Delta():
+            return f"{record.meter}/{record.id}"
+        case Dispute() | Answer() | Resolution() | Withdrawal():
+            return record.reason
+        case Declaration():
+            return record.commitment.hex()
+        case _:
+            return ""
+
+
+def named_on_disk(party: Party) -> set[tuple[bytes, str, str]]:
+    """(channel, author, name) of every record that has a name on a party's disk, set aside or not,
+    or kept because it cannot be recorded any more.
+    """
     found = set()
     for channel, value in party.disk.tables["channels"].values.items():
         row = decode_channel_row(value)
-        for table in ("batches", "aside"):
-            held = party.disk.tables[table]
-            for own in (True, False):
-                for key in held.keys:
-                    if key.startswith(log_key(2 * row.number + (not own))):
-                        author = party.name if own else row.peer
-                        for record in decode_batch(held.values[key])[0]:
-                            if isinstance(record, Delta):
-                                found.add((channel, author, record.meter, record.id))
+        for own in (True, False):
+            number, author = 2 * row.number + (not own), party.name if own else row.peer
+            for record in _records_on_disk(party, number):
+                if name_of(record):
+                    found.add((channel, author, name_of(record)))
     return found
+
+
+def _records_on_disk(party: Party, log: int) -> Iterator[Record]:
+    for table in ("batches", "aside"):
+        held = party.disk.tables[table]
+        for key in held.keys:
+            if key.startswith(log_key(log)):
+                yield from decode_batch(held.values[key])[0]
+    yield from unplaced_on_disk(party, log)
+
+
+def unplaced_on_disk(party: Party, log: int) -> list[Record]:
+    """What was set aside of a party's log and could not be recorded again."""
+    held = party.disk.tables["unplaced"]
+    rows = [_unplaced(held.values[key]) for key in held.keys if key.startswith(log_key(log))]
+    return [decode_record(row.record) for row in rows]

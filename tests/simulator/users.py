@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from random import Random
 
+from simulator.disputants import HOUR_US, Disputants
 from simulator.party import START_US, Emitted, Party, World
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.rotating import JOBS
-from tallystick.node.store.keyspace import log_key
-from tallystick.protocol.records import (
-    Answer,
-    Correction,
-    Dispute,
-    Matter,
-    Resolution,
-    Withdrawal,
-    decode_batch,
-    record_digest,
-)
+from tallystick.protocol.records import Correction
 
-HOUR_US = 3_600_000_000
 METERS = ("tokens", "calls", "peak")
 
 
@@ -35,6 +25,7 @@ class Users:
     ) -> None:
         self.world, self.dice, self.restored = world, dice, restored
         self.rotates = rotates
+        self.disputants = Disputants(world, dice, METERS)
         self._number = 0
 
     def ask(self, party: Party) -> None:
@@ -44,12 +35,14 @@ class Users:
         channel, closer = self.dice.choice(party.channels)
         assert party.process is not None
         luck = self.dice.random()
-        if luck < 0.75:
+        if luck < 0.55:
             party.process.do(self._emit, party, channel, self._drafts(party, channel))
-        elif luck < 0.88:
+        elif luck < 0.64:
             party.process.do(self._correct, party, channel)
+        elif luck < 0.8:
+            party.process.do(self.disputants.quarrel, party, channel, closer)
         elif luck < 0.9:
-            party.process.do(self._quarrel, party, channel)
+            party.process.do(self.disputants.declare, party, channel, closer)
         elif self.rotates and luck > 0.93:
             party.process.do(self._rotate, party)
         else:
@@ -98,7 +91,7 @@ class Users:
             if index < 0:
                 watch.violated(6, f"{draft.meter}/{draft.id} was refused: {problems.get(place)}")
                 continue
-            if index >= _size(party, channel):
+            if index >= party.size_on_disk(channel):
                 watch.violated(1, f"{draft.meter}/{draft.id} was acknowledged before the disk")
             moved = emitted.acknowledged and index != emitted.index
             if moved and party.name not in self.restored:
@@ -115,33 +108,6 @@ class Users:
             )
             await channel.append_own(record)
 
-    async def _quarrel(self, party: Party, channel: Channel) -> None:
-        """A party disputes a line, or says something of a dispute that is there."""
-        dice, at = self.dice, channel.now_recorded_at()
-        disputes = [
-            (log is channel.own, record_digest(record))
-            for log in (channel.own, channel.peer)
-            for _, record in log.matters(log.durable_size)
-            if isinstance(record, Dispute)
-        ]
-        amount = dice.choice((-1, 1)) * dice.randrange(1, 100)
-        record: Matter
-        if not disputes or dice.random() < 0.4:
-            occurred = START_US + dice.randrange(-HOUR_US, 3 * HOUR_US)
-            period = channel.own.folder.calendar.period_of(occurred).label
-            meter, subject = dice.choice(METERS), dice.choice(("s", "t"))
-            record = Dispute(period, meter, subject, amount, "quantity", "so", (), at)
-        else:
-            ours, digest = dice.choice(disputes)
-            record = dice.choice(
-                (
-                    Answer(digest, 0 if ours else amount, "as counted", (), at),
-                    Resolution(digest, 7, "agreed", at),
-                    Withdrawal(digest, "a mistake", at),  # not ours: refused
-                )
-            )
-        await channel.append_own(record)
-
     async def _rotate(self, party: Party) -> None:
         """A party changes a key of its own in all channels."""
         assert party.process is not None
@@ -155,13 +121,3 @@ class Users:
         send = link.say if link is not None and link.live and channel.live else None
         if periods:
             await closer.close(periods[0], force=True, send=send)
-
-
-def _size(party: Party, channel: Channel) -> int:
-    """How many records of the party's own log are on its disk."""
-    table = party.disk.tables["batches"]
-    keys = [k for k in table.keys if k[:4] == log_key(channel.own.number)]
-    if not keys:
-        return 0
-    last = keys[-1]
-    return int.from_bytes(last[4:], "big") + len(decode_batch(table.values[last])[0])

@@ -16,7 +16,7 @@ import trio
 
 from tallystick.node import channel as channel_module
 from tallystick.node import founding as founding_module
-from tallystick.node.store.keyspace import ChannelRow, LogRow, log_key
+from tallystick.node.store.keyspace import ChannelRow, LogRow, declaration_key, log_key
 from tallystick.node.tree import LogTree, stored_parts
 from tallystick.protocol import heads
 from tallystick.protocol.checkpoint import parse_checkpoint
@@ -32,7 +32,7 @@ from tallystick.protocol.messages import (
     SignCheckpoint,
     decode_message,
 )
-from tallystick.protocol.records import decode_batch
+from tallystick.protocol.records import Declaration, Reveal, decode_batch, record_digest
 from tallystick.protocol.states import Channel as Standing
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Watch:
         self.shown: list[tuple[int, Head]] = []  # with the number of the event
         self.cosigned: dict[bytes, Head] = {}
         self.cosigned_shown: list[Head] = []
+        self.declared: dict[bytes, tuple[str, bytes, int]] = {}  # author, channel, index
         self.events = 0
         self.violations: list[Violation] = []
         self.honest: set[str] = set()
@@ -106,6 +107,7 @@ class Watch:
                 if head is not None:
                     self.shown.append((self.events, head))
                     self._check_durable(2, party, head, own=True)
+                    self._look_at_declarations(party, message)
             case Cosign():
                 head = self.cosigned[message.cosignature]
                 self.cosigned_shown.append(head)
@@ -157,6 +159,35 @@ class Watch:
                 if head.party == party.name:
                     name = origin(head.party, message.channel)
                     self.shown.append((self.events, Head(name, head.size, head.root)))
+
+    def _look_at_declarations(self, party: Party, message: Append) -> None:
+        """A party can open what it declares, and opens it when both have declared."""
+        if party.name not in self.honest:
+            return
+        for index, record in enumerate(decode_batch(message.batch)[0], message.first):
+            place = (party.name, message.channel)
+            if isinstance(record, Declaration):
+                if record_digest(record) not in self.declared:
+                    self._check_salt(party, message.channel, record)
+                self.declared.setdefault(record_digest(record), (*place, index))
+            elif isinstance(record, Reveal):
+                for digest in (record.declaration, record.peer_declaration):
+                    found = self.declared.get(digest)
+                    if found is None or not self._is_cosigned(*found):
+                        self.violated(12, f"{party.name} revealed before both had declared")
+
+    def _is_cosigned(self, author: str, channel: bytes, index: int) -> bool:
+        name = origin(author, channel)
+        return any(head.origin == name and head.size > index for head in self.cosigned_shown)
+
+    def _check_salt(self, party: Party, channel: bytes, record: Declaration) -> None:
+        tables = party.disk.tables
+        number = decode_channel_row(tables["channels"].values[channel]).number
+        key = declaration_key(number, record.commitment)
+        closer = party.process and party.process.books.channels[channel][1]
+        closed = closer and any(row.period == record.period for row in closer.rows)
+        if key not in tables["declarations"].values and not (closed or party.restored):
+            self.violated(12, f"{party.name} declared what it has not kept")
 
     def _check_durable(self, invariant: int, party: Party, head: Head, *, own: bool) -> None:
         """What is said to be there is on the disk of who says so."""
