@@ -315,7 +315,8 @@ def _worlds(kinds: Sequence[str], roles: Sequence[Role], choices: int, most: int
 
 
 _steps = _worlds(
-    ["count", "count", "correct", "dispute", "dispute", "answer", "answer", "resolve", "withdraw"]
+    ["count"] * 2
+    + ["correct", "dispute", "dispute", "answer", "answer", "resolve", "withdraw"]
     + ["lapse", "lapse", "close"],
     ROLES,
     3,
