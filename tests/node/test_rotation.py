@@ -128,7 +128,7 @@ def test_each_key_changes_under_running_emits(rotating: Pair, tmp_path: Path) ->
         assert files[0].read_bytes() == files[1].read_bytes()
         with files[0].open("rb") as file:
             checks = verify_bundle(file)
-        assert all(check.ok for check in checks) and len(checks) == (10 if level else 6)
+        assert all(check.ok for check in checks) and len(checks) == (12 if level else 7)
 
 
 def test_proofs_are_by_the_keys_that_vkey_shows(rotating: Pair, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_an_id_that_is_used_for_other_events_is_no_retry_and_no_missing_feed() -
 def test_nothing_at_all_is_not_rounded_from_something() -> None:
     theirs = usage()
     assert compared(each(theirs, lambda e: e._replace(quantity=0)), theirs).causes == []
-    found = compared(each(theirs, lambda e: e._replace(quantity=e.place % 12 == 0)), theirs)
+    found = compared(each(theirs, lambda e: e._replace(quantity=int(e.place % 12 == 0))), theirs)
     assert found.causes == []
 
 
