@@ -80,9 +80,12 @@ def vkeys(party: nodes.Party, channel: str | None = None) -> dict[str, Any]:
 
 
 def derived(party: nodes.Party, channel: str | None = None) -> dict[str, Any]:
-    """What `tally derive` says."""
+    """What `tally derive` says, but for statuses: a repeated key may wait to be co-signed."""
     with opened(party) as books:
-        return queries.derive(*books.channels[books.select(channel)])
+        found = queries.derive(*books.channels[books.select(channel)])
+    for line in found["lines"]:
+        del line["status"]
+    return found
 
 
 def settled(party: nodes.Party) -> bool:
