@@ -114,6 +114,7 @@ class Arbiter:
         counts = Counter(name_of(r) for r in self.own.records if isinstance(r, Matter))
         by_name = {name_of(r): r for r in self.own.records if isinstance(r, Matter)}
         unplaced = {name_of(r) for r in unplaced_on_disk(self.party, self.channel.own.number)}
+        unplaced -= {name for name in unplaced if self._has_place(name)}
         for (at, name), said in self.party.said.items():
             if at != self.channel.id:
                 continue
@@ -126,6 +127,13 @@ class Arbiter:
         for name, count in counts.items():
             if name and not isinstance(by_name[name], Declaration):
                 self.violated(MATTERS, f"nobody said {by_name[name]}, which is there {count} times")
+
+    def _has_place(self, name: str) -> bool:
+        """Whether what was said could still be said: the dispute that it is about is there."""
+        said = self.party.said.get((self.channel.id, name))
+        about = getattr(said.record, "dispute", b"") if said is not None else b""
+        disputes = (r for copy in self.copies for r in copy.records if isinstance(r, Dispute))
+        return not about or about in map(record_digest, disputes)
 
     # Silence
 
