@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from simulator.party import Party, World
 from simulator.rest import honest_channels, name_of, unplaced_on_disk
 from tallystick.node import certifying, declaring, disputing, lapsing, proving, statuses, verdicts
+from tallystick.node.attesting import first_attested
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
+from tallystick.node.logs import ChannelLog
 from tallystick.protocol.checkpoint import Checkpoint, parse_checkpoint
 from tallystick.protocol.declarations import declared, next_opening, sides_of
 from tallystick.protocol.derive import period_lines
@@ -206,30 +208,33 @@ class Arbiter:
                 self.violated(LAPSES, f"{one.dispute} is {one.state}, but {record} was in time")
 
     def _judge_certificate(self, one: Standing) -> None:
+        assert one.lapse is not None
+        log = disputing.log_of(self.channel, one.lapse[0])
         try:
             made = certifying.of_dispute(self.channel, one)
         except InputError as error:
             self.violated(LAPSES, f"no certificate of {one.dispute}: {error}")
             return
-        self._compare_certificates(f"{one.lapse}", made)
+        self._compare_certificates(log, one.lapse[1], made)
 
     def _judge_accepted(self, label: str, *, theirs: bool) -> None:
         log = self.channel.peer if theirs else self.channel.own
         index = disputing.close_of(log, label)
-        if index is None or log.ended_by(index) is None:
-            return
-        made = certifying.of_period(self.channel, label, theirs=theirs)
-        self._compare_certificates(f"{log.role} {label}", made)
+        lapse = None if index is None else log.ended_by(index)
+        if lapse is not None:
+            made = certifying.of_period(self.channel, label, theirs=theirs)
+            self._compare_certificates(log, lapse, made)
 
-    def _compare_certificates(self, name: str, made: bytes) -> None:
+    def _compare_certificates(self, log: ChannelLog, lapse: int, made: bytes) -> None:
+        """A certificate holds, and is the same file where both hold the same co-signature."""
         for check in verify_certificate(made):
             if not check.ok:
-                self.violated(LAPSES, f"certificate of {name}: {check.name}: {check.detail}")
-        kept = self.world.certificates.setdefault((self.channel.id, name), made)
-        # Who lost heads has another first one that is co-signed: the same lapse under that.
-        peer = self.world.parties[self.channel.peer_keys.name]
-        if kept != made and not (self.party.restored or peer.restored):
-            self.violated(LAPSES, f"the certificates of {name} are two files")
+                self.violated(LAPSES, f"certificate of {lapse}: {check.name}: {check.detail}")
+        head = first_attested(log, lapse)
+        assert head is not None
+        name = (self.channel.id, log.role, lapse, head.size)
+        if self.world.certificates.setdefault(name, made) != made:
+            self.violated(LAPSES, f"the certificates of {log.role} {lapse} are two files")
 
     # Declarations
 

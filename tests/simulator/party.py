@@ -63,7 +63,8 @@ class World:
     parted: set[frozenset[str]] = field(default_factory=set)
     ends: list[tuple[frozenset[str], End]] = field(default_factory=list)
     channels: list[bytes] = field(default_factory=list)  # all that were ever founded
-    certificates: dict[tuple[bytes, str], bytes] = field(default_factory=dict)
+    # Those that somebody made, by channel, log, lapse, and the size of the head that holds it.
+    certificates: dict[tuple[bytes, str, int, int], bytes] = field(default_factory=dict)
     # How long the terms give a party to answer a dispute, and to insist or dispute a checkpoint.
     clocks_seconds: tuple[int, int] = (0, 0)
 
