@@ -233,15 +233,6 @@ class ChannelLog(LogMatters):
             yield first, records[: stop - first]
             start = first + len(records)
 
-    def batches(self, stop: int) -> Iterator[tuple[int, bytes]]:
-        """The batches that hold the durable records before index `stop`, as they are stored, and
-        each one's first index.
-        """
-        with self.store.read() as txn:
-            scan = txn.scan("batches", index_key(self.number, 0), index_key(self.number, stop))
-            for key, value in scan:
-                yield index_of(key), value
-
     def record(self, index: int) -> Record:
         """The record at an index below `state.size`."""
         for prepared in self._in_flight:

@@ -30,7 +30,9 @@ own, at realistic rates ([testing](testing.md) says how they are made). Made by
 detectors, odd ones only to measure them.
 The code that was measured: {code}.
 
-What counts as found. {bounds}
+## What counts as found
+
+{bounds}
 
 Where causes compose, a part of the difference may be two causes' work (lost requests of a side that
 counts in another unit), and which part is whose depends on the order: any amount that some order
@@ -54,7 +56,7 @@ def main(seeds: str, only: str | None, markdown: bool, shown: int) -> None:
         click.echo(f"error: {error}", err=True)
         raise SystemExit(2) from None
     chosen = [seed for seed in range(first, last + 1) if only in (None, ("even", "odd")[seed % 2])]
-    began = time.monotonic()
+    began, code = time.monotonic(), _commit()  # before anybody commits more
     scores = []
     with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
         for done, score in enumerate(pool.map(score_seed, chosen, chunksize=4), 1):
@@ -62,7 +64,10 @@ def main(seeds: str, only: str | None, markdown: bool, shown: int) -> None:
             if sys.stderr.isatty():
                 print(f"\r{done} of {len(chosen)}", end="", file=sys.stderr)
     print(f"\n{time.monotonic() - began:.0f} seconds", file=sys.stderr)
-    (_in_markdown if markdown else _in_text)(scores, shown)
+    if markdown:
+        _in_markdown(scores, shown, code)
+    else:
+        _in_text(scores, shown)
     raise SystemExit(any(score.inexact for score in scores))
 
 
@@ -84,11 +89,11 @@ def _in_text(scores: list[Score], shown: int) -> None:
     print(_verdict(scores))
 
 
-def _in_markdown(scores: list[Score], shown: int) -> None:
+def _in_markdown(scores: list[Score], shown: int, code: str) -> None:
     seeds = [score.seed for score in scores]
     which = {frozenset({0}): "even", frozenset({1}): "odd"}.get(frozenset(s % 2 for s in seeds), "")
-    print(PAGE.format(which=which, first=seeds[0], last=seeds[-1], code=_commit(), bounds=BOUNDS))
-    print(f"**{_verdict(scores)}.**\n")
+    print(PAGE.format(which=which, first=seeds[0], last=seeds[-1], code=code, bounds=BOUNDS))
+    print(f"## Scores\n\n**{_verdict(scores)}.**\n")
     for table in tables(scores):
         print(f"{in_markdown(table)}\n")
     lines = [line for score in worst(scores, shown) for line in world_lines(score)]

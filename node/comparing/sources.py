@@ -22,6 +22,7 @@ from tallystick.node.importing.bulk import read_columns
 from tallystick.node.importing.drafts import Reject
 from tallystick.node.importing.mapping import Mapping
 from tallystick.node.logs import ChannelLog
+from tallystick.node.store.keyspace import index_key, index_of
 from tallystick.protocol.records import Delta, Meter
 
 RECORDS_AT_ONCE = 100_000
@@ -78,7 +79,7 @@ def record_tables(
     corrected = log.corrected()
     wanted = pyarrow.array(sorted(names), pyarrow.string())
     waiting: list[Any] = []
-    for first, batch in log.batches(log.durable_size):
+    for first, batch in _batches(log):
         table = _deltas(first, _decode(batch), corrected)
         if table is not None:
             meters = pyarrow.compute.is_in(table["meter"], value_set=wanted)
@@ -89,6 +90,14 @@ def record_tables(
             waiting = []
     if waiting:
         yield pyarrow.concat_tables(waiting)
+
+
+def _batches(log: ChannelLog) -> Iterator[tuple[int, bytes]]:
+    """The log's durable batches as they are stored, and each one's first index."""
+    stop = index_key(log.number, log.durable_size)
+    with log.store.read() as txn:
+        for key, value in txn.scan("batches", index_key(log.number, 0), stop):
+            yield index_of(key), value
 
 
 def _deltas(first: int, records: list[tuple[Any, ...]], corrected: Corrected) -> Any:

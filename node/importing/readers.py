@@ -279,7 +279,8 @@ def _read_parquet(path: Path, mapping: Mapping, batch_rows: int) -> Iterator[Row
                 number += batch.num_rows
                 rows.bytes_read = size * number // total
                 yield rows
-    except (pyarrow.ArrowException, UnicodeDecodeError) as error:  # columns' names are text too
+    # Columns' names are text too; Arrow says OSError as well of bytes that it cannot make out.
+    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
         raise InputError(f"{path} is not a Parquet file that can be read: {error}") from None
 
 

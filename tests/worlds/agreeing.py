@@ -14,8 +14,9 @@ which means all), and the main fact must agree:
 - rename-meter: both sides' names; of a split, the new name at least;
 - rename-subject: only names that were planted together, and of the rows that the planted cause
   touched at least half;
-- missing-feed: the side; the subject or region by name (a region of one subject is that subject),
-  or the stretch with at least 60% of the time that either covers;
+- missing-feed: the side; the stretch with at least 60% of the time that either covers; the subject
+  by the name that the other side has for it; the region by its name, or subjects that are all of
+  it and make up at least 60% of its rows;
 - sampling: the rate within a fifth;
 - boundary: the class.
 """
@@ -39,6 +40,7 @@ EXPONENTIAL_SHARE = 0.35
 FACTOR_SHARE = 0.005
 RENAMED_SHARE = 0.5
 STRETCH_SHARE = 0.6
+REGION_SHARE = 0.6
 SAMPLING_SHARE = 0.2
 
 
@@ -77,11 +79,16 @@ def found(world: World, truth: Truth, said: Sequence[Said]) -> bool:
     if truth.planted.kind == "factor":
         named = {_first_name(one.meter) for one in said}
         return None in named or named >= {_first_name(name) for name in truth.planted.meters}
+    if truth.planted.facts.get("what") == "region":
+        lost = _lost_names(world, truth)
+        told = {one.facts.get("name", "") for one in said}
+        if told <= set(lost):
+            return sum(lost[name] for name in told) >= REGION_SHARE * lost.total()
     if truth.planted.kind == "rename-subject":
         rows = _renamed_rows(world)
-        told = {pair for one in said for pair in _named_pairs(one)}
+        named_pairs = {pair for one in said for pair in _named_pairs(one)}
         planted = {pair: n for pair, n in rows.items() if pair in truth.planted.values["pairs"]}
-        return sum(n for pair, n in planted.items() if pair in told) >= RENAMED_SHARE * sum(
+        return sum(n for pair, n in planted.items() if pair in named_pairs) >= RENAMED_SHARE * sum(
             planted.values()
         )
     return True
@@ -198,13 +205,28 @@ def _instant(text: str | None) -> float:
         return math.nan
 
 
-def _same_subjects(world: World, name: str) -> tuple[str, ...]:
-    """The other name of a region with one subject, or of the one subject of a region."""
-    subjects = {usage.subject for usage in world.usages}
-    region = [subject for subject in subjects if subject.split("-")[0] == name.split("-")[0]]
-    if not world.setting.regions or len(region) > 1:
-        return ()
-    return region[0], region[0].split("-")[0]
+def _lost_names(world: World, truth: Truth) -> Counter[str]:
+    """The subjects that a side lacks wholly, as the other side names them, with how many rows."""
+    name: str = truth.planted.values["name"]
+    whole = truth.planted.values["what"] == "region"
+    rows = world.theirs if truth.planted.side == "ours" else world.ours
+    found: Counter[str] = Counter()
+    kept = set()
+    for row in rows:
+        for usage in row.usages:
+            subject = world.usages[usage].subject
+            if subject.startswith(name) if whole else subject == name:
+                found[row.subject] += 1
+            else:
+                kept.add(row.subject)
+    return Counter({subject: n for subject, n in found.items() if subject not in kept})
+
+
+def _region_of_one(world: World, truth: Truth) -> str | None:
+    """The region whose only subject it is that a side lacks."""
+    region = truth.planted.facts["name"].split("-")[0]
+    subjects = {u.subject for u in world.usages if u.subject.split("-")[0] == region}
+    return region if world.setting.regions and len(subjects) == 1 else None
 
 
 def _missing_feed(world: World, truth: Truth, said: Said) -> bool:
@@ -214,7 +236,8 @@ def _missing_feed(world: World, truth: Truth, said: Said) -> bool:
         return False
     if facts["what"] != "time":
         name = said.facts.get("name", "").rstrip("-")
-        return name in (facts["name"], *_same_subjects(world, facts["name"]))
+        known = (facts["name"], _region_of_one(world, truth))
+        return name in known or name in _lost_names(world, truth)
     # Whoever has the times of one side only sees the stretch at that side's offset.
     shifts = {0.0}
     for other in world.causes:

@@ -23,6 +23,7 @@ LAG_MAX_US = 30 * 60 * SECOND_US  # more than this, and always the same, is a zo
 SWITCH_PAIRS = 8  # a stretch with another zone must explain more pairs than this, twice
 ONE_SIDED_MIN = 0.6  # of the pairs of a lag: later on the same side, by more than the window
 OTHER_SIDED_MAX = 0.05
+ODD_QUARTERS = (23, 35, 51)  # zones that no half hour divides: Nepal, Eucla, Chatham
 FOREVER = (-(2**62), 2**62)
 
 Numbers = numpy.typing.NDArray[Any]
@@ -192,7 +193,10 @@ def _nearest_zone(middle_us: int) -> int:
         return round(quarters) * QUARTER_US
     if abs(middle_us) < LAG_MAX_US - 2 * SECOND_US:
         return 0
-    return round(middle_us / (2 * QUARTER_US)) * 2 * QUARTER_US
+    nearest = round(quarters)
+    if abs(nearest) in ODD_QUARTERS and abs(quarters - nearest) <= 1 / 3:
+        return nearest * QUARTER_US
+    return round(quarters / 2) * 2 * QUARTER_US
 
 
 def _edge(instants: Numbers, place: int) -> int:

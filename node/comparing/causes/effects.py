@@ -124,7 +124,7 @@ def find_effects(tables: Tables, found: Found) -> None:
     _make_joined(tables, found, inside)
     _from_pairs(tables, found)
     _make_summed(tables, found, inside)
-    _from_sums(tables)
+    _from_sums(tables, found)
     _alone(tables, inside, found)
 
 
@@ -174,10 +174,7 @@ _PAIR = "id, subject, op, a2, oq, tp, a0, tq, {effect}, confidence, step, ours, 
 
 def _from_pairs(tables: Tables, found: Found) -> None:
     """The steps of each pair. See the file's head for their order."""
-    renamed = " ".join(
-        f"WHEN om = {quoted(names.other)} THEN {number}"
-        for names, number in found.meter_names if names.form != "split"
-    )  # fmt: skip
+    renamed = _renamed_sql(found)
     ours_split, theirs_split = (
         " ".join(
             f"WHEN {meter} = {quoted(names.name)} THEN {number}"
@@ -187,8 +184,8 @@ def _from_pairs(tables: Tables, found: Found) -> None:
         for side, meter in (("ours", "om"), ("theirs", "tm"))
     )
     steps = [
-        ("tm", "'missing-here'", "-in0 * full_t", _case(renamed), "om <> tm AND in0 = 1"),
-        ("om", "'missing-there'", "in0 * full_t", _case(renamed), "om <> tm AND in0 = 1"),
+        ("tm", "'missing-here'", "-in0 * full_t", renamed, "om <> tm AND in0 = 1"),
+        ("om", "'missing-there'", "in0 * full_t", renamed, "om <> tm AND in0 = 1"),
         ("tm", "'quantity'", "in0 * t_more", _case(theirs_split), "in0 * t_more <> 0"),
         ("om", "'timing'", "(in1 - in0) * w", "ocause", "in1 <> in0"),
         ("om", "'timing'", "(in2 - in1) * w", "lcause", "in2 <> in1"),
@@ -207,6 +204,20 @@ def _from_pairs(tables: Tables, found: Found) -> None:
         )
 
 
+def _renamed_sql(found: Found) -> str:
+    """The cause of a pair across meters."""
+    cases = " ".join(
+        f"WHEN om = {quoted(names.other)} OR tm = {quoted(names.other)} THEN {number}"
+        for names, number in found.meter_names
+        if names.form != "split"
+    )
+    return _case(cases)
+
+
+def _late_number(found: Found) -> str:
+    return "NULL::INTEGER" if found.late is None else str(found.late)
+
+
 def _case(cases: str) -> str:
     return f"(CASE {cases} END)" if cases else "NULL"
 
@@ -215,20 +226,23 @@ def _make_summed(tables: Tables, found: Found, inside: str) -> None:
     """Sums against their parts: the sum's side counts all of it at once, the other part by part."""
     for side, other in (("ours", "theirs"), ("theirs", "ours")):
         whole_o, whole_t = ("qw", "qp") if side == "ours" else ("qp", "qw")
+        om, tm = ("w.meter", "g.meter") if side == "ours" else ("g.meter", "w.meter")
+        num, den, cause = (
+            _factor_sql(found, tm, "w.subject", what) for what in ("num", "den", "cause")
+        )
         tables.db.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE summed_{side} AS
             SELECT *, CASE WHEN fcause IS NULL THEN full_t ELSE {_plain("full_t")} END AS fq,
                 {_rounding_sql(found, "tm", ("session", "hour", "day", "sum", "event"))} AS rcause
             FROM (
-                SELECT g.whole, g.confidence, w.meter AS om, w.meter AS tm, w.id, w.subject,
+                SELECT g.whole, g.confidence, {om} AS om, {tm} AS tm, w.id, w.subject,
                     w.place, w.instant, w.quantity::HUGEINT AS qw, g.qp, g.qin,
                     {whole_o} AS full_o, {whole_t} AS full_t,
                     {inside.format("w.instant")}::INTEGER AS inw,
-                    {_factor_sql(found, "w.meter", "w.subject", "num")}::HUGEINT AS num,
-                    {_factor_sql(found, "w.meter", "w.subject", "den")}::HUGEINT AS den,
-                    {_factor_sql(found, "w.meter", "w.subject", "cause")} AS fcause
+                    {num}::HUGEINT AS num, {den}::HUGEINT AS den, {cause} AS fcause
                 FROM (SELECT whole, any_value(confidence) AS confidence,
+                        any_value(e.meter) AS meter,
                         sum(e.quantity::HUGEINT) AS qp,
                         coalesce(sum(e.quantity::HUGEINT)
                             FILTER ({inside.format("e.instant")}), 0) AS qin
@@ -239,7 +253,10 @@ def _make_summed(tables: Tables, found: Found, inside: str) -> None:
         )
 
 
-def _from_sums(tables: Tables) -> None:
+def _from_sums(tables: Tables, found: Found) -> None:
+    """The steps of each sum, in the order of those of a pair."""
+    renamed = _renamed_sql(found)
+    clock = f"coalesce({shift_sql(found, 'instant', 'instant', 'cause')}, {_late_number(found)})"
     for side in ("ours", "theirs"):
         here = (
             "place, instant, qw, NULL, NULL, qp"
@@ -247,17 +264,20 @@ def _from_sums(tables: Tables) -> None:
             else "NULL, NULL, qp, place, instant, qw"
         )
         events = "whole, NULL" if side == "ours" else "NULL, whole"
+        counted = "qin" if side == "ours" else "inw * full_t"
         timing = "inw * full_t - qin" if side == "ours" else "qin - inw * full_o"
-        for kind, effect, cause, where in (
-            ("timing", timing, "NULL", f"{timing} <> 0"),
-            ("quantity", "inw * (fq - full_t)", "fcause", "inw * (fq - full_t) <> 0"),
-            ("rounding", "inw * (full_o - fq)", "rcause",
+        for meter, kind, effect, cause, where in (
+            ("tm", "missing-here", f"-{counted}", renamed, f"om <> tm AND {counted} <> 0"),
+            ("om", "missing-there", counted, renamed, f"om <> tm AND {counted} <> 0"),
+            ("om", "timing", timing, clock, f"{timing} <> 0"),
+            ("om", "quantity", "inw * (fq - full_t)", "fcause", "inw * (fq - full_t) <> 0"),
+            ("om", "rounding", "inw * (full_o - fq)", "rcause",
                 "rcause IS NOT NULL AND inw * (full_o - fq) <> 0"),
-            ("quantity", "inw * (full_o - fq)", "NULL",
+            ("om", "quantity", "inw * (full_o - fq)", "NULL",
                 "rcause IS NULL AND inw * (full_o - fq) <> 0"),
         ):  # fmt: skip
             tables.db.execute(
-                f"INSERT INTO findings SELECT om, '{kind}', id, subject, {here}, {effect},"
+                f"INSERT INTO findings SELECT {meter}, '{kind}', id, subject, {here}, {effect},"
                 f" confidence, 'sum', {events}, {cause} FROM summed_{side} WHERE {where}"
             )
 

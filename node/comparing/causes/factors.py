@@ -19,6 +19,7 @@ PAIRS_MIN = 12  # of a meter
 SUBJECT_PAIRS_MIN = 8  # of one subject, where not all have the factor
 FITTING_MIN = 0.75
 EQUAL_MAX = 0.25  # of the pairs that fit without the factor
+SUMS_NEAR = 0.06  # of the sums' ratio to a plain factor, which rounding in one direction moves
 PLAIN = sorted(
     {Fraction(n) for n in (2, 4, 5, 8, 10, 12, 15, 16, 20, 24, 25, 30, 50, 60, 100, 1000)}
     | {Fraction(n) for n in (1024, 1440, 3600, 86400, 10**4, 10**5, 10**6, 10**9)}
@@ -80,7 +81,24 @@ def _best(ours: Numbers, theirs: Numbers, steps: tuple[int, int]) -> tuple[Fract
         told = float(fitting.mean())
         if told > most + 0.02 and (equal & fitting).sum() <= EQUAL_MAX * max(fitting.sum(), 1):
             best, most = value, told
+    if most < FITTING_MIN and max(steps) > 1:
+        return _by_sums(ours, theirs, steps)
     return (best, most) if most >= FITTING_MIN else (None, most)
+
+
+def _by_sums(
+    ours: Numbers, theirs: Numbers, steps: tuple[int, int]
+) -> tuple[Fraction | None, float]:
+    """A plain factor of both sides' sums, where a side's steps hide that of single events."""
+    ratio = abs(float(ours.sum(dtype=float) / (theirs.sum(dtype=float) or 1)))
+    for value in [v for f in PLAIN for v in (f, 1 / f)]:
+        if abs(ratio / float(value) - 1) <= SUMS_NEAR:
+            slack = numpy.maximum(steps[0], steps[1] * float(value))
+            near = float((numpy.abs(ours - theirs * float(value)) <= slack).mean())
+            equal = float((numpy.abs(ours - theirs) <= slack).mean())
+            if near >= 1 - FITTING_MIN / 10 and equal <= EQUAL_MAX:
+                return value, near
+    return None, 0.0
 
 
 def _candidates(ours: Numbers, theirs: Numbers) -> list[Fraction]:

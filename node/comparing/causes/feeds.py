@@ -29,9 +29,15 @@ Numbers = numpy.typing.NDArray[Any]
 
 def explain(tables: Tables, found: Found) -> None:
     """Find the feeds that either side lacks."""
+    lost = {
+        side: _lost_subjects(tables, side, other)
+        for side, other in zip(SIDES, reversed(SIDES), strict=True)
+    }
     for side, other in zip(SIDES, reversed(SIDES), strict=True):
-        for prefix, names in _lost_subjects(tables, side, other):
-            _name_subjects(tables, found, side, other, prefix, names)
+        # subjects that either side alone has may be the same under names that nobody matched
+        if not lost[other]:
+            for prefix, names in lost[side]:
+                _name_subjects(tables, found, side, other, prefix, names)
         _stretches(tables, found, side, other)
 
 
@@ -69,10 +75,11 @@ def _lost_subjects(tables: Tables, side: Side, other: Side) -> list[tuple[str, l
         ).fetchall()
     )
     size, missing = (sum(row[n] for row in rows) for n in (1, 2))
+    fewer = min(1.0, sum(has.values()) / max(size, 1))  # a side of sums has few rows of anything
     gone = {
         name: lost
         for name, count, lost in rows
-        if lost >= 0.9 * count and lost > 0 and has.get(name, 0) <= STILL_THERE * count
+        if lost >= 0.9 * count and lost > 0 and has.get(name, 0) <= STILL_THERE * count * fewer
     }
     gone_missing = sum(gone.values())
     gone_size = sum(count for name, count, _ in rows if name in gone)

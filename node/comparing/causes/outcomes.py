@@ -19,8 +19,37 @@ def explain(tables: Tables, found: Found) -> None:
     """Give findings the boundary class that our outcomes tell."""
     (known,) = tables.db.execute("SELECT count(*) FROM ours WHERE outcome IS NOT NULL").fetchone()  # type: ignore[misc]
     if known:
+        _pair_given_up(tables)
         _billed_after_timeout(tables, found)
         _sent_not_acknowledged(tables, found)
+
+
+def _pair_given_up(tables: Tables) -> None:
+    """Without ids, a request that we gave up on and count nothing of has no partner by quantity:
+    the one by time, of the same subject, becomes one.
+    """
+    tables.db.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE given_up AS
+        SELECT l.event AS ours, r.event AS theirs, l.place, l.instant, l.outcome
+        FROM (SELECT s.*, k.reach FROM ours_as s JOIN kinds k ON k.meter = s.as_meter
+                JOIN ours o USING (event)
+                JOIN findings f ON f.ours = s.event AND f.kind = 'missing-there'
+            WHERE s.quantity = 0 AND f.cause IS NULL AND NOT {_WELL}) l
+        JOIN (SELECT s.* FROM theirs_as s JOIN findings f ON f.theirs = s.event
+                AND f.kind = 'missing-here' AND f.cause IS NULL) r
+            ON l.as_meter = r.as_meter AND l.as_subject = r.as_subject
+            AND abs(l.as_instant - r.as_instant) <= l.reach
+        QUALIFY row_number() OVER (PARTITION BY l.event ORDER BY
+                abs(l.as_instant - r.as_instant), r.event) = 1
+            AND row_number() OVER (PARTITION BY r.event ORDER BY
+                abs(l.as_instant - r.as_instant), l.event) = 1;
+        UPDATE findings SET kind = 'quantity', ours = g.ours, op = g.place, oat = g.instant, oq = 0
+        FROM given_up g WHERE findings.theirs = g.theirs AND findings.kind = 'missing-here';
+        DELETE FROM findings USING given_up g
+        WHERE findings.ours = g.ours AND findings.theirs IS NULL;
+        """
+    )
 
 
 def _billed_after_timeout(tables: Tables, found: Found) -> None:

@@ -93,7 +93,9 @@ def _matched(theirs: dict[str, Numbers], ours: dict[str, Numbers]) -> list[Renam
             )
             if best is None:
                 continue
-            if _cosine(wholes[name], parts[best[0]] + parts[best[1]]) >= SUM_ALIKE_MIN:
+            alike = _cosine(wholes[name], parts[best[0]] + parts[best[1]])
+            lone = max(_cosine(wholes[name], parts[part]) for part in best)
+            if alike >= SUM_ALIKE_MIN and 1 - alike <= CLEARLY * (1 - lone):
                 there, here = (best, (name,)) if turned else ((name,), best)
                 found.append(Renaming(there, here, PAIRS))
                 wholes.pop(name)

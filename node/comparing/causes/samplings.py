@@ -28,6 +28,7 @@ def explain(tables: Tables, found: Found) -> None:
             FROM {other} e LEFT JOIN findings f ON f.{other} = e.event
                 AND f.kind IN ('{kind}', 'duplicate', 'timing')
             WHERE e.instant >= {tables.start_us} AND e.instant < {tables.end_us}
+                AND NOT EXISTS (FROM riders r WHERE r.side = '{other}' AND r.event = e.event)
             GROUP BY e.subject, part, coalesce(e.id, e.place::VARCHAR)
             HAVING bool_and(f.cause IS NULL)
             """
