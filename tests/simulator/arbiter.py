@@ -232,7 +232,7 @@ class Arbiter:
                 self.violated(LAPSES, f"certificate of {lapse}: {check.name}: {check.detail}")
         head = first_attested(log, lapse)
         assert head is not None
-        name = (self.channel.id, log.role, lapse, head.size)
+        name = (self.channel.id, log.role, lapse, head.cosignature)
         if self.world.certificates.setdefault(name, made) != made:
             self.violated(LAPSES, f"the certificates of {log.role} {lapse} are two files")
 
