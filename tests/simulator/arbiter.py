@@ -312,7 +312,13 @@ class Arbiter:
 
     def _judge_bundle(self) -> None:
         file = io.BytesIO()
-        proving.bundle(self.channel, self.closer.rows[-1], file, full=True)
+        try:
+            proving.bundle(self.channel, self.closer.rows[-1], file, full=True)
+        except InputError as error:
+            # A copy of a home may be of the moment before the co-signature of that head came.
+            if not self.party.restored:
+                self.violated(CLOSED, f"no bundle: {error}")
+            return
         file.seek(0)
         for check in verify_bundle(file):
             if check.ok is False:
