@@ -8,7 +8,7 @@ back (`recovery`), emits wait.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +19,12 @@ from nacl.signing import SigningKey
 
 from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
+from tallystick.node.late import LateLines
 from tallystick.node.logs import Batch, ChannelLog
 from tallystick.node.store.disk import Store, Ticket
 from tallystick.node.store.keyspace import ChannelRow
 from tallystick.node.tree import stored_parts
+from tallystick.protocol.derive import LineKey
 from tallystick.protocol.errors import (
     ConflictError,
     FormatError,
@@ -41,6 +43,7 @@ from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import KEYS_MAX, Identity
 from tallystick.protocol.log import LogFacts
 from tallystick.protocol.messages import Append
+from tallystick.protocol.moves import Moves, unbilled
 from tallystick.protocol.quantities import format_quantity
 from tallystick.protocol.records import (
     Close,
@@ -127,6 +130,7 @@ class Channel:
         self.cosigned_at_us = 0
         self.quota_bytes = 0  # of what the peer makes us hold; 0: none is set
         self.closed_bytes = 0  # of the checkpoints that are kept
+        self.late_lines = LateLines(terms, self.own.folder.calendar)  # of those checkpoints
         self.withheld = ""  # why the peer takes no more of our log now
         try:
             self.load()
@@ -149,6 +153,13 @@ class Channel:
     def consumer_log(self) -> ChannelLog:
         """The consumer's log."""
         return self.peer if self.role == "provider" else self.own
+
+    def moves(self, lines: Set[LineKey]) -> Moves:
+        """When these lines moved, by what is durable here."""
+        a, b = (
+            unbilled(lines, log.tallies_of(lines)) for log in (self.provider_log, self.consumer_log)
+        )
+        return self.late_lines.moves(lines, (a, b))
 
     @property
     def held_bytes(self) -> int:

@@ -33,8 +33,8 @@ from tallystick.protocol.checkpoint import (
     sign_checkpoint,
     verify_checkpoint,
 )
-from tallystick.protocol.derive import Adjustments, Deriver, period_lines
-from tallystick.protocol.disputes import adjustments_at
+from tallystick.protocol.derive import Adjustments, Deriver, Sides, period_lines
+from tallystick.protocol.disputes import adjustments_at, disputed_lines
 from tallystick.protocol.errors import DiffersError, FormatError, InputError, PeerBreach, ProofError
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.messages import (
@@ -47,6 +47,7 @@ from tallystick.protocol.messages import (
     StatementPage,
     WantPage,
 )
+from tallystick.protocol.moves import moves_until, unbilled
 from tallystick.protocol.notes import Note, Signature, verify_note_signature
 from tallystick.protocol.periods import Period
 from tallystick.protocol.records import ROLES, Close
@@ -114,6 +115,7 @@ class Closer:
             scan = txn.scan("checkpoints", log_key(number), log_key(number + 1))
             self.rows = [_decode(value) for _, value in scan]
         self.channel.closed_bytes = sum(map(_held_bytes, self.rows))
+        self.channel.late_lines.follow(self.rows)
 
     @property
     def last(self) -> CheckpointRow | None:
@@ -134,17 +136,29 @@ class Closer:
             sizes = provider.durable_size, consumer.durable_size
         else:
             sides = provider.tallies_at(sizes[0]), consumer.tallies_at(sizes[1])
-        now, last = self._disputed(sizes), self.last
-        if last is None:
-            return self._deriver.lines(*sides, None, now)
-        then = self._disputed((last.provider_size, last.consumer_size))
-        return self._deriver.lines(*sides, last.end_us, now, then)
+        now, then = self._disputed(sizes, sides)
+        return self._deriver.lines(*sides, self.last.end_us if self.last else None, now, then)
 
-    def _disputed(self, sizes: tuple[int, int]) -> Adjustments:
-        """What disputes do to balance lines at these sizes."""
-        logs = (self.channel.provider_log, self.channel.consumer_log)
-        a, b = (log.matters(size) for log, size in zip(logs, sizes, strict=True))
-        return adjustments_at(self.channel.terms, self._calendar, (a, b), sizes)
+    def _disputed(
+        self, sizes: tuple[int, int], sides: tuple[Sides, Sides]
+    ) -> tuple[Adjustments, Adjustments]:
+        """What disputes do to balance lines at these sizes, at which the tallies are `sides`, and
+        what they did at the newest checkpoint's heads.
+        """
+        channel, last = self.channel, self.last
+        billed = (last.provider_size, last.consumer_size) if last else (0, 0)
+        provider = channel.provider_log.matters(max(sizes[0], billed[0]))
+        consumer = channel.consumer_log.matters(max(sizes[1], billed[1]))
+        lines = disputed_lines(self._calendar, provider + consumer)
+        moves = channel.late_lines.moves(
+            lines, (unbilled(lines, sides[0]), unbilled(lines, sides[1]))
+        )
+        before = moves_until(moves, len(self.rows) - 1)
+        now, then = (
+            adjustments_at(channel.terms, self._calendar, (provider, consumer), at, moved)
+            for at, moved in ((sizes, moves), (billed, before))
+        )
+        return now, then
 
     def all_lines(self) -> list[Line]:
         """Every line: closed periods' as they were signed, then those of open periods."""

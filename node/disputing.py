@@ -18,17 +18,20 @@ from tallystick.node.closing import Closer
 from tallystick.node.logs import ChannelLog
 from tallystick.node.queries import find_delta
 from tallystick.protocol.checkpoint import parse_checkpoint
-from tallystick.protocol.disputes import PENDING, Standing, standings
+from tallystick.protocol.disputes import PENDING, Standing, disputed_lines, standings
 from tallystick.protocol.errors import InputError, InvalidRecord, QuantityError
+from tallystick.protocol.matters import Said
 from tallystick.protocol.notes import parse_note
 from tallystick.protocol.quantities import format_quantity, parse_quantity, parse_total
 from tallystick.protocol.records import (
     INT64_MAX,
     NAMED_MAX,
     Answer,
+    Close,
     Delta,
     Dispute,
     DisputeCode,
+    Lapse,
     Meter,
     Named,
     Resolution,
@@ -66,12 +69,18 @@ def scale_of(meter: Meter) -> int:
 def standing_all(channel: Channel) -> list[Standing]:
     """Where every dispute of a channel stands, by what is durable here."""
     provider, consumer = channel.provider_log, channel.consumer_log
-    return standings(
-        channel.terms,
-        channel.own.folder.calendar,
-        provider.matters(provider.durable_size),
-        consumer.matters(consumer.durable_size),
+    return _standings(
+        channel, provider.matters(provider.durable_size), consumer.matters(consumer.durable_size)
     )
+
+
+def _standings(
+    channel: Channel, provider: Sequence[Said], consumer: Sequence[Said]
+) -> list[Standing]:
+    """Where disputes stand by these matters and the balances here."""
+    calendar = channel.own.folder.calendar
+    lines = disputed_lines(calendar, [*provider, *consumer])
+    return standings(channel.terms, calendar, provider, consumer, channel.moves(lines))
 
 
 def log_of(channel: Channel, role: Role) -> ChannelLog:
@@ -94,7 +103,7 @@ def find(channels: Sequence[Channel], name: str) -> tuple[Channel, Standing]:
 # Filing
 
 
-def draft_of_line(channel: Channel, closer: Closer, line: str, amount: str | None) -> Drafted:
+def draft_of_line(channel: Channel, line: str, amount: str | None) -> Drafted:
     """The dispute of a balance line `PERIOD/METER/SUBJECT` by an amount."""
     period, _, rest = line.partition("/")
     name, _, subject = rest.partition("/")
@@ -108,14 +117,10 @@ def draft_of_line(channel: Channel, closer: Closer, line: str, amount: str | Non
         raise InputError(
             "how much of the line is disputed?", "Give --amount, or name the records instead"
         )
-    drafted = Drafted(label, name, subject, parse_quantity(amount, scale_of(meter)), ())
-    _check_amount(channel, closer, drafted)
-    return drafted
+    return Drafted(label, name, subject, parse_quantity(amount, scale_of(meter)), ())
 
 
-def draft_of_records(
-    channel: Channel, closer: Closer, names: Sequence[str], amount: str | None
-) -> Drafted:
+def draft_of_records(channel: Channel, names: Sequence[str], amount: str | None) -> Drafted:
     """The dispute of the line that these deltas are of; all of their quantities if no amount is
     given.
     """
@@ -147,9 +152,7 @@ def draft_of_records(
     else:
         value = parse_quantity(amount, scale_of(meter))
     named = tuple(Named(role, index) for role, index in records)
-    drafted = Drafted(period, name, subject, value, named)
-    _check_amount(channel, closer, drafted)
-    return drafted
+    return Drafted(period, name, subject, value, named)
 
 
 def _check_placed(channel: Channel, found: Sequence[tuple[ChannelLog, int, Delta]]) -> None:
@@ -191,30 +194,34 @@ def _sum(channel: Channel, meter: Meter, found: Sequence[tuple[ChannelLog, int, 
     return total
 
 
-def _check_amount(channel: Channel, closer: Closer, drafted: Drafted) -> None:
-    """Refuse a line that is not there, and more than what is payable on it."""
-    scale = scale_of(meter_named(channel.terms, drafted.meter))
-    where = f"{drafted.period}/{drafted.meter}/{drafted.subject}"
+def check_amount(channel: Channel, closer: Closer, record: Dispute) -> None:
+    """Refuse a dispute of a line that is not there, and of more than what is payable on it; but
+    not one that waits already: what it is about is not payable because of itself.
+    """
+    if _waits_already(channel, record) is not None:
+        return
+    scale = scale_of(meter_named(channel.terms, record.meter))
+    where = f"{record.period}/{record.meter}/{record.subject}"
     lines = [
         line
         for line in closer.all_lines()
         if (line.late_for or line.period, line.meter, line.subject)
-        == (drafted.period, drafted.meter, drafted.subject)
+        == (record.period, record.meter, record.subject)
     ]
     if not lines:
         raise InputError(
-            f"there is no balance line {where}", f"See: tally derive --period {drafted.period}"
+            f"there is no balance line {where}", f"See: tally derive --period {record.period}"
         )
-    if not drafted.amount:
+    if not record.amount:
         raise InputError("an amount of nothing is no dispute")
-    if abs(drafted.amount) > INT64_MAX:
+    if abs(record.amount) > INT64_MAX:
         raise QuantityError("the amount does not fit into 64 bits")
     payable = sum(parse_total(line.payable, scale) for line in lines)
-    if drafted.amount > payable:
+    if record.amount > payable:
         raise InputError(
-            f"{format_quantity(drafted.amount, scale)} is disputed of {where}, but only"
+            f"{format_quantity(record.amount, scale)} is disputed of {where}, but only"
             f" {format_quantity(max(payable, 0), scale)} are payable there and not disputed yet",
-            f"See: tally derive --period {drafted.period}, and tally disputes",
+            f"See: tally derive --period {record.period}, and tally disputes",
         )
 
 
@@ -245,13 +252,12 @@ class Spoken:
 async def say(channel: Channel, record: Sayable) -> Spoken:
     """Record what a person says of a dispute, unless our log says it already; durable on return."""
     before: tuple[int, bytes] | None = None
-    own = channel.own
 
     def make() -> Sayable | None:
         nonlocal before, record
         record = msgspec.structs.replace(record, recorded_at=channel.now_recorded_at())
-        while isinstance(record, Dispute) and own.index_of(record_digest(record)) is not None:
-            # Of two with one digest the first counts, so that one filed anew needs its own.
+        while isinstance(record, Dispute) and _digest_taken(channel, record):
+            # Of two with one digest only one counts, so that one filed anew needs its own.
             record = msgspec.structs.replace(record, recorded_at=record.recorded_at + 1)
         before = said_before(channel, record)
         return None if before else record
@@ -265,6 +271,11 @@ async def say(channel: Channel, record: Sayable) -> Spoken:
     assert index is not None
     digest = record_digest(record) if isinstance(record, Dispute) else record.dispute
     return Spoken(index, digest, False)
+
+
+def _digest_taken(channel: Channel, record: Dispute) -> bool:
+    digest = record_digest(record)
+    return any(log.index_of(digest) is not None for log in (channel.own, channel.peer))
 
 
 def said_before(channel: Channel, record: Sayable) -> tuple[int, bytes] | None:
@@ -295,24 +306,41 @@ def said_before(channel: Channel, record: Sayable) -> tuple[int, bytes] | None:
     return None
 
 
-def _filed_before(channel: Channel, record: Dispute) -> tuple[int, bytes] | None:
+def _waits_already(channel: Channel, record: Dispute) -> tuple[int, bytes] | None:
+    """Where our log has the same dispute, still pending, and its digest."""
     for one in standing_all(channel):
         if one.role == channel.role and one.state in PENDING and _same(one.dispute, record):
             return one.index, one.digest
-    own, peer = channel.own, channel.peer
-    halves = {log.role: log.matters(log.durable_size) for log in (own, peer)}
+    return None
+
+
+def _filed_before(channel: Channel, record: Dispute) -> tuple[int, bytes] | None:
+    found = _waits_already(channel, record)
+    if found is not None:
+        return found
+    own = channel.own
+    halves = {log.role: log.matters(log.durable_size) for log in (own, channel.peer)}
     size = own.state.size
     halves[own.role] = [*halves[own.role], (size, record)]
-    calendar = own.folder.calendar
-    after = standings(channel.terms, calendar, halves["provider"], halves["consumer"])
+    after = _standings(channel, halves["provider"], halves["consumer"])
     new = next(one for one in after if one.role == own.role and one.index == size)
-    if new.state == "barred":
+    if new.state == "barred" and new.lapse is not None:
+        accepted = _accepted(log_of(channel, new.lapse[0]), new.lapse[1])
         raise InputError(
-            f"{record.period} was not disputed in time: its checkpoint is accepted, and a dispute"
-            " of it has no effect any more",
-            f"See: tally certificate {record.period} --theirs",
+            f"{record.period} was not disputed in time: the checkpoint of {accepted} is accepted,"
+            " and a dispute of this line has no effect any more",
+            f"See: tally certificate {accepted} --theirs",
         )
     return None
+
+
+def _accepted(log: ChannelLog, at: int) -> str:
+    """The period of the checkpoint whose lapse is at an index of a log."""
+    lapse = log.record(at)
+    assert isinstance(lapse, Lapse)
+    close = log.record(lapse.index)
+    assert isinstance(close, Close)
+    return parse_checkpoint(parse_note(close.checkpoint).text).period
 
 
 def _newest(

@@ -159,7 +159,7 @@ class Lapser:
         if own.cosigned_size < own.durable_size or not own.settled:
             return RETRY_SECONDS
         count, last_us = reminded(channel, due.index)
-        pause = min(2.0**count, REMIND_AGAIN_MAX_SECONDS) if count else 0
+        pause = min(2**count, REMIND_AGAIN_MAX_SECONDS) if count else 0
         left = last_us / 1e6 + pause - self._books.clock_us() / 1e6
         if left > 0:
             return left

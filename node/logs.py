@@ -38,7 +38,7 @@ from tallystick.node.store.keyspace import (
     unpack_tally,
 )
 from tallystick.node.store.matters import LogMatters, counted_rows
-from tallystick.node.store.tiles import TILE, put_tile
+from tallystick.node.store.tiles import put_tile, tile_rows
 from tallystick.node.tree import LogTree
 from tallystick.protocol.derive import Book, Changes, Folder, LineKey, Tally
 from tallystick.protocol.errors import InvalidRecord
@@ -365,6 +365,11 @@ class ChannelLog(LogMatters):
         found.update(self.book.dirty)
         return found
 
+    def tallies_of(self, lines: Iterable[LineKey]) -> dict[LineKey, Tally]:
+        """The tallies of these lines at `durable_size`, of those that have one."""
+        found = {line: self.book.dirty.get(line) or self._load_tally(line) for line in lines}
+        return {line: tally for line, tally in found.items() if tally is not None}
+
     def tallies_at(self, size: int) -> dict[LineKey, Tally]:
         """Every line's tally at an earlier size: what came after is taken back."""
         tallies = {
@@ -487,7 +492,7 @@ class ChannelLog(LogMatters):
         if cosignature:
             self.cosigned_ahead = size
         row = encode_row(self._row())
-        tiles = self._tile_rows(first, appended.leaves, appended.tiles)
+        tiles = tile_rows(first, appended.leaves, appended.tiles)
         corrections = [(n, r) for n, r in enumerate(records, first) if isinstance(r, Correction)]
 
         def job(txn: Txn) -> None:
@@ -521,16 +526,6 @@ class ChannelLog(LogMatters):
             self.cosigned_ahead,
             self.held_bytes,
         )
-
-    def _tile_rows(
-        self, first: int, leaves: Sequence[bytes], roots: Sequence[bytes]
-    ) -> list[tuple[int, bytes]]:
-        """(tile number, its root ‖ its last leaf's hash) of the tiles that a batch completed."""
-        start = first // TILE
-        return [
-            (start + n, root + leaves[(start + n + 1) * TILE - 1 - first])
-            for n, root in enumerate(roots)
-        ]
 
     def _show(self, prepared: _Prepared) -> None:
         """The oldest batch in flight is durable: count it, and tell who waits."""

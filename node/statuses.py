@@ -10,7 +10,7 @@ from tallystick.node.logs import ChannelLog
 from tallystick.node.verdicts import declared_by, durable_sizes
 from tallystick.protocol.declarations import periods_of
 from tallystick.protocol.derive import NO_ADJUSTMENT, LineKey
-from tallystick.protocol.disputes import adjustments_at
+from tallystick.protocol.disputes import adjustments_at, disputed_lines
 from tallystick.protocol.records import Correction
 from tallystick.protocol.statement import Line
 from tallystick.protocol.status import Grounds, LineName, Status, line_statuses, status_of_all
@@ -69,7 +69,11 @@ def _uncosigned(channel: Channel, sizes: tuple[int, int]) -> set[LineName]:
         keys |= _changed_since(log, size)
     matters = (logs[0].matters(sizes[0]), logs[1].matters(sizes[1]))
     calendar = channel.own.folder.calendar
-    now, then = (adjustments_at(channel.terms, calendar, matters, at) for at in (sizes, cosigned))
+    # What moved is the same at both sizes, but for lines that are found above.
+    moves = channel.moves(disputed_lines(calendar, matters[0] + matters[1]))
+    now, then = (
+        adjustments_at(channel.terms, calendar, matters, at, moves) for at in (sizes, cosigned)
+    )
     keys |= {
         key
         for key in {**now, **then}

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from heapq import merge
 from operator import itemgetter
 from typing import Literal
 
@@ -24,8 +25,9 @@ from tallystick.protocol.derive import (
     LineKey,
 )
 from tallystick.protocol.matters import Said, attested_at_s
+from tallystick.protocol.moves import Moves, last_moved
 from tallystick.protocol.notes import parse_note
-from tallystick.protocol.periods import Calendar, Period
+from tallystick.protocol.periods import Calendar
 from tallystick.protocol.records import (
     ROLES,
     Answer,
@@ -40,7 +42,7 @@ from tallystick.protocol.records import (
 )
 
 State = Literal[
-    "resolved",  # both logs say the same amount
+    "resolved",  # both logs name the same amount
     "withdrawn",
     "conceded",  # all of it
     "barred",  # the checkpoint was deemed accepted before it came
@@ -89,7 +91,7 @@ class _Half:
     disputes: dict[bytes, tuple[int, Dispute]] = field(default_factory=dict)
     first: dict[bytes, tuple[int, Answer]] = field(default_factory=dict)
     newest: dict[bytes, tuple[int, Answer]] = field(default_factory=dict)
-    resolutions: dict[bytes, int] = field(default_factory=dict)
+    resolutions: dict[bytes, list[Resolution]] = field(default_factory=dict)
     withdrawn: set[bytes] = field(default_factory=set)
     lapses: dict[int, tuple[int, Lapse]] = field(default_factory=dict)
     closes: list[int] = field(default_factory=list)  # their indexes
@@ -106,7 +108,7 @@ class _Half:
                     half.first.setdefault(record.dispute, (index, record))
                     half.newest[record.dispute] = (index, record)
                 case Resolution():
-                    half.resolutions[record.dispute] = record.upheld
+                    half.resolutions.setdefault(record.dispute, []).append(record)
                 case Withdrawal():
                     half.withdrawn.add(record.dispute)
                 case Lapse():
@@ -119,48 +121,67 @@ class _Half:
                     pass
         return half
 
-    def acceptance(self, end_us: int) -> tuple[int, Lapse] | None:
-        """The lapse of the checkpoint that closed a period which ends then, if there is one."""
-        place = bisect_left(self.closed_us, end_us)
+    def acceptance(self, end_us: int, moved: int | None) -> tuple[int, Lapse] | None:
+        """The lapse of the checkpoint that bars disputes of a line, if there is one: that which
+        closed its period, which ends then, or a newer one at which it last `moved`.
+        """
+        if moved is None:
+            return None
+        place = max(bisect_left(self.closed_us, end_us), moved)
         return self.lapses.get(self.closes[place]) if place < len(self.closes) else None
 
 
 def standings(
-    terms: Terms, calendar: Calendar, provider: Sequence[Said], consumer: Sequence[Said]
+    terms: Terms,
+    calendar: Calendar,
+    provider: Sequence[Said],
+    consumer: Sequence[Said],
+    moves: Moves,
 ) -> list[Standing]:
     """Every dispute of both logs (the provider's first), from their closes and matters so far.
 
-    The matters are valid and in order. Of several disputes with one digest in a log the first
-    counts. Takes time and memory in proportion to how many matters there are.
+    The matters are valid and in order; `moves` are those of the disputed lines so far. Of several
+    disputes with one digest in a log the first counts. Takes time and memory in proportion to how
+    many matters and moves there are.
     """
     halves = (_Half.of(provider), _Half.of(consumer))
+    closings = max(len(half.closes) for half in halves)
     period_of = cache(calendar.parse)  # few of many disputes are of another period
-    return [
-        _stand(terms, period_of(found[1].period), role, found, digest, own, other)
-        for role, own, other in zip(ROLES, halves, halves[::-1], strict=True)
-        for digest, found in own.disputes.items()
-    ]
+
+    @cache  # nor of another line
+    def moved(line: LineKey) -> int | None:
+        return last_moved(moves.get(line, ()), closings)
+
+    found = []
+    for role, own, other in zip(ROLES, halves, halves[::-1], strict=True):
+        for digest, (index, dispute) in own.disputes.items():
+            period = period_of(dispute.period)
+            line = LineKey(period.start_us, dispute.meter, dispute.subject)
+            accepted = other.acceptance(period.end_us, moved(line))
+            found.append(_stand(terms, role, (index, dispute), digest, line, accepted, own, other))
+    return found
 
 
 def _stand(
     terms: Terms,
-    period: Period,
     role: Role,
     found: tuple[int, Dispute],
     digest: bytes,
+    line: LineKey,
+    accepted: tuple[int, Lapse] | None,
     own: _Half,
     other: _Half,
 ) -> Standing:
     index, dispute = found
     answer, insisted = other.newest.get(digest), own.first.get(digest)
     conceded = _part(answer[1].conceded if answer else 0, dispute.amount)
-    accepted = other.acceptance(period.end_us)
     unanswered = own.lapses.get(index)
     dropped = other.lapses.get(answer[0]) if answer else None
     lapse: tuple[Role, int] | None = None
-    agreed = own.resolutions.get(digest)
+    sides = (own, other) if role == "provider" else (other, own)
+    agreed = _agreed(*(side.resolutions.get(digest, ()) for side in sides))
     state: State
-    if agreed is not None and agreed == other.resolutions.get(digest):
+    if agreed is not None:
         state, upheld = "resolved", agreed
     elif digest in own.withdrawn:
         state, upheld = "withdrawn", 0
@@ -180,7 +201,7 @@ def _stand(
         index,
         digest,
         dispute,
-        LineKey(period.start_us, dispute.meter, dispute.subject),
+        line,
         state,
         upheld,
         dispute.amount - upheld if state in PENDING else 0,
@@ -188,6 +209,23 @@ def _stand(
         insisted[0] if insisted else None,
         lapse,
     )
+
+
+def _agreed(provider: Sequence[Resolution], consumer: Sequence[Resolution]) -> int | None:
+    """The first amount that both name, in the order of when they say that they did.
+
+    Times do not go back in a log, so nobody changes it by naming another one later.
+    """
+    named: tuple[set[int], set[int]] = set(), set()
+    said = [
+        [(record.recorded_at, side, record.upheld) for record in records]
+        for side, records in enumerate((provider, consumer))
+    ]
+    for _, side, amount in merge(*said, key=itemgetter(0, 1)):
+        if amount in named[1 - side]:
+            return amount
+        named[side].add(amount)
+    return None
 
 
 def in_time(found: tuple[int, Dispute | Answer] | None, lapse: Lapse, seconds: int) -> bool:
@@ -231,10 +269,12 @@ def adjustments_at(
     calendar: Calendar,
     matters: tuple[Sequence[Said], Sequence[Said]],
     sizes: tuple[int, int],
+    moves: Moves,
 ) -> Adjustments:
     """What the disputes in both logs (provider's, consumer's) do to lines at these sizes.
 
-    The matters may go on beyond the sizes; without a dispute among them this costs next to nothing.
+    The matters may go on beyond the sizes, the moves may not; without a dispute among the matters
+    this costs next to nothing.
     """
     if not any(type(record) is Dispute for half in matters for _, record in half):
         return NO_ADJUSTMENTS
@@ -242,7 +282,7 @@ def adjustments_at(
         half[: bisect_left(half, size, key=itemgetter(0))]
         for half, size in zip(matters, sizes, strict=True)
     ]
-    return adjustments(standings(terms, calendar, cut[0], cut[1]))
+    return adjustments(standings(terms, calendar, cut[0], cut[1], moves))
 
 
 def _part(value: int, amount: int) -> int:

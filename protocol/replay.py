@@ -16,11 +16,12 @@ from functools import partial
 import numpy as np
 
 from tallystick.protocol.checkpoint import Checkpoint, parse_checkpoint
-from tallystick.protocol.derive import Book, Deriver, Folder, LineKey, Tally
-from tallystick.protocol.disputes import adjustments_at
+from tallystick.protocol.derive import Book, Deriver, Folder, LineKey, Sides, Tally
+from tallystick.protocol.disputes import adjustments_at, disputed_lines
 from tallystick.protocol.errors import FormatError, InvalidRecord, ProofError
 from tallystick.protocol.log import LogState, Rules, append
 from tallystick.protocol.matters import Matters, Said
+from tallystick.protocol.moves import Moves, find_moves, moves_until, unbilled
 from tallystick.protocol.notes import parse_note
 from tallystick.protocol.records import (
     Close,
@@ -116,17 +117,37 @@ def replay(
     was found in each; `closes` are the checkpoints signed before, in order (`merge_closes`).
     """
     folder = Folder(terms)
-    sides = []
-    for side, batches in enumerate((provider, consumer)):
-        stops = [(close.heads[side].size, close.end_us) for close in closes]
-        sides.append(replay_log(folder, batches, sizes[side], stops, found[side].corrected))
+    sides, moves = replay_sides(folder, (provider, consumer), sizes, closes, found)
     matters = (found[0].matters, found[1].matters)
-    now = adjustments_at(terms, folder.calendar, matters, sizes)
+    now = adjustments_at(terms, folder.calendar, matters, sizes, moves)
     if not closes:
-        return Deriver(terms, folder).lines(sides[0], sides[1], None, now)
+        return Deriver(terms, folder).lines(*sides, None, now)
     heads = closes[-1].heads
-    then = adjustments_at(terms, folder.calendar, matters, (heads[0].size, heads[1].size))
-    return Deriver(terms, folder).lines(sides[0], sides[1], closes[-1].end_us, now, then)
+    before = moves_until(moves, len(closes) - 1)
+    then = adjustments_at(terms, folder.calendar, matters, (heads[0].size, heads[1].size), before)
+    return Deriver(terms, folder).lines(*sides, closes[-1].end_us, now, then)
+
+
+def replay_sides(
+    folder: Folder,
+    logs: tuple[BatchSource, BatchSource],
+    sizes: tuple[int, int],
+    closes: Sequence[Checkpoint],
+    found: tuple[LogSummary, LogSummary],
+) -> tuple[tuple[Sides, Sides], Moves]:
+    """Both logs' tallies at these sizes, as `replay` has them, and when disputed lines moved."""
+    disputed = {line for one in found for line in disputed_lines(folder.calendar, one.matters)}
+    sides: list[Sides] = []
+    left: list[list[dict[LineKey, int]]] = [[], []]  # what of both was not billed, at each stop
+    for side, batches in enumerate(logs):
+        stops = [(close.heads[side].size, close.end_us) for close in closes]
+
+        def note(tallies: Sides, at: list[dict[LineKey, int]] = left[side]) -> None:
+            at.append(unbilled(disputed, tallies))
+
+        sides.append(replay_log(folder, batches, sizes[side], stops, found[side].corrected, note))
+        note(sides[side])
+    return (sides[0], sides[1]), find_moves(zip(*left, strict=True))
 
 
 def rederive(

@@ -27,6 +27,7 @@ from tallystick.protocol.records import (
     Withdrawal,
     record_digest,
 )
+from tallystick.protocol.replay import examine_log, replay_sides
 
 ANSWER_DAYS, DISPUTE_DAYS = 29, 15  # the clocks of the known terms
 
@@ -111,9 +112,15 @@ class Quarrel(Channel):
 
     def standings(self) -> list[Standing]:
         """Where all disputes stand."""
-        calendar = Folder(self.terms).calendar
-        a, b = (log.matters(log.state.size) for log in self.logs)
-        return standings(self.terms, calendar, a, b)
+        folder = Folder(self.terms)
+        found = tuple(
+            examine_log(self.terms, log.role, self.id, log.source, log.state.size)
+            for log in self.logs
+        )
+        closes = [done.checkpoint for done in self.closed]
+        sources, sizes = zip(*((log.source, log.state.size) for log in self.logs), strict=True)
+        _, moves = replay_sides(folder, sources, sizes, closes, found)
+        return standings(self.terms, folder.calendar, found[0].matters, found[1].matters, moves)
 
     def states(self) -> list[tuple[str, int]]:
         """Every dispute's state, and what is upheld of it."""

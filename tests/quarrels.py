@@ -67,8 +67,23 @@ async def lapse(channel: Channel, pass_month: Callable[[], Awaitable[None]], num
     own = channel.own
     waits = Close | Dispute | Answer
     waiting = [n for n, record in own.matters(own.durable_size) if isinstance(record, waits)]
-    with contextlib.suppress(InvalidRecord, IndexError, ZeroDivisionError):
-        index = waiting[number % len(waiting)]
+    if waiting:
+        await _lapse(channel, pass_month, waiting[number % len(waiting)], number % 3)
+
+
+async def accept(channel: Channel, pass_month: Callable[[], Awaitable[None]]) -> None:
+    """Let the channel's own newest close lapse, so that its checkpoint is accepted."""
+    own = channel.own
+    closes = [n for n, record in own.matters(own.durable_size) if isinstance(record, Close)]
+    await _lapse(channel, pass_month, closes[-1], 0)
+
+
+async def _lapse(
+    channel: Channel, pass_month: Callable[[], Awaitable[None]], index: int, less: int
+) -> None:
+    """Let a record lapse, if it may; its author says that it had so much less of the other log."""
+    own = channel.own
+    with contextlib.suppress(InvalidRecord):
         heads = []
         for _ in range(2):
             await channel.append_own(Reminder(index, channel.now_recorded_at()))
@@ -77,5 +92,5 @@ async def lapse(channel: Channel, pass_month: Callable[[], Awaitable[None]], num
                 row = own.head_row(txn, own.durable_size)
             assert row is not None
             heads.append(Attested(own.durable_size, row.root, row.cosignature))
-        had = max(channel.peer.durable_size - number % 3, 0)
+        had = max(channel.peer.durable_size - less, 0)
         await channel.append_own(Lapse(index, *heads, had, channel.now_recorded_at()))

@@ -91,19 +91,20 @@ def dispute(
         key = books.select(context.channel)
         channel, closer = books.channels[key]
         if line is not None:
-            drafted = disputing.draft_of_line(channel, closer, line, amount)
+            drafted = disputing.draft_of_line(channel, line, amount)
         else:
-            drafted = disputing.draft_of_records(channel, closer, names, amount)
-    record = Dispute(
-        drafted.period,
-        drafted.meter,
-        drafted.subject,
-        drafted.amount,
-        chosen,
-        _checked(reason),
-        drafted.records,
-        0,
-    )
+            drafted = disputing.draft_of_records(channel, names, amount)
+        record = Dispute(
+            drafted.period,
+            drafted.meter,
+            drafted.subject,
+            drafted.amount,
+            chosen,
+            _checked(reason),
+            drafted.records,
+            0,
+        )
+        disputing.check_amount(channel, closer, record)
     _say(context, key, record, "filed", "there already")
 
 
@@ -121,7 +122,7 @@ def _checked(reason: str) -> str:
     metavar="[AMOUNT]",
     is_flag=False,
     flag_value=ALL,
-    help="Give up so much of it; all without an amount.",
+    help="Give up so much of it (without a sign); all without an amount.",
 )
 @click.option("--reject", is_flag=True, help="Give up nothing.")
 @click.option("--insist", is_flag=True, help="As its filer: the answer does not settle it.")
@@ -160,8 +161,10 @@ def answer(
         elif concede == ALL:
             conceded = amount
         else:
-            conceded = parse_quantity(concede, scale)
-            _check_part(conceded, amount, scale, "conceded")
+            # How much of it, whichever sign it has: click takes a value with a minus for an option.
+            part = parse_quantity(concede, scale)
+            _check_part(part, abs(amount), scale, "conceded")
+            conceded = part if amount > 0 else -part
         named = disputing.named_records(channel, records)
         key = channel.id
     record = Answer(one.digest, conceded, _checked(reason), named, 0)

@@ -42,6 +42,7 @@ from tallystick.protocol.derive import (
 from tallystick.protocol.disputes import adjustments_at, disputed_lines
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.keyring import Keyring
+from tallystick.protocol.moves import Moves, find_moves, moves_until, unbilled
 from tallystick.protocol.records import Terms
 from tallystick.protocol.replay import replay_log
 from tallystick.protocol.statement import Line, encode_line
@@ -182,10 +183,14 @@ def check_checkpoints(
     faults: list[str] = []
     previous, before_us = b"", None
     disputed: list[Adjustments] = [NO_ADJUSTMENTS]
+    lines_of = lines_in_dispute(terms, logs)
+    moves = find_moves(
+        (unbilled(lines_of, a), unbilled(lines_of, b)) for a, b in zip(*closings, strict=False)
+    )
     for place, row in enumerate(rows):
         try:
             signed = _verify(row, rings)
-            disputed.append(_disputed(terms, folder, logs, row))
+            disputed.append(_disputed(terms, folder, logs, row, moves_until(moves, place)))
             lines = deriver.lines(
                 closings[0][place], closings[1][place], before_us, disputed[-1], disputed[-2]
             )
@@ -248,12 +253,16 @@ def lines_in_dispute(terms: Terms, logs: Sequence[LogExamination]) -> set[LineKe
 
 
 def _disputed(
-    terms: Terms, folder: Folder, logs: tuple[LogExamination, LogExamination], row: CheckpointRow
+    terms: Terms,
+    folder: Folder,
+    logs: tuple[LogExamination, LogExamination],
+    row: CheckpointRow,
+    moves: Moves,
 ) -> Adjustments:
     """What disputes did to the lines when a checkpoint was made."""
     a, b = (log.summary.matters if log.summary else () for log in logs)
     sizes = (row.provider_size, row.consumer_size)
-    return adjustments_at(terms, folder.calendar, (a, b), sizes)
+    return adjustments_at(terms, folder.calendar, (a, b), sizes, moves)
 
 
 def _verify(row: CheckpointRow, rings: tuple[Keyring, Keyring]):  # type: ignore[no-untyped-def]

@@ -5,11 +5,26 @@ That is a quarter of a byte a leaf, and enough to build any proof from at most 2
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import tile_key
 from tallystick.protocol.merkle import HASH_SIZE, root_of
 
 TILE = 256
+
+
+def tile_rows(
+    first: int, leaves: Sequence[bytes], roots: Sequence[bytes]
+) -> list[tuple[int, bytes]]:
+    """(tile number, its root ‖ its last leaf's hash) of the tiles that a batch completed, whose
+    first leaf has the index `first`.
+    """
+    start = first // TILE
+    return [
+        (start + n, root + leaves[(start + n + 1) * TILE - 1 - first])
+        for n, root in enumerate(roots)
+    ]
 
 
 def put_tile(txn: Txn, log: int, number: int, value: bytes) -> None:

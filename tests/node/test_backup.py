@@ -410,18 +410,12 @@ def _damage(home: Path, index: int, log: int) -> int:
     return index_of(key)
 
 
-def _newest_meta(data: bytes) -> int:
-    """Where that one of a store's two first pages begins that counts: which it is, the number of
-    its commits decides, and so the time that the disk took.
-    """
-    return max((0, 4096), key=lambda at: int.from_bytes(data[at + 144 : at + 152], "little"))
-
-
 def test_a_damaged_store_gives_a_sentence_and_no_traceback(home: Home, tmp_path: Path) -> None:
     party = nodes.Party(tmp_path, "home")
     shutil.copytree(home.path, party.home)
     good = (party.home / "store" / "data.mdb").read_bytes()
-    for at, flip in ((16, 1), (_newest_meta(good) + 16 + 80, 0x80)):  # a magic number, a tree
+    newest = max(0, 4096, key=lambda page: int.from_bytes(good[page + 144 : page + 152], "little"))
+    for at, flip in ((16, 1), (newest + 96, 0x80)):  # a magic number, a tree's count of pages
         data = bytearray(good)
         data[at] ^= flip
         (party.home / "store" / "data.mdb").write_bytes(data)

@@ -166,17 +166,26 @@ _deltas = st.tuples(
     st.integers(-5, 50),
     st.integers(0, 70),  # days after the beginning of October
 )
+_late = st.tuples(
+    st.sampled_from(METERS), st.integers(9, 99), st.just("x"), st.integers(-5, 50), st.just(3)
+)
 _correction = st.tuples(st.sampled_from(METERS), st.integers(0, 8), st.none() | st.integers(-5, 50))
 _amount = st.integers(-60, 60)
+_disputes = st.tuples(
+    st.just("dispute"),
+    st.booleans(),
+    st.tuples(st.sampled_from(METERS), st.booleans(), _amount.filter(bool)),
+)
+_closings = st.tuples(
+    st.sampled_from(["close", "accept"]),
+    st.booleans(),
+    st.tuples(st.lists(_deltas, max_size=3), _correction),
+)
 _steps = st.lists(
     st.one_of(
         st.tuples(st.just("emit"), st.booleans(), st.lists(_deltas, min_size=1, max_size=8)),
         st.tuples(st.just("correct"), st.booleans(), _correction),
-        st.tuples(
-            st.just("dispute"),
-            st.booleans(),
-            st.tuples(st.sampled_from(METERS), st.booleans(), _amount.filter(bool)),
-        ),
+        _disputes,
         st.tuples(
             st.sampled_from(["answer", "resolve", "withdraw", "lapse"]),
             st.booleans(),
@@ -184,9 +193,20 @@ _steps = st.lists(
         ),
         st.tuples(st.just("flush"), st.booleans(), st.none()),
         st.tuples(st.just("restart"), st.booleans(), st.none()),
-        st.tuples(st.just("close"), st.booleans(), st.tuples(st.lists(_deltas), _correction)),
+        _closings,
     ),
     max_size=20,
+) | st.lists(  # lines that are accepted and grow
+    st.one_of(
+        _closings,
+        st.tuples(
+            st.just("late"),
+            st.booleans(),
+            st.tuples(st.lists(_late, min_size=1, max_size=2), _amount.filter(bool)),
+        ),
+        _disputes,
+    ),
+    max_size=8,
 )
 
 
@@ -215,6 +235,11 @@ async def _world(folder: Path, steps: list[tuple[str, bool, object]]) -> None:
                 await quarrels.say(side.channel, what, *details)  # type: ignore[misc]
             elif what == "lapse":
                 await quarrels.lapse(side.channel, lambda: pass_month(a, b), details[0])  # type: ignore[index]
+            elif what == "late":
+                await side.channel.emit([_draft(*fields) for fields in details[0]])  # type: ignore[index]
+                await exchange(a, b)
+                other = b if first else a
+                await quarrels.dispute(other.channel, details[0][0][0], True, details[1])  # type: ignore[index]
             elif what == "flush":
                 await flush([side.channel.own, side.channel.peer])
             elif what == "restart":
@@ -227,6 +252,8 @@ async def _world(folder: Path, steps: list[tuple[str, bool, object]]) -> None:
                 await _correct(b, correction)
                 await _close(a, b, ("2026-10", "2026-11")[closed])
                 closed += 1
+                if what == "accept":
+                    await quarrels.accept(side.channel, lambda: pass_month(a, b))
             await exchange(a, b)
         assert a.lines() == b.lines()
         assert a.lines() == replayed(a)

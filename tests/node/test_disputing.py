@@ -16,6 +16,8 @@ from homes import Side
 
 from tallystick.node import certifying, disputing, proving, recovery, worklist
 from tallystick.node.books import Books
+from tallystick.node.channel import Channel
+from tallystick.node.closing import Closer
 from tallystick.node.disputing import Spoken, standing_all
 from tallystick.node.doctor.child import examine_apart
 from tallystick.node.errors import StoreError
@@ -307,27 +309,44 @@ async def test_a_checkpoint_carries_an_open_dispute_into_the_next_period(tmp_pat
                 assert [c for c in verify_bundle(out) if not c.ok] == []
 
 
+def _checked(channel: Channel, closer: Closer, drafted: disputing.Drafted) -> disputing.Drafted:
+    """What was drafted, if its amount may be disputed."""
+    record = Dispute(
+        drafted.period, drafted.meter, drafted.subject, drafted.amount, "other", "why",
+        drafted.records, 0,
+    )  # fmt: skip
+    disputing.check_amount(channel, closer, record)
+    return drafted
+
+
 async def test_what_is_disputed_must_be_there(tmp_path: Path) -> None:
     async with homes.founded(tmp_path) as (a, b):
         await _record(a, b)
         both = (b.channel, b.closer)
-        drafted = disputing.draft_of_records(*both, ["tokens/t1", "tokens/t2"], None)
+
+        def of_records(names: list[str], amount: str | None) -> disputing.Drafted:
+            return _checked(*both, disputing.draft_of_records(b.channel, names, amount))
+
+        def of_line(line: str, amount: str | None) -> disputing.Drafted:
+            return _checked(*both, disputing.draft_of_line(b.channel, line, amount))
+
+        drafted = of_records(["tokens/t1", "tokens/t2"], None)
         assert (drafted.period, drafted.meter, drafted.subject) == (OCTOBER, "tokens", "s1")
         assert drafted.amount == 200
         assert len(drafted.records) == 4  # both logs have them
-        assert disputing.draft_of_records(*both, ["tokens/t1"], "30").amount == 30
-        assert disputing.draft_of_line(*both, f"{OCTOBER}/tokens/s1", "3100").amount == 3100
+        assert of_records(["tokens/t1"], "30").amount == 30
+        assert of_line(f"{OCTOBER}/tokens/s1", "3100").amount == 3100
         refused: list[tuple[Callable[[], object], str]] = [
-            (lambda: disputing.draft_of_line(*both, f"{OCTOBER}/tokens/s1", None), "how much"),
-            (lambda: disputing.draft_of_line(*both, f"{OCTOBER}/tokens/x", "1"), "no balance line"),
-            (lambda: disputing.draft_of_line(*both, f"{OCTOBER}/beer/s1", "1"), "no meter"),
-            (lambda: disputing.draft_of_line(*both, "tokens", "1"), "not a balance line"),
-            (lambda: disputing.draft_of_line(*both, f"{OCTOBER}/tokens/s1", "3101"), "only 3100"),
-            (lambda: disputing.draft_of_line(*both, f"{OCTOBER}/tokens/s1", "0"), "of nothing"),
-            (lambda: disputing.draft_of_line(*both, f"{OCTOBER}/tokens/s1", "1.5"), "decimal"),
-            (lambda: disputing.draft_of_records(*both, ["tokens/x"], None), "no delta"),
+            (lambda: of_line(f"{OCTOBER}/tokens/s1", None), "how much"),
+            (lambda: of_line(f"{OCTOBER}/tokens/x", "1"), "no balance line"),
+            (lambda: of_line(f"{OCTOBER}/beer/s1", "1"), "no meter"),
+            (lambda: of_line("tokens", "1"), "not a balance line"),
+            (lambda: of_line(f"{OCTOBER}/tokens/s1", "3101"), "only 3100"),
+            (lambda: of_line(f"{OCTOBER}/tokens/s1", "0"), "of nothing"),
+            (lambda: of_line(f"{OCTOBER}/tokens/s1", "1.5"), "decimal"),
+            (lambda: of_records(["tokens/x"], None), "no delta"),
             (
-                lambda: disputing.draft_of_records(*both, ["tokens/t1", "tokens/t35"], None),
+                lambda: of_records(["tokens/t1", "tokens/t35"], None),
                 "2 balance lines",
             ),
         ]  # fmt: skip
@@ -338,14 +357,14 @@ async def test_what_is_disputed_must_be_there(tmp_path: Path) -> None:
         await b.channel.emit([Draft("extra", "tokens", "s1", 7, builders.OCTOBER_US)])
         await homes.exchange(a, b)
         with pytest.raises(InputError, match="highest quantity"):
-            disputing.draft_of_records(a.channel, a.closer, ["peak/mine"], None)
+            disputing.draft_of_records(a.channel, ["peak/mine"], None)
         with pytest.raises(InputError, match="log of the provider, whose number is payable"):
-            disputing.draft_of_records(a.channel, a.closer, ["tokens/extra"], None)
-        assert disputing.draft_of_records(a.channel, a.closer, ["tokens/extra"], "-7").amount == -7
+            disputing.draft_of_records(a.channel, ["tokens/extra"], None)
+        assert disputing.draft_of_records(a.channel, ["tokens/extra"], "-7").amount == -7
         a.channel.live = False
         await a.channel.emit([Draft("unsigned", "tokens", "s1", 7, builders.OCTOBER_US)])
         with pytest.raises(InputError, match="the peer has not heard of it yet"):
-            disputing.draft_of_records(a.channel, a.closer, ["tokens/unsigned"], None)
+            disputing.draft_of_records(a.channel, ["tokens/unsigned"], None)
 
 
 async def test_what_was_said_before_the_peer_spoke_is_recorded_again(tmp_path: Path) -> None:

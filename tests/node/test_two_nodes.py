@@ -144,7 +144,7 @@ def test_late_deltas_and_corrections_count_in_the_next_open_period(pair: Pair) -
     nowhere = nodes.Party(folder, "nowhere.example")
     checks = nowhere.json("verify", str(folder / "a"))
     assert checks["ok"]
-    assert len(checks["checks"]) == 10
+    assert len(checks["checks"]) == 12
     assert not nowhere.home.exists()
 
 

@@ -206,9 +206,16 @@ class Oracle:
     def upheld(self, role: Role, index: int, dispute: Dispute) -> tuple[int, int]:
         """What is upheld of a dispute and what is open."""
         other, digest, amount = OTHER[role], record_digest(dispute), dispute.amount
-        said = [self.of(side, Resolution, digest)[-1:] for side in (role, other)]
-        if said[0] and said[1] and said[0][0][1].upheld == said[1][0][1].upheld:
-            return said[0][0][1].upheld, 0
+        said = [
+            [
+                (record.recorded_at, side, index, record.upheld)
+                for index, record in self.of(by, Resolution, digest)
+            ]
+            for side, by in enumerate(ROLES)
+        ]
+        pairs = [(max(a, b), a[3]) for a in said[0] for b in said[1] if a[3] == b[3]]
+        if pairs:
+            return min(pairs)[1], 0
         if self.of(role, Withdrawal, digest):
             return 0, 0
         answers, insisted = self.of(other, Answer, digest), self.of(role, Answer, digest)
@@ -218,13 +225,10 @@ class Oracle:
         conceded = amount if abs(conceded) > abs(amount) else conceded
         if conceded == amount:
             return amount, 0
-        end_us = self.calendar.parse(dispute.period).end_us
-        closing = [n for n, done in enumerate(self.closed) if done.checkpoint.end_us >= end_us]
-        closes = [n for n, r in enumerate(self.logs[other]) if isinstance(r, Close)]
-        if closing and closing[0] < len(closes):
-            lapse = self.lapse(other, closes[closing[0]])
-            if lapse and self.late((index, dispute), lapse, self.terms.dispute_seconds):
-                return 0, 0
+        close = self.barring(other, dispute)
+        lapse = self.lapse(other, close) if close is not None else None
+        if lapse and self.late((index, dispute), lapse, self.terms.dispute_seconds):
+            return 0, 0
         lapse = self.lapse(role, index)
         if lapse and all(self.late(one, lapse, self.terms.answer_seconds) for one in answers):
             return amount, 0
@@ -233,11 +237,30 @@ class Oracle:
             return conceded, 0
         return conceded, amount - conceded
 
-    def counted(self, key: LineKey) -> int:
-        """What is payable of a line before disputes."""
+    def barring(self, other: Role, dispute: Dispute) -> int | None:
+        """Where the close is in the other log whose lapse bars disputes of a dispute's line."""
+        period = self.calendar.parse(dispute.period)
+        key = LineKey(period.start_us, dispute.meter, dispute.subject)
+        said = {
+            role: [n for n, r in enumerate(self.logs[role]) if isinstance(r, Close)]
+            for role in ROLES
+        }
+        known = self.closed[: max(map(len, said.values()))]
+        sizes = [tuple(head.size for head in done.checkpoint.heads) for done in known]
+        totals = [self.totals(key, at) for at in [*sizes, tuple(map(len, self.logs.values()))]]
+        ends = [done.checkpoint.end_us for done in known]
+        closing = [n for n, end_us in enumerate(ends) if end_us >= period.end_us]
+        if not closing or totals[-1] != totals[-2]:
+            return None
+        moved = [n for n in closing if n == closing[0] or totals[n] != totals[n - 1]]
+        return said[other][moved[-1]] if moved[-1] < len(said[other]) else None
+
+    def totals(self, key: LineKey, sizes: Sequence[int]) -> dict[Role, int]:
+        """Both totals of a line, of so many records of each log."""
         meter = next(meter for meter in self.terms.meters if meter.name == key.meter)
         folder, totals = Folder(self.terms), dict[Role, int]()
-        for role, records in self.logs.items():
+        for (role, log), size in zip(self.logs.items(), sizes, strict=True):
+            records = log[:size]
             now = {
                 r.id: r.quantity
                 for r in records
@@ -249,6 +272,12 @@ class Oracle:
             left = [quantity for quantity in now.values() if quantity is not None]
             combine = {"sum": sum, "count": len, "max": lambda values: max(values, default=0)}
             totals[role] = combine[meter.aggregate](left)  # type: ignore[operator]
+        return totals
+
+    def counted(self, key: LineKey) -> int:
+        """What is payable of a line before disputes."""
+        meter = next(meter for meter in self.terms.meters if meter.name == key.meter)
+        totals = self.totals(key, [len(log) for log in self.logs.values()])
         return min(totals.values()) if meter.payable == "minimum" else totals[meter.payable]
 
     def expected(self, key: LineKey) -> tuple[int, int]:
@@ -271,19 +300,33 @@ class Oracle:
 
 METERS = ("calls", "peak", "tokens", "gpu-hours")
 _small = st.integers(-40, 40)
-_steps = st.lists(
-    st.tuples(
-        st.sampled_from(
-            ["count"] * 2 + ["correct", "dispute", "dispute", "answer", "answer", "resolve"]
-            + ["withdraw", "lapse", "lapse", "close"]
-        ),
-        st.sampled_from(ROLES),
+
+
+def _worlds(kinds: Sequence[str], roles: Sequence[Role], choices: int, most: int) -> Any:
+    """Worlds in which so much is done at most, each of (kind, role, number, amount, choice)."""
+    step = st.tuples(
+        st.sampled_from(kinds),
+        st.sampled_from(roles),
         st.integers(0, 30),
         _small,
-        st.integers(0, 3),
-    ),
-    max_size=30,
-)  # fmt: skip
+        st.integers(0, choices),
+    )
+    return st.lists(step, max_size=most)
+
+
+_steps = _worlds(
+    ["count"] * 2
+    + ["correct", "dispute", "dispute", "answer", "answer", "resolve", "withdraw"]
+    + ["lapse", "lapse", "close"],
+    ROLES,
+    3,
+    30,
+) | _worlds(  # lines that are accepted and grow
+    ["accept", "accept", "late", "late", "late", "dispute", "correct", "close"],
+    ("provider", "provider", "consumer"),
+    2,
+    15,
+)
 
 
 def play(steps: Sequence[tuple[str, Role, int, int, int]]) -> Quarrel:
@@ -324,9 +367,17 @@ def play(steps: Sequence[tuple[str, Role, int, int, int]]) -> Quarrel:
                     ]
                     index, had = waiting[-1 - number % len(waiting)], (None, 0, 4, 8)[choice]
                     channel.lapse(role, index, day / 2, day / 2 + 30, had)
+                case "late":  # what is most likely accepted grows, and is disputed
+                    log.delta(f"d{log.state.size}", METERS[choice], amount, OCTOBER_US, "s")
+                    digest = channel.dispute(
+                        OTHER[role], amount, 30 + day, meter=METERS[choice], subject="s"
+                    )
+                    disputes.append((OTHER[role], digest))
                 case _:
                     months = (OCTOBER_US, NOVEMBER_US, DECEMBER_US)
                     channel.closing(months[len(channel.closed)], day)
+                    if what == "accept":
+                        channel.lapse(role, log.state.size - 1, day / 2, day / 2 + 15)
         except (InvalidRecord, IndexError, ZeroDivisionError):
             pass  # the rules do not allow it, or there is nothing that it could be done to
     return channel

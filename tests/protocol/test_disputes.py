@@ -10,7 +10,7 @@ from disputing import ANSWER_DAYS, DISPUTE_DAYS, Quarrel
 
 from tallystick.protocol.derive import Folder
 from tallystick.protocol.disputes import adjustments_at, standings
-from tallystick.protocol.records import Dispute, Role, record_digest
+from tallystick.protocol.records import Dispute, Resolution, Role, record_digest
 
 MICROSECOND = 1 / 86_400_000_000  # as a part of a day
 LATE = 1 + ANSWER_DAYS + MICROSECOND  # a microsecond after what waits since day 1 is over
@@ -39,7 +39,7 @@ def test_nothing_is_disputed_where_nobody_disputes() -> None:
     assert channel.states() == []
     assert channel.line(meter="tokens") == ("100", "0")
     a, b = (log.matters(log.state.size) for log in channel.logs)
-    assert adjustments_at(channel.terms, Folder(channel.terms).calendar, (a, b), (9, 9)) == {}
+    assert adjustments_at(channel.terms, Folder(channel.terms).calendar, (a, b), (9, 9), {}) == {}
 
 
 def test_an_open_dispute_is_withheld_and_waits_for_the_other() -> None:
@@ -90,7 +90,7 @@ def test_a_concession_is_a_part_of_the_amount(amount: int, conceded: int, counts
     assert channel.states() == [("conceded" if counts == amount else "answered", counts)]
 
 
-def test_a_resolution_settles_once_both_say_the_same() -> None:
+def test_a_resolution_settles_once_both_have_named_the_same_amount() -> None:
     channel = quarrel()
     digest = channel.dispute("consumer", 30)
     channel.resolve("consumer", digest, 12)
@@ -100,10 +100,55 @@ def test_a_resolution_settles_once_both_say_the_same() -> None:
     (one,) = channel.standings()
     assert (one.state, one.upheld, one.pending, one.waits_for) == ("resolved", 12, 0, None)
     assert channel.line(meter="tokens") == ("88", "0")
-    channel.resolve("consumer", digest, 0)
-    assert channel.states() == [("open", 0)]
-    channel.resolve("provider", digest, 0)
-    assert channel.states() == [("resolved", 0)]
+
+
+def test_an_offer_stands_until_the_other_takes_it() -> None:
+    channel = quarrel()
+    digest = channel.dispute("consumer", 30)
+    for amount in (12, 10, 11):
+        channel.resolve("consumer", digest, amount)
+    channel.resolve("provider", digest, 12, 4)
+    assert channel.states() == [("resolved", 12)]
+
+
+@pytest.mark.parametrize("first", ["provider", "consumer"])
+def test_what_is_said_after_a_settlement_changes_nothing(first: Role) -> None:
+    channel = quarrel()
+    digest = channel.dispute("consumer", 30)
+    other: Role = "consumer" if first == "provider" else "provider"
+    channel.resolve(first, digest, 20, 3)
+    channel.resolve(first, digest, 10, 4)
+    channel.resolve(other, digest, 10, 5)
+    assert channel.states() == [("resolved", 10)]
+    channel.resolve(other, digest, 20, 5)  # what the first one offered before
+    assert channel.states() == [("resolved", 10)]
+    channel.resolve(first, digest, 20, 6)
+    channel.resolve(other, digest, 0, 7)
+    channel.resolve(first, digest, 0, 7)
+    channel.answer("provider", digest, 30, 8)
+    channel.withdraw("consumer", digest, 9)
+    assert channel.states() == [("resolved", 10)]
+
+
+def test_when_both_give_in_at_once_the_first_by_the_records_times_counts() -> None:
+    channel = quarrel()
+    digest = channel.dispute("consumer", 30)
+    for role, amounts in (("provider", (10, 20)), ("consumer", (20, 10))):
+        for day, amount in enumerate(amounts, 3):
+            channel.resolve(role, digest, amount, day)  # type: ignore[arg-type]
+    assert channel.states() == [("resolved", 20)]  # of one time, the provider's record is first
+
+
+def test_thousands_of_resolutions_are_told_in_one_pass() -> None:
+    channel = quarrel()
+    digest = channel.dispute("consumer", 30)
+    a, b = (log.matters(log.state.size) for log in channel.logs)
+    a += [(n, Resolution(digest, n, "so", n)) for n in range(10, 200_000)]
+    b += [(n, Resolution(digest, -n, "so", n)) for n in range(10, 200_000)]
+    calendar = Folder(channel.terms).calendar
+    assert standings(channel.terms, calendar, a, b, {})[0].state == "open"
+    b.append((200_000, Resolution(digest, 100, "so", 200_000)))
+    assert standings(channel.terms, calendar, a, b, {})[0].upheld == 100
 
 
 def test_both_may_settle_for_more_than_was_disputed() -> None:
@@ -288,6 +333,6 @@ def test_thousands_of_disputes_are_told_in_one_pass() -> None:
         (n, Dispute("2026-10", "tokens", f"s{n % 7}", n + 1, "other", "so", (), n))
         for n in range(5000)
     ]
-    found = standings(channel.terms, Folder(channel.terms).calendar, half, half)
+    found = standings(channel.terms, Folder(channel.terms).calendar, half, half, {})
     assert len(found) == 10_000
     assert found[7].digest == record_digest(half[7][1])

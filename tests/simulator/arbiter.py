@@ -38,7 +38,13 @@ from tallystick.protocol.records import (
     encode_record,
     record_digest,
 )
-from tallystick.protocol.replay import LogSummary, examine_log, replay
+from tallystick.protocol.replay import (
+    LogSummary,
+    examine_log,
+    merge_closes,
+    replay,
+    replay_sides,
+)
 from tallystick.protocol.statement import decode_line
 from tallystick.protocol.status import Grounds, line_statuses
 from tallystick.protocol.verdict import Totals, encode_verdict, make_verdict
@@ -97,7 +103,7 @@ class Arbiter:
         self._judge_lapses()
         self._judge_reveals()
         summaries = self._examined()
-        self._judge_standings()
+        self._judge_standings(summaries)
         self._judge_closed(summaries)
         self._judge_open(summaries)
 
@@ -173,13 +179,16 @@ class Arbiter:
 
     # Disputes
 
-    def _judge_standings(self) -> None:
+    def _judge_standings(self, summaries: tuple[LogSummary, LogSummary]) -> None:
         """Where disputes stand is what the records alone say, and no silence decides over words."""
         channel = self.channel
         shown = disputing.standing_all(channel)
-        calendar = channel.own.folder.calendar
-        a, b = (copy.said for copy in self.copies)
-        if shown != standings(channel.terms, calendar, a, b):  # type: ignore[arg-type]
+        folder = channel.own.folder
+        sources = (self.copies[0].source, self.copies[1].source)
+        closes = merge_closes(*summaries)
+        _, moves = replay_sides(folder, sources, self.sizes, closes, summaries)
+        a, b = (summary.matters for summary in summaries)
+        if shown != standings(channel.terms, folder.calendar, a, b, moves):
             self.violated(7, "disputes stand otherwise than its records say")
         for one in shown:
             if one.lapse is not None:

@@ -31,7 +31,7 @@ from tallystick.node.store.keyspace import DeclarationRow, declaration_key, enco
 from tallystick.node.verdicts import durable_sizes
 from tallystick.protocol import disputes
 from tallystick.protocol.declarations import SALT_SIZE, Commitments, commitment, totals_of
-from tallystick.protocol.derive import Adjustments, Book, Tally
+from tallystick.protocol.derive import Book, Tally
 from tallystick.protocol.errors import InvalidRecord, PeerBreach
 from tallystick.protocol.heads import Head
 from tallystick.protocol.log import LogFacts
@@ -255,8 +255,8 @@ def _takes_nothing_in_time(found: Any, lapse: Lapse, seconds: int) -> bool:
     return False
 
 
-def _disputed_now(self: Closer, sizes: tuple[int, int]) -> Adjustments:
-    return _disputed(self, durable_sizes(self.channel))
+def _disputed_now(self: Closer, sizes: tuple[int, int], sides: Any) -> Any:
+    return _disputed(self, durable_sizes(self.channel), sides)
 
 
 _disputed = Closer._disputed

@@ -13,6 +13,7 @@ from tallystick.node.comparing.tables import SIDES, Side, Tables
 
 COPIES_MIN = 5
 RATE_MIN = 0.004  # of a side's events; fewer are accidents
+ALIKE_MIN = 0.8  # of what is there again under an id: the same event as the first
 NEAR_US = 12_000_000
 CHANCE_TIMES = 4  # more copies by content than chance makes
 
@@ -33,21 +34,26 @@ def _size(tables: Tables, side: Side) -> int:
 
 
 def _by_id(tables: Tables, found: Found, side: Side) -> None:
+    # What an id has again with another quantity was not sent again, whatever else it is.
+    again = f"""SELECT r.event, r.form FROM echoes r JOIN {side} e ON e.event = r.event
+        JOIN {side} x ON x.event = r.first
+        WHERE r.side = '{side}' AND e.quantity = x.quantity AND e.subject = x.subject"""
     forms = tables.db.execute(
-        f"""SELECT form, count(*), count(DISTINCT f.{side}) FROM findings f
+        f"""SELECT r.form, count(s.event), count(*) FROM findings f
         JOIN echoes r ON r.side = '{side}' AND r.event = f.{side}
-        WHERE f.kind = 'duplicate' GROUP BY form ORDER BY form"""
+        LEFT JOIN ({again}) s ON s.event = r.event
+        WHERE f.kind = 'duplicate' GROUP BY r.form ORDER BY r.form"""
     ).fetchall()
     size = _size(tables, side)
-    for form, count, _ in forms:
-        if count < max(COPIES_MIN, RATE_MIN * size):
+    for form, count, all_of_form in forms:
+        if count < max(COPIES_MIN, RATE_MIN * size, ALIKE_MIN * all_of_form):
             continue
         outcome = _outcome_of_copies(tables, side, form)
         number = found.add(_boundary(side) if outcome == "retried" else _retry(side, form))
         tables.db.execute(
-            f"""UPDATE findings SET cause = {number} FROM echoes r
+            f"""UPDATE findings SET cause = {number} FROM ({again}) r
             WHERE findings.kind = 'duplicate' AND findings.cause IS NULL
-                AND r.side = '{side}' AND r.event = findings.{side} AND r.form = $form""",
+                AND r.event = findings.{side} AND r.form = $form""",
             {"form": form},
         )
 

@@ -179,13 +179,14 @@ def _best_stretch(lost: Numbers, taken: Numbers, rate: float) -> tuple[int, int,
 
 def _alone_there(tables: Tables, found: Found, side: Side, since: int, until: int) -> int:
     """How many rows without a partner the side has itself, in what is the stretch by its clock."""
-    kind = "missing-there" if side == "ours" else "missing-here"
+    kinds = f"'{'missing-there' if side == 'ours' else 'missing-here'}', 'duplicate'"
     at = "oat" if side == "ours" else "tat"
     shift = shift_sql(found, at, at)
     moved = f"({at} - {shift})" if side == "ours" else f"({at} + {shift})"
     (count,) = tables.db.execute(
         f"""SELECT count(DISTINCT coalesce(op, tp)) FROM findings
-        WHERE kind = '{kind}' AND cause IS NULL AND {moved} >= {since} AND {moved} < {until}"""
+        WHERE kind IN ({kinds}) AND cause IS NULL AND {side} IS NOT NULL
+            AND {moved} >= {since} AND {moved} < {until}"""
     ).fetchone()  # type: ignore[misc]
     return int(count)
 

@@ -1,7 +1,9 @@
 """Preparing: ids without their attempts, copies aside, and a sample of both sides to guess from.
 
-An id such as `req-7-r1` is an attempt of `req-7` if that is an id too. Of an id that a side has
-more often than the other, what is over is a copy: it is in `echoes` and not shown to pairing.
+An id such as `req-7-r1` is an attempt of `req-7` if that is an id too, and if its side has the same
+event under all ids of this request: `conv-7-2`, say, is the second turn of `conv-7` and not a
+second attempt. Of an id that a side has more often than the other, what is over is a copy: it is in
+`echoes` and not shown to pairing.
 """
 
 from __future__ import annotations
@@ -37,6 +39,20 @@ def strip_attempts(tables: Tables) -> None:
                     OR EXISTS (FROM {other} x WHERE x.id = s.base))
             """,
             {"side": side, "attempt": _ATTEMPT},
+        )
+        tables.db.execute(
+            f"""
+            DELETE FROM attempts WHERE side = '{side}' AND event IN (
+                SELECT event FROM (
+                    SELECT e.event, a.base, first_value(e.subject) OVER w <> subject
+                        OR first_value(e.quantity) OVER w <> quantity AS differs
+                    FROM {side} e LEFT JOIN attempts a ON a.side = '{side}' AND a.event = e.event
+                    WHERE coalesce(a.base, e.id) IN (
+                        SELECT base FROM attempts WHERE side = '{side}')
+                    WINDOW w AS (PARTITION BY meter, coalesce(a.base, e.id)
+                        ORDER BY a.base IS NOT NULL, place, e.event))
+                WHERE differs AND base IS NOT NULL)
+            """
         )
 
 

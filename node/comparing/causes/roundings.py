@@ -1,7 +1,7 @@
 """Rounding: a side that counts in whole steps, up, down or to the nearest, by row or by sum.
 
 A rounding is accepted if it turns the one side's quantity into the other's exactly, for nearly all
-pairs, and does something to a good part of them.
+pairs and for nearly all that it leaves something of, and does something to a good part of them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ PAIRS_MAX = 3000  # that are looked at, evenly of all
 FITTING_MIN = 0.9
 SUMS_FITTING_MIN = 0.7  # a sum is off as soon as one of its events is
 CHANGED_MIN = 0.3  # of the pairs, for which the two sides differ without the rounding
+SOMETHING_MIN = 6  # of the rounded side's quantities that are not nothing
 DIVISIBLE_MIN = 0.95  # of the rounded side's quantities
 MODES = ("nearest", "up", "down")
 
@@ -111,15 +112,17 @@ def _of_meter(hints: Hints, values: list[Fraction], per: str) -> tuple[str, int,
     ):
         return None
     best: tuple[str, int, str, float] | None = None
+    least = FITTING_MIN if per == "event" else SUMS_FITTING_MIN
     for side, made, exact in (("ours", ours, forward), ("theirs", theirs, backward)):
+        something = sum(map(bool, made))
+        if something < SOMETHING_MIN:
+            continue  # any step is large enough to make nothing of everything
         for step in _steps(numpy.array(made)):
             for mode in MODES:
-                fitting = sum(
-                    rounds_to(x, step, mode, m) for x, m in zip(exact, made, strict=True)
-                ) / len(made)
-                if fitting >= (FITTING_MIN if per == "event" else SUMS_FITTING_MIN) and (
-                    best is None or fitting > best[3] + 0.005
-                ):
+                fits = [rounds_to(x, step, mode, m) for x, m in zip(exact, made, strict=True)]
+                fitting = sum(fits) / len(made)
+                of_these = sum(fit for fit, m in zip(fits, made, strict=True) if m) / something
+                if min(fitting, of_these) >= least and (best is None or fitting > best[3] + 0.005):
                     best = side, step, mode, fitting
     return best
 

@@ -15,6 +15,7 @@ from tallystick.protocol.compare import Confidence
 from tallystick.protocol.quantities import format_quantity
 
 SECOND_US = 1_000_000
+SAVING_MAX_US = 3600 * SECOND_US
 NAMES_SHOWN = 3
 WHO = {"ours": "Our system", "theirs": "Their system"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,9 +57,21 @@ def of_stretch(
     if stretch.until_us != FOREVER[1]:
         facts["until"] = show_instant(stretch.until_us)
         when += f" until {facts['until']}"
-    why = "daylight saving time on one side only" if when else "another time zone"
+    why = "another time zone"
+    if when:
+        why = (
+            "daylight saving time on one side only"
+            if _is_saving(stretch, clocks)
+            else f"{why} then"
+        )
     says = f"Our times are {show_span(stretch.shift_us)} {way} than theirs{when}: {why}."
     return Hypothesis("offset", "timing", sure(by_id, clocks.agreeing), facts, says, meters, 0)
+
+
+def _is_saving(stretch: Stretch, clocks: Clocks) -> bool:
+    """Whether another stretch, or none, is as far from this one as clocks are set in spring."""
+    others = {one.shift_us for one in clocks.stretches} - {stretch.shift_us} or {0}
+    return min(abs(stretch.shift_us - shift_us) for shift_us in others) <= SAVING_MAX_US
 
 
 def of_lateness(clocks: Clocks, by_id: bool, meters: tuple[str, ...]) -> Hypothesis:

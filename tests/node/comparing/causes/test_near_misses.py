@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from planted import HOUR, SECOND, START, compared, each, total, usage
+from planted import HOUR, SECOND, START, compared, each, kinds, total, usage
 
 from tallystick.node.comparing.tables import Event
 
@@ -74,3 +74,52 @@ def test_events_lost_at_random_are_neither_feed_nor_sample() -> None:
 
 def test_lists_that_have_nothing_to_do_with_each_other() -> None:
     assert compared(usage(seed=1, ids=False), usage(seed=2, ids=False)).causes == []
+
+
+def test_turns_of_a_conversation_are_no_attempts() -> None:
+    whole = usage()
+    turns = [
+        e._replace(id=f"{e.id}-{n}", quantity=3 * e.quantity + n, at=e.at + n * 60 * SECOND)
+        for e in whole[30:60]
+        for n in (1, 2, 3)
+    ]
+    found = compared([*whole, *turns], whole)
+    assert "retry" not in kinds(found)
+    assert list(found.meters[0].classes) == ["missing-there"]
+    found = compared(whole, [*whole, *turns])
+    assert "retry" not in kinds(found)
+    assert list(found.meters[0].classes) == ["missing-here"]
+
+
+def test_parts_under_one_id_are_no_retries() -> None:
+    sums = each(usage(), lambda e: e._replace(quantity=e.quantity + 30))
+    parts = [
+        e._replace(quantity=part, at=e.at + n * SECOND)
+        for e in sums
+        for n, part in enumerate((e.quantity - 11, 10, 1))
+    ]
+    assert compared(parts, sums).causes == []
+    assert compared(sums, parts).causes == []
+
+
+def test_an_id_that_is_used_for_other_events_is_no_retry_and_no_missing_feed() -> None:
+    found = compared(each(usage(), lambda e: e._replace(id=f"req-1{e.place % 100:05}")), usage())
+    assert found.causes == []
+
+
+def test_nothing_at_all_is_not_rounded_from_something() -> None:
+    theirs = usage()
+    assert compared(each(theirs, lambda e: e._replace(quantity=0)), theirs).causes == []
+    found = compared(each(theirs, lambda e: e._replace(quantity=int(e.place % 12 == 0))), theirs)
+    assert found.causes == []
+
+
+def test_five_hours_for_a_while_are_not_daylight_saving_time() -> None:
+    theirs = usage(1500)
+    ours = each(
+        theirs,
+        lambda e: e._replace(at=e.at + 5 * HOUR) if 8 * HOUR < e.at - START < 12 * HOUR else e,
+    )
+    offsets = [cause for cause in compared(ours, theirs).causes if cause.kind == "offset"]
+    assert offsets
+    assert all("daylight" not in cause.says for cause in offsets)
