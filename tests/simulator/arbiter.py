@@ -30,6 +30,7 @@ from tallystick.protocol.records import (
     Close,
     Declaration,
     Dispute,
+    Epoch,
     Lapse,
     Matter,
     Record,
@@ -251,8 +252,10 @@ class Arbiter:
         """Nothing is open before both declared, and what may be open by now is."""
         channel = self.channel
         theirs = {record_digest(r) for r in self.other.records if isinstance(r, Declaration)}
+        both_lost = any(isinstance(r, Epoch) for r in self.other.records)
         for record in self.own.records:
-            if isinstance(record, Reveal) and record.peer_declaration not in theirs:
+            named = not isinstance(record, Reveal) or record.peer_declaration in theirs
+            if not named and not both_lost:
                 self.violated(DECLARATIONS, "it revealed, and the peer has not declared")
         made = [r for r in self.own.records if isinstance(r, Declaration)]
         kept = declaring.openable(channel)
