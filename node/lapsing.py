@@ -108,9 +108,9 @@ class Lapser:
             seconds: float = LOOK_AGAIN_MAX_SECONDS
             try:
                 if self._may_write(channel):
-                    wait_s, overdue = await self.look(channel, starts)
+                    wait_s, waits = await self.look(channel, starts)
                     seconds = min(seconds, wait_s)
-                    if overdue:
+                    if waits:
                         events.append(channel.cosigned)
                 else:
                     starts.clear()  # our log may lose its end, and get it back
@@ -131,22 +131,24 @@ class Lapser:
 
     async def look(self, channel: Channel, starts: dict[int, Attested]) -> tuple[float, bool]:
         """Write every lapse that can be proved, and remind where none can; in how many seconds to
-        look again, and whether a co-signature may come before that shows more.
+        look again, and whether a co-signature may come before that shows more: of what is overdue,
+        or of what the peer has not co-signed yet, so that its time has not begun.
         """
         await channel.store.commit(lambda txn: None)  # so that the co-signatures are on disk
         end = newest_attested(channel.own)
         later: list[float] = []
-        overdue = False
-        for due in dues(channel, starts):
+        found = dues(channel, starts)
+        waits = len(found) < len(waiting(channel))
+        for due in found:
             now_s = self._books.clock_us() / 1e6
             if end is not None and due.start.size <= end.size and _over(due, end):
                 await channel.append_made(partial(_lapse, channel, due, end))
             elif now_s < due.until_s:
                 later.append(due.until_s - now_s)
             else:
-                overdue = True
+                waits = True
                 later.append(await self._remind(channel, due))
-        return max(min(later, default=LOOK_AGAIN_MAX_SECONDS), 0.05), overdue
+        return max(min(later, default=LOOK_AGAIN_MAX_SECONDS), 0.05), waits
 
     async def _remind(self, channel: Channel, due: Due) -> float:
         """Remind, unless a co-signature is on its way or we did so lately; when to look again.

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping
 
 import msgspec
+import trio
 
 from tallystick.node.channel import Channel
 from tallystick.node.errors import StoreError
@@ -18,6 +19,7 @@ from tallystick.node.importing.drafts import Draft
 from tallystick.node.rebuilding import aside_rows, cut, free_number
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import UnplacedRow, encode_row, index_key
+from tallystick.node.upkeep import RETRY_SECONDS
 from tallystick.protocol.errors import FormatError, InvalidRecord, PeerBreach, ProofError
 from tallystick.protocol.heads import Head
 from tallystick.protocol.log import LogFacts
@@ -58,8 +60,25 @@ async def set_aside(channel: Channel) -> None:
         size = channel.signed_size
         if channel.own.state.size > size:
             cut(channel.own, size)
-            channel.own.load(channel.id)
+            await _follow_cut(channel)
             channel.cuts += 1
+
+
+async def _follow_cut(channel: Channel) -> None:
+    """Bring memory to what was cut on the disk, however long that has no room for what follows:
+    whoever appended before would append to a log that is gone.
+    """
+    with trio.CancelScope(shield=True):
+        while True:
+            try:
+                channel.own.load(channel.id)
+            except StoreError as error:
+                if channel.store.stopped:
+                    raise
+                _log.warning("what was set aside waits for the disk: %s", error.message)
+                await trio.sleep(RETRY_SECONDS)
+            else:
+                return
 
 
 async def take_back(channel: Channel, message: Return) -> None:

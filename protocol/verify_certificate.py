@@ -7,6 +7,7 @@ only its author's word.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from tallystick.protocol.accusation import (
@@ -198,20 +199,22 @@ def _check_end(known: _Known) -> str:
 
 
 def _attest(known: _Known, attested: Attested, what: str) -> str:
-    """Note the time of a co-signature of the peer's; `ProofError` if no key of its made it."""
+    """Note the time of a co-signature of the peer's; `ProofError` if no key of its made it.
+
+    Until when an older key is used its log decides, by where it repeats the newer one: so any key
+    counts here that was the peer's, as for the head above.
+    """
     head = Head(_origin(known), attested.size, attested.root)
     at_s = int.from_bytes(attested.cosignature[:8], "big")
-    keys = known.ring.counting(_other(known.role), "cosigner", at_s * 1_000_000)
-    fault = ProofError(f"no key of {known.peer} counts for {_time(at_s)}")
-    for key in keys:
-        try:
+    keys = [one.key for one in reversed(known.ring.keys(_other(known.role), "cosigner"))]
+    for key in keys[1:]:
+        with suppress(ProofError):
             verify_head_cosignature(head, known.peer, key, attested.cosignature)
-        except ProofError as error:
-            fault = error
-        else:
-            known.times.append(at_s)
-            return f"{known.peer} {what} {_time(at_s)}, by its own clock ({attested.size} records)"
-    raise fault
+            break
+    else:
+        verify_head_cosignature(head, known.peer, keys[0], attested.cosignature)
+    known.times.append(at_s)
+    return f"{known.peer} {what} {_time(at_s)}, by its own clock ({attested.size} records)"
 
 
 def _time(at_s: int) -> str:

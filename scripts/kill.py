@@ -70,6 +70,7 @@ def _show(summary: Summary) -> None:
         f"  {summary.acknowledged:,} acknowledged deltas are in both nodes' copies, each once\n"
         f"  {summary.repeats:,} were acknowledged again, with the same index\n"
         f"  {summary.corrections:,} corrections and {summary.checkpoints} checkpoints in between\n"
+        f"  {summary.matters:,} words of disputes, {summary.declarations} declarations, each once\n"
         f"  {summary.heads:,} heads, seen in {summary.looks:,} looks, are one history of each log\n"
         f"  {summary.derived:,} times derived on the way: each adds up to the records then\n"
         f"  {summary.seconds:.0f} seconds"

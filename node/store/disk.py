@@ -245,6 +245,11 @@ class Store:
         except (lmdb.Error, OSError) as error:
             raise StoreError(f"the store cannot be written: {error}", _ADVICE) from None
 
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing is written any more: the node stops."""
+        return self._stopped is not None
+
     async def commit(self, job: Job) -> None:
         """Return once the job's writes are durable; jobs take effect in the order of the calls.
 

@@ -23,13 +23,20 @@ from tallystick.protocol.heads import Head, verify_head_cosignature, verify_head
 from tallystick.protocol.keys import origin
 from tallystick.protocol.merkle import Frontier, chain_leaves
 from tallystick.protocol.records import (
+    Answer,
     Close,
     Correction,
+    Declaration,
     Delta,
+    Dispute,
     PartyKeys,
     Record,
+    Resolution,
+    Reveal,
     Terms,
+    Withdrawal,
     decode_batch,
+    record_digest,
 )
 from tallystick.protocol.terms import channel_id
 
@@ -72,6 +79,7 @@ def audit(parties: Sequence[Party], ledgers: Mapping[str, Ledger], observer: Obs
             findings.add(f"{author}'s log and {peer}'s copy of it differ")
         for holder in (author, peer):
             _audit_deltas(ledger, holder, copies[holder, author].records)
+            _audit_matters(ledger, holder, copies[holder, author].records)
         _audit_heads(observer, findings, author, peer, copies[author, author])
     _audit_derived(observer.derived, logs, findings)
     return sum(len(ledger.acknowledged) for ledger in ledgers.values())
@@ -115,6 +123,36 @@ def _audit_corrections(ledger: Ledger, log: str, records: Sequence[Record]) -> N
         found = places.get(reason, [])
         if found != [sent.index] and (sent.index >= 0 or len(found) > 1):
             ledger.findings.add(f"{log}: {reason} is at {found}, not at {sent.index}")
+
+
+def _audit_matters(ledger: Ledger, holder: str, records: Sequence[Record]) -> None:
+    """What was said of disputes is there once, at its index, and nothing that was never said;
+    so are declarations, and what they committed to was revealed if the other party declared.
+    """
+    log, add = f"{ledger.party}'s log at {holder}", ledger.findings.add
+    places: dict[str, list[int]] = {}
+    for index, record in enumerate(records):
+        if isinstance(record, Dispute | Answer | Resolution | Withdrawal):
+            places.setdefault(record.reason, []).append(index)
+            sent = ledger.matters.get(record.reason)
+            said = msgspec.structs.replace(record, recorded_at=0)
+            if sent is None or said != sent.record:
+                add(f"{log}: record {index} was never said so: {record}")
+    for reason, sent in ledger.matters.items():
+        found = places.get(reason, [])
+        if found != [sent.index] and not (sent.refused and len(found) <= 1):
+            add(f"{log}: {reason} is at {found}, not at {sent.index}")
+    made = {record.period: i for i, record in enumerate(records) if isinstance(record, Declaration)}
+    opened = {r.declaration: r for r in records if isinstance(r, Reveal)}
+    for one in ledger.declarations:
+        index = made.get(one.label, -1)
+        if index != one.index and not one.refused:
+            add(f"{log}: the declaration of {one.label} is at {index}, not at {one.index}")
+        reveal = opened.get(record_digest(records[index])) if index >= 0 else None
+        if reveal and {row.meter: row.total for row in reveal.totals} != one.totals:
+            add(f"{log}: other totals of {one.label} were revealed than declared")
+    if len(made) != sum(isinstance(r, Declaration) for r in records):
+        add(f"{log}: something was declared twice")
 
 
 def _audit_closed(

@@ -19,12 +19,14 @@ import trio
 
 from killing.audit import audit
 from killing.ledger import TERMS, Findings, Ledger
-from killing.load import Closing, Emitter, Hours
+from killing.load import Closing, Emitter, Hours, Source
 from killing.observer import Observer
+from killing.saying import People
 from tallystick.protocol.errors import TallyError
 
 EMITTERS = 3  # a party
 READY_SECONDS = 60
+REVEAL_SECONDS = 30
 REST_SECONDS = 90  # until all is co-signed after the last kill
 LOOK_SECONDS = 0.05
 DERIVE_LOOKS = 5  # every so many looks
@@ -44,6 +46,8 @@ class Summary:
     acknowledged: int = 0
     repeats: int = 0
     corrections: int = 0
+    matters: int = 0
+    declarations: int = 0
     checkpoints: int = 0
     heads: int = 0
     looks: int = 0
@@ -149,6 +153,8 @@ class Campaign:
         ledgers = self._ledgers.values()
         summary.repeats = sum(ledger.repeats for ledger in ledgers)
         summary.corrections = sum(len(ledger.corrections) for ledger in ledgers)
+        summary.matters = sum(m.index >= 0 for one in ledgers for m in one.matters.values())
+        summary.declarations = sum(d.index >= 0 for one in ledgers for d in one.declarations)
         summary.checkpoints = self._hours.closed
         summary.heads = sum(len(heads) for heads in self._observer.seen.values())
         summary.looks = self._observer.looks
@@ -174,21 +180,24 @@ class Campaign:
             watching.cancel_scope.cancel()
 
     def _load(self, nursery: trio.Nursery) -> None:
-        self._sources: list[Emitter | Closing] = []
+        self._sources: list[Source] = []
         for party in self._parties:
             ledger = self._ledgers[party.name]
             given = (party.home, ledger)
             for number in range(EMITTERS):
                 dice = Random(self._dice.random())
                 self._sources.append(Emitter(f"e{number}", self._hours, *given, dice, self._stop))
-            self._sources.append(
-                Closing(self._hours, *given, Random(self._dice.random()), self._stop)
-            )
+            other = next(self._ledgers[p.name] for p in self._parties if p is not party)
+            for source in (
+                Closing(self._hours, *given, Random(self._dice.random()), self._stop),
+                People(self._hours, other, *given, Random(self._dice.random()), self._stop),
+            ):
+                self._sources.append(source)
         self._running = len(self._sources)
         for source in self._sources:
             nursery.start_soon(self._emit, source)
 
-    async def _emit(self, source: Emitter | Closing) -> None:
+    async def _emit(self, source: Source) -> None:
         await source.run()
         self._running -= 1
 
@@ -258,6 +267,14 @@ class Campaign:
         self._stop.set()
         while self._running:
             await trio.sleep(0.05)
+        while not all([await self._at_rest(party) for party in self._parties]):
+            await trio.sleep(0.2)
+        with trio.move_on_after(REVEAL_SECONDS):
+            while any([self._observer.unrevealed(party) for party in self._parties]):
+                await trio.sleep(0.2)
+        for party in self._parties:
+            for label in self._observer.unrevealed(party):
+                self._findings.add(f"{party.name}: both declared {label}, and nothing is revealed")
         while not all([await self._at_rest(party) for party in self._parties]):
             await trio.sleep(0.2)
 

@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 from tallystick.node.importing.drafts import Draft
+from tallystick.protocol.records import Answer, Dispute, Resolution, Withdrawal
 
 METERS = ("calls", "compute", "tokens")
 TERMS = """\
@@ -64,6 +65,27 @@ class SentCorrection:
 
 
 @dataclass(slots=True)
+class SentMatter:
+    """What was said of a dispute, or one; its reason is its own. `index` as in `Sent`; what was
+    refused may be there if an answer was lost before.
+    """
+
+    record: Dispute | Answer | Resolution | Withdrawal
+    index: int = -1
+    refused: bool = False
+
+
+@dataclass(slots=True)
+class SentDeclaration:
+    """Totals that were declared of a period that nobody else declares for the party."""
+
+    label: str
+    totals: dict[str, str]
+    index: int = -1
+    refused: bool = False
+
+
+@dataclass(slots=True)
 class Ledger:
     """One party's sendings and the answers to them; its emitters share it."""
 
@@ -72,6 +94,9 @@ class Ledger:
     sent: dict[tuple[str, str], Sent] = field(default_factory=dict)
     acknowledged: list[Sent] = field(default_factory=list)
     corrections: dict[str, SentCorrection] = field(default_factory=dict)
+    matters: dict[str, SentMatter] = field(default_factory=dict)  # by reason
+    disputes: list[bytes] = field(default_factory=list)  # digests of the acknowledged ones
+    declarations: list[SentDeclaration] = field(default_factory=list)
     closed: dict[str, str] = field(default_factory=dict)  # period to the checkpoint's digest
     size: int = 0  # the log has at least so many records, said the answers
     cosigned: int = 0  # and so many of them are co-signed

@@ -81,6 +81,22 @@ def forget(self, first, records, txn):
     self.book = book
 logs.ChannelLog._fold = forget
 """,
+    "keeps what opens a declaration in memory": """
+from tallystick.node import declaring
+from tallystick.node.store import disk
+kept, put = {}, disk.Txn.put
+def remember(self, table, key, value):
+    if table == "declarations":
+        kept[key] = value
+    else:
+        put(self, table, key, value)
+disk.Txn.put = remember
+declaring.kept_rows = lambda channel: {k[4:]: declaring._decode(v) for k, v in kept.items()}
+""",
+    "says of a dispute again what it said": """
+from tallystick.node import disputing
+disputing.said_before = lambda channel, record: None
+""",
 }
 
 MUTANTS = {name: mistake + MAIN for name, mistake in _MISTAKES.items()}

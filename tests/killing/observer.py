@@ -18,6 +18,7 @@ from nodes import Party
 from killing.ledger import Findings, Ledger
 from tallystick.node import queries
 from tallystick.node.books import Books
+from tallystick.node.declaring import declarations_document
 from tallystick.node.home import open_home
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import (
@@ -131,6 +132,27 @@ class Observer:
         for head in document["heads"]:
             self.saw(head["party"], head["size"], HeadRow(bytes.fromhex(head["root"]), b"", b""))
         self.derived.append(document)
+
+    def unrevealed(self, party: Party) -> list[str]:
+        """The labels that both parties declared and this party's store shows no totals of."""
+        sent = [
+            {one.label for one in ledger.declarations if one.index >= 0}
+            for ledger in self._ledgers.values()
+        ]
+        books = Books.open(open_home(party.home), read_only=True)
+        try:
+            channel, closer = next(iter(books.channels.values()))
+            documents = {
+                label: declarations_document(channel, closer, label)
+                for label in sorted(set.intersection(*sent))
+            }
+        finally:
+            books.close()
+        return [
+            label
+            for label, one in documents.items()
+            if None in (one["provider"]["totals"], one["consumer"]["totals"])
+        ]
 
     def _settle(self, txn: Txn, holder: str, logs: Mapping[str, int], claims: _Claims) -> None:
         """Whether a store has what others say it has."""

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from tallystick.node import queries
-from tallystick.node.closing import Closing
+from tallystick.node.closing import Closer, Closing
 from tallystick.node.doctor.child import examine_apart
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.upkeep import flush
@@ -88,6 +88,55 @@ async def test_of_two_closings_of_one_period_at_once_one_is_kept(tmp_path: Path)
             for closing in both:
                 nursery.start_soon(keep, closing)
         assert len(closer.rows) == 1
+
+
+async def test_of_two_proposals_that_cross_one_is_signed(tmp_path: Path) -> None:
+    """The provider is about to propose when it signs what the consumer proposed."""
+    async with homes.founded(tmp_path) as (a, b):
+        sizes = (await _emit(a, b, "one"), a.channel.peer.cosigned_size)
+        await b.channel.store.commit(lambda txn: None)
+        theirs = b.closer._message(
+            b.closer._compute(b.closer._calendar.parse("2026-10"), sizes), True
+        )
+        said: list[Message] = []
+        refused: list[InputError] = []
+
+        async def close() -> None:
+            try:
+                await a.closer.close("2026-10", force=True, send=said.append)
+            except InputError as error:
+                refused.append(error)
+
+        async with trio.open_nursery() as nursery, a.closer._completing:
+            nursery.start_soon(close)
+            await _waiting(a.closer, 1)  # for the lock that we hold
+            closing = a.closer._compute(a.closer._calendar.parse("2026-10"), sizes)
+            nursery.start_soon(a.closer._complete, closing, [a.closer._sign(closing.checkpoint)])
+            await _waiting(a.closer, 2)
+        assert said == [] and "under way" in refused[0].message
+        a.closer.arrived(theirs)
+        await a.closer.handle(theirs, said.append)
+        assert isinstance(said[0], SignCheckpoint) and len(a.closer.rows) == 1
+
+
+async def _waiting(closer: Closer, count: int) -> None:
+    """Return when so many tasks wait to complete a closing, or for the end of one."""
+    while closer._completing.statistics().tasks_waiting < count:
+        await trio.sleep(0.001)
+
+
+async def test_a_closing_is_said_once_whoever_says_it(tmp_path: Path) -> None:
+    async with homes.founded(tmp_path) as (a, b):
+        await _emit(a, b, "one")
+        sizes = (a.channel.own.cosigned_size, a.channel.peer.cosigned_size)
+        closing = a.closer._compute(a.closer._calendar.parse("2026-10"), sizes)
+        signed = [side.closer._sign(closing.checkpoint) for side in (a, b)]
+        await a.closer._complete(closing, signed)
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(a.closer.append_close)
+        assert len(a.channel.own.closes()) == 1
+        assert a.channel.own.durable_size == sizes[0] + 1
 
 
 async def test_a_verdict_that_differs_is_named_by_its_meter(tmp_path: Path) -> None:

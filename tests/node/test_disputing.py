@@ -154,13 +154,23 @@ async def test_who_may_say_what(tmp_path: Path) -> None:
         assert not (await disputing.say(b.channel, _dispute(500))).again  # it may be filed anew
 
 
+async def test_what_is_not_co_signed_yet_is_looked_at_again_when_it_is(tmp_path: Path) -> None:
+    """Its time has not begun, so nothing but the co-signature says when to look."""
+    async with homes.founded(tmp_path) as (a, b):
+        await _record(a, b)
+        await disputing.say(b.channel, _dispute(500))
+        assert (await _lapser(b).look(b.channel, {}))[1] is True
+        await homes.exchange(a, b)
+        assert (await _lapser(b).look(b.channel, {}))[1] is False
+
+
 async def test_a_dispute_without_an_answer_is_upheld_once(tmp_path: Path) -> None:
     async with homes.founded(tmp_path) as (a, b):
         await _record(a, b)
         filed = await _file(b, a, 500)
         lapser = _lapser(b)
-        waits, overdue = await lapser.look(b.channel, {})
-        assert (waits > 28 * 86_400, overdue) == (True, False)
+        seconds, waits = await lapser.look(b.channel, {})
+        assert (seconds > 28 * 86_400, waits) == (True, False)
         _pass(28, a, b)
         await _heard(b, a)
         await lapser.look(b.channel, {})

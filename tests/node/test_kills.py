@@ -13,3 +13,5 @@ def test_nothing_acknowledged_is_lost_or_doubled_by_kills(tmp_path: Path) -> Non
     assert summary.kills == 6
     assert summary.acknowledged > 100
     assert summary.heads > 10
+    assert summary.matters > 5
+    assert summary.declarations > 1

@@ -7,6 +7,7 @@ import re
 
 import certifying
 import pytest
+from builders import next_rotation
 from disputing import ANSWER_DAYS, Quarrel
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,6 +72,18 @@ def test_a_premature_lapse_proves_nothing() -> None:
     assert _failing(certifying.certificate(channel, "consumer", index)) == "clock"
 
 
+def test_an_older_key_counts_until_the_log_names_the_next() -> None:
+    """The peer has a new key and says so at once; our log repeats it later."""
+    channel = Quarrel()
+    channel.count("tokens", 100, 70)
+    channel.dispute("consumer", 30)
+    ours, theirs = channel.consumer_log, channel.provider_log
+    index, at = ours.state.size - 1, channel.at("provider", 0)
+    theirs.append(next_rotation(theirs.keyring, theirs.author, "provider", "cosigner", at, 0))
+    channel.lapse("consumer", index, 1, 1 + ANSWER_DAYS)
+    assert _failing(certifying.certificate(channel, "consumer", index)) == ""
+
+
 def test_a_co_signature_of_its_own_author_proves_nothing() -> None:
     channel = Quarrel()
     channel.count("tokens", 100, 70)
@@ -112,8 +125,12 @@ def test_an_answer_comes_with_its_dispute_and_nothing_else_does() -> None:
 
 def test_the_parts_of_two_certificates_do_not_mix() -> None:
     a, b = (parse_certificate(FILES[f"{name}.certificate"]) for name in ("upheld", "rotated"))
-    for field in ("record", "lapse", "paths", "head", "rotations"):
+
+    def mixed(field: str) -> bytes:
         fields = {name: getattr(a, name) for name in a.__slots__} | {field: getattr(b, field)}
-        mixed = type(a)(**fields)
-        assert _failing(encode_certificate(mixed)) not in ("", "form", "terms")
+        return encode_certificate(type(a)(**fields))
+
+    for field in ("record", "lapse", "paths", "head"):
+        assert _failing(mixed(field)) not in ("", "form", "terms")
+    assert _failing(mixed("rotations")) == "", "a key that came later takes nothing back"
     assert len(a.record.leaf) > HASH_SIZE

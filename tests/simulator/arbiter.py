@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from simulator.party import Party, World
 from simulator.rest import honest_channels, name_of, unplaced_on_disk
 from tallystick.node import certifying, declaring, disputing, lapsing, proving, statuses, verdicts
+from tallystick.node.attesting import first_attested
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
+from tallystick.node.logs import ChannelLog
 from tallystick.protocol.checkpoint import Checkpoint, parse_checkpoint
 from tallystick.protocol.declarations import declared, next_opening, sides_of
 from tallystick.protocol.derive import period_lines
@@ -28,6 +30,7 @@ from tallystick.protocol.records import (
     Close,
     Declaration,
     Dispute,
+    Epoch,
     Lapse,
     Matter,
     Record,
@@ -120,6 +123,7 @@ class Arbiter:
         counts = Counter(name_of(r) for r in self.own.records if isinstance(r, Matter))
         by_name = {name_of(r): r for r in self.own.records if isinstance(r, Matter)}
         unplaced = {name_of(r) for r in unplaced_on_disk(self.party, self.channel.own.number)}
+        unplaced -= {name for name in unplaced if self._has_place(name)}
         for (at, name), said in self.party.said.items():
             if at != self.channel.id:
                 continue
@@ -132,6 +136,13 @@ class Arbiter:
         for name, count in counts.items():
             if name and not isinstance(by_name[name], Declaration):
                 self.violated(MATTERS, f"nobody said {by_name[name]}, which is there {count} times")
+
+    def _has_place(self, name: str) -> bool:
+        """Whether what was said could still be said: the dispute that it is about is there."""
+        said = self.party.said.get((self.channel.id, name))
+        about = getattr(said.record, "dispute", b"") if said is not None else b""
+        disputes = (r for copy in self.copies for r in copy.records if isinstance(r, Dispute))
+        return not about or about in map(record_digest, disputes)
 
     # Silence
 
@@ -207,30 +218,33 @@ class Arbiter:
                 self.violated(LAPSES, f"{one.dispute} is {one.state}, but {record} was in time")
 
     def _judge_certificate(self, one: Standing) -> None:
+        assert one.lapse is not None
+        log = disputing.log_of(self.channel, one.lapse[0])
         try:
             made = certifying.of_dispute(self.channel, one)
         except InputError as error:
             self.violated(LAPSES, f"no certificate of {one.dispute}: {error}")
             return
-        self._compare_certificates(f"{one.lapse}", made)
+        self._compare_certificates(log, one.lapse[1], made)
 
     def _judge_accepted(self, label: str, *, theirs: bool) -> None:
         log = self.channel.peer if theirs else self.channel.own
         index = disputing.close_of(log, label)
-        if index is None or log.ended_by(index) is None:
-            return
-        made = certifying.of_period(self.channel, label, theirs=theirs)
-        self._compare_certificates(f"{log.role} {label}", made)
+        lapse = None if index is None else log.ended_by(index)
+        if lapse is not None:
+            made = certifying.of_period(self.channel, label, theirs=theirs)
+            self._compare_certificates(log, lapse, made)
 
-    def _compare_certificates(self, name: str, made: bytes) -> None:
+    def _compare_certificates(self, log: ChannelLog, lapse: int, made: bytes) -> None:
+        """A certificate holds, and is the same file where both hold the same co-signature."""
         for check in verify_certificate(made):
             if not check.ok:
-                self.violated(LAPSES, f"certificate of {name}: {check.name}: {check.detail}")
-        kept = self.world.certificates.setdefault((self.channel.id, name), made)
-        # Who lost heads has another first one that is co-signed: the same lapse under that.
-        peer = self.world.parties[self.channel.peer_keys.name]
-        if kept != made and not (self.party.restored or peer.restored):
-            self.violated(LAPSES, f"the certificates of {name} are two files")
+                self.violated(LAPSES, f"certificate of {lapse}: {check.name}: {check.detail}")
+        head = first_attested(log, lapse)
+        assert head is not None
+        name = (self.channel.id, log.role, lapse, head.cosignature)
+        if self.world.certificates.setdefault(name, made) != made:
+            self.violated(LAPSES, f"the certificates of {log.role} {lapse} are two files")
 
     # Declarations
 
@@ -238,8 +252,10 @@ class Arbiter:
         """Nothing is open before both declared, and what may be open by now is."""
         channel = self.channel
         theirs = {record_digest(r) for r in self.other.records if isinstance(r, Declaration)}
+        both_lost = any(isinstance(r, Epoch) for r in self.other.records)
         for record in self.own.records:
-            if isinstance(record, Reveal) and record.peer_declaration not in theirs:
+            named = not isinstance(record, Reveal) or record.peer_declaration in theirs
+            if not named and not both_lost:
                 self.violated(DECLARATIONS, "it revealed, and the peer has not declared")
         made = [r for r in self.own.records if isinstance(r, Declaration)]
         kept = declaring.openable(channel)
@@ -308,7 +324,13 @@ class Arbiter:
 
     def _judge_bundle(self) -> None:
         file = io.BytesIO()
-        proving.bundle(self.channel, self.closer.rows[-1], file, full=True)
+        try:
+            proving.bundle(self.channel, self.closer.rows[-1], file, full=True)
+        except InputError as error:
+            # A copy of a home may be of the moment before the co-signature of that head came.
+            if not self.party.restored:
+                self.violated(CLOSED, f"no bundle: {error}")
+            return
         file.seek(0)
         for check in verify_bundle(file):
             if check.ok is False:

@@ -117,8 +117,9 @@ class MemoryTxn(Txn):
 class MemoryStore(Store):
     """The node's store on such a disk: its own queue and its own rules, other writes."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, lose_power: Callable[[], None]) -> None:
         self.disk = disk
+        self._lose_power = lose_power
         self.path = disk.folder
         self.read_only = False
         self.dead = False
@@ -149,12 +150,12 @@ class MemoryStore(Store):
             raise StoreError("the store cannot be written: no space left on device")
         cut = disk.cut_in == 0
         disk.cut_in -= disk.cut_in >= 0
-        if cut and disk.dice.random() < 0.5:
-            raise PowerCut
-        txn = MemoryTxn(disk)
-        for job in jobs:
-            job(txn)
+        if not cut or disk.dice.random() < 0.5:
+            txn = MemoryTxn(disk)
+            for job in jobs:
+                job(txn)
         if cut:
+            self._lose_power()  # whatever the node's code would make of the error
             raise PowerCut
 
     async def off_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:

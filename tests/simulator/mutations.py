@@ -15,7 +15,7 @@ from unittest import mock
 
 from simulator.plan import LIARS, LOSSES
 from tallystick.node import channel as channel_module
-from tallystick.node import declaring, lapsing, rebuilding, recovery
+from tallystick.node import closing, declaring, lapsing, rebuilding, recovery
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel, EmitResult, _Request
 from tallystick.node.closing import Closer
@@ -28,10 +28,10 @@ from tallystick.node.link import Link
 from tallystick.node.logs import Batch, ChannelLog, Sign
 from tallystick.node.store.disk import Job, Store, Ticket, Txn
 from tallystick.node.store.keyspace import DeclarationRow, declaration_key, encode_row
-from tallystick.node.verdicts import durable_sizes
 from tallystick.protocol import disputes
 from tallystick.protocol.declarations import SALT_SIZE, Commitments, commitment, totals_of
 from tallystick.protocol.derive import Adjustments, Book, Tally
+from tallystick.protocol.disputes import adjustments_at
 from tallystick.protocol.errors import InvalidRecord, PeerBreach
 from tallystick.protocol.heads import Head
 from tallystick.protocol.log import LogFacts
@@ -255,11 +255,10 @@ def _takes_nothing_in_time(found: Any, lapse: Lapse, seconds: int) -> bool:
     return False
 
 
-def _disputed_now(self: Closer, sizes: tuple[int, int]) -> Adjustments:
-    return _disputed(self, durable_sizes(self.channel))
-
-
-_disputed = Closer._disputed
+def _adjusts_by_the_present(
+    terms: Any, calendar: Any, matters: Any, sizes: tuple[int, int], moves: Any
+) -> Adjustments:
+    return adjustments_at(terms, calendar, matters, (2**62, 2**62), moves)
 
 
 def _leaves_matters_behind(txn: Txn, log: int, size: int) -> list[tuple[str, bytes]]:
@@ -301,7 +300,7 @@ MUTATIONS: dict[str, Mutation] = {
     "takes words for silence": Mutation(13, lapsing, "waiting", _takes_words_for_silence),
     "reminds nobody": Mutation(13, Lapser, "_remind", _reminds_nobody),
     "takes nothing in time": Mutation(13, disputes, "in_time", _takes_nothing_in_time),
-    "adjusts by present disputes": Mutation(7, Closer, "_disputed", _disputed_now),
+    "adjusts by present disputes": Mutation(7, closing, "adjustments_at", _adjusts_by_the_present),
     "leaves matters behind": Mutation(7, rebuilding, "rows_from", _leaves_matters_behind, LOSSES),
     "says everything again": Mutation(11, recovery, "_is_there", _says_everything_again, LOSSES),
     "says nothing again": Mutation(11, recovery, "_check_named", _says_nothing_again, LOSSES),

@@ -63,7 +63,8 @@ class World:
     parted: set[frozenset[str]] = field(default_factory=set)
     ends: list[tuple[frozenset[str], End]] = field(default_factory=list)
     channels: list[bytes] = field(default_factory=list)  # all that were ever founded
-    certificates: dict[tuple[bytes, str], bytes] = field(default_factory=dict)
+    # Those that somebody made, by channel, log, lapse, and co-signature of the head that holds it.
+    certificates: dict[tuple[bytes, str, int, bytes], bytes] = field(default_factory=dict)
     # How long the terms give a party to answer a dispute, and to insist or dispute a checkpoint.
     clocks_seconds: tuple[int, int] = (0, 0)
 
@@ -160,12 +161,16 @@ class Process:
     def __init__(self, party: Party) -> None:
         self.party = party
         self.scope = trio.CancelScope()
-        self.store = MemoryStore(party.disk)
+        self.store = MemoryStore(party.disk, self._lose_power)
         config = Config()
         self.books = Books(config, party.identity, self.store, party.disk.folder, party.clock_us)
         self.peering = Peering(self.books, self._dial, party.world.dice)
         self.peering.address = party.name
         self.nursery: trio.Nursery | None = None
+
+    def _lose_power(self) -> None:
+        if self.party.process is self:
+            self.party.died(cut=True)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Live until stopped, killed or cut from power."""

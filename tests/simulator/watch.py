@@ -112,6 +112,8 @@ class Watch:
                 head = self.cosigned[message.cosignature]
                 self.cosigned_shown.append(head)
                 self._check_durable(5, party, head, own=False)
+            case Holding() if message.cosignature in self.cosigned:
+                self.cosigned_shown.append(self.cosigned[message.cosignature])
             case ProposeCheckpoint() | SignCheckpoint():
                 self._checkpoint(party, message)
             case _:
@@ -162,15 +164,13 @@ class Watch:
 
     def _look_at_declarations(self, party: Party, message: Append) -> None:
         """A party can open what it declares, and opens it when both have declared."""
-        if party.name not in self.honest:
-            return
         for index, record in enumerate(decode_batch(message.batch)[0], message.first):
             place = (party.name, message.channel)
             if isinstance(record, Declaration):
                 if record_digest(record) not in self.declared:
                     self._check_salt(party, message.channel, record)
                 self.declared.setdefault(record_digest(record), (*place, index))
-            elif isinstance(record, Reveal):
+            elif isinstance(record, Reveal) and party.name in self.honest:
                 for digest in (record.declaration, record.peer_declaration):
                     found = self.declared.get(digest)
                     if found is None or not self._is_cosigned(*found):
