@@ -131,6 +131,7 @@ class Line:
     stream: tls.PeerStream
     heard: list[Message] = field(default_factory=list)
     closed: bool = False
+    sending: trio.Lock = field(default_factory=trio.Lock)  # pings, and what a test says
 
     async def say(self, *messages: Message) -> None:
         """Send messages, whatever the protocol says of them."""
@@ -138,7 +139,8 @@ class Line:
 
     async def raw(self, data: bytes) -> None:
         """Send bytes."""
-        await self.stream.send(data)
+        async with self.sending:
+            await self.stream.send(data)
 
     async def flood(self, data: bytes, seconds: float) -> int:
         """Send the same bytes again and again; how many times it went through."""
