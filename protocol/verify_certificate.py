@@ -198,12 +198,15 @@ def _check_end(known: _Known) -> str:
 
 
 def _attest(known: _Known, attested: Attested, what: str) -> str:
-    """Note the time of a co-signature of the peer's; `ProofError` if no key of its made it."""
+    """Note the time of a co-signature of the peer's; `ProofError` if no key of its made it.
+
+    Any key that it ever had counts, as for the head: a peer that says afterwards that a key was
+    given up earlier takes nothing back.
+    """
     head = Head(_origin(known), attested.size, attested.root)
     at_s = int.from_bytes(attested.cosignature[:8], "big")
-    keys = known.ring.counting(_other(known.role), "cosigner", at_s * 1_000_000)
-    fault = ProofError(f"no key of {known.peer} counts for {_time(at_s)}")
-    for key in keys:
+    fault = ProofError(f"no key of {known.peer} co-signed it")
+    for key in reversed(known.ring.keys(_other(known.role), "cosigner")):
         try:
             verify_head_cosignature(head, known.peer, key, attested.cosignature)
         except ProofError as error:
