@@ -101,6 +101,11 @@ class Declarer:
             raise InputError(
                 f"{period.label} is closed", "What was declared before is in its checkpoint"
             )
+        if closer.last is not None and period.end_us <= closer.last.end_us:
+            raise InputError(
+                f"{period.label} is before {closer.last.period}, which is closed",
+                "It cannot be closed any more, so nothing would come of a declaration",
+            )
         if self._books.clock_us() < period.end_us and not early:
             raise InputError(
                 f"{period.label} is not over by the clock here",
@@ -120,7 +125,11 @@ class Declarer:
         # If we stop after this, the row opens nothing, and goes when the period is closed.
         await channel.store.commit(lambda txn: txn.put("declarations", key, row))
 
-        def make() -> Declaration:
+        def make() -> Declaration | None:
+            nonlocal before
+            before = self._same(channel, period.label, shown)  # said by another command meanwhile
+            if before is not None:
+                return None
             _check_unrevealed(channel, period.label)
             return Declaration(period.label, made, channel.now_recorded_at())
 
@@ -128,7 +137,9 @@ class Declarer:
             index = await channel.append_made(make)
         except InvalidRecord as error:
             raise InputError(error.message, error.advice) from None
-        assert index is not None, "a declaration was made"
+        if index is None:
+            assert before is not None, "a declaration was made, or is there"
+            return before, True
         return index, False
 
     def _same(self, channel: Channel, label: str, totals: tuple[DeclaredTotal, ...]) -> int | None:

@@ -89,13 +89,20 @@ def log_of(channel: Channel, role: Role) -> ChannelLog:
 
 
 def find(channels: Sequence[Channel], name: str) -> tuple[Channel, Standing]:
-    """The dispute whose digest begins so, among those of some channels."""
-    every = [(channel, one) for channel in channels for one in standing_all(channel)]
-    found = [pair for pair in every if name and pair[1].digest.hex().startswith(name.lower())]
+    """The dispute whose digest begins so, among those of some channels.
+
+    The peer may hold a copy of one of ours, with the same digest: then ours is meant.
+    """
+    found = {
+        (channel.id, one.digest): (channel, one)
+        for channel in channels
+        for one in sorted(standing_all(channel), key=lambda one: one.role == channel.role)
+        if name and one.digest.hex().startswith(name.lower())
+    }
     if len(found) == 1:
-        return found[0]
+        return next(iter(found.values()))
     if found:
-        listed = ", ".join(one.digest.hex()[:16] for _, one in found[:4])
+        listed = ", ".join(digest.hex()[:16] for _, digest in list(found)[:4])
         raise InputError(f"several disputes begin with {name!r}: {listed}", "Give more of it")
     raise InputError(f"no dispute begins with {name!r}", "See: tally disputes --all")
 
@@ -286,9 +293,10 @@ def said_before(channel: Channel, record: Sayable) -> tuple[int, bytes] | None:
     """
     if isinstance(record, Dispute):
         return _filed_before(channel, record)
-    one = next((one for one in standing_all(channel) if one.digest == record.dispute), None)
-    if one is None:
+    named = [one for one in standing_all(channel) if one.digest == record.dispute]
+    if not named:
         raise InputError("there is no such dispute", "See: tally disputes --all")
+    one = max(named, key=lambda one: one.role == channel.role)  # a copy of ours is not meant
     found = _newest(channel, record)
     if found is not None and _same(found[1], record):
         return found[0], one.digest

@@ -378,7 +378,7 @@ def _check_declarations(known: _Known) -> str:
     if made != known.verdict:
         _raise_other_verdict(made, known.verdict)
     sides = zip(known.checkpoint.heads, (provider, consumer), strict=True)
-    said = [f"{head.party} {'declared' if totals else 'did not'}" for head, totals in sides]
+    said = [f"{head.party} declared {'totals' if totals else 'nothing'}" for head, totals in sides]
     return f"the records give the same verdict; {', '.join(said)}"
 
 

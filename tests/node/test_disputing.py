@@ -10,6 +10,7 @@ import builders
 import disks
 import homes
 import lmdb
+import msgspec
 import pytest
 import trio
 from homes import Side
@@ -322,13 +323,14 @@ def _checked(channel: Channel, closer: Closer, drafted: disputing.Drafted) -> di
 async def test_what_is_disputed_must_be_there(tmp_path: Path) -> None:
     async with homes.founded(tmp_path) as (a, b):
         await _record(a, b)
-        both = (b.channel, b.closer)
 
         def of_records(names: list[str], amount: str | None) -> disputing.Drafted:
-            return _checked(*both, disputing.draft_of_records(b.channel, names, amount))
+            return _checked(
+                b.channel, b.closer, disputing.draft_of_records(b.channel, names, amount)
+            )
 
         def of_line(line: str, amount: str | None) -> disputing.Drafted:
-            return _checked(*both, disputing.draft_of_line(b.channel, line, amount))
+            return _checked(b.channel, b.closer, disputing.draft_of_line(b.channel, line, amount))
 
         drafted = of_records(["tokens/t1", "tokens/t2"], None)
         assert (drafted.period, drafted.meter, drafted.subject) == (OCTOBER, "tokens", "s1")
@@ -365,6 +367,59 @@ async def test_what_is_disputed_must_be_there(tmp_path: Path) -> None:
         await a.channel.emit([Draft("unsigned", "tokens", "s1", 7, builders.OCTOBER_US)])
         with pytest.raises(InputError, match="the peer has not heard of it yet"):
             disputing.draft_of_records(a.channel, ["tokens/unsigned"], None)
+
+
+async def test_the_same_dispute_twice_is_there_already_though_nothing_is_left(
+    tmp_path: Path,
+) -> None:
+    async with homes.founded(tmp_path) as (a, b):
+        await _record(a, b)
+        whole = _dispute(3100)
+        filed = await _file(b, a, 3100)
+        disputing.check_amount(b.channel, b.closer, whole)
+        assert (await disputing.say(b.channel, whole)) == Spoken(filed.index, filed.dispute, True)
+        with pytest.raises(InputError, match="only 0 are payable"):
+            disputing.check_amount(b.channel, b.closer, _dispute(1))
+        with pytest.raises(InputError, match="only 0 are payable"):
+            other = msgspec.structs.replace(whole, reason="another one")
+            disputing.check_amount(b.channel, b.closer, other)
+
+
+async def test_a_peer_that_copies_a_dispute_does_not_keep_its_filer_from_it(
+    tmp_path: Path,
+) -> None:
+    async with homes.founded(tmp_path) as (a, b):
+        await _record(a, b)
+        filed = await _file(b, a, 500)
+        copied = b.channel.own.record(filed.index)
+        assert isinstance(copied, Dispute)
+        a.now_us = copied.recorded_at  # a hostile node: the very bytes, in its own log
+        await a.channel.append_own(copied)
+        await homes.exchange(a, b)
+        assert len({one.digest for one in standing_all(b.channel)}) == 1
+        assert len(standing_all(b.channel)) == 2
+        _, one = disputing.find([b.channel], filed.dispute.hex()[:8])
+        assert (one.role, one.index) == ("consumer", filed.index)
+        await disputing.say(b.channel, Withdrawal(filed.dispute, "a mistake", 0))
+        _, one = disputing.find([b.channel], filed.dispute.hex()[:8])
+        assert one.state == "withdrawn"
+
+
+async def test_a_peer_whose_clock_stands_still_for_years_is_reminded_still(
+    tmp_path: Path,
+) -> None:
+    async with homes.founded(tmp_path) as (a, b):
+        await _record(a, b)
+        filed = await _file(b, a, 500)
+        for _ in range(1100):
+            await b.channel.append_own(Reminder(filed.index, b.channel.now_recorded_at()))
+            if _ % 100 == 0:
+                await homes.exchange(a, b)
+        b.now_us += 30 * DAY_US
+        await homes.exchange(a, b)
+        before = len(_kinds(b, Reminder))
+        await _lapser(b).look(b.channel, {})
+        assert len(_kinds(b, Reminder)) == before + 1
 
 
 async def test_what_was_said_before_the_peer_spoke_is_recorded_again(tmp_path: Path) -> None:
