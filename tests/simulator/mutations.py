@@ -15,7 +15,7 @@ from unittest import mock
 
 from simulator.plan import LIARS, LOSSES
 from tallystick.node import channel as channel_module
-from tallystick.node import closing, declaring, lapsing, rebuilding, recovery
+from tallystick.node import closing, declaring, lapsing, logs, rebuilding, recovery
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel, EmitResult, _Request
 from tallystick.node.closing import Closer
@@ -149,12 +149,12 @@ def _counts_what_came_later(self: ChannelLog, size: int) -> dict[Any, Tally]:
     }
 
 
-_correct = Book.correct
+class _IgnoresVoids(Book):
+    """The node's book; the judge replays with a right one."""
 
-
-def _ignores_voids(self: Book, key: Any, old: int, new: int | None, highest: Any) -> None:
-    if new is not None:
-        _correct(self, key, old, new, highest)
+    def correct(self, key: Any, old: int, new: int | None, highest: Any) -> None:
+        if new is not None:
+            super().correct(key, old, new, highest)
 
 
 async def _sees_only_repeats(self: Channel, message: Append) -> bool:
@@ -289,7 +289,7 @@ MUTATIONS: dict[str, Mutation] = {
     "knows no id": Mutation(6, ChannelLog, "known", _knows_no_id),
     "knows the newest ids": Mutation(6, ChannelLog, "known", _knows_the_newest_ids),
     "counts what came later": Mutation(7, ChannelLog, "tallies_at", _counts_what_came_later),
-    "ignores voids": Mutation(7, Book, "correct", _ignores_voids),
+    "ignores voids": Mutation(7, logs, "Book", _IgnoresVoids),
     "sees only repeats": Mutation(8, Channel, "repeats", _sees_only_repeats, LIARS),
     "ignores halts": Mutation(8, Founding, "halt", _ignores_halts, LIARS),
     "halts every channel": Mutation(9, Link, "_halt", _halts_every_channel, LIARS),
