@@ -21,6 +21,7 @@ HOUR_US = 3600 * SECOND_US
 TIGHT_US = 60 * SECOND_US  # neighbours in time whose clocks differ alike
 LAG_MAX_US = 30 * 60 * SECOND_US  # more than this, and always the same, is a zone
 SWITCH_PAIRS = 8  # a stretch with another zone must explain more pairs than this, twice
+ALIKE_MIN = 0.8  # of the pairs of such a stretch: that far apart, and not just about so far
 ONE_SIDED_MIN = 0.6  # of the pairs of a lag: later on the same side, by more than the window
 OTHER_SIDED_MAX = 0.05
 ODD_QUARTERS = (23, 35, 51)  # zones that no half hour divides: Nepal, Eucla, Chatham
@@ -152,12 +153,15 @@ def _stretches(hints: Hints, tight: bool) -> tuple[str, tuple[Stretch, ...]]:
     if tight:
         middle = int(numpy.median(later))
         labels = numpy.rint((later - middle) / QUARTER_US).astype(int)
+        off = numpy.abs(later - middle - labels * QUARTER_US)
+        alike = off <= max(TIGHT_US, 3 * float(numpy.quantile(off[labels == 0], 0.9)))
     else:
         # a tail towards later: what is least late tells the zone, and the other way round
         low, half, high = numpy.quantile(later, (0.02, 0.5, 0.98))
         late_here = half - low <= high - half
         middle = int(low if late_here else high)
         labels = _wide_labels(hints, late_here, middle)
+        alike = numpy.ones(len(hints), bool)
     shift_us = _nearest_zone(middle)
     values, counts = numpy.unique(labels, return_counts=True)
     often = values[numpy.argsort(-counts, kind="stable")][:3]
@@ -167,6 +171,11 @@ def _stretches(hints: Hints, tight: bool) -> tuple[str, tuple[Stretch, ...]]:
     for side, at in (("theirs", hints.their_instants), ("ours", hints.our_instants)):
         order = numpy.argsort(at, kind="stable")
         misfits, parts = runs(labels[order], often)
+        fits = alike[order]
+        parts = [
+            (a, b, label if fits[a:b].mean() >= ALIKE_MIN else int(often[0]))
+            for a, b, label in parts
+        ]
         found = [(_edge(at[order], start), _edge(at[order], end), int(label))
                  for start, end, label in parts]  # fmt: skip
         if best is None or misfits < best[0]:

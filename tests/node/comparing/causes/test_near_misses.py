@@ -123,3 +123,12 @@ def test_five_hours_for_a_while_are_not_daylight_saving_time() -> None:
     offsets = [cause for cause in compared(ours, theirs).causes if cause.kind == "offset"]
     assert offsets
     assert all("daylight" not in cause.says for cause in offsets)
+
+
+def test_events_about_an_hour_late_are_not_daylight_saving_time() -> None:
+    dice = random.Random(3)
+    theirs = usage(2000)
+    late = {e.place for e in sorted(theirs, key=lambda e: e.at)[-80:]}
+    delays = {place: dice.randrange(50 * 60, 65 * 60) * SECOND for place in sorted(late)}
+    ours = each(theirs, lambda e: e._replace(at=e.at + delays.get(e.place, 0)))
+    assert "offset" not in kinds(compared(ours, theirs))
