@@ -69,6 +69,26 @@ class Reconcile(Struct, frozen=True, forbid_unknown_fields=True):
     rules: list[ReconcileRule] = []
 
 
+class Log(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the node writes its log."""
+
+    format: Literal["auto", "text", "json"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
+    """What /metrics gives, and to whom."""
+
+    open: bool = False
+    channels: Annotated[int, Meta(ge=0, le=100_000)] = 500
+
+
+class Health(Struct, frozen=True, forbid_unknown_fields=True):
+    """When the node says that it is not well."""
+
+    free_mebibytes: Annotated[int, Meta(ge=0, le=2**30)] = 256
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings."""
 
@@ -77,6 +97,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     quotas: Quotas = Quotas()
     connections: Connections = Connections()
     reconcile: Reconcile = Reconcile()
+    log: Log = Log()
+    metrics: Metrics = Metrics()
+    health: Health = Health()
 
 
 TEMPLATE = """\
@@ -139,6 +162,26 @@ TEMPLATE = """\
 #   open = 10000
 #   sessions_per_day = 4
 # rules = []
+
+[log]
+# How lines of the log are written, on standard error: "text" for people, "json" for machines, or
+# "auto": text on a terminal and JSON elsewhere.
+# format = "auto"
+
+# From which level on: "debug", "info", "warning" or "error".
+# level = "info"
+
+[metrics]
+# Whether /metrics answers without a key, as /healthz does.
+# open = false
+
+# Up to how many channels each have metrics of their own. A node with more gives sums and extremes
+# over all of them, under the same names without labels. 0: always only these.
+# channels = 500
+
+[health]
+# With less free space than this where the home is, the node says that it is not healthy.
+# free_mebibytes = 256
 """
 
 

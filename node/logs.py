@@ -179,7 +179,10 @@ class ChannelLog(LogMatters):
         except StoreError as error:
             if self.store.read_only:
                 raise
-            _log.warning("%s; making the index of %s's log anew", error.message, self.party.name)
+            _log.warning(
+                "making the index of a log anew",
+                extra={"party": self.party.name, "reason": error.message},
+            )
         return index_anew(self, derived.covered)
 
     def _log_row(self, txn: Txn) -> LogRow:

@@ -72,7 +72,7 @@ class Node:
             try:
                 return await trio.open_tcp_listeners(last, host=host)
             except OSError:
-                _log.info("port %d is taken; listening on another", last)
+                _log.info("the port is taken; listening on another", extra={"port": last})
         try:
             listeners = await trio.open_tcp_listeners(port, host=host)
         except OSError as error:
@@ -103,11 +103,13 @@ class Node:
         while True:
             await trio.sleep(REPORT_SECONDS)
             if refused := self._gate.report():
-                _log.warning("%d connections were refused: too many, or too often", refused)
+                _log.warning(
+                    "connections were refused: too many, or too often", extra={"count": refused}
+                )
 
     def _note_refusal(self, error: TallyError) -> None:
         if self._lines.try_take(1, trio.current_time()):
-            _log.info("a connection was refused: %s", error)
+            _log.info("a connection was refused", extra={"reason": error})
         else:
             self._gate.refused += 1
 
@@ -140,7 +142,7 @@ class Node:
         except TallyError as error:
             self._note_refusal(error)
         except Exception:  # noqa: BLE001 - one connection must not take the node with it
-            _log.exception("a connection from %s failed inside the node", address)
+            _log.exception("a connection failed inside the node", extra={"address": address})
             await trio.aclose_forcefully(stream)
         finally:
             if stranger:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 from collections.abc import Callable
 
 import click
@@ -13,11 +12,13 @@ import trio
 from tallystick.node.books import Books
 from tallystick.node.cli.context import Context, verb
 from tallystick.node.cli.secrets import find_seed, secret_options
+from tallystick.node.config import load_config
 from tallystick.node.home import Home, open_home
 from tallystick.node.node import Node
 from tallystick.node.rpc import RpcServer
 from tallystick.node.service import Service
 from tallystick.node.store.residency import give_back_freed
+from tallystick.node.telemetry.lines import Lines
 
 
 @verb("run")
@@ -30,15 +31,12 @@ def command(
 
     Prints one line to standard output when it serves: ready NAME HOST:PORT.
     """
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-    )
     give_back_freed()
     home = open_home(context.home)
     with home.lock():
-        identity = home.unlock(find_seed(home, passphrase_fd, seed_fd))
+        seed = find_seed(home, passphrase_fd, seed_fd)
+        Lines(load_config(home.config_path).log, [seed.hex()])
+        identity = home.unlock(seed)
         books = Books.open(home, read_only=False, identity=identity)
         try:
             trio.run(_serve, home, books, listen or books.config.network.listen)
