@@ -67,7 +67,7 @@ class Peering:
         self._dial = dial
         self._dice = dice
         self._dialling: set[str] = set()
-        self._allowances: dict[str, Allowance] = {}
+        self.allowances: dict[str, Allowance] = {}
         self._arriving: set[str] = set()  # peers whose new connection replaces the old one
         self._nursery: trio.Nursery | None = None
 
@@ -153,9 +153,9 @@ class Peering:
     async def serve(self, stream: Stream, name: str, *, dialled: bool) -> None:
         """Speak with a peer on an authenticated stream until it ends."""
         now = trio.current_time()
-        allowance = self._allowances.get(name)
+        allowance = self.allowances.get(name)
         if allowance is None:
-            allowance = self._allowances[name] = Allowance(self.books.config.quotas, now)
+            allowance = self.allowances[name] = Allowance(self.books.config.quotas, now)
         link = Link(self, stream, self.identity.name, name, allowance, dialled=dialled)
         # Links are counted where they arrive: how often we dial, we decide ourselves.
         if (not dialled and not allowance.may_connect(now)) or not await self._replace(name, link):

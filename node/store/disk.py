@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ import xxhash
 
 from tallystick.node.errors import HomeError, StoreError
 from tallystick.node.store.keyspace import FORMAT_VERSION, TABLES
+from tallystick.node.telemetry.counts import Commits
 
 JOBS_A_COMMIT_MAX = 256
 READERS_COMMITS = 64  # so often is looked for readers that died
@@ -59,11 +61,12 @@ class Txn:
     A table that the store was written without reads as empty.
     """
 
-    __slots__ = ("_tables", "_txn")
+    __slots__ = ("_tables", "_txn", "written")
 
     def __init__(self, txn: Any, tables: dict[str, Any]) -> None:
         self._txn = txn
         self._tables = tables
+        self.written = 0  # bytes of keys and values
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """The value, or None."""
@@ -73,7 +76,9 @@ class Txn:
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         """Set the value."""
-        self._txn.put(key, seal(table, key, value), db=self._tables[table])
+        sealed = seal(table, key, value)
+        self.written += len(key) + len(sealed)
+        self._txn.put(key, sealed, db=self._tables[table])
 
     def put_raw(self, table: str, key: bytes, stored: bytes) -> None:
         """Set a value that was read with `stored` or `raw`, with the sum that it has."""
@@ -184,9 +189,11 @@ class Store:
         except lmdb.Error as error:
             raise StoreError(f"the store in {path} cannot be opened: {error}", _ADVICE) from None
         self._commits = 0
+        self.counts = Commits()
         self._queue: list[tuple[Job, Ticket]] = []
         self._wake = trio.Event()
         self._stopped: StoreError | None = None
+        self._running = False
         self.on_failure: list[Callable[[], None]] = []  # bring memory back to what is on disk
         self._check_version(read_only)
 
@@ -208,6 +215,20 @@ class Store:
                 f" this version of tally reads format {FORMAT_VERSION}",
                 "Install the version of tally that wrote it, or a newer one",
             )
+
+    def map_bytes(self) -> int:
+        """How large the file may become: the map, which is as large as the file system."""
+        return int(self._env.info()["map_size"])
+
+    @property
+    def running(self) -> bool:
+        """Whether the task that writes is at work."""
+        return self._running and self._stopped is None
+
+    @property
+    def jobs_waiting(self) -> int:
+        """How many jobs wait for a commit."""
+        return len(self._queue)
 
     def place(self) -> bytes:
         """What tells this store's file from a copy of it."""
@@ -238,11 +259,14 @@ class Store:
                 wrapped = Txn(txn, self._tables)
                 for job in jobs:
                     job(wrapped)
+                began = time.perf_counter()
+            self.counts.wrote(len(jobs), wrapped.written, time.perf_counter() - began)
             self._commits += 1
             if not self._commits % READERS_COMMITS:
                 # A query that was killed holds its pages for ever otherwise, and the file grows.
                 self._env.reader_check()
         except (lmdb.Error, OSError) as error:
+            self.counts.failed_with(str(error))
             raise StoreError(f"the store cannot be written: {error}", _ADVICE) from None
 
     @property
@@ -277,6 +301,7 @@ class Store:
     async def run(self) -> None:
         """The one task that writes: takes all that wait, commits off the trio thread, repeats."""
         group: list[tuple[Job, Ticket]] = []
+        self._running = True
         try:
             while True:
                 await self._wake.wait()
