@@ -182,10 +182,8 @@ class ChannelLog(LogMatters):
         except StoreError as error:
             if self.store.read_only:
                 raise
-            _log.warning(
-                "making the index of a log anew",
-                extra={"party": self.party.name, "reason": error.message},
-            )
+            said = {"party": self.party.name, "reason": error.message}
+            _log.warning("making the index of a log anew", extra=said)
         return index_anew(self, derived.covered)
 
     def _log_row(self, txn: Txn) -> LogRow:

@@ -19,6 +19,7 @@ from tallystick.node.rpc import RpcServer
 from tallystick.node.service import Service
 from tallystick.node.store.residency import give_back_freed
 from tallystick.node.telemetry.lines import Lines
+from tallystick.node.telemetry.monitor import Monitor
 
 
 @verb("run")
@@ -35,31 +36,35 @@ def command(
     home = open_home(context.home)
     with home.lock():
         seed = find_seed(home, passphrase_fd, seed_fd)
-        Lines(load_config(home.config_path).log, [seed.hex()])
+        lines = Lines(load_config(home.config_path).log, [seed.hex()])
         identity = home.unlock(seed)
         books = Books.open(home, read_only=False, identity=identity)
         try:
-            trio.run(_serve, home, books, listen or books.config.network.listen)
+            trio.run(_serve, home, books, listen or books.config.network.listen, lines)
         finally:
             books.close()
 
 
-async def _serve(home: Home, books: Books, listen: str) -> None:
+async def _serve(home: Home, books: Books, listen: str, lines: Lines) -> None:
     node = Node(home, books)
+    monitor = Monitor(node, lines.counts)
     service = Service(node)
     server = RpcServer(service.methods)
 
     def ready(address: str) -> None:
         print(f"ready {books.identity.name} {address}", flush=True)  # noqa: T201
+        monitor.serving(address)
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(_stop_on_signal, node, nursery.cancel_scope.cancel)
+        await nursery.start(_stop_on_signal, node, monitor, nursery.cancel_scope.cancel)
+        nursery.start_soon(monitor.run)
         await nursery.start(server.serve, home.socket_path)
         nursery.start_soon(node.run, listen, ready)
 
 
 async def _stop_on_signal(
     node: Node,
+    monitor: Monitor,
     cancel: Callable[[], None],
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -67,6 +72,7 @@ async def _stop_on_signal(
         task_status.started()
         async for _ in signals:
             logging.getLogger("tallystick.node").info("stopping")
+            monitor.stopping()
             # The store's task still runs here, so what is in memory can be written.
             with trio.move_on_after(10):
                 await node.stop()

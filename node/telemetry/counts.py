@@ -49,16 +49,28 @@ class Commits:
         self.bytes = Histogram(BYTES)
         self.failed = 0
         self.failure = ""
+        self._began_s = 0.0  # when the disk was told to write; 0: it has nothing to do
 
-    def wrote(self, jobs: int, size: int, fsync_seconds: float) -> None:
+    def fsyncs(self) -> None:
+        """The disk is told to write."""
+        self._began_s = time.monotonic()
+
+    def under_way_seconds(self) -> float:
+        """How long the disk has been at it; 0 if it has nothing to do."""
+        began_s = self._began_s
+        return time.monotonic() - began_s if began_s else 0.0
+
+    def wrote(self, jobs: int, size: int) -> None:
         """A commit is durable."""
-        self.fsync.observe(fsync_seconds)
+        self.fsync.observe(time.monotonic() - self._began_s)
+        self._began_s = 0.0
         self.jobs.observe(jobs)
         self.bytes.observe(size)
         self.failure = ""
 
     def failed_with(self, reason: str) -> None:
         """A commit failed."""
+        self._began_s = 0.0
         self.failed += 1
         self.failure = reason
 
