@@ -9,13 +9,13 @@ from collections.abc import Callable
 import click
 import trio
 
+from tallystick.node.api.server import HttpServer
 from tallystick.node.books import Books
 from tallystick.node.cli.context import Context, verb
 from tallystick.node.cli.secrets import find_seed, secret_options
 from tallystick.node.config import load_config
 from tallystick.node.home import Home, open_home
 from tallystick.node.node import Node
-from tallystick.node.rpc import RpcServer
 from tallystick.node.service import Service
 from tallystick.node.store.residency import give_back_freed
 from tallystick.node.telemetry.lines import Lines
@@ -48,8 +48,7 @@ def command(
 async def _serve(home: Home, books: Books, listen: str, lines: Lines) -> None:
     node = Node(home, books)
     monitor = Monitor(node, lines.counts)
-    service = Service(node)
-    server = RpcServer(service.methods)
+    server = HttpServer(node, Service(node), monitor)
 
     def ready(address: str) -> None:
         print(f"ready {books.identity.name} {address}", flush=True)  # noqa: T201
@@ -58,7 +57,7 @@ async def _serve(home: Home, books: Books, listen: str, lines: Lines) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signal, node, monitor, nursery.cancel_scope.cancel)
         nursery.start_soon(monitor.run)
-        await nursery.start(server.serve, home.socket_path)
+        await nursery.start(server.serve)
         nursery.start_soon(node.run, listen, ready)
 
 

@@ -25,7 +25,7 @@ EVENT_WIDTH = 44
 SECRET = "(secret)"
 VALUE_CHARACTERS_MAX = 4_000  # of one value: a peer may have a lot to say
 _FORMS = re.compile(  # pairing codes, webhook secrets, bearer keys
-    r"(tally1-|whsec_|tallykey[-_]|Bearer\s+)[A-Za-z0-9+/=_.~-]{8,}"
+    r"(tally1-|tally_[0-9a-f]{12}_|whsec_|Bearer\s+)[A-Za-z0-9+/=_.~-]{8,}"
 )
 _NAMES = re.compile(r"(^|_)(seed|secret|passphrase|password|token|authorization|cookie|code)$")
 _WORD = re.compile(r"[^\s\"'=\\]+")

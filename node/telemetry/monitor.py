@@ -70,7 +70,10 @@ class Monitor:
 
     async def expose(self, accept: str = "") -> tuple[bytes, str]:
         """All metrics in the form that was asked for, and its content type."""
-        encode, kind = choose_encoder(accept)
+        try:
+            encode, kind = choose_encoder(accept)
+        except ValueError:  # a version that is none
+            encode, kind = choose_encoder("")
         async with self._scraping:
             with trio.move_on_after(FOLLOW_SECONDS):
                 await self._follow()
