@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
@@ -84,7 +85,7 @@ class Samples:
             return
         family = HistogramMetricFamily(metric.full_name, metric.means, labels=metric.labels)
         for labels, found in self._histograms[metric.name].items():
-            bounds = [*(f"{bound:g}" for bound in found.bounds), "+Inf"]
+            bounds = [*map(floatToGoString, found.bounds), "+Inf"]
             # The counts are one moment's; the sum may be the next one's.
             counts = [float(count) for count in accumulate(list(found.counts))]
             family.add_metric(labels, list(zip(bounds, counts, strict=True)), found.sum)

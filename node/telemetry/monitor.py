@@ -23,6 +23,8 @@ HEALTH_SECONDS = 10.0
 FOLLOW_SECONDS = 2.0  # how long a scrape waits for what is derived from records
 CHANNELS_A_TURN = 20  # that are looked at before others may run
 
+OPENMETRICS = "application/openmetrics-text"
+
 Read = Callable[[], Mapping[Labels, float]]
 
 
@@ -70,10 +72,8 @@ class Monitor:
 
     async def expose(self, accept: str = "") -> tuple[bytes, str]:
         """All metrics in the form that was asked for, and its content type."""
-        try:
-            encode, kind = choose_encoder(accept)
-        except ValueError:  # a version that is none
-            encode, kind = choose_encoder("")
+        # Not what the header says word for word: versions that are none make the client fail.
+        encode, kind = choose_encoder(OPENMETRICS if OPENMETRICS in accept else "")
         async with self._scraping:
             with trio.move_on_after(FOLLOW_SECONDS):
                 await self._follow()
