@@ -69,7 +69,7 @@ class HttpServer:
         async with trio.open_nursery() as working, trio.open_nursery() as nursery:
             reader = Reader(self._node.books)
             world = World(self._node, self._service, reader, self.keys, self._monitor, working)
-            rpc = Rpc(self._service.methods, working)
+            rpc = Rpc({**self._service.methods, **self._monitor.methods}, working)
             owners = Connections(
                 counted(OwnersDoor(build(world, offered, [*others, *rpc.routes]))),
                 OWNERS_CONNECTIONS_MAX,

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 
 import click
+import msgspec
 import trio
 
 from tallystick.node.api.server import HttpServer
@@ -39,15 +40,20 @@ def command(
         lines = Lines(load_config(home.config_path).log, [seed.hex()])
         identity = home.unlock(seed)
         books = Books.open(home, read_only=False, identity=identity)
+        flags = {}
+        if listen:
+            flags["network.listen"] = "--listen"
+            network = msgspec.structs.replace(books.config.network, listen=listen)
+            books.config = msgspec.structs.replace(books.config, network=network)
         try:
-            trio.run(_serve, home, books, listen or books.config.network.listen, lines)
+            trio.run(_serve, home, books, lines, flags)
         finally:
             books.close()
 
 
-async def _serve(home: Home, books: Books, listen: str, lines: Lines) -> None:
+async def _serve(home: Home, books: Books, lines: Lines, flags: dict[str, str]) -> None:
     node = Node(home, books)
-    monitor = Monitor(node, lines.counts)
+    monitor = Monitor(node, lines.counts, flags)
     server = HttpServer(node, Service(node), monitor)
 
     def ready(address: str) -> None:
@@ -58,7 +64,7 @@ async def _serve(home: Home, books: Books, listen: str, lines: Lines) -> None:
         await nursery.start(_stop_on_signal, node, monitor, nursery.cancel_scope.cancel)
         nursery.start_soon(monitor.run)
         await nursery.start(server.serve)
-        nursery.start_soon(node.run, listen, ready)
+        nursery.start_soon(node.run, books.config.network.listen, ready)
 
 
 async def _stop_on_signal(

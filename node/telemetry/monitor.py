@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import trio
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
 from tallystick.node.node import Node
+from tallystick.node.settings import flat
 from tallystick.node.telemetry.collector import Labels, NodeCollector
 from tallystick.node.telemetry.counts import SECONDS, Histogram
 from tallystick.node.telemetry.following import Following
@@ -29,13 +30,20 @@ Read = Callable[[], Mapping[Labels, float]]
 
 
 class Monitor:
-    """Observes one node. `lines` counts the log's lines by level."""
+    """Observes one node. `lines` counts the log's lines by level; `flags` has the settings that
+    the command line gave, and by which flags.
+    """
 
     def __init__(
-        self, node: Node, lines: Counter[str], supervisor: Supervisor | None = None
+        self,
+        node: Node,
+        lines: Counter[str],
+        flags: Mapping[str, str] | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self.node = node
         self.lines = lines
+        self._flags = dict(flags or {})
         self.http = HttpCounts()
         self.loop_delay = Histogram(SECONDS)
         self.watched: list[tuple[Metric, Read]] = []
@@ -69,6 +77,26 @@ class Monitor:
         async with self._looking:
             self.problems = await health(self.node)
         return self.problems
+
+    @property
+    def methods(self) -> dict[str, Callable[[], Awaitable[object]]]:
+        """What the command line may ask."""
+        return {"health": self.describe, "settings": self.settings}
+
+    async def describe(self) -> dict[str, object]:
+        """How the node is, in words."""
+        problems, found = await self.health(), self.readiness(names=True)
+        return {
+            "healthy": not problems,
+            "problems": problems,
+            "ready": found.ready,
+            "unready": found.problems,
+            "degraded": found.degraded,
+        }
+
+    async def settings(self) -> dict[str, object]:
+        """The settings in force, and those that flags gave."""
+        return {"settings": flat(self.node.books.config), "flags": self._flags}
 
     async def expose(self, accept: str = "") -> tuple[bytes, str]:
         """All metrics in the form that was asked for, and its content type."""
