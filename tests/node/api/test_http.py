@@ -16,6 +16,7 @@ import pytest
 
 from tallystick.node.api.openapi import document
 from tallystick.node.api.server import operations
+from tallystick.node.config import Config
 
 _numbers = itertools.count()
 DELTAS = "/v1/channels/beta.example/deltas"
@@ -277,11 +278,11 @@ def test_reading_goes_on_while_others_record(api: Api, http: httpx.Client) -> No
 
 def test_each_operation_is_in_the_document_and_on_its_page(http: httpx.Client) -> None:
     found = http.get("/openapi.json", headers={"Authorization": ""}).json()
-    assert found == msgspec.json.decode(msgspec.json.encode(document(operations())))
+    assert found == msgspec.json.decode(msgspec.json.encode(document(operations(Config()))))
     page = http.get("/docs", headers={"Authorization": ""})
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "//" not in page.text.replace("<!--", "")
-    for operation in operations():
+    for operation in operations(Config()):
         described = found["paths"][operation.path][operation.method.lower()]
         assert described["summary"] == operation.summary
         assert f"{operation.method} {operation.path}" in page.text
@@ -289,7 +290,7 @@ def test_each_operation_is_in_the_document_and_on_its_page(http: httpx.Client) -
 
 def test_answers_are_what_the_document_says(http: httpx.Client) -> None:
     paths = {"channel": "beta.example", "name": f"context-tokens/{_sent(http)}"}
-    for operation in operations():
+    for operation in operations(Config()):
         (media, kind), *_ = operation.gives.items()
         if operation.method != "GET" or media != "application/json" or "period" in operation.path:
             continue
