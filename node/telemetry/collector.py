@@ -121,8 +121,11 @@ class NodeCollector(Collector):
             self._put_peer(samples, name)
         self._monitor.http.put(samples)
         for metric, read in self._monitor.watched:
-            for labels, value in read().items():
-                samples.put(metric.name, value, *labels)
+            try:
+                for labels, value in read().items():
+                    samples.put(metric.name, value, *labels)
+            except Exception:  # noqa: BLE001 - nor must one metric take the others with it
+                self._problems += 1
         samples.put("metrics_problems_total", self._problems)
         return samples.families()
 

@@ -18,6 +18,8 @@ from tallystick.node.node import Node
 from tallystick.node.quotas import MEBIBYTE
 
 DISK_SECONDS = 5  # for the file system to say how full it is
+# Of their own: one that hangs must not take a thread that the store needs.
+_THREADS = trio.CapacityLimiter(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +44,18 @@ async def health(node: Node) -> list[str]:
     """What is wrong here; nothing if the node is healthy."""
     problems = dead(node)
     store = node.books.store
-    if store.counts.failure and not problems:
+    stuck = store.counts.under_way_seconds()
+    if store.counts.failure and not problems and not stuck:
         await store.prove()
     if store.counts.failure:
         problems.append(f"the last commit failed: {store.counts.failure}")
-    stuck = store.counts.under_way_seconds()
     if stuck > DISK_SECONDS:
         problems.append(f"the disk has not finished a commit for {stuck:.0f} seconds")
     free = node.books.config.health.free_mebibytes
     said: str | None = "the disk does not answer"
     with trio.move_on_after(DISK_SECONDS):
         said = await trio.to_thread.run_sync(
-            _disk_problem, node.home.path, free, abandon_on_cancel=True
+            _disk_problem, node.home.path, free, abandon_on_cancel=True, limiter=_THREADS
         )
     return problems if said is None else [*problems, said]
 

@@ -16,7 +16,7 @@ from tallystick.node.telemetry.counts import SECONDS, Histogram
 from tallystick.node.telemetry.following import Following
 from tallystick.node.telemetry.health import Readiness, dead, health, readiness
 from tallystick.node.telemetry.http import HttpCounts
-from tallystick.node.telemetry.metrics import Metric
+from tallystick.node.telemetry.metrics import BY_NAME, Metric
 from tallystick.node.telemetry.supervisor import Supervisor
 
 BEAT_SECONDS = 1.0
@@ -51,16 +51,19 @@ class Monitor:
         self.problems: list[str] = []  # as of the last look
         self._supervisor = supervisor or Supervisor()
         self._scraping = trio.Lock()
+        self._thread = trio.CapacityLimiter(1)  # not one of those that the store needs
         self._looking = trio.Lock()
         self._registry = CollectorRegistry()
         self._registry.register(NodeCollector(self))
         ProcessCollector(registry=self._registry)
 
     def watch(self, metric: Metric, read: Read) -> None:
-        """Have a metric of `metrics.METRICS` read at each scrape: values by their labels.
+        """Have a metric of `metrics.METRICS` read at each scrape: values by their labels, in the
+        order in which the metric has them; `{(): 7}` without labels.
 
         `read` is called in a thread: it must be quick, wait for nothing and change nothing.
         """
+        assert BY_NAME.get(metric.name) is metric, "it is not in the list, so nobody knows it"
         self.watched.append((metric, read))
 
     @property
@@ -105,7 +108,8 @@ class Monitor:
         async with self._scraping:
             with trio.move_on_after(FOLLOW_SECONDS):
                 await self._follow()
-            return await trio.to_thread.run_sync(encode, self._registry), kind
+            body = await trio.to_thread.run_sync(encode, self._registry, limiter=self._thread)
+            return body, kind
 
     async def _follow(self) -> None:
         """Derive what changed, channel by channel; what is left is done at the next scrape."""

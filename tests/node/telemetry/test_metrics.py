@@ -209,6 +209,12 @@ async def test_others_can_have_their_values_read(tmp_path: Path) -> None:
         level = next(metric for metric in METRICS if metric.name == "log_lines_total")
         monitor.watch(level, lambda: {("debug",): 7.0})
         assert (await scrape(monitor)).value("log_lines_total", level="debug") == 7
+        monitor.watch(level, lambda: {("debug",): 1 / 0})
+        found = await scrape(monitor)
+        assert found.value("metrics_problems_total") == 1
+        assert found.value("log_lines_total", level="debug") == 7
+        with pytest.raises(AssertionError):
+            monitor.watch(Metric("new", "gauge", "Not in the list."), dict)
 
 
 async def test_two_scrapes_at_once(tmp_path: Path) -> None:
