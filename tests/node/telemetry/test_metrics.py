@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
+from itertools import groupby
 from pathlib import Path
 
 import builders
@@ -19,7 +21,9 @@ from tallystick.node.config import Metrics
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.store.keyspace import evidence_key
 from tallystick.node.telemetry.collector import short_names
+from tallystick.node.telemetry.following import Following
 from tallystick.node.telemetry.metrics import METRICS, Metric
+from tallystick.node.telemetry.monitor import CHANNELS_A_TURN
 from tallystick.protocol.records import Dispute
 
 CONVENTION = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -215,6 +219,51 @@ async def test_others_can_have_their_values_read(tmp_path: Path) -> None:
         assert found.value("log_lines_total", level="debug") == 7
         with pytest.raises(AssertionError):
             monitor.watch(Metric("new", "gauge", "Not in the list."), dict)
+
+
+async def test_a_scrape_holds_up_nobody(tmp_path: Path) -> None:
+    """Values are read in another thread, and the loop has its turns while they are."""
+    async with homes.founded(tmp_path) as (a, _):
+        monitor = monitor_of(a)
+        level = next(metric for metric in METRICS if metric.name == "log_lines_total")
+        threads: list[int] = []
+
+        def read() -> dict[tuple[str, ...], float]:
+            threads.append(threading.get_ident())
+            trio.from_thread.run(trio.lowlevel.checkpoint)  # the loop runs meanwhile
+            return {}
+
+        monitor.watch(level, read)
+        with trio.fail_after(30):
+            await scrape(monitor)
+        assert threads and threading.get_ident() not in threads
+
+
+async def test_channels_are_looked_at_a_few_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with homes.founded(tmp_path) as (a, _):
+        monitor = monitor_of(a)
+        (opened,) = a.books.channels.values()
+        others = {bytes([n]) * 32: opened for n in range(60)}
+        a.books.channels.update(others)
+        order: list[str] = []
+        monkeypatch.setattr(Following, "look", lambda *_: order.append("channel"))
+
+        async def somebody_else() -> None:
+            while True:
+                order.append("else")
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(somebody_else)
+            await scrape(monitor)
+            nursery.cancel_scope.cancel()
+        for key in others:
+            del a.books.channels[key]
+        longest = max(len(list(run)) for who, run in groupby(order) if who == "channel")
+        assert order.count("channel") == 61
+        assert longest <= 2 * CHANNELS_A_TURN  # trio shuffles who goes first in a turn
 
 
 async def test_two_scrapes_at_once(tmp_path: Path) -> None:
