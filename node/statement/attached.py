@@ -61,10 +61,16 @@ def find_attached(data: bytes) -> Found:
         files, maker = _of_page(data), _GENERATOR.search(data)
     disputes = [content for name, content in files if name == DISPUTES_FILE]
     bundles = [(name, content) for name, content in files if name.endswith(".tally")]
+    if not bundles:
+        raise FormatError(
+            "no bundle is found inside",
+            "A draft has none. If your reader lists an attachment that ends in .tally, save it and"
+            " check that",
+        )
     if len(bundles) != 1 or len(disputes) > 1 or len(files) != len(bundles) + len(disputes):
         raise FormatError(
-            f"{len(bundles)} bundles are found inside, not one",
-            "If your reader lists an attachment that ends in .tally, save it and check that",
+            f"{len(files)} files are found inside, and not one bundle alone",
+            "Save the attachment that ends in .tally, and check that",
         )
     if disputes and len(disputes[0]) > DISPUTES_BYTES_MAX:
         raise FormatError(f"{DISPUTES_FILE} of {len(disputes[0])} bytes is too large")

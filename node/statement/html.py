@@ -18,12 +18,13 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from tallystick.node.statement import wording
-from tallystick.node.statement.model import MeterPart, Row, Statement
+from tallystick.node.statement.model import NUMBERS, MeterPart, Row, Statement
 from tallystick.node.statement.pdf import qr_svg
+from tallystick.node.statement.tables import Table, line_tables
 from tallystick.node.statement.texts import groups, readable
 
 BUNDLE_TYPE = "application/zip"
-NUMBERS = ("provider", "consumer", "payable", "disputed", "pending")
+LINES_MAX = 50_000  # that a page shows
 
 
 def _resource(name: str) -> str:
@@ -48,7 +49,8 @@ def render_html(statement: Statement, attached: dict[str, bytes]) -> bytes:
     style = Markup(_resource("statement.css") + _paged(statement))
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    proof = statement.proof
+    proof, shown = statement.proof, statement.lines <= LINES_MAX
+    late = statement.late if shown else []
     text = _template().render(
         s=statement,
         words=wording,
@@ -74,8 +76,9 @@ def render_html(statement: Statement, attached: dict[str, bytes]) -> bytes:
             )
             for claim in claims
         ],
-        late=[{"part": part, "row": row, **_numbers(row)} for part, row in statement.late],
-        tables=[_table(part) for part in statement.meters if part.rows],
+        late=[{"part": part, "row": row, **_numbers(row)} for part, row in late],
+        tables=[_table(table) for table in line_tables(statement)] if shown else [],
+        shown=shown,
         note=_note(statement),
         files=[
             {"name": name, "type": _type_of(name), "base64": base64.b64encode(data).decode()}
@@ -115,20 +118,14 @@ def _numbers(one: MeterPart | Row) -> dict[str, Any]:
     return {name: _number(getattr(one, name)) for name in NUMBERS}
 
 
-def _table(part: MeterPart) -> dict[str, Any]:
-    columns = wording.shown_columns(part)
-    total = None
-    if len(part.rows) > 1:
-        sums = [_number(wording.column_total(part, name)) for name in columns]
-        total = (f"{len(part.rows)} lines", sums)
+def _table(table: Table) -> dict[str, Any]:
+    total = table.total
     return {
-        "title": wording.table_title(part),
-        "columns": columns,
-        "rows": [
-            (row.subject, [_number(wording.cell(row, name)) for name in columns])
-            for row in part.rows
-        ],
-        "total": total,
+        "title": table.title,
+        "texts": list(table.texts),
+        "numbers": list(table.numbers),
+        "rows": [(texts, [_number(one) for one in numbers]) for texts, numbers in table.rows],
+        "total": total and (total[0], [_number(one) for one in total[1]]),
     }
 
 

@@ -26,6 +26,8 @@ from tallystick.protocol.statement import Line, line_scales, meter_units
 from tallystick.protocol.terms import channel_id
 from tallystick.protocol.verdict import Verdict
 
+NUMBERS = ("provider", "consumer", "payable", "disputed", "pending")
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -314,7 +316,9 @@ def _headline(
             f"{differing} of {len(results)} {'meter is' if len(results) == 1 else 'meters are'}"
             " in dispute."
         )
-    if disputed:
+    if disputed and not pending:
+        parts.append(f"What is disputed of {', '.join(disputed)} is not in what is payable.")
+    elif disputed:
         parts.append(
             f"{len(pending)} {'dispute is' if len(pending) == 1 else 'disputes are'} carried, of"
             f" {', '.join(disputed)}; what is disputed is not in what is payable."

@@ -12,7 +12,7 @@ import io
 import json
 import tempfile
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.metadata import version
@@ -25,15 +25,16 @@ import typst
 
 from tallystick.node.statement import wording
 from tallystick.node.statement.glyphs import has_glyph
-from tallystick.node.statement.model import Claim, MeterPart, Statement
+from tallystick.node.statement.model import NUMBERS, Claim, Statement
+from tallystick.node.statement.tables import Table, line_tables
 from tallystick.node.statement.texts import covered, groups, readable
 
 Paper = Literal["a4", "us-letter"]
 PAPERS: tuple[Paper, ...] = ("a4", "us-letter")
 
-LINES_MAX = 20_000  # that a PDF shows; of more, it says where they are
+LINES_MAX = 5_000  # that a PDF shows, on a hundred pages, in seconds and half a gibibyte
 BUNDLE_TYPE = "application/zip"
-_WIDE_DIGITS = 52  # of a table's numbers, beyond which its type gets smaller
+_DIGITS_WHOLE = 130  # in a row of a table, beyond which numbers are broken into lines
 _TOKEN_MAX = 20  # characters without a place to break
 _WRAP = 92  # columns of the note
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -55,12 +56,12 @@ def maker() -> str:
 def render_pdf(statement: Statement, attached: dict[str, bytes], *, paper: Paper = "a4") -> bytes:
     """The PDF; `attached` are the files in it by name, the bundle first."""
     try:
-        return _compile(_data(statement, list(attached), paper, has_glyph), attached)
+        return _compile(_data(statement, paper, has_glyph), attached)
     except typst.TypstError as error:
         if "could not be displayed" not in str(error):
             raise
         # Letters that no font has together: write out all that is not ASCII.
-        return _compile(_data(statement, list(attached), paper, str.isascii), attached)
+        return _compile(_data(statement, paper, str.isascii), attached)
 
 
 def _compile(data: dict[str, Any], attached: dict[str, bytes]) -> bytes:
@@ -132,14 +133,12 @@ def _breakable(word: str) -> str:
     )
 
 
-def _data(
-    statement: Statement, attached: Sequence[str], paper: Paper, has: Callable[[str], bool]
-) -> dict[str, Any]:
+def _data(statement: Statement, paper: Paper, has: Callable[[str], bool]) -> dict[str, Any]:
     """What the template reads."""
-    words, proof = _Words(has), statement.proof
+    words, proof, digits = _Words(has), statement.proof, _digits(statement)
     end = _EPOCH + timedelta(microseconds=statement.end_us)
     shown = statement.lines <= LINES_MAX
-    tables = [_table(part, words) for part in statement.meters if part.rows] if shown else []
+    tables = [_table(table, words) for table in line_tables(statement)] if shown else []
     late = [
         {
             "period": row.period,
@@ -169,12 +168,14 @@ def _data(
         "digest": proof.digest if proof else None,
         "qr": qr_svg(proof.digest) if proof else None,
         "facts": wording.facts(statement),
-        "table_size": _table_size(statement),
+        # Long numbers get a smaller type, so that names keep their room; the longest are broken.
+        "table_size": round(min(9.5, max(4.5, 600 / max(digits, 1))), 1),
+        "narrow": digits > _DIGITS_WHOLE,
         "meters": [
             {
                 "name": words(part.meter),
                 "unit": words(part.unit),
-                **{name: _number(getattr(part, name)) for name in _NUMBERS},
+                **{name: _number(getattr(part, name)) for name in NUMBERS},
             }
             for part in statement.meters
         ],
@@ -201,7 +202,7 @@ def _data(
         ],
         "late_note": wording.LATE_NOTE,
         "late": late,
-        "lines_note": _lines_note(statement, shown, attached),
+        "lines_note": None if tables else wording.no_lines(statement, shown=shown),
         "columns_note": wording.columns_note(statement),
         "tables": tables,
         "signed_note": wording.SIGNED_NOTE,
@@ -212,49 +213,33 @@ def _data(
     }
 
 
-_NUMBERS = ("provider", "consumer", "payable", "disputed", "pending")
-
-
-def _lines_note(statement: Statement, shown: bool, attached: Sequence[str]) -> str | None:
-    if shown:
-        own = any(part.rows for part in statement.meters)
-        return None if own else wording.no_lines(statement)
-    where = f" in {attached[0]}, in its statement.csv" if attached else ": see tally derive"
-    return f"The {statement.lines} lines are too many for pages. They are{where}."
-
-
 def _number(text: str | None) -> list[Any] | None:
     return None if text is None else list(groups(text))
 
 
-def _table(part: MeterPart, words: _Words) -> dict[str, Any]:
-    columns = wording.shown_columns(part)
+def _table(table: Table, words: _Words) -> dict[str, Any]:
     return {
-        "title": words(wording.table_title(part)),
-        "columns": columns,
+        "title": words(table.title),
+        "texts": table.texts,
+        "numbers": table.numbers,
         "rows": [
-            [words(row.subject), [_number(wording.cell(row, name)) for name in columns]]
-            for row in part.rows
+            [[words(text) for text in texts], [_number(number) for number in numbers]]
+            for texts, numbers in table.rows
         ],
         "total": None
-        if len(part.rows) == 1
-        else [
-            f"{len(part.rows)} lines",
-            [_number(wording.column_total(part, name)) for name in columns],
-        ],
+        if table.total is None
+        else [table.total[0], [_number(number) for number in table.total[1]]],
     }
 
 
-def _table_size(statement: Statement) -> float:
-    """The type of tables: smaller if the numbers are so long that names would get no room."""
+def _digits(statement: Statement) -> int:
+    """How wide the numbers of a row may be together."""
     widest = 0
     for part in statement.meters:
         of_meter = [part, *part.rows, *part.late]
-        digits = [
-            max((len(getattr(one, name) or "") for one in of_meter), default=0) for name in _NUMBERS
-        ]
-        widest = max(widest, sum(digits))
-    return round(min(9.5, max(4.0, 9.5 * _WIDE_DIGITS / max(widest, 1))), 1)
+        lengths = (max(len(getattr(one, name) or "") for one in of_meter) for name in NUMBERS)
+        widest = max(widest, sum(lengths))
+    return widest
 
 
 def _claim(claim: Claim, words: _Words, pending: bool) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from tallystick.node.statement.model import Claim, MeterPart, Row, Statement
+from tallystick.node.statement.model import Claim, Statement
 
 Form = Literal["pdf", "html"]
 Step = Sequence[tuple[bool, str]]  # parts; True: a command or a file's name
@@ -121,51 +121,6 @@ def claim_stands(claim: Claim) -> str:
     return f"{'; '.join(parts)}."
 
 
-def shown_columns(part: MeterPart) -> list[str]:
-    """The columns of a meter's table: what is zero on all lines is said below it instead."""
-    rows = part.rows
-    both = part.provider is not None and part.consumer is not None
-    columns = ["provider", "consumer"] if both else []
-    columns.append("payable")
-    for name in ("disputed", "pending"):
-        if any(getattr(row, name).strip("-0.") for row in rows):
-            columns.append(name)
-    return [*columns, "deltas"]
-
-
-def column_total(part: MeterPart, name: str) -> str:
-    """The sum of a column over the lines that a meter's table has."""
-    return add_decimals([cell(row, name) for row in part.rows])
-
-
-def cell(row: Row, name: str) -> str:
-    """A line's number in a column."""
-    return str(getattr(row, name) or 0)
-
-
-def add_decimals(texts: Sequence[str]) -> str:
-    """The exact sum of decimal texts that have the same number of places."""
-    places = max((len(text.partition(".")[2]) for text in texts), default=0)
-    total = 0
-    for text in texts:
-        whole, _, fraction = text.partition(".")
-        total += int(whole + fraction.ljust(places, "0"))
-    if not places:
-        return str(total)
-    digits = str(abs(total)).rjust(places + 1, "0")
-    return f"{'-' if total < 0 else ''}{digits[:-places]}.{digits[-places:]}"
-
-
-def table_title(part: MeterPart) -> str:
-    """What stands above a meter's table."""
-    alone = ""
-    if part.consumer is None:
-        alone = ", recorded by the provider alone"
-    elif part.provider is None:
-        alone = ", recorded by the consumer alone"
-    return f"{part.meter} ({part.unit}){alone}"
-
-
 def columns_note(statement: Statement) -> str:
     """What the tables of lines leave out."""
     told = "Disputed and pending are shown where a line of the meter has any."
@@ -174,8 +129,13 @@ def columns_note(statement: Statement) -> str:
     return told
 
 
-def no_lines(statement: Statement) -> str:
-    """What stands there if there are no lines but late ones, or none at all."""
+def no_lines(statement: Statement, *, shown: bool) -> str:
+    """What stands there instead of lines: there are none of the period itself, or too many."""
+    if not shown:
+        where = "tally derive shows them"
+        if statement.proof is not None:
+            where = f"they are in statement.csv in {statement.proof.bundle}"
+        return f"The {statement.lines} lines are too many for these pages: {where}."
     if statement.lines:
         return "No usage of this period itself was recorded; see late usage."
     return "No usage was recorded in this period."
