@@ -246,8 +246,10 @@ class _Reader:
                 pass
 
     def _end_reference(self, document: Document) -> None:
-        # The parser stands at the end tag's beginning.
-        end = self._data.index(b">", self._parser.CurrentByteIndex) + 1
+        # The parser stands at the end tag's beginning; behind the tag if it is both in one.
+        end = self._parser.CurrentByteIndex
+        if self._data.startswith(b"</", end):
+            end = self._data.index(b">", end) + 1
         found = self._reference
         document.references.append(
             Reference(
