@@ -23,14 +23,16 @@ from tallystick.protocol.records import Answer, Dispute, Resolution
 # Subjects as nobody should write them; each is at most 128 bytes.
 UGLY = (
     "<script>alert(1)</script>", '#panic("x") *b* _i_ $x$ @a // c', "شركة الاختبار",
-    "עברית 123 abc", "项目七-日本", "👩‍👩‍👧 😀", "rtl \u202e evil", "x" * 128, "/a/path/" + "part-" * 23,
+    "עברית 123 abc", "项目七-日本", "👩‍👩‍👧 😀", "rtl \u202e evil", "x" * 128,
+    "/a/path/" + "part-" * 23,
     "a  b", "trail ", "nul\\u{41}", "e\u0301", "Ünïcödé", '"q" & <b>', "zero\u200bwidth", "a\\b",
     "#", "]", "{{ 7 * 7 }}", "\u0300", "שלוםقاف", "\u2028",
 )  # fmt: skip
 
 CLAIM = Claim(
-    "ab" * 32, "beta.example", "acme.example", "2026-09", "tokens", "project-7", "token", "120", "0",
-    "120", "quantity", "we <were> down", "open", "acme.example", "2026-12-01 12:30 CET", "upheld",
+    "ab" * 32, "beta.example", "acme.example", "2026-09", "tokens", "project-7", "token", "120",
+    "0", "120", "quantity", "we <were> down", "open", "acme.example", "2026-12-01 12:30 CET",
+    "upheld",
 )  # fmt: skip
 
 

@@ -17,7 +17,9 @@ _PARTY = """\
         <cbc:CityName>Köln</cbc:CityName>
         <cac:Country><cbc:IdentificationCode>DE</cbc:IdentificationCode></cac:Country>
       </cac:PostalAddress>
-{tax}      <cac:PartyLegalEntity><cbc:RegistrationName>{name}</cbc:RegistrationName></cac:PartyLegalEntity>
+{tax}      <cac:PartyLegalEntity>
+        <cbc:RegistrationName>{name}</cbc:RegistrationName>
+      </cac:PartyLegalEntity>
     </cac:Party>
   </cac:Accounting{role}Party>
 """

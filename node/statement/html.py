@@ -18,9 +18,9 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from tallystick.node.statement import wording
-from tallystick.node.statement.model import NUMBERS, MeterPart, Row, Statement
+from tallystick.node.statement.model import NUMBERS, MeterPart, Statement
 from tallystick.node.statement.pdf import qr_svg
-from tallystick.node.statement.tables import Table, line_tables
+from tallystick.node.statement.tables import Table, late_table, line_tables
 from tallystick.node.statement.texts import groups, readable
 
 BUNDLE_TYPE = "application/zip"
@@ -50,7 +50,7 @@ def render_html(statement: Statement, attached: dict[str, bytes]) -> bytes:
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     proof, shown = statement.proof, statement.lines <= LINES_MAX
-    late = statement.late if shown else []
+    late = late_table(statement) if shown else None
     text = _template().render(
         s=statement,
         words=wording,
@@ -76,7 +76,7 @@ def render_html(statement: Statement, attached: dict[str, bytes]) -> bytes:
             )
             for claim in claims
         ],
-        late=[{"part": part, "row": row, **_numbers(row)} for part, row in late],
+        late=_table(late) if late is not None else None,
         tables=[_table(table) for table in line_tables(statement)] if shown else [],
         shown=shown,
         note=_note(statement),
@@ -114,7 +114,7 @@ def _number(text: str | None) -> SimpleNamespace | None:
     return SimpleNamespace(sign=sign, groups=parts, rest=rest, zero=not text.strip("-0."))
 
 
-def _numbers(one: MeterPart | Row) -> dict[str, Any]:
+def _numbers(one: MeterPart) -> dict[str, Any]:
     return {name: _number(getattr(one, name)) for name in NUMBERS}
 
 

@@ -313,8 +313,8 @@ def _headline(
         parts.append("Both had declared the same totals before.")
     elif differing:
         parts.append(
-            f"{differing} of {len(results)} {'meter is' if len(results) == 1 else 'meters are'}"
-            " in dispute."
+            f"{differing} of {len(results)} {'meter' if len(results) == 1 else 'meters'}"
+            f" {'is' if differing == 1 else 'are'} in dispute."
         )
     if disputed and not pending:
         parts.append(f"What is disputed of {', '.join(disputed)} is not in what is payable.")

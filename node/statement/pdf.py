@@ -26,7 +26,7 @@ import typst
 from tallystick.node.statement import wording
 from tallystick.node.statement.glyphs import has_glyph
 from tallystick.node.statement.model import NUMBERS, Claim, Statement
-from tallystick.node.statement.tables import Table, line_tables
+from tallystick.node.statement.tables import Table, late_table, line_tables
 from tallystick.node.statement.texts import covered, groups, readable
 
 Paper = Literal["a4", "us-letter"]
@@ -139,18 +139,7 @@ def _data(statement: Statement, paper: Paper, has: Callable[[str], bool]) -> dic
     end = _EPOCH + timedelta(microseconds=statement.end_us)
     shown = statement.lines <= LINES_MAX
     tables = [_table(table, words) for table in line_tables(statement)] if shown else []
-    late = [
-        {
-            "period": row.period,
-            "meter": words(part.meter),
-            "subject": words(row.subject),
-            "provider": _number(row.provider),
-            "consumer": _number(row.consumer),
-            "payable": _number(row.payable),
-            "unit": words(part.unit),
-        }
-        for part, row in (statement.late if shown else [])
-    ]
+    late = late_table(statement) if shown else None
     return {
         "paper": paper,
         "title": statement.title,
@@ -179,7 +168,7 @@ def _data(statement: Statement, paper: Paper, has: Callable[[str], bool]) -> dic
             }
             for part in statement.meters
         ],
-        "totals_note": words(statement.payable_rule),
+        "totals_note": words(wording.totals_note(statement)),
         "verdicts": [
             {
                 "meter": words(verdict.meter),
@@ -190,6 +179,7 @@ def _data(statement: Statement, paper: Paper, has: Callable[[str], bool]) -> dic
             }
             for verdict in statement.verdicts or ()
         ],
+        "declared": wording.declared(statement),
         "verdict_note": wording.verdict_note(statement),
         "claims_note": wording.claims_note(statement),
         "claims": [
@@ -201,7 +191,7 @@ def _data(statement: Statement, paper: Paper, has: Callable[[str], bool]) -> dic
             for claim in claims
         ],
         "late_note": wording.LATE_NOTE,
-        "late": late,
+        "late": None if late is None else _table(late, words),
         "lines_note": None if tables else wording.no_lines(statement, shown=shown),
         "columns_note": wording.columns_note(statement),
         "tables": tables,

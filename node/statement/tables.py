@@ -32,6 +32,19 @@ def line_tables(statement: Statement) -> list[Table]:
     return [_of_meter(part) for part in parts]
 
 
+def late_table(statement: Statement) -> Table | None:
+    """The late lines, with the periods that they belong to; None without any."""
+    late = statement.late
+    if not late:
+        return None
+    columns = _columns([row for _, row in late], both=True)
+    rows = tuple(
+        ((row.period or "", f"{part.meter} ({part.unit})", row.subject), _numbers(row, columns))
+        for part, row in late
+    )
+    return Table("Late usage", ("belongs to", "meter", "subject"), columns, rows, None)
+
+
 def _of_meter(part: MeterPart) -> Table:
     both = part.provider is not None and part.consumer is not None
     columns = _columns(part.rows, both=both)

@@ -58,11 +58,25 @@ def facts(statement: Statement) -> list[tuple[str, tuple[str, ...], bool]]:
     return found
 
 
+def totals_note(statement: Statement) -> str:
+    """Whose number is payable, and what the columns mean."""
+    return (
+        f"{statement.payable_rule} Disputed is withheld from it; pending is by how much the two"
+        " sides' numbers differ."
+    )
+
+
+def declared(statement: Statement) -> bool:
+    """Whether a party declared anything."""
+    found = statement.verdicts or ()
+    return any(verdict.provider or verdict.consumer for verdict in found)
+
+
 def verdict_note(statement: Statement) -> str:
     """What a verdict is, or why there is none."""
     if statement.verdicts is None:
         return "There is no verdict: this checkpoint is from before there were any."
-    if not statement.verdicts:
+    if not declared(statement):
         return (
             "Neither party declared totals of its own before it saw the other's: the numbers are"
             " as both logs record them."
@@ -193,7 +207,7 @@ def proves(statement: Statement, form: Form) -> list[str]:
         " bundle breaks them.",
         records,
         f"No signature covers the look of these pages. Checking this {page} makes it anew from the"
-        " bundle and compares all bytes; a paper copy is as good as its digest.",
+        " bundle and compares all bytes. Of a paper copy, hold the numbers against the bundle's.",
     ]
     if statement.pending_claims or statement.decided_claims:
         told.append(

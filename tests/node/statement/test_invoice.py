@@ -1,4 +1,4 @@
-"""A proof in an invoice: of the right days, found again, checked, and refused where it would harm."""
+"""A proof in an invoice: of the right days, found again, checked, refused where it would harm."""
 
 from __future__ import annotations
 
@@ -64,9 +64,7 @@ def test_a_bundle_goes_in_with_a_warning() -> None:
 
 
 def test_an_invoice_of_other_days_is_refused() -> None:
-    with pytest.raises(
-        InputError, match="bills 2026-10-01 to 2026-10-31, and 2026-11 is 2026-11-01"
-    ):
+    with pytest.raises(InputError, match="bills 2026-10-01 to 2026-10-31, and 2026-11 is 2026-"):
         attach(ubl(), NOVEMBER, pdf=NOVEMBER_PDF)
     done = attach(ubl(), NOVEMBER, pdf=NOVEMBER_PDF, any_period=True)
     assert all(check.ok for check in verify_invoice(done.data))

@@ -57,7 +57,7 @@ def test_the_parts_are_those_of_the_checkpoint() -> None:
         ("peak", "declared by one", "50", None),
         ("tokens", "agreed", "608", "608"),
     ]
-    assert statement.headline == "Both parties signed these numbers. 1 of 4 meters are in dispute."
+    assert statement.headline == "Both parties signed these numbers. 1 of 4 meters is in dispute."
 
 
 def test_late_usage_is_named_with_its_period() -> None:
