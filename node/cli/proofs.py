@@ -93,10 +93,11 @@ def checks_of(file: BinaryIO) -> list[Check]:
         from tallystick.node.statement.verifying import verify_statement
 
         return verify_statement(data + file.read(STATEMENT_BYTES_MAX))
-    if b":ubl:schema:xsd:" in data:
+    if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         from tallystick.node.statement.invoice import verify_invoice
+        from tallystick.node.statement.ubl import DOCUMENT_BYTES_MAX
 
-        return verify_invoice(data + file.read())
+        return verify_invoice(data + file.read(DOCUMENT_BYTES_MAX))
     from tallystick.protocol.verify import verify_bundle
 
     return verify_bundle(file)

@@ -20,7 +20,6 @@ from tallystick.protocol.errors import FormatError
 PDF_START = b"%PDF-"
 HTML_START = b"<!doctype html>"
 FILE_BYTES_MAX = 3 * ATTACHED_BYTES_MAX
-DISPUTES_BYTES_MAX = 4 << 20
 
 _FILE = re.compile(
     rb"/Type/Filespec/F\(([^()\\]{1,200})\)/UF\([^()\\]{1,200}\)/EF<</F (\d{1,9}) 0 R/UF"
@@ -72,8 +71,6 @@ def find_attached(data: bytes) -> Found:
             f"{len(files)} files are found inside, and not one bundle alone",
             "Save the attachment that ends in .tally, and check that",
         )
-    if disputes and len(disputes[0]) > DISPUTES_BYTES_MAX:
-        raise FormatError(f"{DISPUTES_FILE} of {len(disputes[0])} bytes is too large")
     return Found(
         bundles[0][0],
         bundles[0][1],

@@ -70,11 +70,7 @@ def render_html(statement: Statement, attached: dict[str, bytes]) -> bytes:
         ],
         claims=[
             {"claim": claim, "amount": _number(claim.amount), "open": pending}
-            for claims, pending in (
-                (statement.pending_claims, True),
-                (statement.decided_claims, False),
-            )
-            for claim in claims
+            for claim, pending in wording.shown_claims(statement)
         ],
         late=_table(late) if late is not None else None,
         tables=[_table(table) for table in line_tables(statement)] if shown else [],

@@ -20,6 +20,7 @@ from tallystick.protocol.bundle import CHECKPOINT, open_bundle
 from tallystick.protocol.checkpoint import Checkpoint, parse_checkpoint
 from tallystick.protocol.checks import Check
 from tallystick.protocol.errors import FormatError, InputError, TallyError
+from tallystick.protocol.messages import plain
 from tallystick.protocol.notes import parse_note
 from tallystick.protocol.periods import zone_named
 from tallystick.protocol.verify import verify_bundle
@@ -90,8 +91,8 @@ def _notes(document: Document, statement: Statement, mime_type: str) -> list[str
     notes = []
     if document.supplier or document.customer:
         notes.append(
-            f"the invoice is from {document.supplier or 'nobody named'} to"
-            f" {document.customer or 'nobody named'}; the proof is between"
+            f"the invoice is from {plain(document.supplier) or 'nobody named'} to"
+            f" {plain(document.customer) or 'nobody named'}; the proof is between"
             f" {statement.provider} and {statement.consumer}"
         )
     if mime_type not in ALLOWED_TYPES:
@@ -113,7 +114,9 @@ def period_problem(document: Document, statement: Statement) -> str:
             return ""
     if not document.periods:
         return ""
-    told = " and ".join(f"{start or '…'} to {end or '…'}" for start, end in document.periods)
+    told = " and ".join(
+        f"{plain(start) or '…'} to {plain(end) or '…'}" for start, end in document.periods
+    )
     return f"the invoice bills {told}, and {statement.period} is {first} to {last}"
 
 
@@ -134,7 +137,7 @@ def verify_invoice(data: bytes) -> list[Check]:
                 "the invoice carries no proof of ours", "Its maker adds one: tally attach"
             )
     except TallyError as error:
-        return [Check(1, "attachment", False, str(error))]
+        return [Check(1, "attachment", False, plain(str(error)))]
     checks: list[Check] = []
     for reference in ours:
         found = _verify_reference(reference)
@@ -147,7 +150,7 @@ def _verify_reference(reference: Reference) -> list[Check]:
         content = reference.decoded()
         bundle = find_attached(content).bundle if is_statement(content[:64]) else content
     except TallyError as error:
-        return [Check(1, "attachment", False, str(error))]
+        return [Check(1, "attachment", False, plain(str(error)))]
     if bundle is content:
         checks = verify_bundle(io.BytesIO(content))
     else:
@@ -157,14 +160,10 @@ def _verify_reference(reference: Reference) -> list[Check]:
     if failed is not None:
         return [*checks, Check(number, "invoice", False, f"not reached: {failed.name} failed")]
     checkpoint = _checkpoint(bundle)
-    if reference.id != PREFIX + checkpoint.digest().hex():
-        return [
-            *checks,
-            Check(
-                number, "invoice", False,
-                f"it names {reference.id}, and what it attaches is {checkpoint.digest().hex()}",
-            ),
-        ]  # fmt: skip
+    digest = checkpoint.digest().hex()
+    if reference.id != PREFIX + digest:
+        said = f"it names {plain(reference.id)}, and what it attaches is {digest}"
+        return [*checks, Check(number, "invoice", False, said)]
     said = (
         f"it attaches the proof of {checkpoint.period} that it names; what it charges for it is"
         " not checked"

@@ -183,12 +183,7 @@ def _data(statement: Statement, paper: Paper, has: Callable[[str], bool]) -> dic
         "verdict_note": wording.verdict_note(statement),
         "claims_note": wording.claims_note(statement),
         "claims": [
-            _claim(claim, words, pending)
-            for claims, pending in (
-                (statement.pending_claims, True),
-                (statement.decided_claims, False),
-            )
-            for claim in claims
+            _claim(claim, words, pending) for claim, pending in wording.shown_claims(statement)
         ],
         "late_note": wording.LATE_NOTE,
         "late": None if late is None else _table(late, words),

@@ -16,6 +16,7 @@ from tallystick.node.statement.making import Made, decode_claims, from_bundle
 from tallystick.protocol.bundle import open_bundle
 from tallystick.protocol.checks import Check
 from tallystick.protocol.errors import FormatError, ProofError, TallyError
+from tallystick.protocol.messages import plain
 from tallystick.protocol.verify import verify_bundle
 
 PAGES = "pages"
@@ -26,7 +27,7 @@ def verify_statement(data: bytes) -> list[Check]:
     try:
         found = find_attached(data)
     except TallyError as error:
-        return [Check(1, "attachment", False, str(error))]
+        return [Check(1, "attachment", False, plain(str(error)))]
     checks = verify_bundle(io.BytesIO(found.bundle))
     number = len(checks) + 1
     failed = next((check for check in checks if not check.ok), None)
@@ -35,7 +36,7 @@ def verify_statement(data: bytes) -> list[Check]:
     try:
         detail = _compare(data, found)
     except TallyError as error:
-        return [*checks, Check(number, PAGES, False, str(error))]
+        return [*checks, Check(number, PAGES, False, plain(str(error)))]
     return [*checks, Check(number, PAGES, True, detail)]
 
 

@@ -11,6 +11,7 @@ Form = Literal["pdf", "html"]
 Step = Sequence[tuple[bool, str]]  # parts; True: a command or a file's name
 
 DISPUTES_FILE = "disputes.json"
+CLAIMS_MAX = 500  # disputes that are shown
 
 DRAFT_NOTE = "DRAFT: this period is not closed. Nobody has signed these numbers."
 LATE_NOTE = (
@@ -90,10 +91,22 @@ def verdict_note(statement: Statement) -> str:
 def claims_note(statement: Statement) -> str:
     """What the disputes on a statement are."""
     when = "now" if statement.draft else "when the period was closed"
+    count = len(statement.pending_claims) + len(statement.decided_claims)
+    more = ""
+    if count > CLAIMS_MAX:
+        more = f" Of {count}, the first {CLAIMS_MAX} are shown"
+        more += "." if statement.draft else f"; all are in {DISPUTES_FILE}."
     return (
         f"As they stood {when}. What is disputed is withheld from what is payable until it is"
-        " settled or a deadline passes; it then counts in the next open period."
+        " settled or a deadline passes; it then counts in the next open period." + more
     )
+
+
+def shown_claims(statement: Statement) -> list[tuple[Claim, bool]]:
+    """The disputes that are shown, and whether each is pending."""
+    found = [(claim, True) for claim in statement.pending_claims]
+    found += [(claim, False) for claim in statement.decided_claims]
+    return found[:CLAIMS_MAX]
 
 
 def claim_line(claim: Claim) -> str:
@@ -181,7 +194,7 @@ def steps(statement: Statement, form: Form) -> list[Step]:
         [
             (
                 False,
-                "Compare the channel and the digest that it reports with those on the first page,"
+                "Compare the channel and the digest that it reports with those at the top,"
                 " and the channel with the one that your own node or contract names: a signature"
                 " proves which key signed, not whose it is.",
             )

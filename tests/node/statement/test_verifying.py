@@ -7,6 +7,7 @@ import re
 import zlib
 
 import builders
+import msgspec
 import pypdf
 import pytest
 import stating
@@ -20,6 +21,7 @@ from tallystick.node.statement.html import render_html
 from tallystick.node.statement.making import Made, encode_claims
 from tallystick.node.statement.pdf import render_pdf
 from tallystick.node.statement.verifying import remade, verify_statement
+from tallystick.node.statement.wording import CLAIMS_MAX
 from tallystick.protocol.errors import FormatError, ProofError
 
 
@@ -156,3 +158,29 @@ def test_garbage_is_a_check_that_fails(data: bytes) -> None:
         with pytest.raises(FormatError):
             find_attached(start + data)
         assert not all(check.ok for check in checks_of(io.BytesIO(start + data)))
+
+
+def test_a_bundle_with_a_strange_subject_is_still_a_bundle() -> None:
+    channel = builders.Channel()
+    for subject in ("urn:oasis:names:specification:ubl:schema:xsd:Invoice-2", "%PDF-", "<a>"):
+        channel.provider_log.delta(subject, "tokens", 1, subject=subject)
+    closed = channel.close()
+    checks = checks_of(io.BytesIO(channel.bundle(closed)))
+    assert len(checks) == 7 and all(check.ok for check in checks)
+
+
+def test_of_very_many_disputes_the_first_are_shown_and_all_are_inside() -> None:
+    channel = builders.busy_channel()
+    claims = [
+        msgspec.structs.replace(stating.CLAIM, dispute=f"{n:064x}", reason=f"number {n}.")
+        for n in range(CLAIMS_MAX + 2)
+    ]
+    made = stating.made_of(channel, channel.closed[0], claims)
+    for data in (
+        render_pdf(made.statement, made.attached), render_html(made.statement, made.attached),
+    ):  # fmt: skip
+        assert all(check.ok for check in verify_statement(data))
+    text = stating.pdf_text(render_pdf(made.statement, made.attached))
+    assert f"number {CLAIMS_MAX - 1}." in text and f"number {CLAIMS_MAX}." not in text
+    assert f"Of {CLAIMS_MAX + 2}, the first {CLAIMS_MAX} are shown" in " ".join(text.split())
+    assert remade(render_pdf(made.statement, made.attached)) == made
