@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tallystick.node import proving
-from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.statement.carrying import claims_at, claims_now
@@ -57,28 +56,28 @@ class Made:
 
 
 def statement_pdf(
-    books: Books,
-    channel: bytes,
+    channel: Channel,
+    closer: Closer,
     period: str,
     *,
     full: bool = False,
     draft: bool = False,
     paper: Paper = "a4",
 ) -> bytes:
-    """The statement of a period of a channel (by its id) as PDF; see `make_statement`."""
+    """The statement of a period as PDF; see `make_statement`."""
     from tallystick.node.statement.pdf import render_pdf
 
-    made = make_statement(*books.channels[channel], period, full=full, draft=draft)
+    made = make_statement(channel, closer, period, full=full, draft=draft)
     return render_pdf(made.statement, made.attached, paper=paper)
 
 
 def statement_html(
-    books: Books, channel: bytes, period: str, *, full: bool = False, draft: bool = False
+    channel: Channel, closer: Closer, period: str, *, full: bool = False, draft: bool = False
 ) -> bytes:
     """The same as an HTML page."""
     from tallystick.node.statement.html import render_html
 
-    made = make_statement(*books.channels[channel], period, full=full, draft=draft)
+    made = make_statement(channel, closer, period, full=full, draft=draft)
     return render_html(made.statement, made.attached)
 
 

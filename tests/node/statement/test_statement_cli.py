@@ -54,10 +54,10 @@ def test_a_statement_is_written_and_verified_anywhere(
 def test_the_functions_give_what_the_command_writes(home: Home, tmp_path: Path) -> None:
     books = Books.open(home, read_only=True)
     try:
-        key = books.select(None)
+        opened = books.channels[books.select(None)]
         made = {
-            "pdf": statement_pdf(books, key, "2026-11", full=True),
-            "html": statement_html(books, key, "2026-11", full=True),
+            "pdf": statement_pdf(*opened, "2026-11", full=True),
+            "html": statement_html(*opened, "2026-11", full=True),
         }
     finally:
         books.close()
