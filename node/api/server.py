@@ -27,6 +27,7 @@ from tallystick.node.api.routes import (
     deltas,
     disputes,
     observing,
+    statements,
 )
 from tallystick.node.api.rpc import Rpc
 from tallystick.node.config import Config, Http
@@ -44,7 +45,7 @@ _log = logging.getLogger("tallystick.api")
 
 def operations(config: Config) -> list[Operation]:
     """Every operation of the native interface."""
-    modules = (channels, deltas, balances, closing, disputes)
+    modules = (channels, deltas, balances, closing, statements, disputes)
     native = [operation for module in modules for operation in module.OPERATIONS]
     return [*native, *observing.operations(config.metrics)]
 
