@@ -95,12 +95,7 @@ class HttpServer:
 
     async def _listen(self, config: Http, nursery: trio.Nursery) -> list[trio.SocketListener]:
         """Listen on TCP. With port 0, on the same port as last time if it is free."""
-        host, port = parse_address(config.listen)
-        if not config.remote and not _is_loopback(host):
-            raise HomeError(
-                f"http.listen = {config.listen!r} is not on this machine, and HTTP has no TLS",
-                "Listen on 127.0.0.1; or, in a container or behind a proxy, set http.remote = true",
-            )
+        host, port = checked_address(config)
         books = self._node.books
         listeners: list[trio.SocketListener] = []
         last = books.last_port("http-port")
@@ -140,6 +135,17 @@ async def serve_socket(
     finally:
         listener.close()
         path.unlink(missing_ok=True)
+
+
+def checked_address(config: Http) -> tuple[str, int]:
+    """Where to listen; `InputError` if that is no address, or one that may not be."""
+    host, port = parse_address(config.listen)
+    if not config.remote and not _is_loopback(host):
+        raise HomeError(
+            f"http.listen = {config.listen!r} is not on this machine, and HTTP has no TLS",
+            "Listen on 127.0.0.1; or, in a container or behind a proxy, set http.remote = true",
+        )
+    return host, port
 
 
 def _is_loopback(host: str) -> bool:

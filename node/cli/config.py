@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,19 +120,19 @@ def _running(context: Context, config: Config) -> dict[str, dict[str, object]]:
 
 def _check(context: Context, path: Path, config: Config, count: int) -> None:
     """Look at what the types of the settings cannot tell."""
+    from tallystick.node.api.server import checked_address
     from tallystick.node.transport.tls import parse_address
 
-    addresses = {
-        "network.listen": config.network.listen,
-        "network.advertise": config.network.advertise,
-        "http.listen": config.http.listen,
+    checks: dict[str, Callable[[], object]] = {
+        "network.listen": lambda: parse_address(config.network.listen),
+        "network.advertise": lambda: parse_address(config.network.advertise or "none:0"),
+        "http.listen": lambda: not config.http.listen or checked_address(config.http),
     }
-    for name, address in addresses.items():
-        if address or name == "network.listen":
-            try:
-                parse_address(address)
-            except InputError as error:
-                raise InputError(f"{path}: {name}: {error.message}", error.advice) from None
+    for name, check in checks.items():
+        try:
+            check()
+        except InputError as error:
+            raise InputError(f"{path}: {name}: {error.message}", error.advice) from None
     for rule in config.reconcile.rules:
         if not Path(rule.map).is_file():
             raise InputError(

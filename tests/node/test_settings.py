@@ -159,6 +159,8 @@ def test_what_the_running_node_has_instead_is_said(party: nodes.Party) -> None:
         ('[network]\nadvertise = "acme.example"\n', "network.advertise"),
         ('[http]\nlisten = "7451"\n', "http.listen"),
         ('[http]\nlisten = ""\n', ""),
+        ('[http]\nlisten = "0.0.0.0:7451"\n', "http.remote = true"),
+        ('[http]\nlisten = "0.0.0.0:7451"\nremote = true\n', ""),
         ("[quotas]\nproposals = 0\n", "proposals"),
         ("[netwrok]\n", "Did you mean network"),
         ('[[reconcile.rules]]\npeer="b"\nfile="f"\nmap="/nowhere"\n', "/nowhere"),
