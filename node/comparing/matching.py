@@ -44,25 +44,26 @@ class Matcher(Findings):
         """Put what has no partner yet on lanes: `lanes`, and `rest` with its events."""
         self.db.execute(
             """
+            CREATE TEMP TABLE our_rest AS FROM ours_as ANTI JOIN pairs ON event = ours
+                ANTI JOIN copies USING (event);
+            CREATE TEMP TABLE their_rest AS FROM theirs_as ANTI JOIN pairs ON event = theirs;
             CREATE TABLE lanes AS
             SELECT row_number() OVER (ORDER BY meter, subject)::INTEGER AS lane, meter, subject,
                 reach, aggregate, scale
-            FROM (SELECT DISTINCT as_meter AS meter, as_subject AS subject
-                    FROM ours_as ANTI JOIN pairs ON event = ours)
-                JOIN (SELECT DISTINCT as_meter AS meter, as_subject AS subject
-                    FROM theirs_as ANTI JOIN pairs ON event = theirs) USING (meter, subject)
+            FROM (SELECT DISTINCT as_meter AS meter, as_subject AS subject FROM our_rest)
+                JOIN (SELECT DISTINCT as_meter AS meter, as_subject AS subject FROM their_rest)
+                    USING (meter, subject)
                 JOIN kinds USING (meter);
             CREATE TABLE rest AS
             SELECT 0::TINYINT AS side, event, lane, as_quantity AS quantity, as_instant AS instant,
                 hash(id, quantity, instant) AS tie
-            FROM ours_as ANTI JOIN pairs ON event = ours ANTI JOIN copies USING (event)
-                JOIN lanes ON as_meter = lanes.meter AND as_subject = lanes.subject
+            FROM our_rest JOIN lanes ON as_meter = lanes.meter AND as_subject = lanes.subject
             WHERE as_quantity IS NOT NULL AND as_instant IS NOT NULL
             UNION ALL
             SELECT 1::TINYINT, event, lane, as_quantity, as_instant, hash(id, quantity, instant)
-            FROM theirs_as ANTI JOIN pairs ON event = theirs
-                JOIN lanes ON as_meter = lanes.meter AND as_subject = lanes.subject
-            WHERE as_quantity IS NOT NULL AND as_instant IS NOT NULL
+            FROM their_rest JOIN lanes ON as_meter = lanes.meter AND as_subject = lanes.subject
+            WHERE as_quantity IS NOT NULL AND as_instant IS NOT NULL;
+            DROP TABLE their_rest
             """
         )
 
@@ -82,8 +83,7 @@ class Matcher(Findings):
             """
         self.db.execute(
             f"""
-            CREATE TEMP TABLE alone AS SELECT * FROM ours_as ANTI JOIN pairs ON event = ours
-                ANTI JOIN copies USING (event)
+            CREATE TEMP TABLE alone AS SELECT * FROM our_rest ANTI JOIN pairs ON event = ours
                 ANTI JOIN (SELECT whole AS event FROM groups WHERE side = 'ours'
                     UNION ALL SELECT part FROM groups WHERE side = 'theirs') USING (event)
                 WHERE id IS NULL OR as_meter NOT IN (SELECT meter FROM named);
@@ -98,6 +98,6 @@ class Matcher(Findings):
                 UNION SELECT event FROM alone SEMI JOIN
                     (FROM repeats WHERE copy > 1) USING (event)
                 UNION {near.format(order=">=")} UNION {near.format(order="<=")};
-            DROP TABLE alone; DROP TABLE coupled; DROP TABLE repeats;
+            DROP TABLE our_rest; DROP TABLE alone; DROP TABLE coupled; DROP TABLE repeats;
             """
         )

@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import duckdb
+import numpy
 import pyarrow
 
 from tallystick.node.errors import StoreError
@@ -138,13 +139,15 @@ class Tables:
 
     def load_columns(self, side: Side, tables: Iterable[Any]) -> None:
         """Add events to a side from tables of pyarrow that have the columns of `EVENTS`."""
+        self.db.begin()  # all at once: what is committed batch by batch is written twice
         for table in tables:
             first = self.events[side]
             self.events[side] = first + len(table)
-            numbers = pyarrow.array(range(first, first + len(table)), pyarrow.int64())
+            numbers = pyarrow.array(numpy.arange(first, first + len(table)))
             self.db.register("batch", table.add_column(0, "event", numbers))
             self.db.execute(f"INSERT INTO {side} SELECT * FROM batch")
             self.db.unregister("batch")
+        self.db.commit()
 
     def adjust(
         self,

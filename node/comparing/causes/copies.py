@@ -91,11 +91,17 @@ def _boundary(side: Side) -> Hypothesis:
 def _by_content(tables: Tables, found: Found, side: Side) -> None:
     """Events without a partner that repeat one of their own side, within seconds."""
     kind = "missing-there" if side == "ours" else "missing-here"
+    unexplained = f"f.kind IN ('{kind}', 'duplicate') AND f.cause IS NULL"
+    least = max(COPIES_MIN, RATE_MIN * _size(tables, side))
+    (most,) = tables.db.execute(
+        f"SELECT count(f.{side}) FROM findings f WHERE {unexplained}"
+    ).fetchone()  # type: ignore[misc]
+    if most < least:
+        return
     tables.db.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE lone AS SELECT s.* FROM {side}_as s
-            JOIN findings f ON f.{side} = s.event AND f.kind IN ('{kind}', 'duplicate')
-                AND f.cause IS NULL;
+            JOIN findings f ON f.{side} = s.event AND {unexplained};
         CREATE OR REPLACE TEMP TABLE coupled_here AS
             SELECT s.* FROM {side}_as s JOIN pairs p ON p.{side} = s.event;
         CREATE OR REPLACE TEMP TABLE again AS
@@ -114,7 +120,7 @@ def _by_content(tables: Tables, found: Found, side: Side) -> None:
                 AND b.instant BETWEEN a.instant - {NEAR_US} AND a.instant + {NEAR_US})"""
     ).fetchone()  # type: ignore[misc]
     chance = lone * twins / max(min(coupled, 5000), 1)
-    if copies < max(COPIES_MIN, RATE_MIN * _size(tables, side), CHANCE_TIMES * chance):
+    if copies < max(least, CHANCE_TIMES * chance):
         return
     number = found.add(
         _boundary(side) if side == "theirs" and _retried(tables) else _retry(side, "new id")
