@@ -18,11 +18,6 @@ from tallystick.node.comparing.sums import group_sums
 class Matcher(Findings):
     """Two lists of events and what pairing them finds. Close it when done."""
 
-    def match(self) -> None:
-        """Pair all events and note what differs."""
-        self.pair()
-        self.find_differences()
-
     def pair(self) -> None:
         """Make `pairs`, `groups`, and `doubles`: our events without a partner that repeat one."""
         steps = (
@@ -44,8 +39,7 @@ class Matcher(Findings):
         """Put what has no partner yet on lanes: `lanes`, and `rest` with its events."""
         self.db.execute(
             """
-            CREATE TEMP TABLE our_rest AS FROM ours_as ANTI JOIN pairs ON event = ours
-                ANTI JOIN copies USING (event);
+            CREATE TEMP TABLE our_rest AS FROM ours_as ANTI JOIN pairs ON event = ours;
             CREATE TEMP TABLE their_rest AS FROM theirs_as ANTI JOIN pairs ON event = theirs;
             CREATE TABLE lanes AS
             SELECT row_number() OVER (ORDER BY meter, subject)::INTEGER AS lane, meter, subject,
@@ -68,11 +62,10 @@ class Matcher(Findings):
         )
 
     def _find_doubles(self) -> None:
-        """Our events without a partner that repeat one that has one, or an earlier one without.
+        """Our events without a partner that repeat one that has one.
 
-        Where ids count, those of copies say so, and another id says that it is another event. Where
-        they do not, what repeats id, subject and quantity is a copy, and so is what repeats an
-        event within the window but has no id.
+        What an id has again is aside by now, and where ids count, another id says that it is
+        another event. What is left is a copy if it repeats an event within the window.
         """
         near = """
             SELECT a.event FROM alone a ASOF JOIN coupled c
@@ -90,14 +83,7 @@ class Matcher(Findings):
             CREATE TEMP TABLE coupled AS SELECT o.* FROM ours_as o SEMI JOIN pairs ON event = ours
                 SEMI JOIN alone a ON o.as_meter = a.as_meter AND o.as_subject = a.as_subject
                     AND o.as_quantity = a.as_quantity;
-            CREATE TEMP TABLE repeats AS SELECT event, row_number() OVER (PARTITION BY
-                    as_meter, id, as_subject, as_quantity ORDER BY here, instant, place) AS copy
-                FROM (SELECT *, false AS here FROM coupled WHERE id IS NOT NULL
-                    UNION ALL SELECT *, true FROM alone WHERE id IS NOT NULL);
-            CREATE TABLE doubles AS SELECT event FROM copies
-                UNION SELECT event FROM alone SEMI JOIN
-                    (FROM repeats WHERE copy > 1) USING (event)
-                UNION {near.format(order=">=")} UNION {near.format(order="<=")};
-            DROP TABLE our_rest; DROP TABLE alone; DROP TABLE coupled; DROP TABLE repeats;
+            CREATE TABLE doubles AS {near.format(order=">=")} UNION {near.format(order="<=")};
+            DROP TABLE our_rest; DROP TABLE alone; DROP TABLE coupled
             """
         )

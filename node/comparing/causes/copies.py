@@ -98,17 +98,22 @@ def _by_content(tables: Tables, found: Found, side: Side) -> None:
     ).fetchone()  # type: ignore[misc]
     if most < least:
         return
+    nearest = f"""SELECT l.event, c.event AS first FROM lone l ASOF JOIN like_lone c
+        ON l.as_meter = c.as_meter AND l.subject = c.subject AND l.quantity = c.quantity
+            AND l.instant {{order}} c.instant
+        WHERE abs(l.instant - c.instant) <= {NEAR_US}"""
     tables.db.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE lone AS SELECT s.* FROM {side}_as s
             JOIN findings f ON f.{side} = s.event AND {unexplained};
         CREATE OR REPLACE TEMP TABLE coupled_here AS
             SELECT s.* FROM {side}_as s JOIN pairs p ON p.{side} = s.event;
+        CREATE OR REPLACE TEMP TABLE like_lone AS
+            SELECT as_meter, subject, quantity, instant, min(event) AS event FROM coupled_here
+            SEMI JOIN lone USING (as_meter, subject, quantity) GROUP BY ALL;
         CREATE OR REPLACE TEMP TABLE again AS
-        SELECT l.event, min(c.event) AS first FROM lone l JOIN coupled_here c
-            ON l.as_meter = c.as_meter AND l.subject = c.subject AND l.quantity = c.quantity
-            AND c.instant BETWEEN l.instant - {NEAR_US} AND l.instant + {NEAR_US}
-        GROUP BY l.event;
+        SELECT event, min(first) AS first
+        FROM ({nearest.format(order=">=")} UNION ALL {nearest.format(order="<=")}) GROUP BY event;
         """
     )
     lone, copies, coupled, twins = tables.db.execute(
