@@ -6,6 +6,7 @@ lag by less, and in one direction; a session's end gives all its events one inst
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,6 +25,7 @@ SWITCH_PAIRS = 8  # a stretch with another zone must explain more pairs than thi
 ALIKE_MIN = 0.8  # of the pairs of such a stretch: that far apart, and not just about so far
 ONE_SIDED_MIN = 0.6  # of the pairs of a lag: later on the same side, by more than the window
 OTHER_SIDED_MAX = 0.05
+WAITS_OFF_MAX = 0.25  # of a queue's waits: how far the median is from that of an exponential
 ODD_QUARTERS = (23, 35, 51)  # zones that no half hour divides: Nepal, Eucla, Chatham
 FOREVER = (-(2**62), 2**62)
 
@@ -48,6 +50,7 @@ class Lag:
     mean_us: int
     low_us: int
     high_us: int
+    plain: bool = True  # nothing else makes such times; sessions noted at an end make similar ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,5 +280,6 @@ def _lag(rest: Numbers, tight: bool, window_us: int) -> Lag | None:
             mean = float(sane.mean())
             low, high, shape = -window_us, int(20 * mean) + window_us, "distributed"
         bounds = (low, high) if sign == 1 else (-high, -low)
-        return Lag(side, shape, round(mean), *bounds)
+        as_waits = mean <= LAG_MAX_US and abs(half / (mean * math.log(2)) - 1) <= WAITS_OFF_MAX
+        return Lag(side, shape, round(mean), *bounds, shape == "constant" or as_waits)
     return None

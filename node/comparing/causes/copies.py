@@ -10,6 +10,7 @@ from __future__ import annotations
 from tallystick.node.comparing.causes.found import Found, Hypothesis
 from tallystick.node.comparing.causes.telling import WHO
 from tallystick.node.comparing.tables import SIDES, Side, Tables
+from tallystick.protocol.compare import Confidence
 
 COPIES_MIN = 5
 RATE_MIN = 0.004  # of a side's events; fewer are accidents
@@ -49,7 +50,9 @@ def _by_id(tables: Tables, found: Found, side: Side) -> None:
         if count < max(COPIES_MIN, RATE_MIN * size, ALIKE_MIN * all_of_form):
             continue
         outcome = _outcome_of_copies(tables, side, form)
-        number = found.add(_boundary(side) if outcome == "retried" else _retry(side, form))
+        number = found.add(
+            _boundary(side, "certain") if outcome == "retried" else _retry(side, form)
+        )
         tables.db.execute(
             f"""UPDATE findings SET cause = {number} FROM ({again}) r
             WHERE findings.kind = 'duplicate' AND findings.cause IS NULL
@@ -78,14 +81,14 @@ def _retry(side: Side, form: str) -> Hypothesis:
         "new id": "under a new id",
     }[form]
     says = f"{WHO[side]} counts what was sent again a second time, {how}."
-    sure = "likely" if form == "new id" else "certain"
-    return Hypothesis("retry", "duplicate", sure, {"side": side, "form": form}, says)  # type: ignore[arg-type]
+    sure: Confidence = "likely" if form == "new id" else "certain"
+    return Hypothesis("retry", "duplicate", sure, {"side": side, "form": form}, says)
 
 
-def _boundary(side: Side) -> Hypothesis:
+def _boundary(side: Side, sure: Confidence) -> Hypothesis:
     facts = {"side": side, "class": "retried"}
     says = f"{WHO[side]} counts each attempt of requests that were retried."
-    return Hypothesis("boundary", "duplicate", "certain", facts, says)
+    return Hypothesis("boundary", "duplicate", sure, facts, says)
 
 
 def _by_content(tables: Tables, found: Found, side: Side) -> None:
@@ -128,7 +131,9 @@ def _by_content(tables: Tables, found: Found, side: Side) -> None:
     if copies < max(least, CHANCE_TIMES * chance):
         return
     number = found.add(
-        _boundary(side) if side == "theirs" and _retried(tables) else _retry(side, "new id")
+        _boundary(side, "likely")
+        if side == "theirs" and _retried(tables)
+        else _retry(side, "new id")
     )
     tables.db.execute(
         f"""UPDATE findings SET kind = 'duplicate', cause = {number}

@@ -15,7 +15,7 @@ import numpy
 
 from tallystick.node.comparing.causes.effects import shift_sql
 from tallystick.node.comparing.causes.found import Found, Hypothesis
-from tallystick.node.comparing.causes.telling import WHO, show_instant
+from tallystick.node.comparing.causes.telling import WHO, show_bounds
 from tallystick.node.comparing.tables import SIDES, Side, Tables
 
 EVENTS_MIN = 6
@@ -205,9 +205,8 @@ def _alone_there(tables: Tables, found: Found, side: Side, since: int, until: in
 def _name_stretch(
     tables: Tables, found: Found, side: Side, other: Side, since: int, until: int
 ) -> None:
-    facts = {
-        "side": side, "what": "time", "from": show_instant(since), "until": show_instant(until),
-    }  # fmt: skip
+    first, last = show_bounds(since, until)
+    facts = {"side": side, "what": "time", "from": first, "until": last}
     says = f"{WHO[side]} has nothing from {facts['from']} until {facts['until']}."
     number = found.add(Hypothesis("missing-feed", _kind(side), "likely", facts, says))
     tables.db.execute(
