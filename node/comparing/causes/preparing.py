@@ -85,8 +85,7 @@ def set_copies_aside(tables: Tables, meters: Mapping[Side, str]) -> None:
         tables.db.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE ranked AS
-            SELECT s.*, o.id IS NOT NULL AS there,
-                first_value(s.event) OVER w AS first, row_number() OVER w AS copy
+            SELECT s.*, first_value(s.event) OVER w AS first, row_number() OVER w AS copy
             FROM several_{side} s LEFT JOIN several_{other} o ON o.meter = s.meter
                 AND o.id = s.id AND o.quantity = s.quantity AND o.alike = s.alike
             WINDOW w AS (PARTITION BY s.meter, s.id ORDER BY o.id IS NULL,
