@@ -76,8 +76,6 @@ def test_every_verb_is_documented() -> None:
 
 
 def test_every_dependency_has_its_reason() -> None:
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     page = (ROOT / "docs" / "dependencies.md").read_text()
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
