@@ -69,6 +69,21 @@ class Reconcile(Struct, frozen=True, forbid_unknown_fields=True):
     rules: list[ReconcileRule] = []
 
 
+class CloudEventsRule(Struct, frozen=True, forbid_unknown_fields=True):
+    """What becomes of CloudEvents: those whose type fits a pattern go to a channel by a map."""
+
+    type: Annotated[str, Meta(min_length=1)]
+    channel: Annotated[str, Meta(min_length=1)]
+    map: Annotated[str, Meta(min_length=1)]
+
+
+class Intake(Struct, frozen=True, forbid_unknown_fields=True):
+    """How usage comes in over HTTP beside single deltas."""
+
+    cloudevents: list[CloudEventsRule] = []
+    stall_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings."""
 
@@ -77,6 +92,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     quotas: Quotas = Quotas()
     connections: Connections = Connections()
     reconcile: Reconcile = Reconcile()
+    intake: Intake = Intake()
 
 
 TEMPLATE = """\
@@ -139,6 +155,19 @@ TEMPLATE = """\
 #   open = 10000
 #   sessions_per_day = 4
 # rules = []
+
+[intake]
+# How long a stream of deltas may be silent before it is ended; what it sent is recorded.
+# stall_seconds = 60.0
+
+# What becomes of CloudEvents, each rule in a table of its own; the first that fits counts. Which
+# types (a pattern), the channel (the beginning of its id, or its peer's name), and the map, a file
+# whose path begins in the home. As in:
+#   [[intake.cloudevents]]
+#   type = "com.acme.inference.*"
+#   channel = "beta.example"
+#   map = "events.toml"
+# cloudevents = []
 """
 
 
