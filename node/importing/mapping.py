@@ -83,6 +83,18 @@ def load_mapping(path: Path, defaults: dict[str, Any] | None = None) -> Mapping:
     return _Reader(path).mapping({**(defaults or {}), **values})
 
 
+def load_import_mapping(path: Path) -> Mapping:
+    """The same for an import, which needs ids."""
+    mapping = load_mapping(path)
+    if mapping.id is None:
+        raise MappingError(
+            f"{path}: there is no id, and an import needs one",
+            'Name the column, id = { column = "request_id" }, or make ids from the row,'
+            ' id = { template = "jan-{row}" }',
+        )
+    return mapping
+
+
 class _Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
