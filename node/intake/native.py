@@ -1,12 +1,13 @@
 """The native JSON form of a delta, read exactly.
 
-A delta is `{"id", "meter", "quantity", "subject", "occurred_at"}`. The quantity is a decimal, as
-text or as a JSON number: it is taken from the literal as it was written and never becomes a float.
+A delta is `{"id", "meter", "quantity", "subject", "occurred_at"}`; without the last it is of now.
+The quantity is a decimal, as text or as a JSON number: it is taken from the literal as it was
+written and never becomes a float.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 from msgspec import Struct
@@ -38,7 +39,7 @@ class _Line(Struct, forbid_unknown_fields=True):
     meter: str
     quantity: msgspec.Raw
     subject: str
-    occurred_at: str
+    occurred_at: str | None = None
 
 
 _decode = msgspec.json.Decoder(_Line).decode
@@ -48,11 +49,14 @@ _decode_text = msgspec.json.Decoder(str).decode
 class DeltaReader:
     """Reads deltas for the meters of a channel's terms."""
 
-    def __init__(self, meters: Mapping[str, Meter]) -> None:
+    def __init__(self, meters: Mapping[str, Meter], clock_us: Callable[[], int]) -> None:
         self._meters = meters
+        self._clock_us = clock_us
 
-    def read(self, text: bytes) -> Draft:
-        """The draft of a JSON document; `Refused` says which field is wrong and why."""
+    def read(self, text: bytes) -> tuple[Draft, bool]:
+        """The draft of a JSON document, and whether it names its time; `Refused` says which field
+        is wrong and why.
+        """
         try:
             line = _decode(text)
         except UNDECODABLE as error:
@@ -66,11 +70,12 @@ class DeltaReader:
             check_field("id", line.id)
             check_field("subject", line.subject)
         quantity = exact_quantity(meter, _literal(line.quantity))
+        written = line.occurred_at
         try:
-            occurred_at = parse_time(line.occurred_at, "UTC", None)
+            at_us = self._clock_us() if written is None else parse_time(written, "UTC", None)
         except InputError as error:
-            raise Refused("occurred_at", line.occurred_at, error.message) from None
-        return Draft(line.id, line.meter, line.subject, quantity, occurred_at)
+            raise Refused("occurred_at", written or "", error.message) from None
+        return Draft(line.id, line.meter, line.subject, quantity, at_us), written is not None
 
 
 def _is_short(id_: str, subject: str) -> bool:

@@ -28,7 +28,10 @@ Record = Callable[[str, Sequence[Draft]], Awaitable[Mapping[str, Any]]]  # `Serv
 
 
 class EventResult(Struct, frozen=True, omit_defaults=True):
-    """What became of an event. With a reason, what the reason is about was not recorded."""
+    """What became of an event: it is in our log, was there, or was refused, and why.
+
+    If only some of its deltas contradict what is recorded, it is rejected with the others' indexes.
+    """
 
     state: Literal["recorded", "duplicate", "rejected"]
     indexes: list[int] = []  # of its deltas in our log
@@ -40,6 +43,7 @@ class EventResult(Struct, frozen=True, omit_defaults=True):
 class EventsReport(Struct, frozen=True):
     """What became of a batch: how many deltas, and each event in its place."""
 
+    state: str
     recorded: int
     duplicate: int
     rejected: int
@@ -91,7 +95,7 @@ class EventSink:
                 _note(results, places[key][start : start + DRAFTS_MAX], part, answer)
         settled = [result or EventResult("recorded") for result in results]
         rejected = sum(result.state == "rejected" for result in settled)
-        return EventsReport(recorded, duplicate, rejected, settled)
+        return EventsReport("recorded", recorded, duplicate, rejected, settled)
 
     def _convert(self, channel: bytes | None, event: Event) -> tuple[bytes, list[Draft]]:
         """The drafts of an event and the channel that they are for."""
@@ -131,13 +135,17 @@ def _note(
     answer: Mapping[str, Any],
 ) -> None:
     """Write down what became of each event of a request to the log."""
-    for place, index in zip(places, answer["indexes"], strict=True):
-        before = results[place] or EventResult("recorded")
+    repeated = answer["repeated"]
+    for at, (place, index) in enumerate(zip(places, answer["indexes"], strict=True)):
+        before = results[place] or EventResult("duplicate")
+        state = before.state
         if index >= 0:
-            results[place] = msgspec.structs.replace(before, indexes=[*before.indexes, index])
+            if at not in repeated and state == "duplicate":
+                state = "recorded"
+            indexes = [*before.indexes, index]
+            results[place] = msgspec.structs.replace(before, state=state, indexes=indexes)
     for at, kind, message in answer["problems"]:
         place, draft = places[at], drafts[at]
-        before = results[place] or EventResult("recorded")
-        results[place] = EventResult(
-            "rejected", before.indexes, kind, f"{draft.meter}/{draft.id}", message
-        )
+        indexes = (results[place] or EventResult("rejected")).indexes
+        name = f"{draft.meter}/{draft.id}"
+        results[place] = EventResult("rejected", indexes, kind, name, message)

@@ -12,8 +12,8 @@ refused. The ids make it safe to send any of them again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence, Set
+from typing import NamedTuple
 
 import msgspec
 import trio
@@ -32,15 +32,18 @@ SLICE = 512  # lines that are read before other tasks have their turn
 REJECTS_KEPT = 100
 
 
-class Result(Protocol):
-    """What became of some drafts, as `Channel.emit` says."""
+class Result(NamedTuple):
+    """What became of some drafts: how many were there already, what is wrong with which (place,
+    kind, words), and our log's size with the others.
+    """
 
-    indexes: list[int]
     duplicates: int
-    problems: list[tuple[int, str, str]]
+    problems: Sequence[tuple[int, str, str]]
+    size: int
 
 
-Emit = Callable[[Sequence[Draft]], Awaitable[Result]]
+# Records drafts durably; the places of those that named no time are told.
+Emit = Callable[[Sequence[Draft], Set[int]], Awaitable[Result]]
 
 
 class LineReject(Struct, frozen=True):
@@ -65,24 +68,30 @@ class StreamReport(Struct):
 
 
 class StreamStopped(InputError):
-    """A stream ended before its end; `report` says how far it is durable."""
+    """A stream ended before its end. `report` says how far it is durable; `cause` is the node's
+    error, if it was not the stream's own.
+    """
 
-    def __init__(self, message: str, report: StreamReport) -> None:
+    def __init__(self, message: str, report: StreamReport, cause: TallyError | None = None):
         done = report.durable_lines
-        super().__init__(
-            message,
-            f"What is in the first {done:,} lines is durable or was refused;"
-            f" send the rest, from line {done + 1:,} on, or everything: nothing is recorded twice",
+        advice = (
+            f"The first {done:,} lines are durable, or were refused. Send the rest, from line"
+            f" {done + 1:,} on, or everything: nothing is recorded twice"
         )
+        if cause is not None and cause.advice:
+            advice = f"{cause.advice}. {advice}"
+        super().__init__(message, advice)
         self.report = report
+        self.cause = cause
 
 
 class _Group:
-    __slots__ = ("drafts", "last", "numbers", "settled")
+    __slots__ = ("drafts", "last", "numbers", "settled", "untimed")
 
     def __init__(self) -> None:
         self.drafts: list[Draft] = []
         self.numbers: list[int] = []
+        self.untimed: set[int] = set()
         self.last = 0  # line
         self.settled = False
 
@@ -97,8 +106,7 @@ async def record_stream(
 ) -> StreamReport:
     """Record the deltas of a stream; returns when all of them are durable.
 
-    `StreamStopped` if the source breaks off, stalls or is not gzip; an error of `emit` (a full
-    disk, a halted channel) is raised as it is, with the report's words as its advice.
+    `StreamStopped` if the source breaks off, stalls or is not gzip, or if `emit` fails.
     """
     return await _Stream(emit, reader, gzipped, stall_seconds).run(source)
 
@@ -127,10 +135,7 @@ class _Stream:
             # What came whole is recorded, however the stream ended.
             await self._flush(emitting)
         if self._failure is not None:
-            error = self._failure
-            said = StreamStopped(error.message, report).advice
-            error.advice = f"{error.advice}. {said}" if error.advice else said
-            raise error
+            raise StreamStopped(self._failure.message, report, self._failure)
         if self._broken:
             raise StreamStopped(self._broken, report)
         return report
@@ -204,10 +209,14 @@ class _Stream:
                 self._refuse(report.lines, Refused("", "", said))
             elif line and not line.isspace():
                 try:
-                    group.drafts.append(read(line))
-                    group.numbers.append(report.lines)
+                    draft, timed = read(line)
                 except Refused as refused:
                     self._refuse(report.lines, refused)
+                    continue
+                if not timed:
+                    group.untimed.add(len(group.drafts))
+                group.drafts.append(draft)
+                group.numbers.append(report.lines)
 
     def _refuse(self, line: int, refused: Refused) -> None:
         self._report.rejected += 1
@@ -233,7 +242,7 @@ class _Stream:
         try:
             if self._failure:  # a later group must not be recorded without an earlier one
                 return
-            result = await self._emit(group.drafts)
+            result = await self._emit(group.drafts, group.untimed)
         except TallyError as error:
             self._failure = self._failure or error
             return
@@ -245,7 +254,7 @@ class _Stream:
             self._refuse(group.numbers[place], Refused(kind, value, said))
         report.duplicate += result.duplicates
         report.recorded += len(group.drafts) - result.duplicates - len(result.problems)
-        report.size = max(report.size, 1 + max(result.indexes, default=-1))
+        report.size = max(report.size, result.size)
         self._settle(group)
 
     def _settle(self, group: _Group) -> None:

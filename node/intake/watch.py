@@ -93,7 +93,9 @@ class Watcher:
             nonlocal changed
             while True:
                 with suppress(OSError, RuntimeError):  # no such folder now, or no more watches
-                    async for _ in awatch(self._folder.path, recursive=False, debounce=400, rust_timeout=1000):
+                    async for _ in awatch(
+                        self._folder.path, recursive=False, debounce=400, rust_timeout=1000
+                    ):
                         changed.set()
                 await trio.sleep(LOOK_SECONDS)
 

@@ -22,7 +22,8 @@ METERS = {
         builders.meter("hours", scale=2, minimum=-(10**18), maximum=10**18),
     )
 }
-READER = DeltaReader(METERS)
+NOW_US = 1_700_000_000_000_000
+READER = DeltaReader(METERS, lambda: NOW_US)
 AT = "2026-01-01T00:00:00Z"
 AT_US = 1_767_225_600_000_000
 
@@ -45,7 +46,13 @@ def _line(quantity: str, meter: str = "hours", **other: str) -> bytes:
     ],
 )
 def test_quantities_are_exact(written: str, amount: int) -> None:
-    assert READER.read(_line(written)) == Draft("a", "hours", "x", amount, AT_US)
+    assert READER.read(_line(written)) == (Draft("a", "hours", "x", amount, AT_US), True)
+
+
+def test_without_a_time_it_is_of_now() -> None:
+    line = b'{"id":"a","meter":"hours","subject":"x","quantity":1}'
+    expected = (Draft("a", "hours", "x", 100, NOW_US), False)
+    assert READER.read(line) == READER.read(line[:-1] + b',"occurred_at":null}') == expected
 
 
 @pytest.mark.parametrize(
@@ -74,7 +81,7 @@ def test_quantities_are_exact(written: str, amount: int) -> None:
         (_line("1", id="\ud800"), "", "surrogate"),
         (_line("1", occurred_at="yesterday"), "occurred_at", "ISO 8601"),
         (_line("1", occurred_at=""), "occurred_at", "empty"),
-        (b'{"id":"a","meter":"hours","subject":"x","quantity":1}', "", "occurred_at"),
+        (b'{"id":"a","meter":"hours","subject":"x"}', "", "quantity"),
     ],
 )
 def test_what_is_wrong_is_named(line: bytes, field: str, said: str) -> None:
@@ -88,7 +95,7 @@ def test_what_is_wrong_is_named(line: bytes, field: str, said: str) -> None:
 def test_a_number_is_what_its_text_is(number: Decimal) -> None:
     written = str(number)
     try:
-        read = READER.read(_line(written)).quantity
+        read = READER.read(_line(written))[0].quantity
     except Refused:
         read = None
     exact = Fraction(number) * 100
@@ -105,4 +112,4 @@ def test_garbage_is_refused(garbage: bytes) -> None:
 @given(st.integers(-(10**15), 10**15))
 def test_text_and_number_are_the_same(number: int) -> None:
     assert READER.read(_line(f"{number}")) == READER.read(_line(f'"{number}"'))
-    assert READER.read(_line(f"{number}")).quantity == parse_quantity(str(number), 2)
+    assert READER.read(_line(f"{number}"))[0].quantity == parse_quantity(str(number), 2)

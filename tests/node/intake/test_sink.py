@@ -45,7 +45,8 @@ async def _sink(folder: Path) -> AsyncIterator[tuple[EventSink, homes.Side]]:
             result = await side.channel.emit(drafts)
             return {
                 "indexes": result.indexes,
-                "duplicates": result.duplicates,
+                "duplicates": len(result.repeated),
+                "repeated": result.repeated,
                 "problems": result.problems,
             }
 
@@ -71,6 +72,7 @@ async def test_a_batch_is_recorded_but_for_its_bad_items(tmp_path: Path) -> None
         assert side.channel.own.durable_size == 5
         again = await sink.take(side.channel.id, [_event(1), other])
         assert (again.recorded, again.duplicate, again.rejected) == (0, 3, 0)
+        assert again.results == [EventResult("duplicate", [1]), EventResult("duplicate", [2, 3])]
 
 
 async def test_the_same_event_with_other_content_names_both(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence, Set
 from pathlib import Path
 
 import builders
@@ -13,7 +13,6 @@ import pytest
 import trio
 import trio.testing
 
-from tallystick.node.channel import EmitResult
 from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.intake.lines import LINE_BYTES_MAX
@@ -24,12 +23,14 @@ from tallystick.node.intake.stream import (
     PIECES_WAITING,
     REJECTS_KEPT,
     SLICE,
+    Result,
     StreamReport,
     StreamStopped,
     record_stream,
 )
 
-READER = DeltaReader({"tokens": builders.meter("tokens")})
+NOW_US = 1_700_000_000_000_000
+READER = DeltaReader({"tokens": builders.meter("tokens")}, lambda: NOW_US)
 
 
 def _line(n: int, **other: object) -> bytes:
@@ -47,12 +48,13 @@ class Node:
 
     def __init__(self) -> None:
         self.ids: list[str] = []
+        self.untimed: list[str] = []
         self.at_work = self.most_at_work = 0
         self.open = trio.Event()
         self.open.set()
         self.fail_after = 10**9
 
-    async def emit(self, drafts: Sequence[Draft]) -> EmitResult:
+    async def emit(self, drafts: Sequence[Draft], untimed: Set[int]) -> Result:
         self.at_work += 1
         self.most_at_work = max(self.at_work, self.most_at_work)
         await self.open.wait()
@@ -60,21 +62,27 @@ class Node:
         self.at_work -= 1
         if len(self.ids) >= self.fail_after:
             raise StoreError("the disk is full", "Make room")
-        first = len(self.ids)
+        self.untimed += [drafts[place].id for place in sorted(untimed)]
         self.ids += [draft.id for draft in drafts]
-        return EmitResult(list(range(first, len(self.ids))))
+        return Result(0, [], len(self.ids))
 
 
 async def test_a_stream_is_recorded_once_whatever_its_pieces(tmp_path: Path) -> None:
     content = b"".join(_line(n) for n in range(10_000))
     async with homes.alone(tmp_path) as side, trio.open_nursery() as nursery:
         nursery.start_soon(side.channel.run)
-        reader = DeltaReader({m.name: m for m in side.channel.terms.meters})
+        reader = DeltaReader({m.name: m for m in side.channel.terms.meters}, lambda: NOW_US)
+
+        async def emit(drafts: Sequence[Draft], untimed: Set[int]) -> Result:
+            result = await side.channel.emit(drafts)
+            size = 1 + max(result.indexes)
+            return Result(len(result.repeated), result.problems, size)
+
         cut = [content[start : start + 7777] for start in range(0, len(content), 7777)]
-        first = await record_stream(side.channel.emit, reader, _pieces(*cut))
+        first = await record_stream(emit, reader, _pieces(*cut))
         assert first == StreamReport(10_000, 10_000, 10_000, size=10_001)
         packed = gzip.compress(content + _line(10_000) + b"\n \n" + _line(3, quantity=4))
-        again = await record_stream(side.channel.emit, reader, _pieces(packed), gzipped=True)
+        again = await record_stream(emit, reader, _pieces(packed), gzipped=True)
         assert (again.lines, again.recorded, again.duplicate) == (10_004, 1, 10_000)
         assert (again.rejected, again.rejects[0].line) == (1, 10_004)
         assert again.rejects[0].field == "conflict"
@@ -184,11 +192,19 @@ async def test_a_full_disk_ends_the_stream_and_says_how_far() -> None:
         for n in range(100):
             yield b"".join(_line(n * GROUP_MAX + m) for m in range(GROUP_MAX))
 
-    with pytest.raises(StoreError, match="the disk is full") as raised:
+    with pytest.raises(StreamStopped, match="the disk is full") as raised:
         await record_stream(node.emit, READER, source())
+    assert isinstance(raised.value.cause, StoreError)
     assert len(node.ids) == 2 * GROUP_MAX
     assert "Make room" in raised.value.advice
     assert f"from line {2 * GROUP_MAX + 1:,} on" in raised.value.advice
+
+
+async def test_lines_without_a_time_are_told_apart() -> None:
+    node = Node()
+    lines = [_line(1), _line(2, occurred_at=None), _line(3)]
+    await record_stream(node.emit, READER, _pieces(b"".join(lines)))
+    assert (node.ids, node.untimed) == (["e1", "e2", "e3"], ["e2"])
 
 
 async def test_an_empty_stream_records_nothing() -> None:
