@@ -17,6 +17,7 @@ from tallystick.node.api import openapi, problems
 from tallystick.node.api.keys import ApiKeys
 from tallystick.node.api.operations import Operation, answer_json, guarded
 from tallystick.node.api.reading import Reader
+from tallystick.node.intake.sink import EventSink
 from tallystick.node.node import Node
 from tallystick.node.service import Service
 
@@ -40,6 +41,7 @@ class World:
     service: Service
     reader: Reader
     keys: ApiKeys
+    events: EventSink
     nursery: trio.Nursery
 
 

@@ -20,10 +20,11 @@ from tallystick.node.api.keys import ApiKeys
 from tallystick.node.api.limits import Limits
 from tallystick.node.api.operations import Operation
 from tallystick.node.api.reading import Reader
-from tallystick.node.api.routes import balances, channels, closing, deltas, disputes
+from tallystick.node.api.routes import balances, channels, closing, deltas, disputes, intake
 from tallystick.node.api.rpc import Rpc
 from tallystick.node.config import Http
 from tallystick.node.errors import HomeError
+from tallystick.node.intake.sink import EventSink
 from tallystick.node.node import Node
 from tallystick.node.service import Service
 from tallystick.node.transport.tls import parse_address
@@ -36,7 +37,7 @@ _log = logging.getLogger("tallystick.api")
 
 def operations() -> list[Operation]:
     """Every operation of the native interface."""
-    modules = (channels, deltas, balances, closing, disputes)
+    modules = (channels, deltas, intake, balances, closing, disputes)
     return [operation for module in modules for operation in module.OPERATIONS]
 
 
@@ -47,6 +48,8 @@ class HttpServer:
         self._node = node
         self._service = service
         self.keys = ApiKeys(node.home)
+        rules = node.books.config.intake.cloudevents
+        self._events = EventSink(node.books, rules, node.home.path, service.record)
 
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; started once both doors are open. The caller holds the home's
@@ -58,7 +61,7 @@ class HttpServer:
         own_rules: tuple[str, ...] = ()
         async with trio.open_nursery() as working, trio.open_nursery() as nursery:
             reader = Reader(self._node.books)
-            world = World(self._node, self._service, reader, self.keys, working)
+            world = World(self._node, self._service, reader, self.keys, self._events, working)
             rpc = Rpc(self._service.methods, working)
             owners = Connections(
                 OwnersDoor(build(world, offered, [*others, *rpc.routes])), OWNERS_CONNECTIONS_MAX

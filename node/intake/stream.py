@@ -58,6 +58,7 @@ class LineReject(Struct, frozen=True):
 class StreamReport(Struct):
     """How far a stream is, and what became of it; `rejects` are the first of all `rejected`."""
 
+    state: str = "recorded"
     lines: int = 0
     durable_lines: int = 0
     recorded: int = 0

@@ -80,7 +80,7 @@ async def test_a_stream_is_recorded_once_whatever_its_pieces(tmp_path: Path) -> 
 
         cut = [content[start : start + 7777] for start in range(0, len(content), 7777)]
         first = await record_stream(emit, reader, _pieces(*cut))
-        assert first == StreamReport(10_000, 10_000, 10_000, size=10_001)
+        assert first == StreamReport("recorded", 10_000, 10_000, 10_000, size=10_001)
         packed = gzip.compress(content + _line(10_000) + b"\n \n" + _line(3, quantity=4))
         again = await record_stream(emit, reader, _pieces(packed), gzipped=True)
         assert (again.lines, again.recorded, again.duplicate) == (10_004, 1, 10_000)
