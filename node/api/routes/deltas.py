@@ -67,10 +67,13 @@ class DeltaProblem(Struct):
 
 
 class DeltaResult(Struct):
-    """What became of one of several deltas: its index in our log, or its problem."""
+    """What became of one of several deltas: its index in our log, or its problem. `duplicate`: it
+    was there before.
+    """
 
     index: int | None
     problem: DeltaProblem | None
+    duplicate: bool = False
 
 
 class RecordedAll(Struct):
@@ -180,6 +183,7 @@ async def _record_many(world: World, key: bytes, wanted: DeltasIn, wait: int) ->
             results[place].problem = DeltaProblem(one.kind, one.message)
         else:
             results[place].index = one.index
+            results[place].duplicate = one.state == "there"
     state = await _wait(world, key, outcomes.size, wait)
     rejected = sum(result.problem is not None for result in results)
     return RecordedAll(

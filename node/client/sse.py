@@ -1,0 +1,41 @@
+"""Server-sent events: lines become events, and the cursor from which a stream goes on."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tallystick.client.answers import Event
+from tallystick.client.errors import Gap, Unreachable
+
+GAP = "feed.gap"  # the kind by which the node says that it does not keep what is asked for
+
+
+class EventLines:
+    """Takes a stream's lines one by one. `cursor` is where to go on if it breaks off."""
+
+    def __init__(self, cursor: int | None) -> None:
+        self.cursor = cursor
+        self._fields: dict[str, str] = {}
+
+    def feed(self, line: str) -> Event | None:
+        """The event that ends with this line, if one does."""
+        if line:
+            name, _, value = line.partition(":")
+            if name:  # a line that begins with a colon says only that the stream lives
+                self._fields[name] = value.removeprefix(" ")
+            return None
+        fields, self._fields = self._fields, {}
+        if fields.get("id", "").isdigit():
+            self.cursor = int(fields["id"])
+        if "data" not in fields:
+            return None
+        if fields.get("event") == GAP:
+            raise Gap(f"the node does not keep what follows event {self.cursor}")
+        try:
+            return msgspec.json.decode(fields["data"], type=Event)
+        except msgspec.MsgspecError as error:
+            raise Unreachable(f"the stream is not a node's: {error}") from None
+
+    def begin_anew(self) -> None:
+        """Another connection: what was half read comes again."""
+        self._fields = {}
