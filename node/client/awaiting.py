@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
@@ -30,6 +30,8 @@ from tallystick.client.connecting import Target
 from tallystick.client.deltas import Delta
 from tallystick.client.errors import Answered, Unreachable
 from tallystick.client.sse import EventLines
+
+PLAIN = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
 
 T = TypeVar("T")
 
@@ -197,7 +199,7 @@ class AsyncClient:
 
     async def events(
         self, after: int | None = None, *, channel: str | None = None, kinds: Sequence[str] = ()
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """What happens, for ever: from behind a cursor on, or from now on.
 
         When the node goes away the iterator waits, connects again, and goes on behind the last
@@ -208,9 +210,10 @@ class AsyncClient:
         attempt = 0
         while True:
             try:
-                async for event in self._events(lines, channel, kinds):
-                    attempt = 0
-                    yield event
+                async with aclosing(self._events(lines, channel, kinds)) as events:
+                    async for event in events:
+                        attempt = 0
+                        yield event
             except (httpx.TransportError, Unreachable):
                 pass
             except Answered as error:
@@ -221,16 +224,15 @@ class AsyncClient:
 
     async def _events(
         self, lines: EventLines, channel: str | None, kinds: Sequence[str]
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         lines.begin_anew()
         query = asking.events_query(lines.cursor, channel, kinds)
         timeout = self._target.events_timeout
-        asked = self._http.stream("GET", "/v1/events", params=query, timeout=timeout)
+        asked = self._http.stream("GET", "/v1/events", params=query, headers=PLAIN, timeout=timeout)
         async with asked as answer:
             if answer.status_code != 200:
                 body = await answer.aread()
                 raise asking.problem_of(Answer(answer.status_code, "", body))
-            async for line in answer.aiter_lines():
-                event = lines.feed(line)
-                if event is not None:
+            async for piece in answer.aiter_raw():
+                for event in lines.feed(piece):
                     yield event

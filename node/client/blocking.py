@@ -33,6 +33,8 @@ from tallystick.client.deltas import Delta
 from tallystick.client.errors import Answered, Unreachable
 from tallystick.client.sse import EventLines
 
+PLAIN = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+
 T = TypeVar("T")
 
 
@@ -233,11 +235,11 @@ class Client:
         lines.begin_anew()
         query = asking.events_query(lines.cursor, channel, kinds)
         timeout = self._target.events_timeout
-        with self._client().stream("GET", "/v1/events", params=query, timeout=timeout) as answer:
+        with self._client().stream(
+            "GET", "/v1/events", params=query, headers=PLAIN, timeout=timeout
+        ) as answer:
             if answer.status_code != 200:
                 body = answer.read()
                 raise asking.problem_of(Answer(answer.status_code, "", body))
-            for line in answer.iter_lines():
-                event = lines.feed(line)
-                if event is not None:
-                    yield event
+            for piece in answer.iter_raw():
+                yield from lines.feed(piece)

@@ -1,6 +1,8 @@
-"""Server-sent events: lines become events, and the cursor from which a stream goes on."""
+"""Server-sent events: bytes become events, and the cursor from which a stream goes on."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import msgspec
 
@@ -11,14 +13,22 @@ GAP = "feed.gap"  # the kind by which the node says that it does not keep what i
 
 
 class EventLines:
-    """Takes a stream's lines one by one. `cursor` is where to go on if it breaks off."""
+    """Takes a stream piece by piece. `cursor` is where to go on if it breaks off."""
 
     def __init__(self, cursor: int | None) -> None:
         self.cursor = cursor
+        self._rest = b""
         self._fields: dict[str, str] = {}
 
-    def feed(self, line: str) -> Event | None:
-        """The event that ends with this line, if one does."""
+    def feed(self, piece: bytes) -> Iterator[Event]:
+        """The events that end in this piece."""
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        for line in lines:
+            event = self._line(line.removesuffix(b"\r").decode("utf-8", "replace"))
+            if event is not None:
+                yield event
+
+    def _line(self, line: str) -> Event | None:
         if line:
             name, _, value = line.partition(":")
             if name:  # a line that begins with a colon says only that the stream lives
@@ -38,4 +48,5 @@ class EventLines:
 
     def begin_anew(self) -> None:
         """Another connection: what was half read comes again."""
+        self._rest = b""
         self._fields = {}
