@@ -111,6 +111,10 @@ class _Checkpoints(Struct):
     checkpoints: tuple[ClosedPeriod, ...]
 
 
+class _Page(Struct):
+    last: int
+
+
 def ask(request: Request, retry: Retry) -> Asking[Answer]:
     """The answer to a request, asked again as `retry` says."""
     attempt = 0
@@ -265,7 +269,15 @@ def checkpoint(channel: str, period: str, retry: Retry) -> Asking[Checkpoint]:
     return _decode((yield from ask(Request("GET", path), retry)), Checkpoint)
 
 
-def events_query(after: int | None, channel: str | None, kinds: Sequence[str]) -> dict[str, Any]:
+def newest(retry: Retry) -> Asking[int]:
+    """The cursor of the newest event. A stream that begins with it misses nothing, even if it
+    breaks off before anything came.
+    """
+    request = Request("GET", "/v1/events", {"limit": "1"})
+    return _decode((yield from ask(request, retry)), _Page).last
+
+
+def events_query(after: int, channel: str | None, kinds: Sequence[str]) -> dict[str, Any]:
     """The parameters of a stream of events."""
-    query = {"after": None if after is None else str(after), "channel": channel}
+    query = {"after": str(after), "channel": channel}
     return {k: v for k, v in {**query, "kinds": ",".join(kinds) or None}.items() if v}

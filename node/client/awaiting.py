@@ -100,7 +100,7 @@ class AsyncClient:
             request.path,
             params=dict(request.query),
             content=request.body,
-            headers=self._target.body_headers if request.body is not None else None,
+            headers=self._target.headers_of(request.body),
             timeout=self._target.timeout + request.wait_seconds,
         )
         return Answer(answer.status_code, answer.headers.get("retry-after", ""), answer.content)
@@ -206,7 +206,8 @@ class AsyncClient:
         event that it gave. `Gap` if the node does not keep what comes next. Who leaves the loop
         early closes it: `async with contextlib.aclosing(client.events()) as events`.
         """
-        lines = EventLines(after)
+        cursor = await self._carry_out(asking.newest(self._retry)) if after is None else after
+        lines = EventLines(cursor)
         attempt = 0
         while True:
             try:

@@ -115,7 +115,7 @@ class Client:
             request.path,
             params=dict(request.query),
             content=request.body,
-            headers=self._target.body_headers if request.body is not None else None,
+            headers=self._target.headers_of(request.body),
             timeout=self._target.timeout + request.wait_seconds,
         )
         return Answer(answer.status_code, answer.headers.get("retry-after", ""), answer.content)
@@ -214,7 +214,8 @@ class Client:
         When the node goes away the iterator waits, connects again, and goes on behind the last
         event that it gave. `Gap` if the node does not keep what comes next.
         """
-        lines = EventLines(after)
+        cursor = self._carry_out(asking.newest(self._retry)) if after is None else after
+        lines = EventLines(cursor)
         attempt = 0
         while True:
             try:

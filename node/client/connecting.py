@@ -32,12 +32,16 @@ class Target:
         self.socket = None if socket is None else os.fspath(socket)
         self.headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.headers["User-Agent"] = "tallystick-client"
-        self.body_headers = {"Content-Type": "application/json"}
         self.timeout = timeout
         self._channel = channel
         self.events_timeout = httpx.Timeout(timeout, read=EVENTS_SILENT_SECONDS)
         # Reading the system's certificates takes long, and plain HTTP needs none.
         self.verify: ssl.SSLContext | bool = self.url.startswith("https:")
+
+    def headers_of(self, body: bytes | None) -> dict[str, str]:
+        """The headers of one request and its answer: JSON."""
+        accept = {"Accept": "application/json"}
+        return accept if body is None else {**accept, "Content-Type": "application/json"}
 
     def channel_of(self, channel: str | None) -> str:
         """The channel that is meant."""

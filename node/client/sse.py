@@ -15,7 +15,7 @@ GAP = "feed.gap"  # the kind by which the node says that it does not keep what i
 class EventLines:
     """Takes a stream piece by piece. `cursor` is where to go on if it breaks off."""
 
-    def __init__(self, cursor: int | None) -> None:
+    def __init__(self, cursor: int) -> None:
         self.cursor = cursor
         self._rest = b""
         self._fields: dict[str, str] = {}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+import trio
 from msgspec import Struct
 
 from tallystick.node.books import Books
@@ -23,6 +24,8 @@ from tallystick.node.intake.cloudevents import Event
 from tallystick.node.intake.eventmap import EventConverter, load_event_mapping
 from tallystick.node.intake.native import Refused
 from tallystick.protocol.errors import InputError
+
+SLICE = 256  # events that are converted before other tasks have their turn
 
 Record = Callable[[str, Sequence[Draft]], Awaitable[Mapping[str, Any]]]  # `Service.record`
 
@@ -76,6 +79,8 @@ class EventSink:
         drafts: dict[bytes, list[Draft]] = {}
         places: dict[bytes, list[int]] = {}
         for place, event in enumerate(events):
+            if place % SLICE == SLICE - 1:
+                await trio.lowlevel.checkpoint()  # others have their turn
             try:
                 if isinstance(event, Refused):
                     raise event

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence, Set
 
 import msgspec
+import trio
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -107,7 +108,8 @@ async def take_events(
     kind = media_type(request)
     key = channel.id if channel else None
     if kind == BATCHED:
-        return await world.events.take(key, read_batch(body))
+        events = await trio.to_thread.run_sync(read_batch, body)
+        return await world.events.take(key, events)
     event: Event | Refused
     try:
         if kind == STRUCTURED:

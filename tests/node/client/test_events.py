@@ -69,7 +69,7 @@ def _served(answers: Sequence[str]) -> Iterator[_Server]:
 
 @given(st.integers(1, 40))
 def test_bytes_become_events_and_comments_none(size: int) -> None:
-    lines = EventLines(None)
+    lines = EventLines(0)
     text = f"retry: 2000\n\n: here\n\nid: 5\n: \n\n{_frame(6)}id: 7\nevent: x\nda"
     text = text.replace("it is", "it is \u00e9").replace("\n", "\r\n", 5)
     data = text.encode()
@@ -109,14 +109,17 @@ def test_a_stream_that_breaks_off_goes_on_behind_the_last_event() -> None:
 def test_the_other_client_goes_on_as_well() -> None:
     async def work() -> None:
         found = []
-        with _served(BROKEN) as server:
+        page = '{"events": [], "cursor": 0, "last": 0}'
+        first = f"HTTP/1.1 200 OK\r\nContent-Length: {len(page)}\r\nConnection: close\r\n\r\n{page}"
+        with _served([first, *BROKEN]) as server:
             async with AsyncClient(server.url, key="x", retry=RETRY) as client:
                 with pytest.raises(Gap):
                     async with aclosing(client.events()) as events:
                         async for event in events:
                             found.append(event.cursor)
             assert found == [1, 2, 10]
-            assert server.asked[:2] == ["/v1/events", "/v1/events?after=2"]
+            paths = ["/v1/events?limit=1", "/v1/events?after=0", "/v1/events?after=2"]
+            assert server.asked[:3] == paths
 
     emitting.on_both(work)
 
@@ -127,4 +130,4 @@ def test_a_key_that_may_not_read_is_said_and_not_asked_again() -> None:
     with _served([refused]) as server:
         client = Client(server.url, key="x", retry=RETRY)
         with client, pytest.raises(NotAllowed, match="no"):
-            next(client.events())
+            next(client.events(after=3))
