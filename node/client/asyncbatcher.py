@@ -114,6 +114,8 @@ class AsyncBatcher:
             refusals = self._queue.done(batch, emitted)
             self._wake()
             self._queue.tell(refusals)
+            self._queue.settle(batch)
+            self._wake()
 
     async def _next_batch(self) -> list[Delta]:
         queue = self._queue

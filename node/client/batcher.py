@@ -181,12 +181,10 @@ class Batcher:
             with self._changed:
                 refusals = self._queue.done(batch, emitted)
                 self._changed.notify_all()
-            try:
-                self._queue.tell(refusals)
-            except Exception as error:  # noqa: BLE001 - the caller's own; sending goes on
-                threading.excepthook(
-                    threading.ExceptHookArgs((type(error), error, error.__traceback__, None))
-                )
+            self._queue.tell(refusals)
+            with self._changed:
+                self._queue.settle(batch)
+                self._changed.notify_all()
 
     def _next_batch(self) -> list[Delta]:
         """What to send next; empty when the batcher has ended."""

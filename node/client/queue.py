@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from tallystick.client.answers import Emitted, Refusal
 from tallystick.client.deltas import Delta
 
 REFUSALS_KEPT = 100
+
+_log = logging.getLogger("tallystick.client")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,6 @@ class Queue:
         """The node has answered for this batch; what it refused is given back."""
         for _ in batch:
             self._waiting.popleft()
-        self.done_total += len(batch)
         self._recorded += emitted.recorded
         self._duplicate += emitted.duplicate
         self._refused += len(emitted.refusals)
@@ -75,10 +77,18 @@ class Queue:
         return emitted.refusals
 
     def tell(self, refusals: Sequence[Refusal]) -> None:
-        """Tell whoever wants to know of refusals; outside of any lock."""
-        if self._on_refused is not None:
-            for refusal in refusals:
+        """Tell whoever wants to know of refusals; outside of any lock, and before `settle`: who
+        waits for deltas has heard of those that were refused.
+        """
+        for refusal in refusals if self._on_refused else ():
+            try:
                 self._on_refused(refusal)
+            except Exception:  # noqa: BLE001 - the caller's own; sending goes on
+                _log.exception("on_refused failed for delta %s", refusal.delta.id)
+
+    def settle(self, batch: Sequence[Delta]) -> None:
+        """Nobody need wait for this batch any longer."""
+        self.done_total += len(batch)
 
     def left(self) -> list[Delta]:
         """What is not acknowledged."""
