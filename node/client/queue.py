@@ -80,9 +80,12 @@ class Queue:
         """Tell whoever wants to know of refusals; outside of any lock, and before `settle`: who
         waits for deltas has heard of those that were refused.
         """
-        for refusal in refusals if self._on_refused else ():
+        listener = self._on_refused
+        if listener is None:
+            return
+        for refusal in refusals:
             try:
-                self._on_refused(refusal)
+                listener(refusal)
             except Exception:  # noqa: BLE001 - the caller's own; sending goes on
                 _log.exception("on_refused failed for delta %s", refusal.delta.id)
 
