@@ -91,8 +91,11 @@ def command(
             if once and context.json:
                 print_json({"files": msgspec.to_builtins(results)})
     failed = [result.file for result in results if result.state == "failed"]
+    if failed and context.json:
+        raise SystemExit(InputError.exit_code)  # the document says which
     if failed:
-        raise InputError(f"{len(failed)} files could not be read, the first: {failed[0]}")
+        what = "file" if len(failed) == 1 else "files"
+        raise InputError(f"{len(failed)} {what} could not be read: {', '.join(failed[:5])}")
 
 
 def _check_ids(file: Path, mapping: Mapping) -> None:

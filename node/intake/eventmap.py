@@ -107,7 +107,7 @@ def _text(event: Event, column: str, steps: Sequence[str]) -> str:
         return event_id(event.attributes["source"], event.attributes["id"])
     if steps[0] != "data":
         if steps[0] not in event.attributes:
-            raise Refused(column, "", f"the event has no {column}, and the mapping takes it")
+            raise Refused(column, "", f"the event has no {column}, and the mapping needs it")
         return event.attributes[steps[0]]
     value = event.data
     if isinstance(value, bytes) and len(steps) > 1:

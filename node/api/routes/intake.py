@@ -33,6 +33,7 @@ from tallystick.node.intake.stream import Result, StreamReport, StreamStopped, r
 from tallystick.protocol.errors import ConflictError, FormatError, InvalidRecord
 
 LINES = "application/x-ndjson"
+_SAID = ("", "conflict", "type")  # fields that their reasons speak of anyway
 _LINES_TOO = (LINES, "application/jsonl", "application/ndjson")
 
 
@@ -127,8 +128,8 @@ async def take_events(
     (result,) = (await world.events.take(key, [event])).results
     if result.state == "rejected":
         refused_by = ConflictError if result.field == "conflict" else InvalidRecord
-        about = f" ({result.field}: {result.value!r})" if result.value else ""
-        raise refused_by(f"{result.reason}{about}" if result.field != "conflict" else result.reason)
+        where = f"{result.field}: " if result.field not in (*_SAID, *result.reason.split()) else ""
+        raise refused_by(f"{where}{result.reason}")
     return result
 
 
