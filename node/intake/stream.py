@@ -24,7 +24,7 @@ from tallystick.node.intake.lines import LINE_BYTES_MAX, TOO_LONG, Gunzip, LineS
 from tallystick.node.intake.native import DeltaReader, Refused
 from tallystick.protocol.errors import InputError, TallyError
 
-GROUP_MAX = 4096  # deltas in one call
+GROUP_MAX = 2048  # deltas in one call
 GROUPS_IN_FLIGHT = 2
 PIECES_WAITING = 2
 IDLE_SECONDS = 0.05
@@ -155,28 +155,30 @@ class _Stream:
     async def _take(
         self, receiver: trio.MemoryReceiveChannel[bytes], emitting: trio.Nursery
     ) -> None:
-        waited = 0.0
+        last = trio.current_time()
         while not self._failure:
-            with trio.move_on_after(IDLE_SECONDS) as idle:
+            # With nothing on its way, nothing but the next piece can happen.
+            busy = self._group.last or self._groups
+            left = max(last + self._stall_seconds - trio.current_time(), 0)
+            with trio.move_on_after(min(IDLE_SECONDS, left) if busy else left) as idle:
                 try:
                     piece = await receiver.receive()
                 except trio.EndOfChannel:
                     await self._end(emitting)
                     return
             if idle.cancelled_caught:
-                waited += IDLE_SECONDS
-                if waited >= self._stall_seconds:
+                if trio.current_time() - last >= self._stall_seconds:
                     self._broken = f"nothing came for {self._stall_seconds:g} seconds"
                     return
                 await self._flush(emitting)
                 continue
-            waited = 0.0
             try:
                 for unpacked in self._gunzip.feed(piece) if self._gunzip else (piece,):
                     await self._lines(self._splitter.feed(unpacked), emitting)
             except InputError as error:
                 self._broken = error.message
                 return
+            last = trio.current_time()
 
     async def _end(self, emitting: trio.Nursery) -> None:
         """The source has ended; a line without an end counts only if it ended well."""
