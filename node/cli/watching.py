@@ -14,6 +14,7 @@ import trio
 
 from tallystick.node.cli.context import Context, verb
 from tallystick.node.cli.output import print_json
+from tallystick.node.importing.drafts import Converter
 from tallystick.node.importing.mapping import Mapping, load_import_mapping
 from tallystick.node.intake.ledger import Ledger
 from tallystick.node.intake.watch import FileResult, Watcher
@@ -59,7 +60,8 @@ def command(
     home = context.open_home()
     with context.books() as books:
         key = books.select(context.channel)
-        terms = books.founding.terms_of(key)
+        meters = {meter.name: meter for meter in books.founding.terms_of(key).meters}
+    Converter(mapping, meters)  # a meter that is not there is said now, and not of each file
     digest = hashlib.sha256(mapping_file.read_bytes()).hexdigest()
     results: list[FileResult] = []
 
@@ -76,7 +78,7 @@ def command(
             folder,
             mapping,
             digest,
-            {meter.name: meter for meter in terms.meters},
+            meters,
             key.hex(),
             lambda: RpcClient.connect(home),
             ledger,
