@@ -6,7 +6,7 @@ from pathlib import Path
 from tallystick.client import Client
 
 seen = Path(os.environ["CURSOR_FILE"])
-after = int(seen.read_text()) if seen.exists() else 0
+after = int(seen.read_text()) if seen.exists() else None  # the first time: from now on
 
 with Client(os.environ["TALLYSTICK_URL"], key=os.environ["TALLYSTICK_KEY"]) as client:
     for event in client.events(after, kinds=["delta.cosigned", "checkpoint.*", "dispute.*"]):

@@ -27,7 +27,7 @@ from tallystick.client.answers import (
     Status,
 )
 from tallystick.client.deltas import Delta
-from tallystick.client.errors import Answered, Problem, Refused, Unreachable, error_of
+from tallystick.client.errors import Answered, Gap, Problem, Refused, Unreachable, error_of
 
 DELTAS_A_REQUEST = 1000
 WAIT_MAX = 3600
@@ -275,6 +275,11 @@ def newest(retry: Retry) -> Asking[int]:
     """
     request = Request("GET", "/v1/events", {"limit": "1"})
     return _decode((yield from ask(request, retry)), _Page).last
+
+
+def gap_of(error: Answered) -> Answered | Gap:
+    """`Gap` if that is what the node says of a cursor; else the error itself."""
+    return Gap(str(error)) if error.problem.type.endswith(":CursorError") else error
 
 
 def events_query(after: int, channel: str | None, kinds: Sequence[str]) -> dict[str, Any]:

@@ -219,7 +219,7 @@ class AsyncClient:
                 pass
             except Answered as error:
                 if error.problem.status not in asking.RETRIABLE:
-                    raise
+                    raise asking.gap_of(error) from None
             attempt += 1
             await anyio.sleep(self._retry.pause(attempt))
 

@@ -226,7 +226,7 @@ class Client:
                 pass
             except Answered as error:
                 if error.problem.status not in asking.RETRIABLE:
-                    raise
+                    raise asking.gap_of(error) from None
             attempt += 1
             time.sleep(self._retry.pause(attempt))
 

@@ -124,6 +124,15 @@ def test_the_other_client_goes_on_as_well() -> None:
     emitting.on_both(work)
 
 
+def test_a_cursor_that_is_too_old_is_a_gap() -> None:
+    body = '{"type": "urn:tallystick:CursorError", "status": 410, "detail": "too old"}'
+    refused = f"HTTP/1.1 410 Gone\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    with _served([refused]) as server:
+        client = Client(server.url, key="x", retry=RETRY)
+        with client, pytest.raises(Gap, match="too old"):
+            next(client.events(after=3))
+
+
 def test_a_key_that_may_not_read_is_said_and_not_asked_again() -> None:
     body = '{"status": 403, "detail": "no"}'
     refused = f"HTTP/1.1 403 Forbidden\r\nContent-Length: {len(body)}\r\n\r\n{body}"

@@ -6,12 +6,14 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import emitting
 import nodes
 import pytest
 
+from tallystick.client import Client
 from tallystick.node.api.server import operations
 
 FOLDER = Path(__file__).parents[3] / "docs" / "examples"
@@ -81,12 +83,23 @@ def test_keep_what_is_left(acme: emitting.Emitter, tmp_path: Path) -> None:
     reason="this node has no events",
 )
 def test_follow_events(acme: emitting.Emitter, tmp_path: Path) -> None:
-    _run(acme, "emit_one.py")
-    settings = {"key": acme.read_key, "CURSOR_FILE": str(tmp_path / "c"), "UNTIL": "delta.cosigned"}
-    first = _run(acme, "follow_events.py", **settings)
-    assert first.count("\n") == 1
-    assert "beta.example: record" in first
-    assert int((tmp_path / "c").read_text()) > 0
+    cursor = tmp_path / "cursor"
+    settings = {"key": acme.read_key, "CURSOR_FILE": str(cursor), "UNTIL": "delta.cosigned"}
+    first: list[str] = []
+    following = threading.Thread(
+        target=lambda: first.append(_run(acme, "follow_events.py", **settings))
+    )
+    following.start()
+    with Client(acme.url, key=acme.emit_key, channel=emitting.CHANNEL) as client:
+        while following.is_alive():  # until it has connected, and one comes after that
+            client.emit(emitting.METER, 1, "s")
+            following.join(0.2)
+        assert first[0].count("\n") == 1
+        assert "beta.example: record" in first[0]
+        client.emit(emitting.METER, 1, "s", wait_seconds=30)
+    again = _run(acme, "follow_events.py", **settings)
+    assert "beta.example: record" in again
+    assert again != first[0]
 
 
 def test_cloudevents(tmp_path_factory: pytest.TempPathFactory) -> None:
