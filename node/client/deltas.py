@@ -35,6 +35,12 @@ class Delta(Struct, frozen=True, kw_only=True):
     id: str = msgspec.field(default_factory=_new_id)
     occurred_at: str = msgspec.field(default_factory=_now)
 
+    def __post_init__(self) -> None:
+        for name in ("meter", "subject", "id"):
+            _check_text(name, getattr(self, name))
+        if not isinstance(self.quantity, str):
+            raise TypeError("quantity is not text; Delta.of takes numbers")
+
     @classmethod
     def of(
         cls,
@@ -48,9 +54,6 @@ class Delta(Struct, frozen=True, kw_only=True):
         """A delta, checked as far as that can be done without the terms: `TypeError` and
         `ValueError` say what is wrong.
         """
-        for name, text in (("meter", meter), ("subject", subject), ("id", id)):
-            if text is not None:
-                _check_text(name, text)
         return cls(
             meter=meter,
             quantity=exact(quantity),

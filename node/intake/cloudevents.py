@@ -32,6 +32,7 @@ HEADER_PREFIX = "ce-"
 
 _REQUIRED = ("specversion", "id", "source", "type")
 _TEXTS = (*_REQUIRED, "time", "subject", "datacontenttype", "dataschema")
+_TELLING = frozenset(HEADER_PREFIX + name for name in _REQUIRED)
 _OFFSET = re.compile(r".*(?:[zZ]|[+-][0-9]{2}:[0-9]{2})", re.DOTALL)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -69,8 +70,8 @@ def read_batch(body: bytes) -> list[Event | Refused]:
 
 
 def is_binary(names: Iterable[str]) -> bool:
-    """Whether a request with these headers is an event in binary mode."""
-    return any(name.lower().startswith(HEADER_PREFIX) for name in names)
+    """Whether a request with these headers is meant as an event in binary mode."""
+    return any(name.lower() in _TELLING for name in names)
 
 
 def read_binary(headers: Iterable[tuple[str, str]], body: bytes) -> Event:

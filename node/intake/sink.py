@@ -76,6 +76,7 @@ class EventSink:
         With a channel, only its rules count; without, each rule's own channel is meant.
         """
         results: list[EventResult | None] = [None] * len(events)
+        rules = [(rule, self._select(rule)) for rule in self._rules]
         drafts: dict[bytes, list[Draft]] = {}
         places: dict[bytes, list[int]] = {}
         for place, event in enumerate(events):
@@ -84,7 +85,7 @@ class EventSink:
             try:
                 if isinstance(event, Refused):
                     raise event
-                key, made = self._convert(channel, event)
+                key, made = self._convert(rules, channel, event)
             except Refused as refused:
                 results[place] = _rejected(refused.field, refused.value, refused.reason)
             else:
@@ -102,18 +103,20 @@ class EventSink:
         rejected = sum(result.state == "rejected" for result in settled)
         return EventsReport("recorded", recorded, duplicate, rejected, settled)
 
-    def _convert(self, channel: bytes | None, event: Event) -> tuple[bytes, list[Draft]]:
+    def _convert(
+        self, rules: Sequence[tuple[_Rule, bytes | None]], channel: bytes | None, event: Event
+    ) -> tuple[bytes, list[Draft]]:
         """The drafts of an event and the channel that they are for."""
         kind = event.attributes["type"]
-        for rule in self._rules:
-            key = self._select(rule)
-            if (channel is None or key == channel) and fnmatchcase(kind, rule.type):
+        rules = [(rule, key) for rule, key in rules if channel in (None, key)]
+        for rule, key in rules:
+            if fnmatchcase(kind, rule.type):
                 if key is None:
                     said = f"the rule for {rule.type} names a channel {rule.channel!r} that is not"
                     raise Refused("type", kind, f"{said} there, or not the only one")
                 return key, self._converter(rule, key).drafts(event)
-        patterns = [rule.type for rule in self._rules if channel in (None, self._select(rule))]
-        wanted = f"taken are: {', '.join(patterns)}" if patterns else "the configuration has none"
+        patterns = ", ".join(rule.type for rule, _ in rules)
+        wanted = f"taken are: {patterns}" if patterns else "the configuration has none"
         raise Refused("type", kind, f"no rule takes events of type {kind[:80]!r}; {wanted}")
 
     def _select(self, rule: _Rule) -> bytes | None:

@@ -31,6 +31,8 @@ IDLE_SECONDS = 0.05
 SLICE = 512  # lines that are read before other tasks have their turn
 REJECTS_KEPT = 100
 
+_MARK = b"\xef\xbb\xbf"  # that some put before UTF-8
+
 
 class Result(NamedTuple):
     """What became of some drafts: how many were there already, what is wrong with which (place,
@@ -210,7 +212,10 @@ class _Stream:
             if line is TOO_LONG:
                 said = f"the line is longer than {LINE_BYTES_MAX:,} bytes"
                 self._refuse(report.lines, Refused("", "", said))
-            elif line and not line.isspace():
+                continue
+            if report.lines == 1:
+                line = line.removeprefix(_MARK)
+            if line and not line.isspace():
                 try:
                     draft, timed = read(line)
                 except Refused as refused:

@@ -40,6 +40,11 @@ def test_what_is_not_exact_is_refused(quantity: Any) -> None:
         Delta.of("m", quantity, "s")
 
 
+def test_the_plain_form_takes_no_float_either() -> None:
+    with pytest.raises(TypeError, match=r"Delta\.of takes numbers"):
+        Delta(meter="m", quantity=0.1, subject="s")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("quantity", [Decimal("NaN"), Decimal("Infinity")])
 def test_what_cannot_be_billed_is_refused(quantity: Decimal) -> None:
     with pytest.raises(ValueError, match="cannot be billed"):

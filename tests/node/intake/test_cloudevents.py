@@ -129,6 +129,12 @@ def test_bad_headers_are_named(header: str, value: str, field: str, said: str) -
     assert said in raised.value.reason
 
 
+def test_what_is_meant_as_an_event_is_told_by_its_own_headers() -> None:
+    assert is_binary(["Content-Type", "CE-Type"])
+    assert is_binary(["ce-id"])
+    assert not is_binary(["ce-something", "id", "type", "content-type", "source"])
+
+
 def test_quoted_header_values() -> None:
     headers = [(f"ce-{n}", t) for n, t in ATTRIBUTES.items() if n != "subject"]
     event = read_binary([*headers, ("ce-subject", r'"a \"b\" %C3%A9"')], b"{}")

@@ -200,6 +200,13 @@ async def test_a_full_disk_ends_the_stream_and_says_how_far() -> None:
     assert f"from line {2 * GROUP_MAX + 1:,} on" in raised.value.advice
 
 
+async def test_a_mark_before_utf_8_and_ends_of_other_systems_are_no_harm() -> None:
+    node = Node()
+    body = b"\xef\xbb\xbf" + (_line(1) + _line(2)).replace(b"\n", b"\r\n")
+    report = await record_stream(node.emit, READER, _pieces(body))
+    assert (report.lines, report.recorded, node.ids) == (2, 2, ["e1", "e2"])
+
+
 async def test_lines_without_a_time_are_told_apart() -> None:
     node = Node()
     lines = [_line(1), _line(2, occurred_at=None), _line(3)]
