@@ -101,6 +101,21 @@ class Health(Struct, frozen=True, forbid_unknown_fields=True):
     free_mebibytes: Annotated[int, Meta(ge=0, le=2**30)] = 256
 
 
+class CloudEventsRule(Struct, frozen=True, forbid_unknown_fields=True):
+    """What becomes of CloudEvents: those whose type fits a pattern go to a channel by a map."""
+
+    type: Annotated[str, Meta(min_length=1)]
+    channel: Annotated[str, Meta(min_length=1)]
+    map: Annotated[str, Meta(min_length=1)]
+
+
+class Intake(Struct, frozen=True, forbid_unknown_fields=True):
+    """How usage comes in over HTTP beside single deltas."""
+
+    cloudevents: list[CloudEventsRule] = []
+    stall_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings."""
 
@@ -113,6 +128,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     log: Log = Log()
     metrics: Metrics = Metrics()
     health: Health = Health()
+    intake: Intake = Intake()
 
 
 TEMPLATE = """\
@@ -214,6 +230,19 @@ TEMPLATE = """\
 [health]
 # With less free space than this where the home is, the node says that it is not healthy.
 # free_mebibytes = 256
+
+[intake]
+# How long a stream of deltas may be silent before it is ended; what it sent is recorded.
+# stall_seconds = 60.0
+
+# What becomes of CloudEvents, each rule in a table of its own; the first that fits counts. Which
+# types (a pattern), the channel (the beginning of its id, or its peer's name), and the map, a file
+# whose path begins in the home. As in:
+#   [[intake.cloudevents]]
+#   type = "com.acme.inference.*"
+#   channel = "beta.example"
+#   map = "events.toml"
+# cloudevents = []
 """
 
 

@@ -17,6 +17,7 @@ from tallystick.node.api import openapi, problems
 from tallystick.node.api.keys import ApiKeys
 from tallystick.node.api.operations import Operation, answer_json, guarded
 from tallystick.node.api.reading import Reader
+from tallystick.node.intake.sink import EventSink
 from tallystick.node.node import Node
 from tallystick.node.service import Service
 from tallystick.node.telemetry.monitor import Monitor
@@ -42,6 +43,7 @@ class World:
     reader: Reader
     keys: ApiKeys
     monitor: Monitor
+    events: EventSink
     nursery: trio.Nursery
 
 

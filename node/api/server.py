@@ -26,12 +26,14 @@ from tallystick.node.api.routes import (
     closing,
     deltas,
     disputes,
+    intake,
     observing,
     statements,
 )
 from tallystick.node.api.rpc import Rpc
 from tallystick.node.config import Config, Http
 from tallystick.node.errors import HomeError
+from tallystick.node.intake.sink import EventSink
 from tallystick.node.node import Node
 from tallystick.node.service import Service
 from tallystick.node.telemetry.monitor import Monitor
@@ -45,7 +47,7 @@ _log = logging.getLogger("tallystick.api")
 
 def operations(config: Config) -> list[Operation]:
     """Every operation of the native interface."""
-    modules = (channels, deltas, balances, closing, statements, disputes)
+    modules = (channels, deltas, intake, balances, closing, statements, disputes)
     native = [operation for module in modules for operation in module.OPERATIONS]
     return [*native, *observing.operations(config.metrics)]
 
@@ -58,6 +60,8 @@ class HttpServer:
         self._service = service
         self._monitor = monitor
         self.keys = ApiKeys(node.home)
+        rules = node.books.config.intake.cloudevents
+        self._events = EventSink(node.books, rules, node.home.path, service.record)
 
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; started once both doors are open. The caller holds the home's
@@ -70,7 +74,9 @@ class HttpServer:
         own_rules: tuple[str, ...] = ()
         async with trio.open_nursery() as working, trio.open_nursery() as nursery:
             reader = Reader(self._node.books)
-            world = World(self._node, self._service, reader, self.keys, self._monitor, working)
+            world = World(
+                self._node, self._service, reader, self.keys, self._monitor, self._events, working
+            )
             rpc = Rpc({**self._service.methods, **self._monitor.methods}, working)
             owners = Connections(
                 counted(OwnersDoor(build(world, offered, [*others, *rpc.routes]))),

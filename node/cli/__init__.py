@@ -30,6 +30,7 @@ VERBS = {
     "accept": ("founding", "accept", "accept proposed terms: found the channel"),
     "emit": ("emit", "emit", "record a delta"),
     "import": ("importing", "command", "record a file of usage"),
+    "watch": ("watching", "command", "record the files of a folder as they come"),
     "correct": ("emit", "correct", "put a delta right, or void it"),
     "dispute": ("disputes", "dispute", "contest a balance line"),
     "answer": ("disputes", "answer", "answer a dispute, or insist on one"),
