@@ -1,0 +1,75 @@
+// The result in one sentence, in words for people who have never seen a check, and what follows.
+
+const HOLDS = {
+  evidence: "This is proof that a party signed two histories.",
+  refutation: "The accusation is refuted: what the party signed is one history.",
+  certificate: "It is proved that the time which the terms give passed in silence.",
+  "delta proof": "It is proved that this record is in the log that both parties signed.",
+  "line proof": "It is proved that both parties signed this line.",
+  checkpoint: "Both parties signed this checkpoint, by the keys that you expect.",
+};
+
+const NAMES = {
+  bundle: "a bundle",
+  evidence: "evidence",
+  refutation: "a refutation",
+  certificate: "a certificate",
+  "delta proof": "the proof of a delta",
+  "line proof": "the proof of a balance line",
+  checkpoint: "a checkpoint’s note",
+};
+
+// What the file is, to be put before its name.
+export function nameOf(kind) {
+  return NAMES[kind];
+}
+
+// The result of all checks: `state` is good, bad or open (this browser cannot say), and two sentences.
+export function resultOf(kind, checks, known) {
+  const failed = checks.find((check) => !check.ok);
+  if (!failed) return { state: "good", says: held(kind, known), follows: further(kind, known) };
+  const others = checks.filter((check) => !check.ok && !check.detail.startsWith("not reached"));
+  if (others.every((check) => check.unsupported)) {
+    return {
+      state: "open",
+      says: "This browser cannot check all of it.",
+      follows: `Nothing was found to be wrong, and nothing is proved. Check ${failed.number}, ${failed.name}: ${failed.detail}.`,
+    };
+  }
+  const cause = others.find((check) => !check.unsupported);
+  return {
+    state: "bad",
+    says: `Not proven: check ${cause.number}, ${cause.name}, does not hold.`,
+    follows: `${capital(cause.detail)}${/[.!?]$/.test(cause.detail) ? "" : "."}`,
+  };
+}
+
+function held(kind, known) {
+  if (kind !== "bundle") return HOLDS[kind];
+  const who = `${known.terms.provider.name} and ${known.terms.consumer.name}`;
+  const { period } = known.checkpoint;
+  return known.compact
+    ? `Every check holds: ${who} both signed this statement of ${period}.`
+    : `Every check holds: ${who} both signed this statement of ${period}, and the records give the same numbers.`;
+}
+
+function further(kind, known) {
+  if (kind === "bundle" && known.compact) {
+    return "The bundle is compact: it has no records, so this shows what was signed, not that it was added up rightly. A full bundle shows both.";
+  }
+  if (kind === "bundle" || kind === "evidence" || kind === "refutation" || kind === "certificate") {
+    return "It rests on the keys in its own terms. Compare the channel below with the one that you know.";
+  }
+  return "It rests on the keys that you pasted.";
+}
+
+export function capital(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+// What a check shows of its outcome, as [class, words].
+export function outcomeOf(check) {
+  if (check.ok) return ["ok", "holds"];
+  if (check.unsupported) return ["open", "cannot say"];
+  return check.detail.startsWith("not reached") ? ["open", "not reached"] : ["fails", "FAILS"];
+}
