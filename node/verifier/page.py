@@ -58,8 +58,8 @@ def _text(name: str) -> str:
     return files("tallystick.node.verifier").joinpath(name).read_text("utf-8")
 
 
-def assembled() -> str:
-    """All modules as one script, which runs the main one at its end."""
+def assembled(main: str = MAIN) -> str:
+    """A module and all that it needs as one script; the main one runs at its end."""
     done: dict[str, str] = {}
 
     def add(name: str) -> None:
@@ -73,15 +73,13 @@ def assembled() -> str:
         del done[name]  # so that it stands behind those that it needs
         done[name] = _as_function(name, source)
 
-    add(MAIN)
+    add(main)
     return "\nconst modules = {};\n\n" + "\n".join(done.values())
 
 
 def _as_function(name: str, source: str) -> str:
     """A module as a function that is called at once and returns what the module exports."""
-    body = _IMPORT.sub(
-        lambda found: f'const {{{found[1].replace(" as ", ": ")}}} = modules["{found[2]}"];\n', source
-    )
+    body = _IMPORT.sub(_as_constants, source)
     exported = [found[1] for found in _EXPORT.findall(body)]
     body = _EXPORT.sub(r"\1", body)
     assert not re.search(r"^(?:import|export)\b", body, re.MULTILINE), f"{name} has another form"
@@ -89,3 +87,8 @@ def _as_function(name: str, source: str) -> str:
         f"// ==== {name} ====\n\n"
         f'modules["{name}"] = (() => {{\n{body}\nreturn {{ {", ".join(exported)} }};\n}})();\n'
     )
+
+
+def _as_constants(found: re.Match[str]) -> str:
+    """An import as constants taken from what the other module returned."""
+    return f'const {{{found[1].replace(" as ", ": ")}}} = modules["{found[2]}"];\n'

@@ -1,0 +1,236 @@
+"""The page and `tally verify` find the same, check by check, whether a file holds or not."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import builders
+import pytest
+import verifying
+from builders import DECEMBER_US, NOVEMBER_US, OCTOBER_US
+from disputing import Quarrel
+from fuzzing import bundles, seeds
+from fuzzing.mutation import mutations
+from playwright.sync_api import Browser, Page
+from verifying import Found, Given, by_browser, by_python, outcomes
+
+from tallystick.protocol.archive import MemberName, write_archive
+from tallystick.protocol.bundle import FULL, open_bundle
+from tallystick.protocol.errors import InvalidRecord
+from tallystick.protocol.keyring import Keyring
+from tallystick.protocol.records import ROLES, Role, Terms, decode_record
+
+VECTORS = Path(__file__).parents[2] / "vectors"
+FILES = sorted(
+    path
+    for path in VECTORS.iterdir()
+    if path.suffix in (".tally", ".evidence", ".refutation", ".certificate")
+)
+
+
+@pytest.fixture(scope="module")
+def page(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with verifying.verifier(chromium, tmp_path_factory.mktemp("verifier")) as page:
+        yield page
+
+
+def compare(page: Page, given: Sequence[Given]) -> list[Found]:
+    """The page finds what Python finds; what holds is said in the same words."""
+    found = by_browser(page, given)
+    for one, theirs in zip(given, found, strict=True):
+        ours = by_python(one)
+        assert outcomes(theirs) == outcomes(ours), one.data.hex()
+        assert [check for check in theirs if check[2]] == [check for check in ours if check[2]]
+        assert all(check[3] for check in theirs)
+        assert "this page could not" not in str(theirs), one.data.hex()
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_each_vector_holds_as_on_the_command_line(page: Page, path: Path) -> None:
+    document = json.loads(verifying.tally("verify", str(path), "--json").stdout)
+    [found] = by_browser(page, [Given(path.read_bytes())])
+    assert document["ok"]
+    assert [{"name": name, "ok": ok, "detail": said} for _, name, ok, said in found] == document[
+        "checks"
+    ]
+
+
+def proofs() -> dict[str, Given]:
+    """The vectors of what names no keys, with the keys that are to be expected."""
+    delta = json.loads((VECTORS / "tlog-proof.json").read_text())
+    line = json.loads((VECTORS / "line-proof.json").read_text())
+    terms = decode_record(bytes.fromhex(line["terms"]))
+    assert isinstance(terms, Terms)
+    logs = tuple(str(Keyring(terms).log_vkeys(role)[0]) for role in ROLES)
+    proof = line["proof"].encode()
+    return {
+        "delta": Given(
+            delta["proof"].encode(),
+            bytes.fromhex(delta["leaf"]),
+            (delta["log_vkey"], delta["cosigner_vkey"]),
+        ),
+        "line": Given(proof, bytes.fromhex(line["line"]), logs),
+        "note": Given(proof[proof.index(b"tallystick checkpoint v1") :], None, logs),
+    }
+
+
+@pytest.mark.parametrize("name", proofs())
+def test_proofs_hold_by_the_keys_that_are_expected_and_by_no_others(page: Page, name: str) -> None:
+    given = proofs()[name]
+    whole, keyless, alone, swapped, strange = compare(
+        page,
+        [
+            given,
+            Given(given.data, given.beside),
+            Given(given.data, None, given.keys),
+            Given(given.data, given.beside, given.keys[::-1]),
+            Given(given.data, given.beside, given.keys[:1]),
+        ],
+    )
+    assert all(check[2] for check in whole)
+    assert all(check[2] for check in swapped)
+    said = {check[1]: check[3] for check in keyless if not check[2]}
+    assert list(said) == ["keys", "signatures"]
+    assert said["keys"].startswith("no expected key is of acme.example/")
+    assert [check[1] for check in strange if not check[2]] == ["keys", "signatures"]
+    if given.beside is not None:
+        assert "is not there" in next(check[3] for check in alone if not check[2])
+
+
+@pytest.mark.parametrize("name", proofs())
+def test_changed_proofs_fail_alike(page: Page, name: str) -> None:
+    given = proofs()[name]
+    chance = random.Random(1)
+    changed = []
+    for _ in range(40):
+        data, beside = bytearray(given.data), bytearray(given.beside or b"")
+        target = beside if beside and chance.random() < 0.3 else data
+        target[chance.randrange(len(target))] ^= 1 << chance.randrange(8)
+        changed.append(
+            Given(bytes(data), bytes(beside) if given.beside is not None else None, given.keys)
+        )
+    for found in compare(page, changed):
+        assert not all(check[2] for check in found)
+
+
+def members_of(data: bytes) -> dict[str, bytes]:
+    opened = open_bundle(io.BytesIO(data))
+    members = dict(opened.members)
+    for name, log in zip(FULL, opened.logs or (), strict=False):
+        members[name] = b"".join(log.batches())
+    return members
+
+
+def packed(members: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    write_archive(out, [(MemberName(n, n in FULL), [data]) for n, data in members.items()])
+    return out.getvalue()
+
+
+def changed_bundles(data: bytes, count: int, seed: int) -> Iterator[bytes]:
+    """A bundle with seeded changes: of its bytes, or of a member in an archive that fits again."""
+    chance = random.Random(seed)
+    members = members_of(data)
+    for place in range(count):
+        if place % 4 == 0:
+            yield next(mutations([data], 1, chance.randrange(2**32)))
+            continue
+        name = chance.choice(sorted(members))
+        whole = bytearray(members[name])
+        if place % 4 == 1:
+            whole[chance.randrange(len(whole))] = chance.randrange(256)
+        else:
+            whole = bytearray(next(mutations([bytes(whole)], 1, chance.randrange(2**32))))
+        yield packed(members | {name: bytes(whole)})
+
+
+@pytest.mark.parametrize("name", ["bundle-full.tally", "bundle-rotated.tally"])
+def test_changed_bundles_fail_alike(page: Page, name: str) -> None:
+    data = (VECTORS / name).read_bytes()
+    assert packed(members_of(data)) == data
+    compare(page, [Given(changed) for changed in changed_bundles(data, 60, 7)])
+
+
+def test_bundles_that_are_wrong_but_signed_fail_alike(page: Page) -> None:
+    """Both parties could sign nonsense together: no signature then hides what is wrong."""
+    made = [bundles.signed_bundle(data) for data in mutations(seeds.of("signed-bundles"), 40, 11)]
+    compare(page, [Given(data) for data in made if data])
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.suffix != ".tally"], ids=lambda p: p.name)
+def test_changed_texts_fail_alike(page: Page, path: Path) -> None:
+    data = path.read_bytes()
+    compare(page, [Given(changed) for changed in mutations([data], 25, 3)])
+
+
+def quarrel(seed: int) -> bytes:
+    """The full bundle of a channel in which seeded parties count, correct, dispute and close."""
+    chance = random.Random(seed)
+    channel, digests, day = Quarrel(), [], 1.0
+    for _ in range(40):
+        day += chance.random() * 3
+        role: Role = chance.choice(ROLES)
+        log = channel.log(role)
+        meter = chance.choice(("tokens", "calls", "peak", "gpu-hours"))
+        with suppress(InvalidRecord):
+            match chance.randrange(9):
+                case 0 | 1:
+                    when = chance.choice((OCTOBER_US, NOVEMBER_US, DECEMBER_US))
+                    channel.count(meter, chance.randrange(200), chance.randrange(200), when)
+                case 2:
+                    log.correct(f"d{chance.randrange(1, log.state.size + 1)}", meter, None)
+                case 3:
+                    amount = chance.choice((-40, 25, 60))
+                    digests.append(channel.dispute(role, amount, day, meter=meter))
+                case 4 if digests:
+                    channel.answer(role, chance.choice(digests), chance.choice((0, 10, 60)), day)
+                case 5 if digests:
+                    channel.resolve(role, chance.choice(digests), chance.choice((5, 10)), day)
+                case 6 if digests:
+                    channel.withdraw(role, chance.choice(digests), day)
+                case 7:
+                    end = day + chance.choice((16, 30))
+                    channel.lapse(role, log.state.size - 1, day, end)
+                    day = end
+                case _:
+                    if not channel.closed and chance.random() < 0.3:
+                        channel.closing(OCTOBER_US, day)
+    channel.closing(NOVEMBER_US if channel.closed else OCTOBER_US, day)
+    return channel.bundle(channel.closed[-1], full=True)
+
+
+def test_quarrels_come_to_the_same_lines(page: Page) -> None:
+    """If a line came out otherwise here than there, its derivation would not hold."""
+    made = [Given(quarrel(seed)) for seed in range(25)]
+    found = compare(page, made)
+    assert all(check[2] for checks in found for check in checks)
+    assert len({checks[5][3] for checks in found}) > 15, "they are too much alike"
+
+
+def test_more_records_than_a_batch(page: Page) -> None:
+    channel = builders.Channel([builders.meter("tokens")])
+    for log in channel.logs:
+        for number in range(9000):
+            log.delta(hashlib.sha256(b"%d" % number).hexdigest(), "tokens", number, OCTOBER_US)
+    data = channel.bundle(channel.close(), full=True)
+    [found] = compare(page, [Given(data)])
+    assert all(check[2] for check in found)
+    assert found[7][3] == "9001 and 9001 records give both heads' roots"
+
+
+def test_what_is_no_file_of_ours_fails_alike(page: Page) -> None:
+    begun = [
+        b"tallystick evidence ", b"tallystick refutation v1\n", b"tallystick certificate v2\n",
+        b"c2sp.org/tlog-proof@v1\n", b"tallystick line-proof v1\n\n", b"",
+        b"tallystick checkpoint v1\n", b"tallystick checkpoint v1\n\n",
+        b"PK\x03\x04", b"PK\x05\x06" + bytes(18), b"\xef\xbb\xbf",
+    ]  # fmt: skip
+    compare(page, [Given(data) for data in begun])
+    compare(page, [Given(data + b"\xff\x00\n" * 50) for data in begun])
