@@ -63,11 +63,13 @@ def opened(
     size: tuple[int, int] = DESKTOP,
     scheme: Literal["light", "dark"] = "light",
     allow_errors: bool = False,
+    script: str = "",
 ) -> Iterator[Page]:
     """A page in a profile of its own that reaches `origin` ("http://127.0.0.1:PORT"; "" is files on
     this disk) and nothing else.
 
     `allow_errors` is for pages that are meant to answer 4xx: Chromium writes those on the console.
+    `script` runs before anything of the page does.
     """
     faults: list[str] = []
     own = (f"{origin.rstrip('/')}/" if origin else "file:///", "data:", "blob:")
@@ -85,6 +87,8 @@ def opened(
     )
     try:
         context.route("**/*", judge)
+        if script:
+            context.add_init_script(script)
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(f"the page threw: {error}"))
         if not allow_errors:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,9 @@ from playwright.sync_api import Browser, Page
 
 from tallystick.node.cli.proofs import checks_of
 from tallystick.node.verifier.page import assembled, verifier_page
+from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import parse_vkey
+from tallystick.protocol.records import ROLES, Terms, decode_record
 
 READY = "html[data-ready=true]"
 DONE = "#announced:not(:empty)"
@@ -31,6 +34,8 @@ class Given:
     beside: bytes | None = None
     keys: tuple[str, ...] = ()
 
+
+VECTORS = Path(__file__).parent / "vectors"
 
 Found = list[tuple[int, str, bool, str]]
 
@@ -105,3 +110,22 @@ def modules(browser: Browser, folder: Path, main: str) -> Iterator[Page]:
         page.goto(path.as_uri())
         page.evaluate(f"() => {{ {assembled(main)}; globalThis.modules = modules; }}")
         yield page
+
+
+def proofs() -> dict[str, Given]:
+    """The vectors of what names no keys, with the keys that are to be expected."""
+    delta = json.loads((VECTORS / "tlog-proof.json").read_text())
+    line = json.loads((VECTORS / "line-proof.json").read_text())
+    terms = decode_record(bytes.fromhex(line["terms"]))
+    assert isinstance(terms, Terms)
+    logs = tuple(str(Keyring(terms).log_vkeys(role)[0]) for role in ROLES)
+    proof = line["proof"].encode()
+    return {
+        "delta": Given(
+            delta["proof"].encode(),
+            bytes.fromhex(delta["leaf"]),
+            (delta["log_vkey"], delta["cosigner_vkey"]),
+        ),
+        "line": Given(proof, bytes.fromhex(line["line"]), logs),
+        "note": Given(proof[proof.index(b"tallystick checkpoint v1") :], None, logs),
+    }

@@ -68,14 +68,11 @@ async function verifyFiles(files) {
       );
     }
     if (proofs.some(needsKeys) && !expected.length) find("expect").open = true;
-    let first = null;
     for (const proof of proofs) {
       showProgress(`Reading ${proof.file.name}`, 0);
-      const outcome = await verifyOne(proof, expected, pace, results);
-      said.push(`${proof.file.name}: ${outcome.says}`);
-      first ??= outcome.title;
+      const { says } = await verifyOne(proof, expected, pace, results, () => mine !== run);
+      said.push(`${proof.file.name}: ${says}`);
     }
-    (first ?? find("files")).focus();
   } catch (error) {
     if (!(error instanceof Stopped)) {
       const text = `These files could not be read: ${sentenceOf(error)}`;
@@ -88,26 +85,28 @@ async function verifyFiles(files) {
   if (mine !== run) return;
   find("progress").hidden = true;
   find("announced").textContent = said.join(" ");
+  results.scrollIntoView({ block: "nearest" });
 }
 
 function needsKeys({ kind }) {
   return kind === "delta proof" || kind === "line proof" || kind === "checkpoint";
 }
 
-async function verifyOne(proof, expected, pace, results) {
+async function verifyOne(proof, expected, pace, results, stopped) {
   shown += 1;
-  const result = new Result(proof.file.name, proof.kind, shown);
+  const result = new Result(proof.file, proof.kind, shown);
   results.append(result.article);
   const known = {};
   try {
     for await (const check of checksOf(proof, expected, pace, known)) {
+      if (stopped()) throw new Stopped();
       result.add(check);
     }
   } catch (error) {
     result.stop();
     throw error;
   }
-  return { title: result.title, ...result.finish(known, expected) };
+  return result.finish(known, expected);
 }
 
 // The checks of files as data, for scripts: an array of {file, kind, checks}.
@@ -133,13 +132,18 @@ function listen() {
   let handed = [];
   const take = (files) => {
     handed = [...files];
-    if (handed.length) verifyFiles(handed);
+    if (!handed.length) return;
+    verifyFiles(handed);
+    find("progress").scrollIntoView({ block: "nearest" });
   };
   chosen.addEventListener("change", () => {
     take(chosen.files);
     chosen.value = ""; // so that the same file can be chosen again
   });
-  find("vkeys").addEventListener("change", () => take(handed));
+  find("vkeys").addEventListener("change", () => {
+    if (handed.length) verifyFiles(handed);
+    else expectedKeys();
+  });
   find("stop").addEventListener("click", () => {
     run += 1;
     find("progress").hidden = true;

@@ -1,8 +1,6 @@
 // The result in one sentence, in words for people who have never seen a check, and what follows.
 
 const HOLDS = {
-  evidence: "This is proof that a party signed two histories.",
-  refutation: "The accusation is refuted: what the party signed is one history.",
   certificate: "It is proved that the time which the terms give passed in silence.",
   "delta proof": "It is proved that this record is in the log that both parties signed.",
   "line proof": "It is proved that both parties signed this line.",
@@ -27,7 +25,9 @@ export function nameOf(kind) {
 // The result of all checks: `state` is good, bad or open (this browser cannot say), and two sentences.
 export function resultOf(kind, checks, known) {
   const failed = checks.find((check) => !check.ok);
-  if (!failed) return { state: "good", says: held(kind, known), follows: further(kind, known) };
+  if (!failed) {
+    return { state: "good", says: held(kind, known), follows: further(kind, known, checks) };
+  }
   const others = checks.filter((check) => !check.ok && !check.detail.startsWith("not reached"));
   if (others.every((check) => check.unsupported)) {
     return {
@@ -45,6 +45,13 @@ export function resultOf(kind, checks, known) {
 }
 
 function held(kind, known) {
+  if (kind === "evidence") {
+    const did = known.accused.part === "author" ? "signed two histories of its log" : "co-signed two histories of one log";
+    return `This is proof that ${known.accused.party} ${did}.`;
+  }
+  if (kind === "refutation") {
+    return `This refutes the accusation of ${known.accused.party}: what it signed is one history.`;
+  }
   if (kind !== "bundle") return HOLDS[kind];
   const who = `${known.terms.provider.name} and ${known.terms.consumer.name}`;
   const { period } = known.checkpoint;
@@ -53,13 +60,13 @@ function held(kind, known) {
     : `Every check holds: ${who} both signed this statement of ${period}, and the records give the same numbers.`;
 }
 
-function further(kind, known) {
+function further(kind, known, checks) {
   if (kind === "bundle" && known.compact) {
     return "The bundle is compact: it has no records, so this shows what was signed, not that it was added up rightly. A full bundle shows both.";
   }
-  if (kind === "bundle" || kind === "evidence" || kind === "refutation" || kind === "certificate") {
-    return "It rests on the keys in its own terms. Compare the channel below with the one that you know.";
-  }
+  const own = "It rests on the keys in its own terms. Compare the channel below with the one that you know.";
+  if (kind === "certificate") return `${capital(checks[checks.length - 1].detail)}. ${own}`;
+  if (kind === "bundle" || kind === "evidence" || kind === "refutation") return own;
   return "It rests on the keys that you pasted.";
 }
 
@@ -71,5 +78,5 @@ export function capital(text) {
 export function outcomeOf(check) {
   if (check.ok) return ["ok", "holds"];
   if (check.unsupported) return ["open", "cannot say"];
-  return check.detail.startsWith("not reached") ? ["open", "not reached"] : ["fails", "FAILS"];
+  return check.detail.startsWith("not reached") ? ["open", "not run"] : ["fails", "FAILS"];
 }

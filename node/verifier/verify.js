@@ -77,6 +77,7 @@ async function checkCheckpoint(known) {
   ) {
     throw new ProofError(
       `${checkpoint.period} does not begin and end in ${terms.time_zone} as the checkpoint says`,
+      "If it does elsewhere, this browser has other data of that time zone than both parties had",
     );
   }
   known.checkpoint = checkpoint;

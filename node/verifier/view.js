@@ -17,16 +17,16 @@ export function element(name, attributes = {}, ...inside) {
 
 // The place of one file's result: `add` shows a check that is done, `finish` the result.
 export class Result {
-  constructor(name, kind, number) {
+  constructor(file, kind, number) {
     this.kind = kind;
     this.checks = [];
     this.list = element("ol", { class: "checks" });
-    this.title = element("h2", { id: `result-${number}`, tabindex: "-1" }, "Checking …");
+    this.title = element("h2", { id: `result-${number}` }, "Checking …");
     this.follows = element("p");
     this.box = element(
       "div",
       { class: "verdict" },
-      element("p", { class: "file" }, `${name}, ${nameOf(kind)}`),
+      element("p", { class: "file" }, `${file.name}, ${nameOf(kind)} of ${file.size.toLocaleString("en")} bytes`),
       this.title,
       this.follows,
     );
@@ -61,6 +61,7 @@ export class Result {
     this.box.classList.add(result.state);
     this.title.textContent = result.says;
     this.follows.textContent = result.follows;
+    this.box.append(element("p", { class: "file" }, `Checked ${new Date().toISOString().slice(0, 16).replace("T", " ")} UTC.`));
     this.facts.append(...factsOf(this.kind, this.checks, known, expected));
     return result;
   }
@@ -165,7 +166,7 @@ function signersOf(known, holds) {
     const [provider, consumer] = known.rings;
     return ROLES.flatMap((role) => [
       provider.logVkeys(role)[0],
-      (role === "provider" ? consumer : provider).cosignerVkeys(role)[0],
+      ...(holds("heads") ? [(role === "provider" ? consumer : provider).cosignerVkeys(role)[0]] : []),
     ]);
   }
   if (known.ring && holds("keys")) {

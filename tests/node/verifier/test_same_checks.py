@@ -18,13 +18,12 @@ from disputing import Quarrel
 from fuzzing import bundles, seeds
 from fuzzing.mutation import mutations
 from playwright.sync_api import Browser, Page
-from verifying import Found, Given, by_browser, by_python, outcomes
+from verifying import Found, Given, by_browser, by_python, outcomes, proofs
 
 from tallystick.protocol.archive import MemberName, write_archive
 from tallystick.protocol.bundle import FULL, open_bundle
 from tallystick.protocol.errors import InvalidRecord
-from tallystick.protocol.keyring import Keyring
-from tallystick.protocol.records import ROLES, Role, Terms, decode_record
+from tallystick.protocol.records import ROLES, Role
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 FILES = sorted(
@@ -60,25 +59,6 @@ def test_each_vector_holds_as_on_the_command_line(page: Page, path: Path) -> Non
     assert [{"name": name, "ok": ok, "detail": said} for _, name, ok, said in found] == document[
         "checks"
     ]
-
-
-def proofs() -> dict[str, Given]:
-    """The vectors of what names no keys, with the keys that are to be expected."""
-    delta = json.loads((VECTORS / "tlog-proof.json").read_text())
-    line = json.loads((VECTORS / "line-proof.json").read_text())
-    terms = decode_record(bytes.fromhex(line["terms"]))
-    assert isinstance(terms, Terms)
-    logs = tuple(str(Keyring(terms).log_vkeys(role)[0]) for role in ROLES)
-    proof = line["proof"].encode()
-    return {
-        "delta": Given(
-            delta["proof"].encode(),
-            bytes.fromhex(delta["leaf"]),
-            (delta["log_vkey"], delta["cosigner_vkey"]),
-        ),
-        "line": Given(proof, bytes.fromhex(line["line"]), logs),
-        "note": Given(proof[proof.index(b"tallystick checkpoint v1") :], None, logs),
-    }
 
 
 @pytest.mark.parametrize("name", proofs())
