@@ -1,7 +1,16 @@
 // Who is accused, in which log, and by which keys: what evidence and a refutation have in common.
 // Heads stand in both files as the signed notes that they are, with whatever lines they carry.
 
-import { base64Of, bytesOfBase64, bytesOfHex, compareBytes, hexOf, startsWith, textOf, utf8 } from "./bytes.js";
+import {
+  base64Of,
+  bytesOfBase64,
+  bytesOfHex,
+  compareBytes,
+  hexOf,
+  startsWith,
+  textOf,
+  utf8,
+} from "./bytes.js";
 import { FormatError, ProofError } from "./errors.js";
 import { parseHead } from "./heads.js";
 import { Keyring } from "./keyring.js";
@@ -43,7 +52,10 @@ export function hashRows(hashes) {
 }
 
 export function rotationsOf(rows) {
-  return rows.split("\n").filter(Boolean).map((row) => bytesOfBase64(row.slice("rotation ".length)));
+  return rows
+    .split("\n")
+    .filter(Boolean)
+    .map((row) => bytesOfBase64(row.slice("rotation ".length)));
 }
 
 export function rotationRows(rotations) {
@@ -73,7 +85,8 @@ export function accusedText(accused) {
 
 // The text of a file with this title; `FormatError` if it is another or no text.
 export function fileText(bytes, title) {
-  if (bytes.length > FILE_BYTES_MAX) throw new FormatError(`a file of more than ${FILE_BYTES_MAX} bytes`);
+  if (bytes.length > FILE_BYTES_MAX)
+    throw new FormatError(`a file of more than ${FILE_BYTES_MAX} bytes`);
   if (!startsWith(bytes, `${title}\n`)) throw new FormatError(`it does not begin with ${title}`);
   return textOf(bytes, "the file");
 }
@@ -97,7 +110,9 @@ export function checkAccusedTerms(known) {
   const terms = termsOf(accused.terms, accused.channelId);
   const parties = [terms.provider.name, terms.consumer.name];
   if (!parties.includes(accused.party)) {
-    throw new ProofError(`${accused.party} is not a party of this channel, ${parties.join(" and ")}`);
+    throw new ProofError(
+      `${accused.party} is not a party of this channel, ${parties.join(" and ")}`,
+    );
   }
   known.terms = terms;
   known.role = roleOf(terms, accused.party);
@@ -118,7 +133,8 @@ export function keysShown(count) {
 // `ProofError` unless the head is of the log that the accusation is about.
 export function checkLog(known, head) {
   const expected = origin(known.terms[known.author].name, known.accused.channelId);
-  if (head.origin !== expected) throw new ProofError(`a head is of ${head.origin}, not of ${expected}`);
+  if (head.origin !== expected)
+    throw new ProofError(`a head is of ${head.origin}, not of ${expected}`);
 }
 
 // What a verifying function says with the first of these keys with which it holds: the older ones,

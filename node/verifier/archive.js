@@ -1,8 +1,9 @@
 // The container of a bundle: a ZIP that can be written in exactly one way. The reader takes the few
 // numbers that may vary, the CRC and the size, and requires every other byte to be the one that the
-// writer would have written. Offsets and sizes are Numbers: no browser opens a file above 2^53 bytes.
+// writer would have written. Offsets and sizes are Numbers: no browser opens a file above 2^53
+// bytes.
 
-import { joined, sameBytes, utf8 } from "./bytes.js";
+import { EMPTY, joined, sameBytes, utf8 } from "./bytes.js";
 import { FormatError } from "./errors.js";
 
 const CHUNK_BYTES = 1 << 20;
@@ -38,7 +39,7 @@ function localHeader({ name, large, crc, size }) {
     [4, 0x04034b50], [2, version(large)], [2, 0], [2, 0], [2, 0], [2, FIRST_OF_1980],
     [4, crc], [4, shown], [4, shown], [2, name.length], [2, large ? 20 : 0],
   );
-  const extra = large ? packed([2, 1], [2, 16], [8, size], [8, size]) : new Uint8Array(0);
+  const extra = large ? packed([2, 1], [2, 16], [8, size], [8, size]) : EMPTY;
   return joined(fixed, utf8(name), extra);
 }
 
@@ -49,7 +50,7 @@ function entry({ name, large, crc, size, offset }) {
     [2, FIRST_OF_1980], [4, crc], [4, shown], [4, shown], [2, name.length], [2, large ? 28 : 0],
     [2, 0], [2, 0], [2, 0], [4, REGULAR_FILE], [4, large ? IN_EXTRA : offset],
   );
-  const extra = large ? packed([2, 1], [2, 24], [8, size], [8, size], [8, offset]) : new Uint8Array(0);
+  const extra = large ? packed([2, 1], [2, 24], [8, size], [8, size], [8, offset]) : EMPTY;
   return joined(fixed, utf8(name), extra);
 }
 
@@ -83,7 +84,9 @@ const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
 
 function crc32(bytes, before) {
   let value = ~before;
-  for (let at = 0; at < bytes.length; at += 1) value = CRC_TABLE[(value ^ bytes[at]) & 0xff] ^ (value >>> 8);
+  for (let at = 0; at < bytes.length; at += 1) {
+    value = CRC_TABLE[(value ^ bytes[at]) & 0xff] ^ (value >>> 8);
+  }
   return ~value >>> 0;
 }
 
@@ -128,7 +131,9 @@ async function readMember(file, { name, large }, offset, sizeMax, pace) {
   }
   const view = new DataView(header.buffer, header.byteOffset);
   const crc = view.getUint32(14, true);
-  const stated = large ? view.getBigUint64(LOCAL_SIZE + name.length + 4, true) : view.getUint32(18, true);
+  const stated = large
+    ? view.getBigUint64(LOCAL_SIZE + name.length + 4, true)
+    : view.getUint32(18, true);
   if (!sameBytes(header, localHeader({ name, large, crc, size: stated }))) {
     throw new FormatError(
       `at byte ${offset} there is no header of the member ${name} as a bundle has it`,
@@ -143,7 +148,9 @@ async function readMember(file, { name, large }, offset, sizeMax, pace) {
   let found = 0;
   for (let left = size; left; ) {
     const chunk = await file.read(dataOffset + size - left, Math.min(left, CHUNK_BYTES));
-    if (!chunk.length) throw new FormatError(`the archive ends within ${name}, ${left} bytes before its end`);
+    if (!chunk.length) {
+      throw new FormatError(`the archive ends within ${name}, ${left} bytes before its end`);
+    }
     found = crc32(chunk, found);
     left -= chunk.length;
     await pace.step(`reading ${name}`, 1 - left / size);

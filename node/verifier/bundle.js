@@ -1,5 +1,5 @@
-// A bundle: what travels with an invoice and convinces a stranger, in one reproducible file. It owns
-// which members a bundle has and what is in them; what a reader should believe is `verify`'s.
+// A bundle: what travels with an invoice and convinces a stranger, in one reproducible file. It
+// owns which members a bundle has and what is in them; what a reader should believe is `verify`'s.
 
 import { utf8 } from "./bytes.js";
 import { readArchive } from "./archive.js";
@@ -77,9 +77,9 @@ export function readmeText(members) {
   return utf8(README_TEXT.replace(PROVIDER_RECORDS, extra + PROVIDER_RECORDS));
 }
 
-// The bundle in a file: its small members' bytes by name, and both logs if it is full. `FormatError`
-// unless its container and its batches are in their one form. Records are not kept: they are read
-// again, a batch at a time, when they are asked for.
+// The bundle in a file: its small members' bytes by name, and both logs if it is full.
+// `FormatError` unless its container and its batches are in their one form. Records are not kept:
+// they are read again, a batch at a time, when they are asked for.
 export async function openBundle(file, pace) {
   const small = (name) => ({ name, large: false });
   const groups = [[small(VERDICT)], [small(KEYS)], FULL.map((name) => ({ name, large: true }))];
@@ -119,7 +119,8 @@ async function findBatches(file, member, pace) {
     let at = 0;
     while (at < bytes.length) {
       const after = endOfValue(bytes, at);
-      if (after === endings.NO_VALUE) throw new FormatError(`${name} holds what is not MessagePack`);
+      if (after === endings.NO_VALUE)
+        throw new FormatError(`${name} holds what is not MessagePack`);
       if (after === endings.CUT_OFF) break;
       const batch = bytes.subarray(at, after);
       const count = batch[0] === 0xdd ? batchCount(batch) : 0;

@@ -1,4 +1,5 @@
-// Bytes as text and back: hexadecimal, base64, UTF-8; and the two orders that the protocol sorts by.
+// Bytes as text and back: hexadecimal, base64, UTF-8; and the two orders that the protocol sorts
+// by.
 
 import { FormatError } from "./errors.js";
 
@@ -101,7 +102,8 @@ export function compareText(a, b) {
 // How many characters (code points) a text has.
 export function characters(text) {
   let count = text.length;
-  for (let at = 0; at < text.length; at += 1) if ((text.charCodeAt(at) & 0xfc00) === 0xdc00) count -= 1;
+  for (let at = 0; at < text.length; at += 1)
+    if ((text.charCodeAt(at) & 0xfc00) === 0xdc00) count -= 1;
   return count;
 }
 

@@ -1,5 +1,5 @@
-// Certificate: a deadline of the terms passed in silence, provable offline from signed records. This
-// is the file's form; what it proves is `verify_certificate`'s.
+// Certificate: a deadline of the terms passed in silence, provable offline from signed records.
+// This is the file's form; what it proves is `verify_certificate`'s.
 
 import {
   BASE64,
@@ -12,7 +12,16 @@ import {
   rotationRows,
   rotationsOf,
 } from "./accusation.js";
-import { EMPTY, base64Of, bytesOfBase64, bytesOfHex, hexOf, joined, sameBytes, utf8 } from "./bytes.js";
+import {
+  EMPTY,
+  base64Of,
+  bytesOfBase64,
+  bytesOfHex,
+  hexOf,
+  joined,
+  sameBytes,
+  utf8,
+} from "./bytes.js";
 import { FormatError } from "./errors.js";
 
 export const TITLE = "tallystick certificate v1";
@@ -33,9 +42,21 @@ const FILE = new RegExp(
   "u",
 );
 
-function encode({ channelId, party, terms, rotations, dispute, record, lapse, sizes, paths, head }) {
+function encode({
+  channelId,
+  party,
+  terms,
+  rotations,
+  dispute,
+  record,
+  lapse,
+  sizes,
+  paths,
+  head,
+}) {
   const [start, end] = sizes;
-  const placed = (name, one) => `${name} ${one.index}\n${hashRows(one.path)}leaf ${base64Of(one.leaf)}\n`;
+  const placed = (name, one) =>
+    `${name} ${one.index}\n${hashRows(one.path)}leaf ${base64Of(one.leaf)}\n`;
   const text =
     `${TITLE}\nchannel ${hexOf(channelId)}\nlog of ${party}\nterms ${base64Of(terms)}\n` +
     rotationRows(rotations) +

@@ -78,7 +78,8 @@ function parseHash(text) {
   } catch {
     throw new FormatError("not a checkpoint: a value is not in canonical form");
   }
-  if (bytes.length !== 32) throw new FormatError(`not a checkpoint: a root or digest of ${bytes.length} bytes`);
+  if (bytes.length !== 32)
+    throw new FormatError(`not a checkpoint: a root or digest of ${bytes.length} bytes`);
   return bytes;
 }
 
@@ -104,12 +105,16 @@ export function parseCheckpoint(text) {
     ],
     lines: BigInt(f.lines),
     statement_root: parseHash(f.root),
-    totals: f.totals.slice(0, -1).split("\n").map((row) => row.slice("total ".length)),
+    totals: f.totals
+      .slice(0, -1)
+      .split("\n")
+      .map((row) => row.slice("total ".length)),
     verdict: f.verdict === undefined ? EMPTY : parseHash(f.verdict),
     text,
     digest: sha256(utf8(text)),
   };
-  if (textOf(checkpoint) !== text) throw new FormatError("not a checkpoint: a value is not in canonical form");
+  if (textOf(checkpoint) !== text)
+    throw new FormatError("not a checkpoint: a value is not in canonical form");
   if (!(checkpoint.start_us < checkpoint.end_us && checkpoint.end_us <= END_MAX_US)) {
     throw new FormatError("not a checkpoint: its period's bounds are not in order or in range");
   }
@@ -121,7 +126,8 @@ export function meterTotals(terms, lines) {
   return terms.meters.map((meter) => {
     const scale = lineScale(meter);
     let amount = 0n;
-    for (const line of lines) if (line.meter === meter.name) amount += parseTotal(line.payable, scale);
+    for (const line of lines)
+      if (line.meter === meter.name) amount += parseTotal(line.payable, scale);
     return `${meter.name} ${formatQuantity(amount, scale)} ${unitOf(meter)}`;
   });
 }
@@ -132,13 +138,21 @@ export async function verifyCheckpoint(bytes, ring) {
   const note = parseNote(bytes);
   const checkpoint = parseCheckpoint(note.text);
   const { terms, channelId } = ring;
-  if (!sameBytes(checkpoint.channel_id, channelId)) throw new ProofError("the checkpoint is of another channel");
+  if (!sameBytes(checkpoint.channel_id, channelId))
+    throw new ProofError("the checkpoint is of another channel");
   const parties = [terms.provider.name, terms.consumer.name];
-  const said = [checkpoint.provider, checkpoint.consumer, ...checkpoint.heads.map((head) => head.party)];
+  const said = [
+    checkpoint.provider,
+    checkpoint.consumer,
+    ...checkpoint.heads.map((head) => head.party),
+  ];
   if (said.some((name, at) => name !== parties[at % 2])) {
     throw new ProofError("the checkpoint names other parties than the terms");
   }
-  checkSigners(note, parties.map((party) => origin(party, channelId)));
+  checkSigners(
+    note,
+    parties.map((party) => origin(party, channelId)),
+  );
   for (const role of ROLES) await verifyNoteSignature(note, vkeyNamed(note, ring, role));
   return checkpoint;
 }
@@ -157,7 +171,9 @@ export async function verifyClosing(bytes, ring) {
   const { signatures } = parseNote(bytes);
   ROLES.forEach((role, at) => {
     if (!sameBytes(signatures[at].keyId, ring.logVkeys(role)[0].id)) {
-      throw new ProofError("the checkpoint is signed by other keys than those in force at its heads");
+      throw new ProofError(
+        "the checkpoint is signed by other keys than those in force at its heads",
+      );
     }
   });
   return checkpoint;

@@ -4,8 +4,8 @@
 
 import { Stopped, TallyError, Unsupported } from "./errors.js";
 
-// The checks' results as {number, name, ok, detail}, each as soon as it is done. `known` is what the
-// checks establish on their way; steps are [name, numbers of those that it needs, function].
+// The checks' results as {number, name, ok, detail}, each as soon as it is done. `known` is what
+// the checks establish on their way; steps are [name, numbers of those that it needs, function].
 export async function* runChecks(known, steps) {
   const failed = new Map(); // a check that does not hold, and the check that it is due to
   let number = 0;
@@ -24,19 +24,28 @@ export async function* runChecks(known, steps) {
     } catch (error) {
       if (error instanceof Stopped) throw error;
       failed.set(number, number);
-      check = { number, name, ok: false, detail: sentenceOf(error), unsupported: error instanceof Unsupported };
+      check = {
+        number,
+        name,
+        ok: false,
+        detail: sentenceOf(error),
+        unsupported: error instanceof Unsupported,
+      };
     }
     yield { ...check, detail: shown(check.detail) };
   }
 }
 
-// What is wrong, in a sentence. Any other error is a mistake of this page or a limit of the browser,
-// and the check does not hold either.
+// What is wrong, in a sentence. Any other error is a mistake of this page or a limit of the
+// browser, and the check does not hold either.
 export function sentenceOf(error) {
   if (error instanceof TallyError) return error.sentence;
   return `this page could not finish the check: ${error?.message ?? error}`;
 }
 
 function shown(text) {
-  return text.replace(/[\x00-\x1f\x7f-\x9f]/g, (found) => `\\x${found.charCodeAt(0).toString(16).padStart(2, "0")}`);
+  return text.replace(
+    /[\x00-\x1f\x7f-\x9f]/g,
+    (found) => `\\x${found.charCodeAt(0).toString(16).padStart(2, "0")}`,
+  );
 }

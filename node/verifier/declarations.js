@@ -25,7 +25,8 @@ function readTotals(terms, totals) {
   const scales = lineScales(terms);
   const found = new Map();
   for (const row of totals) {
-    if (!scales.has(row.meter)) throw new FormatError(`the terms have no meter ${quoted(row.meter)}`);
+    if (!scales.has(row.meter))
+      throw new FormatError(`the terms have no meter ${quoted(row.meter)}`);
     found.set(row.meter, parseTotal(row.total, scales.get(row.meter)));
   }
   if (totals.some((row, at) => at && compareText(totals[at - 1].meter, row.meter) >= 0)) {
@@ -84,5 +85,7 @@ function inOrder(said) {
 
 // Whether a reveal holds and names a declaration of the other party's that is not opened.
 function onlyWaits(opening, other) {
-  return !opening.fault && other.declarations.has(opening.names) && !other.openings.has(opening.names);
+  return (
+    !opening.fault && other.declarations.has(opening.names) && !other.openings.has(opening.names)
+  );
 }

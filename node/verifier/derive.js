@@ -1,7 +1,7 @@
-// Derive: from the records of both logs to balance lines, in integers only. A `Book` holds one log's
-// running aggregates, a tally for each line (charge period, meter, subject). When a period is closed,
-// what its lines held then is *billed* and never changes; what arrives later for it shows up as total
-// less billed, in the first open period, as a line marked late.
+// Derive: from the records of both logs to balance lines, in integers only. A `Book` holds one
+// log's running aggregates, a tally for each line (charge period, meter, subject). When a period is
+// closed, what its lines held then is *billed* and never changes; what arrives later for it shows
+// up as total less billed, in the first open period, as a line marked late.
 
 import { Calendar } from "./periods.js";
 import { formatQuantity } from "./quantities.js";
@@ -122,13 +122,15 @@ const less = (a, b) => ({ total: a.total - b.total, deltas: a.deltas - b.deltas 
 const isNothing = (side) => !side.total && !side.deltas;
 
 // All lines of open periods, sorted; what closed periods got since is marked late. `provider` and
-// `consumer` are both logs' tallies by line; `closedUntilUs` is the end of the newest closed period,
-// null before the first. `disputed` is what disputes do to lines now, `disputedThen` what they did at
-// the newest checkpoint's heads.
+// `consumer` are both logs' tallies by line; `closedUntilUs` is the end of the newest closed
+// period, null before the first. `disputed` is what disputes do to lines now, `disputedThen` what
+// they did at the newest checkpoint's heads.
 export function deriveLines(folder, provider, consumer, closedUntilUs, disputed, disputedThen) {
   const lines = [];
   const sides = [provider, consumer];
-  for (const key of new Set([provider, consumer, disputed, disputedThen].flatMap((one) => [...one.keys()]))) {
+  for (const key of new Set(
+    [provider, consumer, disputed, disputedThen].flatMap((one) => [...one.keys()]),
+  )) {
     const late = closedUntilUs !== null && key.start_us < closedUntilUs;
     const present = sides.map((side) => now(side.get(key)));
     const before = sides.map((side) => (late ? billed(side.get(key)) : NOTHING));

@@ -72,7 +72,10 @@ function standings(folder, provider, consumer, moves) {
   const halves = { provider: halfOf(provider), consumer: halfOf(consumer) };
   const closings = Math.max(halves.provider.closes.length, halves.consumer.closes.length);
   const found = [];
-  for (const [role, peer] of [["provider", "consumer"], ["consumer", "provider"]]) {
+  for (const [role, peer] of [
+    ["provider", "consumer"],
+    ["consumer", "provider"],
+  ]) {
     for (const [digest, { index, record }] of halves[role].disputes) {
       const period = folder.calendar.parse(record.period);
       const line = folder.keys.of(period, record.meter, record.subject);
@@ -102,7 +105,9 @@ function upheldOf(terms, dispute, accepted, own, other, halves) {
   if (agreed !== null) return decided(agreed); // resolved
   if (own.withdrawn.has(digest)) return decided(0n);
   if (conceded === amount) return decided(conceded);
-  if (accepted && !inTime({ index, record }, accepted, terms.dispute_seconds)) return decided(0n); // barred
+  if (accepted && !inTime({ index, record }, accepted, terms.dispute_seconds)) {
+    return decided(0n); // barred
+  }
   if (unanswered && !inTime(other.first.get(digest), unanswered, terms.answer_seconds)) {
     return decided(amount); // upheld for want of an answer
   }

@@ -35,7 +35,11 @@ export class Reader {
     const begin = this.take(width);
     const { view } = this;
     const size =
-      width === 1 ? view.getUint8(begin) : width === 2 ? view.getUint16(begin) : view.getUint32(begin);
+      width === 1
+        ? view.getUint8(begin)
+        : width === 2
+          ? view.getUint16(begin)
+          : view.getUint32(begin);
     if (size <= below) throw new FormatError("a length is not in its shortest form");
     return size;
   }
@@ -150,7 +154,9 @@ export class Reader {
     else if (head === 0xc6) size = this.length(4, 0xffff);
     else throw new FormatError("expected bytes");
     if (size < least || size > most) {
-      throw new FormatError(`${size} bytes; ${least === most ? least : `${least} to ${most}`} are allowed`);
+      throw new FormatError(
+        `${size} bytes; ${least === most ? least : `${least} to ${most}`} are allowed`,
+      );
     }
     const begin = this.take(size);
     return this.bytes.subarray(begin, begin + size);
@@ -209,14 +215,16 @@ const NESTED_MAX = 1024;
 const CUT_OFF = -1; // the value goes on beyond the bytes
 const NO_VALUE = -2; // the bytes are not MessagePack, or are nested too deep
 
-// Where the MessagePack value at `at` ends, whatever it is. Headers are looked at, contents are not.
+// Where the MessagePack value at `at` ends, whatever it is. Headers are looked at, contents are
+// not.
 export function endOfValue(bytes, at) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const left = []; // of each container that is open, how many values are still to come
   let items = 1;
   const many = (width) => {
     if (at + width > bytes.length) return Infinity;
-    const count = width === 1 ? view.getUint8(at) : width === 2 ? view.getUint16(at) : view.getUint32(at);
+    const count =
+      width === 1 ? view.getUint8(at) : width === 2 ? view.getUint16(at) : view.getUint32(at);
     at += width;
     return count;
   };

@@ -1,5 +1,6 @@
-// Evidence of equivocation: two heads of one log, both with the signature of the accused, that cannot
-// both be prefixes of one history. An RFC 6962 consistency proof shows it, so nobody needs records.
+// Evidence of equivocation: two heads of one log, both with the signature of the accused, that
+// cannot both be prefixes of one history. An RFC 6962 consistency proof shows it, so nobody needs
+// records.
 
 import {
   ACCUSED,

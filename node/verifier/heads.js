@@ -3,7 +3,13 @@
 
 import { base64Of, bytesOfBase64 } from "./bytes.js";
 import { FormatError, ProofError } from "./errors.js";
-import { SPACE, parseNote, verifyCosignatureBlob, verifyNoteCosignature, verifyNoteSignature } from "./notes.js";
+import {
+  SPACE,
+  parseNote,
+  verifyCosignatureBlob,
+  verifyNoteCosignature,
+  verifyNoteSignature,
+} from "./notes.js";
 import { COSIGNER_KEY, Vkey } from "./signatures.js";
 
 const TEXT = new RegExp(`^([^+${SPACE}]+)\\n(0|[1-9][0-9]{0,18})\\n([A-Za-z0-9+/]{43}=)\\n$`, "u");
@@ -35,7 +41,8 @@ export function verifyHeadCosignature(head, name, cosignerKey, blob) {
 export async function parseHeadNote(bytes, log, cosigner) {
   const note = parseNote(bytes);
   const head = parseHead(note.text);
-  if (head.origin !== log.name) throw new ProofError(`the head is of ${head.origin}, not of ${log.name}`);
+  if (head.origin !== log.name)
+    throw new ProofError(`the head is of ${head.origin}, not of ${log.name}`);
   const names = note.signatures.map((signature) => signature.name);
   if (names.length !== 2 || names[0] !== log.name || names[1] !== cosigner.name) {
     throw new ProofError("a head carries two signatures, its author's and then its peer's");

@@ -102,9 +102,12 @@ export class Pairs {
 export function writeJson(value, indent = "") {
   if (value instanceof Pairs || Array.isArray(value)) {
     const [open, close] = value instanceof Pairs ? "{}" : "[]";
-    const items = value instanceof Pairs
-      ? value.pairs.map(([name, one]) => `${JSON.stringify(name)}: ${writeJson(one, `${indent}  `)}`)
-      : value.map((one) => writeJson(one, `${indent}  `));
+    const items =
+      value instanceof Pairs
+        ? value.pairs.map(
+            ([name, one]) => `${JSON.stringify(name)}: ${writeJson(one, `${indent}  `)}`,
+          )
+        : value.map((one) => writeJson(one, `${indent}  `));
     if (!items.length) return open + close;
     return `${open}\n${indent}  ${items.join(`,\n${indent}  `)}\n${indent}${close}`;
   }

@@ -22,7 +22,8 @@ export class Keyring {
       this.keys[role].cosigner = [{ number: 0n, key: terms[role].cosigner_key }];
       this.keys[role].transport = []; // pairing exchanged it; terms do not name it
     }
-    for (const { party, job, number, key } of announced) this.keys[party][job].push({ number, key });
+    for (const { party, job, number, key } of announced)
+      this.keys[party][job].push({ number, key });
   }
 
   name(role) {
@@ -90,7 +91,10 @@ export function sameAnnounced(a, b) {
   const names = ["index", "party", "job", "number", "old_until"];
   return (
     a.length === b.length &&
-    a.every((one, at) => names.every((name) => one[name] === b[at][name]) && sameBytes(one.key, b[at].key))
+    a.every(
+      (one, at) =>
+        names.every((name) => one[name] === b[at][name]) && sameBytes(one.key, b[at].key),
+    )
   );
 }
 

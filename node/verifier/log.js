@@ -87,7 +87,10 @@ export class Rules {
     const { ring } = this;
     switch (record.kind) {
       case "close":
-        return { ...facts, checkpoint: await checkClose(this.role, ring, record, facts.checkpoint) };
+        return {
+          ...facts,
+          checkpoint: await checkClose(this.role, ring, record, facts.checkpoint),
+        };
       case "epoch": {
         this.checkEpoch(facts, index, record);
         const lost = record.lost_size > facts.lost_size ? record.lost_size : facts.lost_size;

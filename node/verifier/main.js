@@ -17,11 +17,18 @@ let shown = 0; // results so far, for their ids
 // What this browser lacks to verify anything, in a sentence; empty if it has all.
 async function whatIsMissing() {
   if (!globalThis.isSecureContext || !globalThis.crypto?.subtle) {
-    return "Open this page as a file, or over https: over plain http browsers do not let it verify signatures.";
+    return (
+      "Open this page as a file, or over https: over plain http browsers do not let it verify" +
+      " signatures."
+    );
   }
-  if (!(await agreesWithTheBrowser())) return "This browser does not compute as it should (SHA-256).";
+  if (!(await agreesWithTheBrowser()))
+    return "This browser does not compute as it should (SHA-256).";
   if (!(await browserVerifies())) {
-    return "This browser cannot verify Ed25519 signatures. Use a current Chrome, Edge, Firefox or Safari.";
+    return (
+      "This browser cannot verify Ed25519 signatures. Use a current Chrome, Edge, Firefox or" +
+      " Safari."
+    );
   }
   return "";
 }
@@ -64,7 +71,11 @@ async function verifyFiles(files) {
     const { proofs, alone } = await arranged(files);
     for (const file of alone) {
       results.append(
-        element("p", { class: "alarm" }, `${file.name} belongs to a proof, which is not among these files.`),
+        element(
+          "p",
+          { class: "alarm" },
+          `${file.name} belongs to a proof, which is not among these files.`,
+        ),
       );
     }
     if (proofs.some(needsKeys) && !expected.length) find("expect").open = true;

@@ -72,8 +72,9 @@ export class MatterRules {
     this.scales = lineScales(terms);
   }
 
-  // Refuse (`InvalidRecord`) a matter that may not stand at an index of the log. `ring` has the keys
-  // that the log knows by now; `lostSize` is the largest head of it that an epoch says was lost.
+  // Refuse (`InvalidRecord`) a matter that may not stand at an index of the log. `ring` has the
+  // keys that the log knows by now; `lostSize` is the largest head of it that an epoch says was
+  // lost.
   async check(index, record, past, ring, lostSize) {
     switch (record.kind) {
       case "declaration":
@@ -132,7 +133,8 @@ export class MatterRules {
     }
     const at = past.indexOf(record.declaration);
     const declaration = at === undefined ? undefined : past.matter(at);
-    if (declaration?.kind !== "declaration") refuse("it opens a declaration that is not in this log");
+    if (declaration?.kind !== "declaration")
+      refuse("it opens a declaration that is not in this log");
     if (past.ended.has(at)) refuse(`the declaration at ${at} is open already`);
     checkReveal(this.terms, this.role, declaration, record);
   }

@@ -52,7 +52,8 @@ export function rootOf(leaves) {
 
 // Return if the leaf is in the tree (RFC 9162, section 2.1.3.2); else `ProofError`.
 export function verifyInclusion(leaf, index, size, path, root) {
-  if (index < 0n || index >= size) throw new ProofError(`there is no leaf ${index} in a tree of ${size}`);
+  if (index < 0n || index >= size)
+    throw new ProofError(`there is no leaf ${index} in a tree of ${size}`);
   let at = index;
   let last = size - 1n;
   let found = leaf;
@@ -71,7 +72,8 @@ export function verifyInclusion(leaf, index, size, path, root) {
     last >>= 1n;
   }
   if (last) throw new ProofError("the inclusion proof is too short");
-  if (!sameBytes(found, root)) throw new ProofError("the inclusion proof does not lead to the tree's root");
+  if (!sameBytes(found, root))
+    throw new ProofError("the inclusion proof does not lead to the tree's root");
 }
 
 // Return if the old tree is a prefix of the new (RFC 9162, section 2.1.4.2); else `ProofError`.

@@ -1,6 +1,6 @@
 // When the totals of a line changed: whoever adds to an accepted line opens it again. At each
-// closing a line has what was billed of it before, and what both logs' totals are by then; where they
-// differ, it *moved*.
+// closing a line has what was billed of it before, and what both logs' totals are by then; where
+// they differ, it *moved*.
 
 const NEVER = -1;
 
@@ -21,7 +21,11 @@ export function findMoves(provider, consumer) {
   provider.forEach((ofProvider, closing) => {
     const ofConsumer = consumer[closing];
     for (const line of new Set([...ofProvider.keys(), ...ofConsumer.keys()])) {
-      const move = { closing, provider: ofProvider.get(line) ?? 0n, consumer: ofConsumer.get(line) ?? 0n };
+      const move = {
+        closing,
+        provider: ofProvider.get(line) ?? 0n,
+        consumer: ofConsumer.get(line) ?? 0n,
+      };
       if (!moves.has(line)) moves.set(line, []);
       moves.get(line).push(move);
     }
@@ -31,7 +35,9 @@ export function findMoves(provider, consumer) {
 
 // The moves as they were at the heads of a checkpoint: at that closing and those before it.
 export function movesUntil(moves, closing) {
-  return new Map([...moves].map(([line, found]) => [line, found.filter((move) => move.closing <= closing)]));
+  return new Map(
+    [...moves].map(([line, found]) => [line, found.filter((move) => move.closing <= closing)]),
+  );
 }
 
 // The newest of the first `closings` closings at which a line moved, `NEVER` if none; null if it is

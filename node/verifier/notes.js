@@ -11,7 +11,8 @@ const COSIGNATURE_SIZE = 72;
 const TIMESTAMP_MAX = 2n ** 63n - 1n;
 
 // What Python's \s takes; JavaScript's own is another set.
-export const SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
+export const SPACE =
+  "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
 const LINE = new RegExp(`^— ([^+${SPACE}]+) ([A-Za-z0-9+/]+={0,2})$`, "u");
 const CONTROL = /[\x00-\x09\x0b-\x1f]/;
 
@@ -24,11 +25,14 @@ export function parseNote(bytes) {
   const control = CONTROL.exec(whole);
   if (control) {
     const row = whole.slice(0, control.index).split("\n").length;
-    throw new FormatError(`line ${row} of the note holds a control character, ${quoted(control[0])}`);
+    throw new FormatError(
+      `line ${row} of the note holds a control character, ${quoted(control[0])}`,
+    );
   }
   if (!whole.endsWith("\n")) throw new FormatError("the note does not end with a newline");
   const gap = whole.lastIndexOf("\n\n");
-  if (gap < 0) throw new FormatError("the note has no empty line between its text and its signatures");
+  if (gap < 0)
+    throw new FormatError("the note has no empty line between its text and its signatures");
   const lines = whole.slice(gap + 2);
   if (!lines) throw new FormatError("the note has no signature after its last empty line");
   const rows = lines.slice(0, -1).split("\n");
@@ -52,7 +56,8 @@ function parseLine(row, number) {
   } catch {
     throw new FormatError(`line ${number}: the signature of ${match[1]} is not base64`);
   }
-  if (material.length < 5) throw new FormatError(`line ${number}: the signature of ${match[1]} is too short`);
+  if (material.length < 5)
+    throw new FormatError(`line ${number}: the signature of ${match[1]} is too short`);
   return { name: match[1], keyId: material.subarray(0, 4), blob: material.subarray(4) };
 }
 
@@ -71,7 +76,8 @@ function signaturesOf(note, vkey) {
 // Return if the key's signature of type 01 holds; `ProofError` if not, or if there is none.
 export async function verifyNoteSignature(note, vkey) {
   for (const signature of signaturesOf(note, vkey)) {
-    if (signature.blob.length !== 64) throw new ProofError(`the signature of ${vkey.name} has a wrong length`);
+    if (signature.blob.length !== 64)
+      throw new ProofError(`the signature of ${vkey.name} has a wrong length`);
     await verifySignature(vkey.key, utf8(note.text), signature.blob, `note of ${vkey.name}`);
   }
 }

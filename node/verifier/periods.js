@@ -108,7 +108,8 @@ export class Calendar {
         }
       }
     }
-    if (!found.size) throw new PeriodError(`there is no ${label} in ${this.timeZone}: the clock skips it`);
+    if (!found.size)
+      throw new PeriodError(`there is no ${label} in ${this.timeZone}: the clock skips it`);
     throw new PeriodError(
       `${label} occurs twice in ${this.timeZone}`,
       `Write ${[...found].join(" or ")}`,
@@ -182,10 +183,12 @@ export class Calendar {
       if (instant < at && at < end) end = at;
     }
     const { year, month, day } = dayOf(wall);
-    let label = `${four(year)}-${two(month)}-${two(day)}T${two((wall - Math.floor(wall / DAY) * DAY) / HOUR)}`;
+    const hour = wall / HOUR - Math.floor(wall / DAY) * (DAY / HOUR);
+    let label = `${four(year)}-${two(month)}-${two(day)}T${two(hour)}`;
     if (this.twice(wall)) {
       const size = Math.abs(offset);
-      label += `${offset < 0 ? "-" : "+"}${two(Math.floor(size / HOUR))}:${two(Math.floor((size % HOUR) / 60))}`;
+      const minutes = two(Math.floor((size % HOUR) / 60));
+      label += `${offset < 0 ? "-" : "+"}${two(Math.floor(size / HOUR))}:${minutes}`;
     }
     return { label, start, end };
   }

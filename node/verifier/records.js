@@ -1,6 +1,6 @@
 // The records of a log: what each kind carries, field for field, and its one encoding. A record
-// here is an object of its fields by their names, with `kind`. What other records know by its digest
-// has its own `bytes`, too.
+// here is an object of its fields by their names, with `kind`. What other records know by its
+// digest has its own `bytes`, too.
 
 import { utf8 } from "./bytes.js";
 import { Reader } from "./encoding.js";
@@ -31,11 +31,14 @@ const integer = (low, high) => (reader) => {
 const text = (least, most) => (reader) => reader.text(least, most);
 const binary = (least, most) => (reader) => reader.binary(least, most);
 const orNil = (read) => (reader) => (reader.nil() ? null : read(reader));
-const choice = (...values) => (reader) => {
-  const value = reader.text();
-  if (!values.includes(value)) throw new FormatError(`${quoted(value)} is not one of ${values.join(", ")}`);
-  return value;
-};
+const choice =
+  (...values) =>
+  (reader) => {
+    const value = reader.text();
+    if (!values.includes(value))
+      throw new FormatError(`${quoted(value)} is not one of ${values.join(", ")}`);
+    return value;
+  };
 const list = (read, least, most) => (reader) => {
   const count = reader.array();
   if (count < least || count > most) {
@@ -47,7 +50,8 @@ const struct = (fields) => {
   const entries = Object.entries(fields);
   return (reader) => {
     const count = reader.array();
-    if (count !== entries.length) throw new FormatError(`an array of ${count}, not of ${entries.length}`);
+    if (count !== entries.length)
+      throw new FormatError(`an array of ${count}, not of ${entries.length}`);
     const found = {};
     for (const [name, read] of entries) found[name] = read(reader);
     return found;
@@ -93,85 +97,115 @@ const named = struct({ role, index: amount });
 const attested = struct({ size: positive, root: digest, cosignature: binary(72) });
 
 const SCHEMAS = {
-  1: ["terms", {
-    version: integer(1n, 1n),
-    provider: party,
-    consumer: party,
-    calendar: choice("hour", "day", "week", "month"),
-    time_zone: text(1, 64),
-    grace_seconds: amount,
-    dispute_seconds: amount,
-    answer_seconds: amount,
-    meters: list(meter, 1, 1000),
-    nonce: binary(16),
-  }],
-  2: ["delta", {
-    id: short,
-    meter: short,
-    subject: short,
-    quantity,
-    occurred_at: time,
-    recorded_at: time,
-    attributes: orNil(digest),
-  }],
-  3: ["correction", { id: short, meter: short, quantity: orNil(quantity), reason, recorded_at: time }],
+  1: [
+    "terms",
+    {
+      version: integer(1n, 1n),
+      provider: party,
+      consumer: party,
+      calendar: choice("hour", "day", "week", "month"),
+      time_zone: text(1, 64),
+      grace_seconds: amount,
+      dispute_seconds: amount,
+      answer_seconds: amount,
+      meters: list(meter, 1, 1000),
+      nonce: binary(16),
+    },
+  ],
+  2: [
+    "delta",
+    {
+      id: short,
+      meter: short,
+      subject: short,
+      quantity,
+      occurred_at: time,
+      recorded_at: time,
+      attributes: orNil(digest),
+    },
+  ],
+  3: [
+    "correction",
+    { id: short, meter: short, quantity: orNil(quantity), reason, recorded_at: time },
+  ],
   4: ["close", { checkpoint: binary(1, RECORD_BYTES_MAX / 2), recorded_at: time }],
-  5: ["epoch", {
-    number: positive,
-    peer_size: amount,
-    peer_root: digest,
-    lost_size: amount,
-    lost_root: binary(0, 32),
-    reason,
-    recorded_at: time,
-  }],
-  6: ["rotation", {
-    party: role,
-    job: choice("log", "cosigner", "transport"),
-    number: positive,
-    key: digest,
-    old_until: time,
-    signature: binary(64),
-    proof: binary(0, 2048),
-    recorded_at: time,
-  }],
+  5: [
+    "epoch",
+    {
+      number: positive,
+      peer_size: amount,
+      peer_root: digest,
+      lost_size: amount,
+      lost_root: binary(0, 32),
+      reason,
+      recorded_at: time,
+    },
+  ],
+  6: [
+    "rotation",
+    {
+      party: role,
+      job: choice("log", "cosigner", "transport"),
+      number: positive,
+      key: digest,
+      old_until: time,
+      signature: binary(64),
+      proof: binary(0, 2048),
+      recorded_at: time,
+    },
+  ],
   7: ["declaration", { period: label, commitment: digest, recorded_at: time }],
-  8: ["reveal", {
-    declaration: digest,
-    peer_declaration: digest,
-    salt: digest,
-    totals: list(declaredTotal, 1, 1000),
-    recorded_at: time,
-  }],
-  9: ["dispute", {
-    period: label,
-    meter: short,
-    subject: short,
-    amount: quantity,
-    code: choice("quantity", "reference", "other"),
-    reason,
-    records: list(named, 0, NAMED_MAX),
-    recorded_at: time,
-  }],
-  10: ["answer", {
-    dispute: digest,
-    conceded: quantity,
-    reason,
-    records: list(named, 0, NAMED_MAX),
-    recorded_at: time,
-  }],
+  8: [
+    "reveal",
+    {
+      declaration: digest,
+      peer_declaration: digest,
+      salt: digest,
+      totals: list(declaredTotal, 1, 1000),
+      recorded_at: time,
+    },
+  ],
+  9: [
+    "dispute",
+    {
+      period: label,
+      meter: short,
+      subject: short,
+      amount: quantity,
+      code: choice("quantity", "reference", "other"),
+      reason,
+      records: list(named, 0, NAMED_MAX),
+      recorded_at: time,
+    },
+  ],
+  10: [
+    "answer",
+    {
+      dispute: digest,
+      conceded: quantity,
+      reason,
+      records: list(named, 0, NAMED_MAX),
+      recorded_at: time,
+    },
+  ],
   11: ["resolution", { dispute: digest, upheld: quantity, reason, recorded_at: time }],
   12: ["withdrawal", { dispute: digest, reason, recorded_at: time }],
   13: ["reminder", { index: amount, recorded_at: time }],
-  14: ["lapse", { index: amount, start: attested, end: attested, peer_size: amount, recorded_at: time }],
-  15: ["disclosure", {
-    session: digest,
-    period: label,
-    opened: amount,
-    received: amount,
-    digest,
-    recorded_at: time,
-  }],
+  14: [
+    "lapse",
+    { index: amount, start: attested, end: attested, peer_size: amount, recorded_at: time },
+  ],
+  15: [
+    "disclosure",
+    {
+      session: digest,
+      period: label,
+      opened: amount,
+      received: amount,
+      digest,
+      recorded_at: time,
+    },
+  ],
 };
 
 const KINDS = Array.from({ length: 16 }, (_, tag) =>
@@ -185,7 +219,9 @@ function readRecord(reader) {
   const schema = tag >= 0n && tag < 16n ? KINDS[Number(tag)] : null;
   if (!schema) throw new FormatError(count ? `there is no kind ${tag}` : "an empty array");
   if (count !== schema.fields.length + 1) {
-    throw new FormatError(`a ${schema.kind} of ${count} fields; it has ${schema.fields.length + 1}`);
+    throw new FormatError(
+      `a ${schema.kind} of ${count} fields; it has ${schema.fields.length + 1}`,
+    );
   }
   const record = { kind: schema.kind };
   for (const [name, read] of schema.fields) record[name] = read(reader);
@@ -240,12 +276,14 @@ export function checkText(value, what = "text") {
   if (size < 1 || size > TEXT_BYTES_MAX) {
     throw new FormatError(`${what} of ${size} bytes; 1 to ${TEXT_BYTES_MAX} are allowed`);
   }
-  if (CONTROL.test(value)) throw new FormatError(`${what} ${quoted(value)} holds a control character`);
+  if (CONTROL.test(value))
+    throw new FormatError(`${what} ${quoted(value)} holds a control character`);
 }
 
 // Refuse a reason that holds a control character; it may be longer than other texts.
 export function checkReason(value) {
-  if (CONTROL.test(value)) throw new FormatError(`reason ${quoted(value)} holds a control character`);
+  if (CONTROL.test(value))
+    throw new FormatError(`reason ${quoted(value)} holds a control character`);
 }
 
 // Whether a text is ASCII without controls: then it needs no `checkText`.
@@ -273,4 +311,3 @@ export function decodeKeys(bytes, name) {
     return sides;
   });
 }
-

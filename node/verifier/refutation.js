@@ -1,6 +1,6 @@
-// Refutation: what an honest party answers when it is accused of equivocation. Every head that it is
-// accused with, and one that both signed, are shown to be prefixes of one history; heads of a part
-// that both lost are answered by the epoch's record.
+// Refutation: what an honest party answers when it is accused of equivocation. Every head that it
+// is accused with, and one that both signed, are shown to be prefixes of one history; heads of a
+// part that both lost are answered by the epoch's record.
 
 import {
   ACCUSED,
@@ -46,7 +46,8 @@ function encode({ accused, chain, agreed, paths, loss }) {
   chain.forEach((noted, place) => {
     text += `${place === agreed ? "agreed" : "answers"} ${noted.head.size}\n`;
     if (place < paths.length) {
-      text += `consistency ${noted.head.size} ${chain[place + 1].head.size}\n${hashRows(paths[place])}`;
+      const after = chain[place + 1].head.size;
+      text += `consistency ${noted.head.size} ${after}\n${hashRows(paths[place])}`;
     }
   });
   if (loss) {
@@ -64,11 +65,18 @@ function parse(bytes) {
   const labels = [...groups.chain.matchAll(/(answers|agreed) [0-9]+\n/g)].map((found) => found[1]);
   const pattern = new RegExp(`consistency [0-9]+ [0-9]+\\n(${HASHES})`, "gu");
   const paths = [...groups.chain.matchAll(pattern)].map((found) => hashesOf(found[1]));
-  const notes = [...groups.notes.matchAll(new RegExp(`\\n(${NOTE})`, "gu"))].map((found) => headOfText(found[1]));
+  const notes = [...groups.notes.matchAll(new RegExp(`\\n(${NOTE})`, "gu"))].map((found) =>
+    headOfText(found[1]),
+  );
   const chain = notes.slice(0, labels.length);
   const lost = notes.slice(labels.length);
   const agreed = labels.indexOf("agreed");
-  if (agreed < 0 || labels.lastIndexOf("agreed") !== agreed || notes.length > ANSWERED_MAX + 1 || notes.length < 2) {
+  if (
+    agreed < 0 ||
+    labels.lastIndexOf("agreed") !== agreed ||
+    notes.length > ANSWERED_MAX + 1 ||
+    notes.length < 2
+  ) {
     throw new FormatError("not a refutation: it answers for heads by one head that both signed");
   }
   if (lost.length > 0 !== (groups.index !== undefined)) {
@@ -129,7 +137,8 @@ function checkHistory(known) {
     const [a, b] = [chain[place].head, chain[place + 1].head];
     verifyConsistency(a.size, a.root, b.size, b.root, path);
   });
-  return `the heads of ${chain.map((noted) => noted.head.size).join(", ")} records are prefixes of it`;
+  const sizes = chain.map((noted) => noted.head.size).join(", ");
+  return `the heads of ${sizes} records are prefixes of it`;
 }
 
 // 7. Heads that are in no log any more were lost before an epoch that both parties signed.
@@ -144,7 +153,8 @@ async function checkEpoch(known, loss) {
   const agreed = known.refutation.chain[known.refutation.agreed].head;
   verifyInclusion(leafHash(loss.leaf), loss.index, agreed.size, loss.path, agreed.root);
   const record = decodeRecord(loss.leaf.subarray(HASH_SIZE));
-  if (record.kind !== "epoch") throw new ProofError("what is shown as an epoch is a record of another kind");
+  if (record.kind !== "epoch")
+    throw new ProofError("what is shown as an epoch is a record of another kind");
   const cosigner = known.ring.cosignerVkeys(other(known.author))[0].name;
   for (const noted of loss.heads) {
     if (noted.head.size <= loss.index) {

@@ -11,7 +11,8 @@ import { METER_COLUMNS, RESULTS } from "./verdict.js";
 export function parseStatementJson(bytes) {
   return reading("a statement's JSON", bytes, (document) => {
     checkNames(document, ["channel", "period", "time_zone", "checkpoint", "root", "lines"]);
-    for (const name of ["channel", "period", "time_zone", "checkpoint", "root"]) text(document.get(name));
+    for (const name of ["channel", "period", "time_zone", "checkpoint", "root"])
+      text(document.get(name));
     return rows(document.get("lines"), COLUMNS, (name, value) => {
       if (name !== "deltas") return OPTIONAL.has(name) && value === null ? null : text(value);
       if (typeof value !== "bigint") throw new FormatError("deltas is not a whole number");
@@ -25,7 +26,8 @@ export function parseVerdictJson(bytes) {
   return reading("a verdict's JSON", bytes, (document) => {
     checkNames(document, ["period", "meters"]);
     const meters = rows(document.get("meters"), METER_COLUMNS, (name, value) => {
-      if (name === "result" && !RESULTS.includes(value)) throw new FormatError("there is no such result");
+      if (name === "result" && !RESULTS.includes(value))
+        throw new FormatError("there is no such result");
       const optional = name === "provider" || name === "consumer";
       return optional && value === null ? null : text(value);
     });
@@ -80,7 +82,10 @@ export function statementJson(checkpoint, lines) {
 }
 
 export function verdictJson(verdict) {
-  const document = new Pairs([["period", verdict.period], ["meters", objects(verdict.meters, METER_COLUMNS)]]);
+  const document = new Pairs([
+    ["period", verdict.period],
+    ["meters", objects(verdict.meters, METER_COLUMNS)],
+  ]);
   return utf8(`${writeJson(document)}\n`);
 }
 

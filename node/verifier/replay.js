@@ -1,6 +1,6 @@
-// Replay: from the records of both logs to balance lines, with nothing kept from before. Each log is
-// read twice as a stream of batches: once to examine it (validity, new ids, chain and tree), once to
-// derive from it.
+// Replay: from the records of both logs to balance lines, with nothing kept from before. Each log
+// is read twice as a stream of batches: once to examine it (validity, new ids, chain and tree),
+// once to derive from it.
 
 import { hexOf, sameBytes } from "./bytes.js";
 import { parseCheckpoint } from "./checkpoint.js";
@@ -61,7 +61,8 @@ function mayCorrect(batch) {
   return false;
 }
 
-// The matters of a log, and its deltas that are corrected at some time, with their quantities so far.
+// The matters of a log, and its deltas that are corrected at some time, with their quantities so
+// far.
 class Past extends Matters {
   constructor(keys) {
     super();
@@ -125,7 +126,8 @@ class Ids {
         const index = first + place;
         if (seen.has(key)) {
           return new InvalidRecord(
-            `record ${index}: ${record.meter}/${record.id} was recorded before, as record ${seen.get(key)}`,
+            `record ${index}: ${record.meter}/${record.id} was recorded before,` +
+              ` as record ${seen.get(key)}`,
           );
         }
         seen.set(key, index);
@@ -149,8 +151,8 @@ function shortHash(text) {
   return 4294967296 * (b & 0x1fffff) + (a >>> 0);
 }
 
-// What one pass over a log finds: its root, its facts, what it corrects, its closes and matters, and
-// the first thing that makes it invalid, if any; then hashing goes on all the same.
+// What one pass over a log finds: its root, its facts, what it corrects, its closes and matters,
+// and the first thing that makes it invalid, if any; then hashing goes on all the same.
 export async function surveyLog(terms, role, channelId, log, pace) {
   const rules = new Rules(terms, role);
   const corrected = await correctedKeys(log, pace);
@@ -173,7 +175,8 @@ export async function surveyLog(terms, role, channelId, log, pace) {
     for (let place = 0; place < parts.length; place += 1) {
       leaf = leafHash(leaf, parts[place]);
       frontier.append(leaf);
-      if (place % PART === 0) await pace.step(`reading the ${role}'s records`, (first + place) / log.count);
+      if (place % PART === 0)
+        await pace.step(`reading the ${role}'s records`, (first + place) / log.count);
     }
   }
   fault ??= await ids.fault(log, pace);
@@ -193,7 +196,10 @@ export async function replay(terms, logs, closes, found, pace) {
   const sides = [];
   const left = []; // of each log, what was not billed at each stop
   for (const [side, log] of logs.entries()) {
-    const stops = closes.map((close) => ({ size: Number(close.heads[side].size), endUs: close.end_us }));
+    const stops = closes.map((close) => ({
+      size: Number(close.heads[side].size),
+      endUs: close.end_us,
+    }));
     left.push([]);
     const note = (tallies) => left[side].push(unbilled(disputed, tallies));
     sides.push(await replayLog(folder, log, stops, found[side].corrected, note, ROLES[side], pace));
@@ -206,12 +212,17 @@ export async function replay(terms, logs, closes, found, pace) {
   if (!closes.length) return deriveLines(folder, ...sides, null, now, new Map());
   const newest = closes[closes.length - 1];
   const before = movesUntil(moves, closes.length - 1);
-  const then = adjustmentsAt(folder, matters, newest.heads.map((head) => head.size), before);
+  const then = adjustmentsAt(
+    folder,
+    matters,
+    newest.heads.map((head) => head.size),
+    before,
+  );
   return deriveLines(folder, ...sides, newest.end_us, now, then);
 }
 
-// One log's tallies at its end; at each stop {size, endUs} the lines before its end settle. `atStop`
-// sees the tallies just before that.
+// One log's tallies at its end; at each stop {size, endUs} the lines before its end settle.
+// `atStop` sees the tallies just before that.
 async function replayLog(folder, log, stops, corrected, atStop, role, pace) {
   const book = new Book(folder);
   const past = new Past(corrected);
@@ -276,14 +287,15 @@ class Peaks {
   highest(key) {
     const line = this.lines.get(key);
     let highest = null;
-    for (const quantity of line.values()) if (highest === null || quantity > highest) highest = quantity;
+    for (const quantity of line.values())
+      if (highest === null || quantity > highest) highest = quantity;
     return [highest ?? 0n, BigInt(line.size)];
   }
 }
 
 // The checkpoints that either log says were signed, in order, each once. Within a log each follows
-// the one before, so one log's list must begin with the other's; `ProofError` if it does not, if one
-// closes what was closed before, or if it counts records that the logs do not have.
+// the one before, so one log's list must begin with the other's; `ProofError` if it does not, if
+// one closes what was closed before, or if it counts records that the logs do not have.
 export function mergeCloses(found, sizes) {
   const [shorter, longer] = found.map((one) => one.closes).sort((a, b) => a.length - b.length);
   shorter.forEach((left, at) => {
@@ -291,7 +303,8 @@ export function mergeCloses(found, sizes) {
     if (!sameBytes(left.digest, right.digest)) {
       throw new ProofError(
         `the logs hold two checkpoints that follow the same one: ${left.period},` +
-          ` ${hexOf(left.digest).slice(0, 16)}, and ${right.period}, ${hexOf(right.digest).slice(0, 16)}`,
+          ` ${hexOf(left.digest).slice(0, 16)}, and ${right.period},` +
+          ` ${hexOf(right.digest).slice(0, 16)}`,
       );
     }
   });
@@ -307,8 +320,8 @@ export function mergeCloses(found, sizes) {
   }
   if (before[0] > sizes[0] || before[1] > sizes[1]) {
     throw new ProofError(
-      `the checkpoint of ${longer[longer.length - 1].period} counts ${before[0]} and ${before[1]} records,` +
-        ` but the logs have ${sizes[0]} and ${sizes[1]}`,
+      `the checkpoint of ${longer[longer.length - 1].period} counts ${before[0]} and ${before[1]}` +
+        ` records, but the logs have ${sizes[0]} and ${sizes[1]}`,
     );
   }
   return longer;

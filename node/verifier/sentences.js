@@ -22,7 +22,8 @@ export function nameOf(kind) {
   return NAMES[kind];
 }
 
-// The result of all checks: `state` is good, bad or open (this browser cannot say), and two sentences.
+// The result of all checks: `state` is good, bad or open (this browser cannot say), and two
+// sentences.
 export function resultOf(kind, checks, known) {
   const failed = checks.find((check) => !check.ok);
   if (!failed) {
@@ -33,7 +34,9 @@ export function resultOf(kind, checks, known) {
     return {
       state: "open",
       says: "This browser cannot check all of it.",
-      follows: `Nothing was found to be wrong, and nothing is proved. Check ${failed.number}, ${failed.name}: ${failed.detail}.`,
+      follows:
+        "Nothing was found to be wrong, and nothing is proved." +
+        ` Check ${failed.number}, ${failed.name}: ${failed.detail}.`,
     };
   }
   const cause = others.find((check) => !check.unsupported);
@@ -46,7 +49,10 @@ export function resultOf(kind, checks, known) {
 
 function held(kind, known) {
   if (kind === "evidence") {
-    const did = known.accused.part === "author" ? "signed two histories of its log" : "co-signed two histories of one log";
+    const did =
+      known.accused.part === "author"
+        ? "signed two histories of its log"
+        : "co-signed two histories of one log";
     return `This is proof that ${known.accused.party} ${did}.`;
   }
   if (kind === "refutation") {
@@ -57,14 +63,19 @@ function held(kind, known) {
   const { period } = known.checkpoint;
   return known.compact
     ? `Every check holds: ${who} both signed this statement of ${period}.`
-    : `Every check holds: ${who} both signed this statement of ${period}, and the records give the same numbers.`;
+    : `Every check holds: ${who} both signed this statement of ${period}, and the records give` +
+        " the same numbers.";
 }
 
 function further(kind, known, checks) {
   if (kind === "bundle" && known.compact) {
-    return "The bundle is compact: it has no records, so this shows what was signed, not that it was added up rightly. A full bundle shows both.";
+    return (
+      "The bundle is compact: it has no records, so this shows what was signed, not that it was" +
+      " added up rightly. A full bundle shows both."
+    );
   }
-  const own = "It rests on the keys in its own terms. Compare the channel below with the one that you know.";
+  const own =
+    "It rests on the keys in its own terms. Compare the channel below with the one that you know.";
   if (kind === "certificate") return `${capital(checks[checks.length - 1].detail)}. ${own}`;
   if (kind === "bundle" || kind === "evidence" || kind === "refutation") return own;
   return "It rests on the keys that you pasted.";

@@ -60,7 +60,9 @@ export function parseVkey(text) {
 // The field's prime, little-endian, and what of its numbers are the y of a point of small order.
 // A key or a first half of a signature with such a y holds for messages that nobody signed; the
 // node's library refuses them, while browsers differ.
-const PRIME = Uint8Array.from({ length: 32 }, (_, at) => (at === 0 ? 0xed : at === 31 ? 0x7f : 0xff));
+const PRIME = Uint8Array.from({ length: 32 }, (_, at) =>
+  at === 0 ? 0xed : at === 31 ? 0x7f : 0xff,
+);
 const SMALL_ORDER = [
   "0000000000000000000000000000000000000000000000000000000000000000",
   "0100000000000000000000000000000000000000000000000000000000000000",
@@ -84,7 +86,10 @@ function importedKey(key) {
   const name = hexOf(key);
   if (!imported.has(name)) {
     if (imported.size >= 4096) imported.clear();
-    imported.set(name, crypto.subtle.importKey("raw", Uint8Array.from(key), "Ed25519", false, ["verify"]));
+    imported.set(
+      name,
+      crypto.subtle.importKey("raw", Uint8Array.from(key), "Ed25519", false, ["verify"]),
+    );
   }
   return imported.get(name);
 }

@@ -29,7 +29,8 @@ export function encodeLine(line) {
 export function decodeLine(bytes) {
   try {
     const reader = new Reader(bytes);
-    if (reader.array() !== COLUMNS.length) throw new FormatError(`it has not ${COLUMNS.length} fields`);
+    if (reader.array() !== COLUMNS.length)
+      throw new FormatError(`it has not ${COLUMNS.length} fields`);
     const line = {};
     for (const name of COLUMNS) {
       if (name === "deltas") line.deltas = reader.integer();

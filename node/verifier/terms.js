@@ -77,7 +77,12 @@ export function between(terms) {
 }
 
 function duration(seconds) {
-  for (const [size, unit] of [[86_400n, "day"], [3_600n, "hour"], [60n, "minute"], [1n, "second"]]) {
+  for (const [size, unit] of [
+    [86_400n, "day"],
+    [3_600n, "hour"],
+    [60n, "minute"],
+    [1n, "second"],
+  ]) {
     if (seconds && seconds % size === 0n) {
       const count = seconds / size;
       return `${count} ${unit}${count === 1n ? "" : "s"}`;
@@ -123,8 +128,8 @@ function meterText(meter) {
     return lines;
   }
   lines.push(
-    `  A difference up to ${formatQuantity(tolerance.relative_ppm, 4)}% of the ${tolerance.base}'s` +
-      ` number or ${formatQuantity(tolerance.absolute, meter.scale)}`,
+    `  A difference up to ${formatQuantity(tolerance.relative_ppm, 4)}% of the` +
+      ` ${tolerance.base}'s number or ${formatQuantity(tolerance.absolute, meter.scale)}`,
     `  ${meter.unit}, whichever is more, is tolerated.`,
   );
   if (tolerance.least) lines.push(`  With fewer than ${tolerance.least} deltas nothing is judged.`);

@@ -8,8 +8,22 @@ import { formatQuantity, parseTotal } from "./quantities.js";
 import { sha256 } from "./sha256.js";
 import { lineScale, unitOf } from "./terms.js";
 
-export const METER_COLUMNS = ["meter", "unit", "provider", "consumer", "payable", "disputed", "result"];
-export const RESULTS = ["agreed", "within tolerance", "disputed", "declared by one", "not declared"];
+export const METER_COLUMNS = [
+  "meter",
+  "unit",
+  "provider",
+  "consumer",
+  "payable",
+  "disputed",
+  "result",
+];
+export const RESULTS = [
+  "agreed",
+  "within tolerance",
+  "disputed",
+  "declared by one",
+  "not declared",
+];
 const TITLE = utf8("tallystick verdict v1\n");
 
 export function verdictDigest(verdict) {
@@ -74,7 +88,10 @@ function isTolerated(meter, provider, consumer, deltas) {
 // not a decimal of its meter.
 export function declaredOf(terms, verdict) {
   const names = terms.meters.map((meter) => meter.name);
-  if (verdict.meters.length !== names.length || verdict.meters.some((row, at) => row.meter !== names[at])) {
+  if (
+    verdict.meters.length !== names.length ||
+    verdict.meters.some((row, at) => row.meter !== names[at])
+  ) {
     throw new FormatError("the verdict's meters are not those of the terms, in their order");
   }
   return ["provider", "consumer"].map((role) => {
@@ -95,7 +112,8 @@ export function firstDiffering(a, b) {
   for (let at = 0; at < Math.max(a.meters.length, b.meters.length); at += 1) {
     const left = a.meters[at] ?? null;
     const right = b.meters[at] ?? null;
-    if (!left || !right || METER_COLUMNS.some((name) => left[name] !== right[name])) return [left, right];
+    if (!left || !right || METER_COLUMNS.some((name) => left[name] !== right[name]))
+      return [left, right];
   }
   return null;
 }

@@ -26,7 +26,13 @@ import { Keyring, sameAnnounced } from "./keyring.js";
 import { parseNote } from "./notes.js";
 import { Calendar } from "./periods.js";
 import { ROLES, decodeKeys, decodeRecord, other } from "./records.js";
-import { parseStatementJson, parseVerdictJson, statementCsv, statementJson, verdictJson } from "./rendering.js";
+import {
+  parseStatementJson,
+  parseVerdictJson,
+  statementCsv,
+  statementJson,
+  verdictJson,
+} from "./rendering.js";
 import { mergeCloses, replay, surveyLog } from "./replay.js";
 import { compareLines, firstDifference, statementRoot } from "./statement.js";
 import { between, channelId, checkTerms, termsText } from "./terms.js";
@@ -95,7 +101,8 @@ async function ringsOf(known) {
     let ring = new Keyring(known.terms);
     for (const { index, record } of rotations) {
       const rotation = decodeRecord(record);
-      if (rotation.kind !== "rotation") throw new ProofError(`${KEYS} holds a record of another kind`);
+      if (rotation.kind !== "rotation")
+        throw new ProofError(`${KEYS} holds a record of another kind`);
       try {
         ring = await ring.after(index, rotation);
       } catch (error) {
@@ -127,8 +134,13 @@ async function checkHeads(known) {
 // The head of a note by keys of the ring: those that its signature lines name.
 async function headOf(bytes, ring, role) {
   const ids = parseNote(bytes).signatures.map((signature) => signature.keyId);
-  const named = (vkeys) => vkeys.find((vkey) => ids.some((id) => sameBytes(id, vkey.id))) ?? vkeys[0];
-  const { head } = await parseHeadNote(bytes, named(ring.logVkeys(role)), named(ring.cosignerVkeys(other(role))));
+  const named = (vkeys) =>
+    vkeys.find((vkey) => ids.some((id) => sameBytes(id, vkey.id))) ?? vkeys[0];
+  const { head } = await parseHeadNote(
+    bytes,
+    named(ring.logVkeys(role)),
+    named(ring.cosignerVkeys(other(role))),
+  );
   return head;
 }
 
@@ -149,7 +161,9 @@ function checkStatement(known) {
     throw new ProofError("the statement's lines are not in order");
   }
   if (lines.some((line) => line.period !== checkpoint.period)) {
-    throw new ProofError(`a line of the statement counts in another period, not in ${checkpoint.period}`);
+    throw new ProofError(
+      `a line of the statement counts in another period, not in ${checkpoint.period}`,
+    );
   }
   const written = [
     [STATEMENT_JSON, statementJson(checkpoint, lines)],
@@ -158,7 +172,8 @@ function checkStatement(known) {
     [README, readmeText(members)],
   ];
   for (const [name, bytes] of written) {
-    if (!sameBytes(members.get(name), bytes)) throw new ProofError(where(name, members.get(name), bytes));
+    if (!sameBytes(members.get(name), bytes))
+      throw new ProofError(where(name, members.get(name), bytes));
   }
   known.lines = lines;
   return `${lines.length} lines, root ${hexOf(checkpoint.statement_root)}`;
@@ -179,13 +194,17 @@ function checkTotals(known) {
   const meters = new Set(known.terms.meters.map((meter) => meter.name));
   const strange = known.lines.find((line) => !meters.has(line.meter));
   if (strange) {
-    throw new ProofError(`a line of the statement is of ${strange.meter}, which the terms do not have`);
+    throw new ProofError(
+      `a line of the statement is of ${strange.meter}, which the terms do not have`,
+    );
   }
   const totals = meterTotals(known.terms, known.lines);
   const signed = known.checkpoint.totals;
   totals.forEach((computed, at) => {
     if (at < signed.length && computed !== signed[at]) {
-      throw new ProofError(`the lines add up to ${quoted(computed)}; both signed ${quoted(signed[at])}`);
+      throw new ProofError(
+        `the lines add up to ${quoted(computed)}; both signed ${quoted(signed[at])}`,
+      );
     }
   });
   if (signed.length !== totals.length) {
@@ -211,7 +230,10 @@ function checkVerdict(known) {
     throw new ProofError(`${VERDICT} is not the verdict whose digest both signed`);
   }
   const totals = declaredOf(known.terms, verdict);
-  compareVerdicts(makeVerdict(known.terms, known.checkpoint.period, known.lines, ...totals), verdict);
+  compareVerdicts(
+    makeVerdict(known.terms, known.checkpoint.period, known.lines, ...totals),
+    verdict,
+  );
   known.verdict = verdict;
   return verdict.meters.map((row) => `${row.meter} ${row.result}`).join("; ");
 }
@@ -244,7 +266,8 @@ async function checkRecords(known) {
     const summary = await surveyLog(known.terms, role, known.channelId, log, known.pace);
     if (!sameBytes(summary.root, head.root)) {
       throw new ProofError(
-        `the ${role}'s records have the root ${hexOf(summary.root)}; its head says ${hexOf(head.root)}`,
+        `the ${role}'s records have the root ${hexOf(summary.root)};` +
+          ` its head says ${hexOf(head.root)}`,
       );
     }
     known.summaries.push(summary);
@@ -262,7 +285,10 @@ function checkValidity(known) {
       throw new ProofError(`${KEYS} does not hold the changes of keys in the ${ROLES[side]}'s log`);
     }
   });
-  known.closes = mergeCloses(known.summaries, known.logs.map((log) => log.count));
+  known.closes = mergeCloses(
+    known.summaries,
+    known.logs.map((log) => log.count),
+  );
   const corrected = known.summaries.reduce((sum, summary) => sum + summary.corrected.size, 0);
   return `every record is valid; ${corrected} deltas are corrected`;
 }

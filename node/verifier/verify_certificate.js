@@ -1,7 +1,14 @@
 // Verify a certificate: ten numbered checks. What it says in words at the end is exactly what the
 // keys in its own terms signed for, and what is only its author's word.
 
-import { headShown, keysShown, ringOf, verifyAuthorLine, verifyCosignerLine, withAnyOf } from "./accusation.js";
+import {
+  headShown,
+  keysShown,
+  ringOf,
+  verifyAuthorLine,
+  verifyCosignerLine,
+  withAnyOf,
+} from "./accusation.js";
 import { bigOf, hexOf, sameBytes } from "./bytes.js";
 import { TITLE, parseCertificate } from "./certificate.js";
 import { verifyCheckpoint } from "./checkpoint.js";
@@ -59,7 +66,8 @@ async function checkHead(known) {
   await verifyAuthorLine(noted.note, known.ring, known.role);
   const seconds = await verifyCosignerLine(noted.note, known.ring, other(known.role));
   const { party } = known.certificate;
-  return `${headShown(noted)}, signed by ${party}, co-signed by ${known.peer} ${timeShown(seconds)}`;
+  const at = timeShown(seconds);
+  return `${headShown(noted)}, signed by ${party}, co-signed by ${known.peer} ${at}`;
 }
 
 // 5. The record that waited is in the log up to that head.
@@ -94,7 +102,8 @@ function checkAnswered(known) {
 
 // The dispute that it is about.
 function disputeOf(known) {
-  const found = known.record.kind === "dispute" ? known.record : decodeRecord(known.certificate.dispute);
+  const found =
+    known.record.kind === "dispute" ? known.record : decodeRecord(known.certificate.dispute);
   if (found.kind !== "dispute") throw new ProofError("what was answered is no dispute");
   return found;
 }
@@ -109,7 +118,8 @@ async function whatWaited(known) {
   const dispute = disputeOf(known);
   const line = `${dispute.period}/${dispute.meter}/${dispute.subject}`;
   const amount = amountShown(known, dispute, dispute.amount);
-  if (record.kind === "dispute") return `a dispute of ${amount} of ${line} (${dispute.code}: ${dispute.reason})`;
+  if (record.kind === "dispute")
+    return `a dispute of ${amount} of ${line} (${dispute.code}: ${dispute.reason})`;
   return (
     `an answer that concedes ${amountShown(known, dispute, record.conceded)} of ${amount}, to` +
     ` ${known.peer}'s dispute of ${line} (${record.reason})`
@@ -118,7 +128,8 @@ async function whatWaited(known) {
 
 function amountShown(known, dispute, amount) {
   const meter = known.terms.meters.find((one) => one.name === dispute.meter);
-  if (!meter) throw new ProofError(`the dispute is of ${dispute.meter}, which the terms do not have`);
+  if (!meter)
+    throw new ProofError(`the dispute is of ${dispute.meter}, which the terms do not have`);
   return formatQuantity(amount, lineScale(meter));
 }
 
@@ -126,7 +137,8 @@ function amountShown(known, dispute, amount) {
 function checkLapse(known) {
   const { certificate } = known;
   const lapse = included(known, certificate.lapse);
-  if (lapse.kind !== "lapse") throw new ProofError("what should be a lapse is a record of another kind");
+  if (lapse.kind !== "lapse")
+    throw new ProofError("what should be a lapse is a record of another kind");
   if (lapse.index !== certificate.record.index || certificate.lapse.index <= lapse.index) {
     throw new ProofError(`the lapse is of record ${lapse.index}, or not behind it`);
   }

@@ -43,7 +43,10 @@ function deltaForm(known) {
 // 2. The leaf data is the hash before it and one canonical record.
 function checkLeaf(known) {
   if (!known.beside) {
-    throw new ProofError("the leaf data is not there", "It is the .leaf file that belongs to the proof");
+    throw new ProofError(
+      "the leaf data is not there",
+      "It is the .leaf file that belongs to the proof",
+    );
   }
   if (known.beside.length <= HASH_SIZE) {
     throw new FormatError(`leaf data of ${known.beside.length} bytes holds no record`);
@@ -73,7 +76,10 @@ function deltaKeys(known) {
   if (names.length !== 2 || names[0] !== known.head.origin) {
     throw new ProofError("a head carries two signatures, its author's and then its peer's");
   }
-  return takeKeys(known, [[names[0], NOTE_KEY], [names[1], COSIGNER_KEY]]);
+  return takeKeys(known, [
+    [names[0], NOTE_KEY],
+    [names[1], COSIGNER_KEY],
+  ]);
 }
 
 // The expected keys of these names and kinds that the note's lines name.
@@ -143,7 +149,10 @@ function closingKeys(known) {
   const { provider, consumer, channel_id: channelId } = known.checkpoint;
   const names = [provider, consumer].map((party) => origin(party, channelId));
   checkSigners(known.note, names);
-  return takeKeys(known, names.map((name) => [name, NOTE_KEY]));
+  return takeKeys(
+    known,
+    names.map((name) => [name, NOTE_KEY]),
+  );
 }
 
 // Both signed the checkpoint, by these keys.

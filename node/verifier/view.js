@@ -26,7 +26,11 @@ export class Result {
     this.box = element(
       "div",
       { class: "verdict" },
-      element("p", { class: "file" }, `${file.name}, ${nameOf(kind)} of ${file.size.toLocaleString("en")} bytes`),
+      element(
+        "p",
+        { class: "file" },
+        `${file.name}, ${nameOf(kind)} of ${file.size.toLocaleString("en")} bytes`,
+      ),
       this.title,
       this.follows,
     );
@@ -61,7 +65,13 @@ export class Result {
     this.box.classList.add(result.state);
     this.title.textContent = result.says;
     this.follows.textContent = result.follows;
-    this.box.append(element("p", { class: "file" }, `Checked ${new Date().toISOString().slice(0, 16).replace("T", " ")} UTC.`));
+    this.box.append(
+      element(
+        "p",
+        { class: "file" },
+        `Checked ${new Date().toISOString().slice(0, 16).replace("T", " ")} UTC.`,
+      ),
+    );
     this.facts.append(...factsOf(this.kind, this.checks, known, expected));
     return result;
   }
@@ -80,8 +90,10 @@ function factsOf(kind, checks, known, expected) {
   const holds = (name) => checks.some((check) => check.name === name && check.ok);
   const parts = [];
   if (known.terms) parts.push(part("Between whom", channelFacts(known, holds)));
-  if (kind === "bundle" && holds("checkpoint")) parts.push(part("What was signed", closingFacts(known)));
-  if (kind === "bundle" && holds("totals")) parts.push(part("The statement", ...statementFacts(known, holds)));
+  if (kind === "bundle" && holds("checkpoint"))
+    parts.push(part("What was signed", closingFacts(known)));
+  if (kind === "bundle" && holds("totals"))
+    parts.push(part("The statement", ...statementFacts(known, holds)));
   const signers = signersOf(known, holds);
   if (signers.length) parts.push(part("Whose keys signed", ...keyFacts(signers, expected)));
   return parts;
@@ -100,7 +112,11 @@ function channelFacts(known) {
   return facts(
     ["provider", terms.provider.name],
     ["consumer", terms.consumer.name],
-    ["channel", hexOf(known.channelId ?? known.ring?.channelId ?? new Uint8Array(0)) || "—", "mono"],
+    [
+      "channel",
+      hexOf(known.channelId ?? known.ring?.channelId ?? new Uint8Array(0)) || "—",
+      "mono",
+    ],
   );
 }
 
@@ -114,27 +130,48 @@ function closingFacts({ checkpoint }) {
 }
 
 function statementFacts({ terms, checkpoint, lines, verdict }, holds) {
-  const results = new Map(holds("verdict") && verdict ? verdict.meters.map((row) => [row.meter, row]) : []);
+  const results = new Map(
+    holds("verdict") && verdict ? verdict.meters.map((row) => [row.meter, row]) : [],
+  );
   const totals = terms.meters.map((meter, at) => {
     const [, quantity, ...unit] = checkpoint.totals[at].split(" ");
     const row = results.get(meter.name);
     return [meter.name, quantity, unit.join(" "), row ? row.disputed : "", row ? row.result : ""];
   });
-  const shown = lines.slice(0, LINES_SHOWN).map((line) => [
-    line.meter,
-    line.subject,
-    line.late_for ?? "",
-    line.provider ?? "",
-    line.consumer ?? "",
-    line.payable,
-    line.disputed,
-    line.unit,
-  ]);
+  const shown = lines
+    .slice(0, LINES_SHOWN)
+    .map((line) => [
+      line.meter,
+      line.subject,
+      line.late_for ?? "",
+      line.provider ?? "",
+      line.consumer ?? "",
+      line.payable,
+      line.disputed,
+      line.unit,
+    ]);
   const rest = lines.length - shown.length;
-  const columns = ["meter", "subject", "late for", "#provider", "#consumer", "#payable", "#disputed", "unit"];
-  const table = tableOf(`${lines.length} lines${rest ? `; the first ${shown.length} are shown` : ""}`, columns, shown);
+  const columns = [
+    "meter",
+    "subject",
+    "late for",
+    "#provider",
+    "#consumer",
+    "#payable",
+    "#disputed",
+    "unit",
+  ];
+  const table = tableOf(
+    `${lines.length} lines${rest ? `; the first ${shown.length} are shown` : ""}`,
+    columns,
+    shown,
+  );
   return [
-    tableOf("Totals that both signed", ["meter", "#payable", "unit", "#disputed", "declared totals"], totals),
+    tableOf(
+      "Totals that both signed",
+      ["meter", "#payable", "unit", "#disputed", "declared totals"],
+      totals,
+    ),
     element("details", {}, element("summary", {}, `Lines (${lines.length})`), table),
   ];
 }
@@ -142,7 +179,9 @@ function statementFacts({ terms, checkpoint, lines, verdict }, holds) {
 // A table; the columns whose names begin with # are of numbers.
 function tableOf(caption, columns, rows) {
   const look = (name) => (name.startsWith("#") ? { class: "number" } : {});
-  const head = columns.map((name) => element("th", { scope: "col", ...look(name) }, name.replace("#", "")));
+  const head = columns.map((name) =>
+    element("th", { scope: "col", ...look(name) }, name.replace("#", "")),
+  );
   const body = rows.map((row) =>
     element("tr", {}, ...row.map((value, at) => element("td", look(columns[at]), value))),
   );
@@ -166,11 +205,16 @@ function signersOf(known, holds) {
     const [provider, consumer] = known.rings;
     return ROLES.flatMap((role) => [
       provider.logVkeys(role)[0],
-      ...(holds("heads") ? [(role === "provider" ? consumer : provider).cosignerVkeys(role)[0]] : []),
+      ...(holds("heads")
+        ? [(role === "provider" ? consumer : provider).cosignerVkeys(role)[0]]
+        : []),
     ]);
   }
   if (known.ring && holds("keys")) {
-    return ROLES.flatMap((role) => [...known.ring.logVkeys(role), ...known.ring.cosignerVkeys(role)]);
+    return ROLES.flatMap((role) => [
+      ...known.ring.logVkeys(role),
+      ...known.ring.cosignerVkeys(role),
+    ]);
   }
   return [];
 }
@@ -186,4 +230,3 @@ function keyFacts(signers, expected) {
     : "All keys that you expect are among them.";
   return [list, element("p", strange.length ? { class: "alarm" } : {}, said)];
 }
-

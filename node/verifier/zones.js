@@ -1,6 +1,7 @@
 // A time zone by the browser's own data (Intl): what a local clock shows at an instant, and at
-// which instant it shows a time. Instants are whole seconds since 1970 in UTC, *walls* whole seconds
-// since 1970 as the local clock counts them; both are Numbers, and offsets are wall less instant.
+// which instant it shows a time. Instants are whole seconds since 1970 in UTC, *walls* whole
+// seconds since 1970 as the local clock counts them; both are Numbers, and offsets are wall less
+// instant.
 
 import { PeriodError, Unsupported, quoted } from "./errors.js";
 import { writtenName } from "./zone_names.js";
@@ -20,7 +21,10 @@ export function zoneNamed(name) {
 
 class Zone {
   constructor(name) {
-    const none = new PeriodError(`there is no time zone ${quoted(name)}`, "Use an IANA name, as in Europe/Berlin");
+    const none = new PeriodError(
+      `there is no time zone ${quoted(name)}`,
+      "Use an IANA name, as in Europe/Berlin",
+    );
     if (name.length > NAME_MAX || !NAME.test(name)) throw none;
     const written = writtenName(name);
     if (written ? written !== name : !/^[A-Za-z]/.test(name)) throw none;
@@ -40,7 +44,7 @@ class Zone {
     } catch {
       if (!written) throw none;
       throw new Unsupported(
-        `this browser has no data for the time zone ${name}, so periods in it cannot be checked here`,
+        `this browser has no data for the time zone ${name}, so its periods cannot be checked here`,
         "Use another browser, or `tally verify`",
       );
     }
@@ -51,7 +55,8 @@ class Zone {
   // What the browser says the offset is.
   asked(instant) {
     const found = {};
-    for (const { type, value } of this.format.formatToParts(instant * 1000)) found[type] = Number(value);
+    for (const { type, value } of this.format.formatToParts(instant * 1000))
+      found[type] = Number(value);
     const day = Date.UTC(found.year, found.month - 1, found.day) / 1000;
     return day + found.hour * 3600 + found.minute * 60 + found.second - instant;
   }

@@ -76,7 +76,7 @@ def test_scripts_are_short_and_say_what_they_are_for() -> None:
         lines = path.read_text().splitlines()
         assert lines[0].startswith("// "), path.name
         assert len(lines) <= 600, path.name
-        assert max(map(len, lines)) <= 120, path.name
+        assert max(map(len, lines)) <= 100, path.name
         assert "innerHTML" not in path.read_text(), path.name
 
 
