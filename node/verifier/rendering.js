@@ -4,6 +4,7 @@
 import { hexOf, textOf, utf8 } from "./bytes.js";
 import { FormatError } from "./errors.js";
 import { Pairs, parseJson, writeJson } from "./json.js";
+import { INT64_MAX } from "./records.js";
 import { COLUMNS, OPTIONAL } from "./statement.js";
 import { METER_COLUMNS, RESULTS } from "./verdict.js";
 
@@ -15,7 +16,9 @@ export function parseStatementJson(bytes) {
       text(document.get(name));
     return rows(document.get("lines"), COLUMNS, (name, value) => {
       if (name !== "deltas") return OPTIONAL.has(name) && value === null ? null : text(value);
-      if (typeof value !== "bigint") throw new FormatError("deltas is not a whole number");
+      if (typeof value !== "bigint" || value < 0n || value > INT64_MAX) {
+        throw new FormatError("deltas is not a whole number of 64 bits");
+      }
       return value;
     });
   });

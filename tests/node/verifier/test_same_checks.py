@@ -138,6 +138,42 @@ def test_changed_bundles_fail_alike(page: Page, name: str) -> None:
     compare(page, [Given(changed) for changed in changed_bundles(data, 60, 7)])
 
 
+def test_json_that_parsers_read_differently_fails_alike(page: Page) -> None:
+    members = members_of((VECTORS / "bundle-compact.tally").read_bytes())
+    changes = [
+        (b'"deltas": 1', b'"deltas": %s' % deltas)
+        for deltas in (b"1.0", b"1e0", b"01", b"-0", b"true", b"9" * 30, b"%d" % 2**64, b"+1")
+    ]
+    changes += [
+        (b"project-7", text)
+        for text in (
+            b"\\ud800",
+            b"\\ud83d\\ude00",
+            b"\xed\xa0\x80",
+            b"\\u0000",
+            b"\x00",
+            b"\\/",
+            b"\t",
+        )
+    ]
+    changes += [
+        (b'"period"', b'"period": "x", "period"'),
+        (b'"channel"', b'"Channel"'),
+        (b"{", b"\xef\xbb\xbf{"),
+        (b"}\n", b"} \n"),
+        (b"}\n", b"}\n,"),
+        (b"[", b"[" * 3000),
+        (b": ", b":"),
+        (b"null", b"nul"),
+    ]
+    given = []
+    for name in ("statement.json", "verdict.json"):
+        for old, new in changes:
+            changed = members[name].replace(old, new, 1)
+            given.append(Given(packed(members | {name: changed})))
+    compare(page, given)
+
+
 def test_bundles_that_are_wrong_but_signed_fail_alike(page: Page) -> None:
     """Both parties could sign nonsense together: no signature then hides what is wrong."""
     made = [bundles.signed_bundle(data) for data in mutations(seeds.of("signed-bundles"), 40, 11)]
