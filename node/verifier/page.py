@@ -26,22 +26,28 @@ _EXPORT = re.compile(
 def verifier_page() -> bytes:
     """The whole file, UTF-8. The same version of Tallystick gives the same bytes."""
     style, script = _text("page.css"), assembled()
-    policy = "; ".join(
+    page = _text("page.html")
+    parts = (("{{policy}}", verifier_policy()), ("{{style}}", style), ("{{script}}", script))
+    for mark, content in parts:
+        before, found, after = page.partition(mark)
+        assert found, f"the page has no {mark}"
+        page = before + content + after
+    return page.encode()
+
+
+@cache
+def verifier_policy() -> str:
+    """The page's content security policy, which whoever serves it says as a header, too."""
+    return "; ".join(
         (
             "default-src 'none'",
-            f"script-src {_source(script)}",
-            f"style-src {_source(style)}",
+            f"script-src {_source(assembled())}",
+            f"style-src {_source(_text('page.css'))}",
             "base-uri 'none'",
             "form-action 'none'",
             "require-trusted-types-for 'script'",
         )
     )
-    page = _text("page.html")
-    for mark, content in (("{{policy}}", policy), ("{{style}}", style), ("{{script}}", script)):
-        before, found, after = page.partition(mark)
-        assert found, f"the page has no {mark}"
-        page = before + content + after
-    return page.encode()
 
 
 def page_digest() -> str:

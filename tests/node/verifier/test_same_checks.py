@@ -7,14 +7,13 @@ import io
 import json
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import builders
+import nonsense
 import pytest
 import verifying
-from builders import DECEMBER_US, NOVEMBER_US, OCTOBER_US
-from disputing import Quarrel
+from builders import OCTOBER_US
 from fuzzing import bundles, seeds
 from fuzzing.mutation import mutations
 from playwright.sync_api import Browser, Page
@@ -22,8 +21,6 @@ from verifying import Found, Given, by_browser, by_python, outcomes, proofs
 
 from tallystick.protocol.archive import MemberName, write_archive
 from tallystick.protocol.bundle import FULL, open_bundle
-from tallystick.protocol.errors import InvalidRecord
-from tallystick.protocol.records import ROLES, Role
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 FILES = sorted(
@@ -186,48 +183,20 @@ def test_changed_texts_fail_alike(page: Page, path: Path) -> None:
     compare(page, [Given(changed) for changed in mutations([data], 25, 3)])
 
 
-def quarrel(seed: int) -> bytes:
-    """The full bundle of a channel in which seeded parties count, correct, dispute and close."""
-    chance = random.Random(seed)
-    channel, digests, day = Quarrel(), [], 1.0
-    for _ in range(40):
-        day += chance.random() * 3
-        role: Role = chance.choice(ROLES)
-        log = channel.log(role)
-        meter = chance.choice(("tokens", "calls", "peak", "gpu-hours"))
-        with suppress(InvalidRecord):
-            match chance.randrange(9):
-                case 0 | 1:
-                    when = chance.choice((OCTOBER_US, NOVEMBER_US, DECEMBER_US))
-                    channel.count(meter, chance.randrange(200), chance.randrange(200), when)
-                case 2:
-                    log.correct(f"d{chance.randrange(1, log.state.size + 1)}", meter, None)
-                case 3:
-                    amount = chance.choice((-40, 25, 60))
-                    digests.append(channel.dispute(role, amount, day, meter=meter))
-                case 4 if digests:
-                    channel.answer(role, chance.choice(digests), chance.choice((0, 10, 60)), day)
-                case 5 if digests:
-                    channel.resolve(role, chance.choice(digests), chance.choice((5, 10)), day)
-                case 6 if digests:
-                    channel.withdraw(role, chance.choice(digests), day)
-                case 7:
-                    end = day + chance.choice((16, 30))
-                    channel.lapse(role, log.state.size - 1, day, end)
-                    day = end
-                case _:
-                    if not channel.closed and chance.random() < 0.3:
-                        channel.closing(OCTOBER_US, day)
-    channel.closing(NOVEMBER_US if channel.closed else OCTOBER_US, day)
-    return channel.bundle(channel.closed[-1], full=True)
-
-
 def test_quarrels_come_to_the_same_lines(page: Page) -> None:
     """If a line came out otherwise here than there, its derivation would not hold."""
-    made = [Given(quarrel(seed)) for seed in range(25)]
+    channels = [nonsense.quarrel(seed) for seed in range(25)]
+    made = [Given(channel.bundle(channel.closed[-1], full=True)) for channel in channels]
     found = compare(page, made)
     assert all(check[2] for checks in found for check in checks)
     assert len({checks[5][3] for checks in found}) > 15, "they are too much alike"
+
+
+def test_records_that_nobody_would_take_fail_alike_though_both_signed(page: Page) -> None:
+    made = filter(None, map(nonsense.nonsense, range(60)))
+    found = compare(page, [Given(data) for data in made])
+    failed = {check[1] for checks in found for check in checks if not check[2]}
+    assert {"validity", "derivation", "checkpoint"} <= failed
 
 
 def test_more_records_than_a_batch(page: Page) -> None:
