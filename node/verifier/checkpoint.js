@@ -123,12 +123,13 @@ export function parseCheckpoint(text) {
 
 // Each meter's payable total over a statement's lines, as a checkpoint says it.
 export function meterTotals(terms, lines) {
-  return terms.meters.map((meter) => {
-    const scale = lineScale(meter);
-    let amount = 0n;
-    for (const line of lines)
-      if (line.meter === meter.name) amount += parseTotal(line.payable, scale);
-    return `${meter.name} ${formatQuantity(amount, scale)} ${unitOf(meter)}`;
+  const meters = new Map(terms.meters.map((meter) => [meter.name, { meter, amount: 0n }]));
+  for (const line of lines) {
+    const total = meters.get(line.meter);
+    if (total) total.amount += parseTotal(line.payable, lineScale(total.meter));
+  }
+  return [...meters].map(([name, { meter, amount }]) => {
+    return `${name} ${formatQuantity(amount, lineScale(meter))} ${unitOf(meter)}`;
   });
 }
 

@@ -121,16 +121,18 @@ const billed = (tally) => (tally ? { total: tally.billed, deltas: tally.billedDe
 const less = (a, b) => ({ total: a.total - b.total, deltas: a.deltas - b.deltas });
 const isNothing = (side) => !side.total && !side.deltas;
 
-// All lines of open periods, sorted; what closed periods got since is marked late. `provider` and
-// `consumer` are both logs' tallies by line; `closedUntilUs` is the end of the newest closed
-// period, null before the first. `disputed` is what disputes do to lines now, `disputedThen` what
-// they did at the newest checkpoint's heads.
-export function deriveLines(folder, provider, consumer, closedUntilUs, disputed, disputedThen) {
+// All lines of open periods, sorted; what closed periods got since is marked late. `sides` are the
+// provider's log's tallies by line, and the consumer's; `closedUntilUs` is the end of the newest
+// closed period, null before the first. `disputed` is what disputes do to lines now, `disputedThen`
+// what they did at the newest checkpoint's heads.
+export async function deriveLines(folder, sides, closedUntilUs, disputed, disputedThen, pace) {
   const lines = [];
-  const sides = [provider, consumer];
-  for (const key of new Set(
-    [provider, consumer, disputed, disputedThen].flatMap((one) => [...one.keys()]),
-  )) {
+  const maps = [...sides, disputed, disputedThen];
+  const keys = new Set(maps.flatMap((one) => [...one.keys()]));
+  let done = 0;
+  for (const key of keys) {
+    done += 1;
+    if (done % 128 === 0) await pace.step("deriving the lines", done / keys.size);
     const late = closedUntilUs !== null && key.start_us < closedUntilUs;
     const present = sides.map((side) => now(side.get(key)));
     const before = sides.map((side) => (late ? billed(side.get(key)) : NOTHING));

@@ -2,7 +2,7 @@
 // maps. The reader refuses any other encoding of the same value, so what it read needs not be
 // written again to be compared. Integers are BigInt: 64 bits do not fit into a Number.
 
-import { characters, joined, utf8 } from "./bytes.js";
+import { characters, utf8 } from "./bytes.js";
 import { FormatError } from "./errors.js";
 
 const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -165,32 +165,13 @@ export class Reader {
 
 // A value's bytes: null, BigInt, text, bytes, or an array of such.
 export function pack(value) {
-  if (value === null) return Uint8Array.of(0xc0);
-  if (typeof value === "bigint") return packInteger(value);
-  if (typeof value === "string") {
-    const text = utf8(value);
-    return joined(header(text.length, 32, 0xa0, [0xd9, 0xda, 0xdb]), text);
-  }
-  if (value instanceof Uint8Array) {
-    return joined(header(value.length, 0, 0, [0xc4, 0xc5, 0xc6]), value);
-  }
-  return joined(header(value.length, 16, 0x90, [0, 0xdc, 0xdd]), ...value.map(pack));
+  const writer = new Writer();
+  writer.write(value);
+  return writer.bytes.slice(0, writer.at);
 }
 
-// A length with the shortest header: in one byte below `few`, else with 8, 16 or 32 bits.
-function header(size, few, first, [in8, in16, in32]) {
-  if (size < few) return Uint8Array.of(first | size);
-  if (in8 && size < 0x100) return Uint8Array.of(in8, size);
-  if (size < 0x10000) return Uint8Array.of(in16, size >> 8, size & 0xff);
-  const long = new Uint8Array(5);
-  long[0] = in32;
-  new DataView(long.buffer).setUint32(1, size);
-  return long;
-}
-
-const FORMS = [
-  [0x00n, 0x7fn, null, 1],
-  [-0x20n, -1n, null, 1],
+const INTEGERS = [
+  // The lowest and the highest value of each form, its first byte and the bytes that follow it.
   [0n, 0xffn, 0xcc, 1],
   [0n, 0xffffn, 0xcd, 2],
   [0n, 0xffffffffn, 0xce, 4],
@@ -201,14 +182,94 @@ const FORMS = [
   [-0x8000000000000000n, -1n, 0xd3, 8],
 ];
 
-function packInteger(value) {
-  const form = FORMS.find(([low, high]) => low <= value && value <= high);
-  if (!form) throw new FormatError(`${value} does not fit into 64 bits`);
-  const [, , head, width] = form;
-  const digits = new Uint8Array(8);
-  new DataView(digits.buffer).setBigUint64(0, BigInt.asUintN(64, value));
-  const tail = digits.subarray(8 - width);
-  return head === null ? tail : joined(Uint8Array.of(head), tail);
+class Writer {
+  constructor() {
+    this.bytes = new Uint8Array(256);
+    this.at = 0;
+  }
+
+  // Room for `size` bytes more.
+  room(size) {
+    if (this.at + size <= this.bytes.length) return;
+    const larger = new Uint8Array(Math.max(2 * this.bytes.length, this.at + size));
+    larger.set(this.bytes);
+    this.bytes = larger;
+  }
+
+  write(value) {
+    if (value === null) this.number(0xc0, 1);
+    else if (typeof value === "bigint") this.integer(value);
+    else if (typeof value === "string") this.text(value);
+    else if (value instanceof Uint8Array) {
+      this.header(value.length, 0, 0, [0xc4, 0xc5, 0xc6]);
+      this.copy(value);
+    } else {
+      this.header(value.length, 16, 0x90, [0, 0xdc, 0xdd]);
+      for (const one of value) this.write(one);
+    }
+  }
+
+  // A number in `width` bytes, big-endian.
+  number(value, width) {
+    this.room(width);
+    for (let shift = 8 * (width - 1); shift >= 0; shift -= 8) {
+      this.bytes[this.at] = value >>> shift;
+      this.at += 1;
+    }
+  }
+
+  copy(bytes) {
+    this.room(bytes.length);
+    this.bytes.set(bytes, this.at);
+    this.at += bytes.length;
+  }
+
+  text(value) {
+    if (value.length < 32) {
+      this.room(1 + value.length);
+      const { at } = this;
+      let letters = 0; // the bits that any of them has
+      for (let place = 0; place < value.length; place += 1) {
+        letters |= value.charCodeAt(place);
+        this.bytes[at + 1 + place] = value.charCodeAt(place);
+      }
+      if (letters < 0x80) {
+        this.bytes[at] = 0xa0 | value.length;
+        this.at = at + 1 + value.length;
+        return;
+      }
+    }
+    const bytes = utf8(value);
+    this.header(bytes.length, 32, 0xa0, [0xd9, 0xda, 0xdb]);
+    this.copy(bytes);
+  }
+
+  // A length with the shortest header: in one byte below `few`, else with 8, 16 or 32 bits.
+  header(size, few, first, [in8, in16, in32]) {
+    if (size < few) this.number(first | size, 1);
+    else if (in8 && size < 0x100) this.number((in8 << 8) | size, 2);
+    else if (size < 0x10000) {
+      this.number(in16, 1);
+      this.number(size, 2);
+    } else {
+      this.number(in32, 1);
+      this.number(size, 4);
+    }
+  }
+
+  integer(value) {
+    if (value >= -0x20n && value < 0x80n) {
+      this.number(Number(value) & 0xff, 1);
+      return;
+    }
+    const form = INTEGERS.find(([low, high]) => low <= value && value <= high);
+    if (!form) throw new FormatError(`${value} does not fit into 64 bits`);
+    const [, , head, width] = form;
+    this.number(head, 1);
+    for (let shift = BigInt(8 * (width - 1)); shift >= 0n; shift -= 8n) {
+      this.number(Number((value >> shift) & 0xffn), 1);
+    }
+  }
 }
 
 const NESTED_MAX = 1024;

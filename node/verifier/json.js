@@ -4,92 +4,135 @@
 import { FormatError } from "./errors.js";
 
 const DEPTH_MAX = 16; // what is read here has three levels
-const SPACE = /[ \t\n\r]*/y;
-const STRING = /"((?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*)"/y;
+const SPACE = [" ", "\n", "\t", "\r"];
 const INTEGER = /-?(?:0|[1-9][0-9]*)(?![0-9.eE])/y;
-const WORDS = { true: true, false: false, null: null };
+const WORDS = [
+  ["true", true],
+  ["false", false],
+  ["null", null],
+];
 
-// The value of a JSON text: Map, Array, text, BigInt, true, false or null.
-export function parseJson(text) {
-  let at = 0;
-
-  function match(pattern) {
-    pattern.lastIndex = at;
-    const found = pattern.exec(text);
-    if (found) at = pattern.lastIndex;
-    return found;
+// A JSON text and how far it is read. What it holds comes as Map, Array, text, BigInt, true, false
+// or null.
+class Cursor {
+  constructor(text) {
+    this.text = text;
+    this.at = 0;
   }
 
-  function refuse(what) {
-    throw new FormatError(`${what} at character ${at}`);
+  refuse(what) {
+    throw new FormatError(`${what} at character ${this.at}`);
   }
 
-  function expect(character) {
-    match(SPACE);
-    if (text[at] !== character) refuse(`expected ${character}`);
-    at += 1;
+  // The character that comes next, but for space.
+  next() {
+    while (SPACE.includes(this.text[this.at])) this.at += 1;
+    return this.text[this.at];
+  }
+
+  expect(character) {
+    if (!this.follows(character)) this.refuse(`expected ${character}`);
   }
 
   // Whether this character follows; it is taken if so.
-  function follows(character) {
-    match(SPACE);
-    if (text[at] !== character) return false;
-    at += 1;
+  follows(character) {
+    if (this.next() !== character) return false;
+    this.at += 1;
     return true;
   }
 
-  function string() {
-    match(SPACE);
-    const found = match(STRING);
-    if (!found) refuse("expected text in quotes");
-    return found[1].includes("\\") ? JSON.parse(found[0]) : found[1];
+  string() {
+    if (this.next() !== '"') this.refuse("expected text in quotes");
+    const { text } = this;
+    const begin = this.at;
+    let escaped = false;
+    for (this.at += 1; text[this.at] !== '"'; this.at += 1) {
+      if (!(text.charCodeAt(this.at) >= 0x20)) this.refuse("a text is not ended");
+      if (text[this.at] !== "\\") continue;
+      escaped = true;
+      this.at += 1;
+    }
+    this.at += 1;
+    if (!escaped) return text.slice(begin + 1, this.at - 1);
+    try {
+      return JSON.parse(text.slice(begin, this.at));
+    } catch {
+      return this.refuse("a text has a wrong escape");
+    }
   }
 
-  function value(depth) {
-    if (depth > DEPTH_MAX) refuse("nested too deep");
-    match(SPACE);
-    if (text[at] === "{") return object(depth);
-    if (text[at] === "[") return array(depth);
-    if (text[at] === '"') return string();
-    for (const [word, meaning] of Object.entries(WORDS)) {
-      if (text.startsWith(word, at)) {
-        at += word.length;
+  value(depth) {
+    if (depth > DEPTH_MAX) this.refuse("nested too deep");
+    const first = this.next();
+    if (first === '"') return this.string();
+    if (first === "{") return this.object(depth);
+    if (first === "[") return this.array(depth);
+    for (const [word, meaning] of WORDS) {
+      if (this.text.startsWith(word, this.at)) {
+        this.at += word.length;
         return meaning;
       }
     }
-    const number = match(INTEGER);
-    if (!number) refuse("expected a value");
+    INTEGER.lastIndex = this.at;
+    const number = INTEGER.exec(this.text);
+    if (!number) this.refuse("expected a value");
+    this.at = INTEGER.lastIndex;
     return BigInt(number[0]);
   }
 
-  function object(depth) {
+  // The name of an object's next value, which is none that it has.
+  name(found) {
+    const name = this.string();
+    if (found.has(name)) this.refuse(`a second ${name}`);
+    this.expect(":");
+    return name;
+  }
+
+  object(depth) {
     const found = new Map();
-    expect("{");
-    if (follows("}")) return found;
-    do {
-      const name = string();
-      if (found.has(name)) refuse(`a second ${name}`);
-      expect(":");
-      found.set(name, value(depth + 1));
-    } while (follows(","));
-    expect("}");
+    this.expect("{");
+    if (this.follows("}")) return found;
+    do found.set(this.name(found), this.value(depth + 1));
+    while (this.follows(","));
+    this.expect("}");
     return found;
   }
 
-  function array(depth) {
+  array(depth) {
     const found = [];
-    expect("[");
-    if (follows("]")) return found;
-    do found.push(value(depth + 1));
-    while (follows(","));
-    expect("]");
+    this.expect("[");
+    if (this.follows("]")) return found;
+    do found.push(this.value(depth + 1));
+    while (this.follows(","));
+    this.expect("]");
     return found;
   }
+}
 
-  const whole = value(0);
-  match(SPACE);
-  if (at !== text.length) refuse("something follows");
-  return whole;
+// The object of a JSON text, as a Map. Arrays in it may be long: they are read in steps.
+export async function parseDocument(text, pace) {
+  const cursor = new Cursor(text);
+  const found = new Map();
+  cursor.expect("{");
+  do {
+    const name = cursor.name(found);
+    found.set(name, cursor.next() === "[" ? await longArray(cursor, pace) : cursor.value(1));
+  } while (cursor.follows(","));
+  cursor.expect("}");
+  if (cursor.next() !== undefined) cursor.refuse("something follows");
+  return found;
+}
+
+async function longArray(cursor, pace) {
+  const found = [];
+  cursor.expect("[");
+  if (cursor.follows("]")) return found;
+  do {
+    found.push(cursor.value(2));
+    await pace.step("reading the lines", cursor.at / cursor.text.length);
+  } while (cursor.follows(","));
+  cursor.expect("]");
+  return found;
 }
 
 // Indented by two spaces, as the files in a bundle are; objects are arrays of [name, value] pairs.

@@ -209,7 +209,7 @@ export async function replay(terms, logs, closes, found, pace) {
   const matters = found.map((one) => one.matters);
   const sizes = logs.map((log) => log.count);
   const now = adjustmentsAt(folder, matters, sizes, moves);
-  if (!closes.length) return deriveLines(folder, ...sides, null, now, new Map());
+  if (!closes.length) return deriveLines(folder, sides, null, now, new Map(), pace);
   const newest = closes[closes.length - 1];
   const before = movesUntil(moves, closes.length - 1);
   const then = adjustmentsAt(
@@ -218,7 +218,7 @@ export async function replay(terms, logs, closes, found, pace) {
     newest.heads.map((head) => head.size),
     before,
   );
-  return deriveLines(folder, ...sides, newest.end_us, now, then);
+  return deriveLines(folder, sides, newest.end_us, now, then, pace);
 }
 
 // One log's tallies at its end; at each stop {size, endUs} the lines before its end settle.

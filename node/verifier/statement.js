@@ -60,8 +60,9 @@ export function sameLine(a, b) {
 }
 
 // The root of the statement's tree; the digest of any list of lines.
-export function statementRoot(lines) {
-  return rootOf(lines.map((line) => leafHash(encodeLine(line))));
+export async function statementRoot(lines, pace) {
+  const hash = (line) => leafHash(encodeLine(line));
+  return rootOf(await pace.map(lines, "hashing the lines", hash));
 }
 
 // The first line in which two statements differ, as each has it (null: not there).

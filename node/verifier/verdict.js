@@ -34,17 +34,19 @@ export function verdictDigest(verdict) {
 // The verdict on a period's statement; `lines` are all its lines, late ones included. `provider`
 // and `consumer` are maps of what counts of their declarations, or null.
 export function makeVerdict(terms, period, lines, provider, consumer) {
+  const sums = new Map();
+  for (const meter of terms.meters) {
+    sums.set(meter.name, { scale: lineScale(meter), payable: 0n, disputed: 0n, deltas: 0n });
+  }
+  for (const line of lines) {
+    const sum = sums.get(line.meter);
+    if (!sum) continue;
+    sum.payable += parseTotal(line.payable, sum.scale);
+    sum.disputed += parseTotal(line.disputed, sum.scale);
+    if (line.late_for === null) sum.deltas += line.deltas;
+  }
   const meters = terms.meters.map((meter) => {
-    const scale = lineScale(meter);
-    let payable = 0n;
-    let disputed = 0n;
-    let deltas = 0n;
-    for (const line of lines) {
-      if (line.meter !== meter.name) continue;
-      payable += parseTotal(line.payable, scale);
-      disputed += parseTotal(line.disputed, scale);
-      if (line.late_for === null) deltas += line.deltas;
-    }
+    const { scale, payable, disputed, deltas } = sums.get(meter.name);
     const sides = [provider, consumer].map((totals) => totals?.get(meter.name) ?? null);
     const shown = sides.map((side) => (side === null ? null : formatQuantity(side, scale)));
     return {

@@ -145,12 +145,12 @@ async function headOf(bytes, ring, role) {
 }
 
 // 5. The statement's lines have the signed root, and every rendering shows the same.
-function checkStatement(known) {
-  const { members, checkpoint } = known;
-  const lines = parseStatementJson(members.get(STATEMENT_JSON));
+async function checkStatement(known) {
+  const { members, checkpoint, pace } = known;
+  const lines = await parseStatementJson(members.get(STATEMENT_JSON), pace);
   if (
     BigInt(lines.length) !== checkpoint.lines ||
-    !sameBytes(statementRoot(lines), checkpoint.statement_root)
+    !sameBytes(await statementRoot(lines, pace), checkpoint.statement_root)
   ) {
     throw new ProofError(
       `the ${lines.length} lines of ${STATEMENT_JSON} do not have the statement's root` +
@@ -166,8 +166,8 @@ function checkStatement(known) {
     );
   }
   const written = [
-    [STATEMENT_JSON, statementJson(checkpoint, lines)],
-    [STATEMENT_CSV, statementCsv(lines)],
+    [STATEMENT_JSON, await statementJson(checkpoint, lines, pace)],
+    [STATEMENT_CSV, await statementCsv(lines, pace)],
     [TERMS_TEXT, utf8(termsText(known.terms))],
     [README, readmeText(members)],
   ];
@@ -215,7 +215,7 @@ function checkTotals(known) {
 
 // 7. The verdict is the one that both signed, and what the terms say of its declared totals and the
 // statement's lines; a checkpoint from before there were verdicts has none.
-function checkVerdict(known) {
+async function checkVerdict(known) {
   const bytes = known.members.get(VERDICT);
   const signed = known.checkpoint.verdict;
   known.verdict = null;
@@ -223,7 +223,7 @@ function checkVerdict(known) {
   if (!bytes || !signed.length) {
     throw new ProofError(`${VERDICT} and the checkpoint's line of it are not both there`);
   }
-  const verdict = parseVerdictJson(bytes);
+  const verdict = await parseVerdictJson(bytes, known.pace);
   const written = verdictJson(verdict);
   if (!sameBytes(written, bytes)) throw new ProofError(where(VERDICT, bytes, written));
   if (!sameBytes(verdictDigest(verdict), signed)) {
@@ -301,10 +301,14 @@ async function checkDerivation(known) {
   const [left, right] = firstDifference(derived, known.lines);
   if (left || right) throw new ProofError(differenceText(left, right));
   const calendar = new Calendar(terms.calendar, terms.time_zone);
-  for (const line of lines) {
-    if (calendar.parse(line.period).end_us <= checkpoint.start_us) {
+  const passed = new Map(); // whether a period ended before this one, by its label
+  for (const { meter, period } of lines) {
+    if (!passed.has(period)) {
+      passed.set(period, calendar.parse(period).end_us <= checkpoint.start_us);
+    }
+    if (passed.get(period)) {
       throw new ProofError(
-        `the records give a line of ${line.meter} in ${line.period}, which was never closed`,
+        `the records give a line of ${meter} in ${period}, which was never closed`,
       );
     }
   }
