@@ -18,7 +18,7 @@ export function parseStatementJson(bytes, pace) {
     return rows(document.get("lines"), "reading the lines", pace, COLUMNS, (name, value) => {
       if (name !== "deltas") return OPTIONAL.has(name) && value === null ? null : text(value);
       if (typeof value !== "bigint" || value < 0n || value > INT64_MAX) {
-        throw new FormatError("deltas is not a whole number of 64 bits");
+        throw new FormatError("deltas is not a whole number of 63 bits");
       }
       return value;
     });

@@ -4,6 +4,7 @@ import { compareText } from "./bytes.js";
 import { Reader, pack } from "./encoding.js";
 import { FormatError } from "./errors.js";
 import { leafHash, rootOf } from "./merkle.js";
+import { INT64_MAX } from "./records.js";
 
 export const COLUMNS = [
   "period",
@@ -36,7 +37,9 @@ export function decodeLine(bytes) {
       if (name === "deltas") line.deltas = reader.integer();
       else line[name] = OPTIONAL.has(name) && reader.nil() ? null : reader.text();
     }
-    if (line.deltas < 0n) throw new FormatError("fewer deltas than none");
+    if (line.deltas < 0n || line.deltas > INT64_MAX) {
+      throw new FormatError("deltas is not a number of 63 bits");
+    }
     if (!reader.ended) throw new FormatError("bytes follow it");
     return line;
   } catch (error) {
