@@ -105,6 +105,16 @@ def checks_of(
         if data.startswith(_TITLES[1]):
             return verify_proof.verify_line(data, beside, expected)
         return verify_proof.verify_note(data, expected)
+    if data.startswith((b"%PDF-", b"<!doctype html>")):
+        from tallystick.node.statement.attached import FILE_BYTES_MAX as STATEMENT_BYTES_MAX
+        from tallystick.node.statement.verifying import verify_statement
+
+        return verify_statement(data + file.read(STATEMENT_BYTES_MAX))
+    if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        from tallystick.node.statement.invoice import verify_invoice
+        from tallystick.node.statement.ubl import DOCUMENT_BYTES_MAX
+
+        return verify_invoice(data + file.read(DOCUMENT_BYTES_MAX))
     from tallystick.protocol.verify import verify_bundle
 
     return verify_bundle(file)
@@ -139,7 +149,7 @@ def _beside(file: Path, given: Path | None) -> bytes | None:
     help="A proof's .leaf or .line, if it is not beside it.",
 )
 def verify(context: Context, file: Path, vkeys: tuple[str, ...], beside: Path | None) -> None:
-    """Check a bundle, a proof, a certificate or evidence; needs no home and no network.
+    """Check a bundle, a proof, a statement, evidence; needs no home and no network.
 
     A proof or a checkpoint's note names no keys: give those that you know with --vkey.
     """

@@ -69,7 +69,7 @@ TABLES = (
     "declarations",
 )
 
-META_KEYS = (b"format", b"fingerprints", b"place", b"port", b"restored")
+META_KEYS = (b"format", b"fingerprints", b"place", b"port", b"http-port", b"restored")
 
 _LOG = struct.Struct(">I")
 _LOG_INDEX = struct.Struct(">IQ")
