@@ -2,7 +2,9 @@
 // it stands beside the proof that it belongs to.
 
 import { FILE_BYTES_MAX } from "./accusation.js";
+import { findAttached, isStatement } from "./attached.js";
 import { startsWith } from "./bytes.js";
+import { TallyError } from "./errors.js";
 import { verifyEvidence } from "./evidence.js";
 import { verifyRefutation } from "./refutation.js";
 import { Source } from "./source.js";
@@ -18,11 +20,16 @@ const KINDS = [
   ["tallystick line-proof ", "line proof"],
   ["tallystick checkpoint ", "checkpoint"],
 ];
+const BEFORE_XML = [0xef, 0xbb, 0xbf, 0x20, 0x09, 0x0d, 0x0a]; // a byte order mark, and space
 const BESIDE = { "delta proof": ".leaf", "line proof": ".line" };
 
 // What the bytes that a file begins with say that it is; what nothing else claims is a bundle.
 export function kindOf(bytes) {
-  return KINDS.find(([begin]) => startsWith(bytes, begin))?.[1] ?? "bundle";
+  const named = KINDS.find(([begin]) => startsWith(bytes, begin));
+  if (named) return named[1];
+  if (isStatement(bytes)) return "statement";
+  const first = bytes.find((byte) => !BEFORE_XML.includes(byte));
+  return first === 0x3c ? "invoice" : "bundle";
 }
 
 const suffix = (name) => name.slice(name.lastIndexOf("."));
@@ -52,6 +59,17 @@ export async function arranged(files) {
 // checkpoint's note is to be signed by; `known` is filled with what the checks establish.
 export async function* checksOf({ file, kind, beside }, expected, pace, known = {}) {
   const source = new Source(file);
+  if (kind === "statement") {
+    yield* statementChecks(source, pace, known);
+    return;
+  }
+  if (kind === "invoice") {
+    const detail =
+      "this page does not read invoices. Save the PDF or the bundle that is attached to it," +
+      " and check that";
+    yield { number: 1, name: "attachment", ok: false, unsupported: true, detail };
+    return;
+  }
   if (kind === "bundle") {
     yield* verifyBundle(source, pace, known);
     return;
@@ -77,4 +95,28 @@ export async function* checksOf({ file, kind, beside }, expected, pace, known = 
     default:
       yield* verifyNote(bytes, expected, known);
   }
+}
+
+// The checks of the bundle inside a statement. That the pages show the same, `tally verify` finds
+// out by making them again, which a browser cannot.
+async function* statementChecks(source, pace, known) {
+  let found;
+  try {
+    found = await findAttached(source);
+  } catch (error) {
+    if (!(error instanceof TallyError)) throw error;
+    yield { number: 1, name: "attachment", ok: false, detail: error.sentence };
+    return;
+  }
+  let number = 0;
+  let failed = 0;
+  for await (const check of verifyBundle(new Source(new Blob([found.bundle])), pace, known)) {
+    yield check;
+    number = check.number;
+    if (!check.ok) failed ||= number;
+  }
+  const detail = failed
+    ? `not reached: check ${failed} failed`
+    : `${found.name} inside holds; this page cannot make the pages again, to compare them`;
+  yield { number: number + 1, name: "pages", ok: false, unsupported: !failed, detail };
 }

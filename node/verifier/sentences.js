@@ -9,6 +9,8 @@ const HOLDS = {
 
 const NAMES = {
   bundle: "a bundle",
+  statement: "a statement with a bundle inside",
+  invoice: "an invoice",
   evidence: "evidence",
   refutation: "a refutation",
   certificate: "a certificate",
@@ -31,6 +33,15 @@ export function resultOf(kind, checks, known) {
   }
   const others = checks.filter((check) => !check.ok && !check.detail.startsWith("not reached"));
   if (others.every((check) => check.unsupported)) {
+    if (kind === "statement" && others.every((check) => check.name === "pages")) {
+      return {
+        state: "open",
+        says: `The bundle inside holds: ${signers(known)} both signed what is shown below.`,
+        follows:
+          "Whether the pages of this file show the same, this page cannot tell. Rely on the" +
+          " numbers below, or compare the pages with tally verify.",
+      };
+    }
     return {
       state: "open",
       says: "This browser cannot check all of it.",
@@ -59,12 +70,16 @@ function held(kind, known) {
     return `This refutes the accusation of ${known.accused.party}: what it signed is one history.`;
   }
   if (kind !== "bundle") return HOLDS[kind];
-  const who = `${known.terms.provider.name} and ${known.terms.consumer.name}`;
+  const who = signers(known);
   const { period } = known.checkpoint;
   return known.compact
     ? `Every check holds: ${who} both signed this statement of ${period}.`
     : `Every check holds: ${who} both signed this statement of ${period}, and the records give` +
         " the same numbers.";
+}
+
+function signers({ terms }) {
+  return `${terms.provider.name} and ${terms.consumer.name}`;
 }
 
 function further(kind, known, checks) {

@@ -90,9 +90,9 @@ function factsOf(kind, checks, known, expected) {
   const holds = (name) => checks.some((check) => check.name === name && check.ok);
   const parts = [];
   if (known.terms) parts.push(part("Between whom", channelFacts(known, holds)));
-  if (kind === "bundle" && holds("checkpoint"))
-    parts.push(part("What was signed", closingFacts(known)));
-  if (kind === "bundle" && holds("totals"))
+  const hasBundle = kind === "bundle" || kind === "statement";
+  if (hasBundle && holds("checkpoint")) parts.push(part("What was signed", closingFacts(known)));
+  if (hasBundle && holds("totals"))
     parts.push(part("The statement", ...statementFacts(known, holds)));
   const signers = signersOf(known, holds);
   if (signers.length) parts.push(part("Whose keys signed", ...keyFacts(signers, expected)));
