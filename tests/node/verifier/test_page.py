@@ -66,7 +66,9 @@ def test_the_policy_allows_this_script_and_style_and_no_connection() -> None:
         [content] = re.findall(rf"<{tag}[^>]*>(.*?)</{tag}>", text, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
         assert rules[rule] == f"'sha256-{digest}'"
-    assert not re.search(r"""(?:src|href)\s*=|url\(|@import|https?://|\bon\w+\s*=\s*["']""", text)
+    assert not re.search(r"https?://", text)
+    shell = re.sub(r"<script[^>]*>.*?</script>", "", text, flags=re.DOTALL)
+    assert not re.search(r"""(?:src|href)\s*=|url\(|@import|\bon\w+\s*=\s*["']""", shell)
 
 
 def test_scripts_are_short_and_say_what_they_are_for() -> None:
