@@ -14,6 +14,7 @@ const FORMS = {
 const HOUR = 3600;
 const DAY = 86_400;
 const US = 1_000_000n;
+const KNOWN_MAX = 20_000; // periods that are remembered
 
 // Seconds since 1970 of a calendar day, or NaN if there is no such day in the years 1 to 9999.
 export function secondsOfDay(year, month, day) {
@@ -79,6 +80,10 @@ export class Calendar {
     if (low && instantUs < known[low - 1].end_us) {
       this.last = known[low - 1];
       return this.last;
+    }
+    if (known.length >= KNOWN_MAX) {
+      known.length = 0;
+      low = 0;
     }
     const { label, start, end } = this.compute(Number(floorDiv(instantUs, US)));
     this.last = { label, start_us: BigInt(start) * US, end_us: BigInt(end) * US };

@@ -192,7 +192,7 @@ export async function surveyLog(terms, role, channelId, log, pace) {
 // before, in order.
 export async function replay(terms, logs, closes, found, pace) {
   const folder = new Folder(terms);
-  const disputed = found.flatMap((one) => disputedLines(folder, one.matters));
+  const disputed = new Set(found.flatMap((one) => disputedLines(folder, one.matters)));
   const sides = [];
   const left = []; // of each log, what was not billed at each stop
   for (const [side, log] of logs.entries()) {

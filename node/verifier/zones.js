@@ -8,6 +8,7 @@ import { writtenName } from "./zone_names.js";
 
 const DAY = 86_400;
 const NAME_MAX = 64;
+const DAYS_MAX = 100_000; // that are remembered
 const NAME = /^[A-Za-z0-9_+-]+(?:\/[A-Za-z0-9_+-]+){0,3}$/;
 
 const zones = new Map();
@@ -62,6 +63,7 @@ class Zone {
   }
 
   atDay(day) {
+    if (this.atDays.size >= DAYS_MAX) this.atDays.clear();
     if (!this.atDays.has(day)) this.atDays.set(day, this.asked(day * DAY));
     return this.atDays.get(day);
   }
@@ -70,6 +72,7 @@ class Zone {
   // none. No zone has had two within a day.
   changeIn(day) {
     if (this.changes.has(day)) return this.changes.get(day);
+    if (this.changes.size >= DAYS_MAX) this.changes.clear();
     const before = this.atDay(day);
     const after = this.atDay(day + 1);
     let change = null;
