@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import verifying
 from builders import Channel, busy_channel, meter
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from verifying import by_python, proofs
 
@@ -95,7 +95,6 @@ def test_each_changed_byte_is_caught(name: str) -> None:
         assert not all(check[2] for check in by_python(replace(given, beside=bytes(beside))))
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300), st.none() | st.binary(max_size=100))
 def test_any_bytes_get_an_answer(data: bytes, beside: bytes | None) -> None:
     for verify in (verify_delta_proof, verify_line):
