@@ -6,15 +6,20 @@ where a path is open to all or checks its callers itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tallystick.node.api import problems
+from tallystick.node.api.connections import place_of
 from tallystick.node.api.keys import OWNER, ApiKey, ApiKeys
 from tallystick.node.api.limits import Limits
 from tallystick.node.api.problems import Refused
+from tallystick.node.errors import HomeError
+
+_log = logging.getLogger("tallystick.api")
 
 
 class OwnersDoor:
@@ -24,8 +29,8 @@ class OwnersDoor:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope.setdefault("state", {})["caller"] = OWNER
+        scope["state"]["caller"] = OWNER
+        with place_of(scope).work(known=True):
             await self._app(scope, receive, send)
 
 
@@ -43,32 +48,47 @@ class KeyedDoor:
     hosts: frozenset[str]
     open_paths: frozenset[str]
     own_rules: tuple[str, ...]
+    said: list[str] = field(default_factory=lambda: [""])  # what is wrong with the keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close"})
-        if scope["type"] != "http":
-            return
         try:
             headers = Headers(scope=scope)
             self._check_host(headers.get("host", ""))
-            caller = key_of(headers, self.keys)
+            caller = self._caller(headers)
+            place = place_of(scope)
             if caller is None and not self._lets_strangers(scope["path"]):
+                place.known = False
                 raise Refused(
                     401,
                     "this needs a key, and the request has none that is known here",
                     "Make one (tally keys add NAME) and send it as: Authorization: Bearer KEY",
                     {"WWW-Authenticate": 'Bearer realm="tallystick"'},
                 )
-            scope.setdefault("state", {})["caller"] = caller
+            scope["state"]["caller"] = caller
             async with self.limits.hold(caller.id if caller else "strangers"):
-                await self.app(scope, receive, send)
+                with place.work(known=caller is not None):
+                    await self.app(scope, receive, send)
         except Refused as refused:
             # Only what was refused before the application began to answer arrives here.
             answer = problems.problem(
                 refused.status, "", refused.detail, refused.advice, refused.headers
             )
             await answer(scope, receive, send)
+
+    def _caller(self, headers: Headers) -> ApiKey | None:
+        try:
+            return key_of(headers, self.keys)
+        except HomeError as error:
+            # Anybody can ask: what is wrong is said to the log, and only when it changes.
+            if error.message != self.said[0]:
+                self.said[0] = error.message
+                _log.error("no key opens anything: %s", error)
+            raise Refused(
+                503,
+                "the keys of this node cannot be read; its log says why",
+                "On the machine of the node, tally keys says what is wrong with them",
+                {"Retry-After": str(problems.RETRY_SECONDS)},
+            ) from None
 
     def _check_host(self, host: str) -> None:
         before, _, port = host.rpartition(":")
