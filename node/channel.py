@@ -21,6 +21,12 @@ from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.late import LateLines
 from tallystick.node.logs import Batch, ChannelLog
+from tallystick.node.sealing import (
+    SEALED_BYTES_MAX,
+    check_sealed,
+    deltas_of,
+    rows_beside,
+)
 from tallystick.node.store.disk import Store, Ticket
 from tallystick.node.store.keyspace import ChannelRow
 from tallystick.node.tree import stored_parts
@@ -262,6 +268,7 @@ class Channel:
             and all([allows(draft.meter, draft.quantity) for draft in drafts])
             and texts_plain("".join([draft.id + draft.subject for draft in drafts]))
             and all([0 < len(d.id) <= 128 and 0 < len(d.subject) <= 128 for d in drafts])
+            and max([len(draft.sealed) for draft in drafts], default=0) <= SEALED_BYTES_MAX
         ):
             fresh = drafts
             places = list(range(first, first + len(drafts)))
@@ -284,10 +291,7 @@ class Channel:
             start = stop
         if not fresh:
             return self.store.submit(lambda txn: None)
-        records = [
-            Delta(d.id, d.meter, d.subject, d.quantity, d.occurred_at, recorded_at, None)
-            for d in fresh
-        ]
+        records = deltas_of(fresh, recorded_at)
         parts = [encode_record(record) for record in records]
         return own.submit_checked(
             records,
@@ -296,6 +300,7 @@ class Channel:
             msgspec.structs.replace(own.state.facts, recorded_at=recorded_at),
             self._sign,
             lambda batch: None,
+            rows_beside(own.number, fresh),
         )
 
     def _sort_out(
@@ -321,6 +326,7 @@ class Channel:
                     check_texts(draft.id, what="id")
                     check_texts(draft.subject, what="subject")
                     own.rules.check_delta(draft.meter, draft.quantity)
+                    check_sealed(draft)
                     index = own.state.size + len(fresh)
                     fresh_places[draft.meter, draft.id] = len(fresh)
                     fresh.append(draft)

@@ -8,7 +8,6 @@ and memory is loaded again, so a log never continues from records that were not 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,15 +28,17 @@ from tallystick.node.store.keyspace import (
     DerivedRow,
     HeadRow,
     LogRow,
+    delta_key,
     encode_row,
     index_key,
     index_of,
     line_key,
     line_of,
     log_key,
+    record_name,
     unpack_tally,
 )
-from tallystick.node.store.matters import LogMatters, counted_rows
+from tallystick.node.store.matters import LogMatters, Row, counted_rows
 from tallystick.node.store.tiles import put_tile, tile_rows
 from tallystick.node.tree import LogTree
 from tallystick.protocol.derive import Book, Changes, Folder, LineKey, Tally
@@ -97,15 +98,6 @@ class _Prepared:
     data: bytes
     head: HeadRow
     changes: Changes
-
-
-def record_name(meter: str, id: str) -> bytes:
-    """What an id's fingerprint is of."""
-    return f"{meter}\0{id}".encode()
-
-
-def _correction_prefix(log: int, meter: str, id: str) -> bytes:
-    return log_key(log) + hashlib.sha256(record_name(meter, id)).digest()[:16]
 
 
 class ChannelLog(LogMatters):
@@ -274,7 +266,7 @@ class ChannelLog(LogMatters):
 
     def _corrected(self, txn: Txn, delta: Delta, before: int) -> int | None:
         """A delta's quantity by the corrections before an index of the log."""
-        prefix = _correction_prefix(self.number, delta.meter, delta.id)
+        prefix = delta_key(self.number, delta.meter, delta.id)
         found = txn.floor("corrections", prefix + (before - 1).to_bytes(8, "big"))
         if found is None or not found[0].startswith(prefix):
             return delta.quantity
@@ -467,8 +459,9 @@ class ChannelLog(LogMatters):
         facts: LogFacts,
         sign: Sign,
         then: Callable[[Batch], None],
+        beside: Sequence[Row] = (),
     ) -> Ticket:
-        """The same for records that `Rules.check_batch` has passed already."""
+        """The same for records that `Rules.check_batch` has passed already, with rows `beside`."""
         first = self.state.size
         appended = append(self.state, parts, facts)
         root = appended.state.frontier.root()
@@ -502,10 +495,10 @@ class ChannelLog(LogMatters):
             for number, value in tiles:
                 put_tile(txn, self.number, number, value)
             for index, record in corrections:
-                prefix = _correction_prefix(self.number, record.meter, record.id)
+                prefix = delta_key(self.number, record.meter, record.id)
                 value = msgspec.msgpack.encode(record.quantity)
                 txn.put("corrections", prefix + index.to_bytes(8, "big"), value)
-            for table, key, value in matters:
+            for table, key, value in (*matters, *beside):
                 txn.put(table, key, value)
 
         def done() -> None:

@@ -26,6 +26,9 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | unplaced    | log, number                        | UnplacedRow: what could not be                |
 | evidence    | channel number, digest             | an evidence file                              |
 | declarations | channel number, commitment        | DeclarationRow: what opens it                 |
+| attributes  | log, hash of meter and id          | what is kept beside a delta, salted           |
+| answers     | time, hash of an idempotency key   | AnswerRow: what was answered to it            |
+| snapshots   | proof root, hash of what it is of  | SnapshotRow: a checkpoint asked for over HTTP |
 
 `tiles`, `corrections`, `matters`, `closes`, `named`, `ended`, `derived`, `lines` and the id index's
 files follow from the rest and can be rebuilt.
@@ -33,6 +36,7 @@ files follow from the rest and can be rebuilt.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from typing import Annotated
 
@@ -67,6 +71,9 @@ TABLES = (
     "named",
     "ended",
     "declarations",
+    "attributes",
+    "answers",
+    "snapshots",
 )
 
 META_KEYS = (b"format", b"fingerprints", b"place", b"port", b"http-port", b"restored")
@@ -151,6 +158,35 @@ class DeclarationRow(Struct, array_like=True):
     totals: tuple[DeclaredTotal, ...]
 
 
+class AnswerRow(Struct, array_like=True):
+    """The answer to a request with an idempotency key: the digest of the request, status, body."""
+
+    request: bytes
+    status: int
+    body: bytes
+
+
+class SnapshotRow(Struct, array_like=True):
+    """A checkpoint or an invoice proof that the PacSpace interface gave (`node.api.pacspace`).
+
+    `label` is that of a closed or closing period, empty for a co-signed head of the log of `role`,
+    of that `size`. `total` is in the meter's scale. `listed` ones were asked for as checkpoints.
+    """
+
+    root: bytes
+    channel: bytes
+    customer: str
+    scope: str
+    label: str
+    role: str
+    size: int
+    total: int
+    deltas: int
+    created_us: int
+    listed: bool
+    extras: bytes
+
+
 class CheckpointRow(Struct, array_like=True):
     """A closed period: the note, its bounds and sizes, and the statement's lines as bytes.
 
@@ -195,6 +231,16 @@ def evidence_key(channel: int, digest: bytes) -> bytes:
 def declaration_key(channel: int, commitment: bytes) -> bytes:
     """Key of what opens a declaration, by its channel's number and its commitment."""
     return _LOG.pack(channel) + commitment
+
+
+def record_name(meter: str, id: str) -> bytes:
+    """What an id's fingerprint is of."""
+    return f"{meter}\0{id}".encode()
+
+
+def delta_key(log: int, meter: str, id: str) -> bytes:
+    """Key of what belongs to a delta of a log, whatever its index."""
+    return _LOG.pack(log) + hashlib.sha256(record_name(meter, id)).digest()[:16]
 
 
 def tile_key(log: int, level: int, number: int) -> bytes:
