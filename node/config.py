@@ -34,6 +34,22 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     requests_at_once: Annotated[int, Meta(ge=1, le=10**5)] = 64
 
 
+class PacspaceCustomer(Struct, frozen=True, forbid_unknown_fields=True):
+    """A customer as clients of the PacSpace interface call it, and which usage that is."""
+
+    id: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.:-]{1,128}\Z")]
+    channel: Annotated[str, Meta(min_length=1)]
+    meter: str = ""
+    subject: Annotated[str, Meta(max_length=128)] = ""
+    usage: Literal["positive", "negative"] = "positive"
+
+
+class Pacspace(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is whose customer at the PacSpace interface; without an entry, a channel's peer is."""
+
+    customers: list[PacspaceCustomer] = []
+
+
 class Checkpoints(Struct, frozen=True, forbid_unknown_fields=True):
     """How this node answers proposals to close a period."""
 
@@ -86,6 +102,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
     network: Network = Network()
     http: Http = Http()
+    pacspace: Pacspace = Pacspace()
     checkpoints: Checkpoints = Checkpoints()
     quotas: Quotas = Quotas()
     connections: Connections = Connections()
@@ -124,6 +141,19 @@ TEMPLATE = """\
 # body_mebibytes = 16
 # requests_per_second = 5000
 # requests_at_once = 64
+
+[pacspace]
+# Which usage a customer of the PacSpace interface is, each in a table of its own: the id that
+# clients use, the channel (the peer's name, or the beginning of its id), the meter (not needed if
+# there is one), the subject (if absent, all subjects count), and the sign of usage ("negative"
+# where clients emit -42 for 42 used). A channel without an entry is a customer by its peer's name.
+#   [[pacspace.customers]]
+#   id = "cust_123"
+#   channel = "beta.example"
+#   meter = "output-tokens"
+#   subject = "project-7"
+#   usage = "positive"
+# customers = []
 
 [checkpoints]
 # Whether to sign a period that the peer closes before its grace time is over (its --force), if

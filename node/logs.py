@@ -230,10 +230,15 @@ class ChannelLog(LogMatters):
         for prepared in self._in_flight:
             if prepared.first <= index < prepared.first + len(prepared.records):
                 return prepared.records[index - prepared.first]
+        first, records = self.batch_around(index)
+        return records[index - first]
+
+    def batch_around(self, index: int) -> tuple[int, list[Record]]:
+        """The durable batch that a record is in, and its first index."""
         # Look-ups come in runs (a file is imported again), so a few batches are kept decoded.
         for first, records in self._decoded.items():
             if first <= index < first + len(records):
-                return records[index - first]
+                return first, records
         with self.store.read() as txn:
             found = txn.floor("batches", index_key(self.number, index))
         assert found is not None and found[0][:4] == log_key(self.number)
@@ -241,7 +246,7 @@ class ChannelLog(LogMatters):
         if len(self._decoded) >= DECODED_MAX:
             del self._decoded[next(iter(self._decoded))]
         self._decoded[first] = records
-        return records[index - first]
+        return first, records
 
     def find(self, meter: str, id: str) -> tuple[int, Delta] | None:
         """The delta with this meter and id, and its index."""
@@ -273,8 +278,10 @@ class ChannelLog(LogMatters):
         quantity: int | None = msgspec.msgpack.decode(found[1], type=int | None)
         return quantity
 
-    def corrected(self) -> dict[tuple[str, str], int | None]:
-        """The effective quantity of every delta that was corrected (None: voided)."""
+    def corrected(self, before: int | None = None) -> dict[tuple[str, str], int | None]:
+        """The effective quantity of every delta that was corrected (None: voided), by the
+        corrections before an index if it is given.
+        """
         found: dict[tuple[str, str], int | None] = {}
         with self.store.read() as txn:
             scan = txn.scan("corrections", log_key(self.number), log_key(self.number + 1))
@@ -282,7 +289,8 @@ class ChannelLog(LogMatters):
         for index in indexes:
             record = self.record(index)
             assert isinstance(record, Correction)
-            found[record.meter, record.id] = record.quantity
+            if before is None or index < before:
+                found[record.meter, record.id] = record.quantity
         return found
 
     def root_at(self, size: int) -> bytes:

@@ -18,6 +18,8 @@ from tallystick.node.api.doors import KeyedDoor, OwnersDoor
 from tallystick.node.api.keys import ApiKeys
 from tallystick.node.api.limits import Limits
 from tallystick.node.api.operations import Operation
+from tallystick.node.api.pacspace.interface import PREFIXES, Interface
+from tallystick.node.api.pacspace.wire import refused_at_door
 from tallystick.node.api.reading import Reader
 from tallystick.node.api.routes import balances, channels, closing, deltas, disputes
 from tallystick.node.api.rpc import Rpc
@@ -46,6 +48,7 @@ class HttpServer:
         self._node = node
         self._service = service
         self.keys = ApiKeys(node.home)
+        self._pacspace = Interface(node.books)
 
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; started once both doors are open. The caller holds the home's
@@ -53,8 +56,8 @@ class HttpServer:
         """
         config = self._node.books.config.http
         offered = operations()
-        others: list[BaseRoute] = []
-        own_rules: tuple[str, ...] = ()
+        others: list[BaseRoute] = [*self._pacspace.routes]
+        own_rules: tuple[str, ...] = PREFIXES
         async with trio.open_nursery() as working, trio.open_nursery() as nursery:
             reader = Reader(self._node.books)
             world = World(self._node, self._service, reader, self.keys, working)
@@ -74,6 +77,7 @@ class HttpServer:
                     hosts | {host.lower(), f"[{host.lower()}]"},
                     open_paths(offered),
                     own_rules or ("/\0",),
+                    dict.fromkeys(PREFIXES, refused_at_door),
                 )
                 nursery.start_soon(Connections(door, config.connections).serve, listeners)
             task_status.started()

@@ -170,7 +170,7 @@ class SnapshotRow(Struct, array_like=True):
     """A checkpoint or an invoice proof that the PacSpace interface gave (`node.api.pacspace`).
 
     `label` is that of a closed or closing period, empty for a co-signed head of the log of `role`,
-    of that `size`. `total` is in the meter's scale. `listed` ones were asked for as checkpoints.
+    of that `size`; `total` is a decimal. `listed` ones were asked for as checkpoints.
     """
 
     root: bytes
@@ -180,7 +180,7 @@ class SnapshotRow(Struct, array_like=True):
     label: str
     role: str
     size: int
-    total: int
+    total: str
     deltas: int
     created_us: int
     listed: bool
