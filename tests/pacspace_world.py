@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ requests_at_once = 200
 [pacspace]
 customers = [
   {{ id = "tokens", channel = "beta.example", meter = "tokens", subject = "t" }},
-  {{ id = "drawn-down", channel = "beta.example", meter = "tokens", subject = "d", usage = "negative" }},
+  {{ id = "drawn-down", channel = "{beta}", meter = "tokens", subject = "d", usage = "negative" }},
   {{ id = "cust:with:colons", channel = "beta.example", meter = "credits", subject = "colons" }},
   {{ id = "theirs", channel = "beta.example", meter = "requests" }},
   {{ id = "no-such-meter", channel = "beta.example", meter = "peak" }},
@@ -66,9 +67,9 @@ class World:
         self._numbers = itertools.count()
         self._keys: dict[tuple[str, ...], str] = {}
 
-    @property
+    @cached_property
     def url(self) -> str:
-        """Where the provider's node is."""
+        """Where the provider's node is: after a restart, in the same place."""
         found: str = self.acme.json("status")["http"]
         return found
 
@@ -99,7 +100,7 @@ def made(folder: Path, calendar: str = "month", zone: str = "UTC") -> Iterator[W
         for n in range(CUSTOMERS)
     )
     with nodes.running(folder) as (acme, beta):
-        for party, text in ((acme, _OURS.format(rows=rows)), (beta, _THEIRS)):
+        for party, text in ((acme, _OURS.format(rows=rows, beta="beta.example")), (beta, _THEIRS)):
             party.stop()
             party.configure(text)
             party.start()

@@ -149,9 +149,7 @@ def test_the_answer_has_the_digits_that_were_sent(world: World, customer: str) -
         (10**80, "too many digits"),
     ],
 )
-def test_what_is_no_delta_is_refused(
-    pac: PacSpace, customer: str, delta: Any, said: str
-) -> None:
+def test_what_is_no_delta_is_refused(pac: PacSpace, customer: str, delta: Any, said: str) -> None:
     with pytest.raises(ValidationError) as raised:
         pac.balance.emit(customer, delta, "usage")
     assert said in raised.value.message
@@ -203,9 +201,7 @@ def test_an_adjustment_names_what_it_adjusts(pac: PacSpace, customer: str) -> No
     by_reference = pac.balance.emit(
         customer, -4, "too much", {"adjusts": {"referenceId": reference}}
     )
-    by_id = pac.balance.emit(
-        customer, -1, "too much", {"adjusts": {"recordId": first["recordId"]}}
-    )
+    by_id = pac.balance.emit(customer, -1, "too much", {"adjusts": {"recordId": first["recordId"]}})
     assert _balance(pac, customer) == (5, 3)
     shown = pac.balance.delta_status(by_reference["recordId"])
     assert shown["adjusts"] == {"referenceId": reference}
@@ -227,7 +223,7 @@ def test_an_adjustment_of_nothing_is_refused(pac: PacSpace, customer: str) -> No
 
 def test_a_range_that_has_no_negatives_says_what_to_do(pac: PacSpace) -> None:
     before = pac.balance.derive("tokens")["computedBalance"]
-    with pytest.raises(ValidationError, match="outside the range .* tally correct"):
+    with pytest.raises(ValidationError, match=r"outside the range .* tally correct"):
         pac.balance.emit("tokens", -5, "refund")
     with pytest.raises(ValidationError, match="more decimal places than the meter's 0"):
         pac.balance.emit("tokens", 2.5, "usage")
