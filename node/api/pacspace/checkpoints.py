@@ -89,7 +89,7 @@ async def _make(
     await settled(customer, channel)
     labels = _to_close(call, channel, closer, scope, early)
     if not await _close(call, customer, labels, early, until):
-        waiting = Proved(b"", labels[-1], 0, Counted(0, 0), None)
+        waiting = Proved(b"", labels[-1], 0, Counted(0, 0))
         row = await give(call, customer, scope, waiting, extras)
         return _document(call, customer, row, scope.document(), "QUEUED")
     proved = await prove(call, customer, scope)
@@ -106,8 +106,9 @@ async def _make(
 
 
 def _to_close(call: Call, channel: Channel, closer: Closer, scope: Scope, early: bool) -> list[str]:
-    """The periods that are to be closed now, in order: those of the scope with usage, and a scope
-    that is one period in any case. None before the grace time is over, unless it is asked for.
+    """The periods that are to be closed now, in order: those of the scope with usage, and its last
+    one, so that nothing can come into it any more. None before the grace time is over, unless it is
+    asked for.
     """
     calendar = calendar_of(channel)
     grace_us = channel.terms.grace_seconds * 1_000_000
@@ -121,10 +122,8 @@ def _to_close(call: Call, channel: Channel, closer: Closer, scope: Scope, early:
     if not early and scope.end_us + grace_us > call.now_us:
         return []
     last = closer.last
-    found: dict[str, Period] = {}
-    first = calendar.period_of(scope.start_us)
-    if first.end_us == scope.end_us:
-        found[first.label] = first
+    end = calendar.period_of(min(scope.end_us - 1, max(call.now_us, scope.start_us)))
+    found: dict[str, Period] = {end.label: end}
     for line in closer.open_lines():
         period = calendar.parse(line.period)
         if period.start_us >= scope.start_us and period.end_us <= scope.end_us:

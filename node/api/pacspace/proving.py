@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,8 @@ class Proved:
     label: str
     size: int
     counted: Counted
-    payable: Counted | None
+    payable: Counted | None = None
+    labels: Sequence[str] = ()
 
 
 async def prove(call: Call, customer: Customer, scope: Scope | None) -> Proved:
@@ -56,12 +58,13 @@ async def prove(call: Call, customer: Customer, scope: Scope | None) -> Proved:
     def question(channel: Channel, closer: Closer, budget: int) -> Proved:
         if scope is not None:
             rows = closed_rows(channel, closer, scope)
-            if rows and rows[-1] is not None:
+            if rows:
                 billed = billed_in(customer, rows)
-                return Proved(rows[-1].digest, rows[-1].period, 0, *billed)
+                labels = [row.period for row in rows]
+                return Proved(rows[-1].digest, labels[-1], 0, *billed, labels)
         size = customer.log(channel).cosigned_size
         counted = count(customer, channel, size, scope, budget)
-        return Proved(root_of(customer.log(channel), size), "", size, counted, None)
+        return Proved(root_of(customer.log(channel), size), "", size, counted)
 
     return await ask(call.world, customer.key, question)
 
@@ -162,11 +165,8 @@ async def invoice(call: Call) -> object:
         "generatedAt": instant(row.created_us),
         "checkpointId": checkpoint_id(customer, proved),
     }
-    if proved.label:
-        document["bundleUrl"] = (
-            f"{call.base_url}/v1/channels/{customer.key.hex()}/bundles/{proved.label}"
-        )
-    return document
+    bundles = f"{call.base_url}/v1/channels/{customer.key.hex()}/bundles"
+    return document | {"bundleUrls": [f"{bundles}/{label}" for label in proved.labels]}
 
 
 def checkpoint_id(customer: Customer, proved: Proved) -> str | None:
