@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from tallystick.node.api.app import World
 from tallystick.node.api.keys import ApiKey, Scope
+from tallystick.node.api.pacspace.closed import Closed
 from tallystick.node.api.pacspace.customers import Customers
 from tallystick.node.api.pacspace.wire import bad
 
@@ -25,6 +26,7 @@ class Call:
 
     world: World
     customers: Customers
+    closed: Closed
     request: Request
     caller: ApiKey
     ids: Sequence[str]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import trio
@@ -18,8 +19,6 @@ from tallystick.node.api.pacspace.ids import closed_id, receipt_id
 from tallystick.node.api.pacspace.numbers import json_number, scaled
 from tallystick.node.api.pacspace.proving import (
     Proved,
-    billed_in,
-    closed_at,
     give,
     links,
     prove,
@@ -32,11 +31,11 @@ from tallystick.node.api.pacspace.scopes import (
     parse_scope,
 )
 from tallystick.node.api.pacspace.snapshots import all_rows
-from tallystick.node.api.pacspace.sums import Counted, settled
+from tallystick.node.api.pacspace.sums import Counted, TooMuch, ask, settled
 from tallystick.node.api.pacspace.wire import Refusal, bad, refusal_of
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
-from tallystick.node.store.keyspace import SnapshotRow
+from tallystick.node.store.keyspace import CheckpointRow, SnapshotRow
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.periods import Period
 
@@ -96,11 +95,12 @@ async def _make(
     row = await give(call, customer, scope, proved, extras)
     document = _document(call, customer, row, scope.document(), "VERIFIED")
     if proved.label:  # it may have been asked for before it was closed
-        closed = next(one for one in closer.rows if one.period == proved.label)
+        place = next(n for n, one in enumerate(closer.rows) if one.period == proved.label)
+        at_us = call.closed.at_us(channel, closer, place)
         document |= links(call, proved.root) | {
             "deltasCount": proved.counted.deltas,
             "computedBalance": json_number(scaled(proved.counted.total, customer.meter.scale)),
-            "createdAt": closed_at(channel, closed) or document["createdAt"],
+            "createdAt": document["createdAt"] if at_us is None else instant(at_us),
         }
     return document
 
@@ -196,65 +196,93 @@ async def show_list(call: Call) -> object:
     limit, offset = call.page()
     scope = parse_scope(call.query, call.now_us)
     id_ = call.query.get("customerId")
-    customers = []
+    by_channel: dict[bytes, list[Customer]] = {}
     for known in [id_] if id_ is not None else call.customers.ids():
         try:
-            customers.append(call.customers.find(known))
+            customer = call.customers.find(known)
         except Refusal:
             if id_ is not None:
                 raise
-    given: dict[str, list[SnapshotRow]] = {}
-    for row in all_rows(call.world.node.books.store):
-        given.setdefault(row.customer, []).append(row)
-    found: list[tuple[str, dict[str, Any]]] = []
-    for customer in customers:
-        found += _of(call, customer, scope, given.get(customer.id, []))
+        else:
+            by_channel.setdefault(customer.key, []).append(customer)
+    given = all_rows(call.world.node.books.store)
+    found: list[tuple[int, dict[str, Any]]] = []
+    total = 0
+    for key, customers in by_channel.items():
+        question = partial(_of, call, customers, scope, given, offset + limit)
+        newest, count = await ask(call.world, key, question)
+        found += newest
+        total += count
     found.sort(key=lambda one: one[0], reverse=True)
     return {
         "checkpoints": [document for _, document in found[offset : offset + limit]],
-        "pagination": {"total": len(found), "limit": limit, "offset": offset},
+        "pagination": {"total": total, "limit": limit, "offset": offset},
     }
 
 
 def _of(
-    call: Call, customer: Customer, scope: Scope | None, given: Sequence[SnapshotRow]
-) -> list[tuple[str, dict[str, Any]]]:
-    """A customer's checkpoints, with their times."""
-    channel, closer = call.customers.opened(customer)
+    call: Call,
+    customers: Sequence[Customer],
+    scope: Scope | None,
+    given: Sequence[SnapshotRow],
+    most: int,
+    channel: Channel,
+    closer: Closer,
+    budget: int,
+) -> tuple[list[tuple[int, dict[str, Any]]], int]:
+    """The newest checkpoints of a channel's customers with their times, and how many there are."""
+    if len(closer.rows) > budget:
+        raise TooMuch
     calendar = calendar_of(channel)
-    asked = {row.label: row for row in given if row.label}
-    found = []
-    for row in closer.rows:
+    by_id = {customer.id: customer for customer in customers}
+    mine = [row for row in given if row.channel == channel.id and row.customer in by_id]
+    extras = {(row.customer, row.label): row.extras for row in mine if row.label}
+    places = []
+    for place, row in enumerate(closer.rows):
         period = calendar.parse(row.period)
-        whole = Scope(period.start_us, period.end_us, None)
-        if not _within(whole, scope):
-            continue
-        counted, _ = billed_in(customer, [row])
-        made_at = closed_at(channel, row) or instant(row.end_us)
-        kept = asked.pop(row.period, None)
-        document = {
-            "checkpointId": closed_id(customer.key, row.period),
-            "customerId": customer.id,
-            "status": "VERIFIED",
-            "final": True,
-            **whole.document(),
-            "period": row.period,
-            **links(call, row.digest),
-            "deltasCount": counted.deltas,
-            "computedBalance": json_number(scaled(counted.total, customer.meter.scale)),
-            "unit": customer.meter.unit,
-            "createdAt": made_at,
-            **(_kept(kept.extras) if kept else {}),
-        }
-        found.append((made_at, document))
-    running = [row for row in given if not row.label]
-    for snapshot in [*running, *asked.values()]:
+        if _within(Scope(period.start_us, period.end_us, None), scope):
+            places.append((place, row, period))
+    found: list[tuple[int, dict[str, Any]]] = []
+    for place, row, period in reversed(places[-most:]):
+        at_us = call.closed.at_us(channel, closer, place) or row.end_us
+        for customer in customers[: most - len(found)]:
+            kept = _kept(extras.get((customer.id, row.period), b""))
+            found.append((at_us, _closed(call, customer, channel, row, period, at_us) | kept))
+    labels = {row.period for row in closer.rows}
+    count = len(places) * len(customers)
+    for snapshot in mine:
         of = _named(snapshot.scope)
-        if snapshot.channel == customer.key and _within(of, scope):
-            status = "QUEUED" if snapshot.label else "VERIFIED"
-            document = _document(call, customer, snapshot, of.document(), status)
-            found.append((instant(snapshot.created_us), document))
-    return found
+        if snapshot.label in labels or not _within(of, scope):
+            continue
+        status = "QUEUED" if snapshot.label else "VERIFIED"
+        document = _document(call, by_id[snapshot.customer], snapshot, of.document(), status)
+        found.append((snapshot.created_us, document))
+        count += 1
+    return found, count
+
+
+def _closed(
+    call: Call,
+    customer: Customer,
+    channel: Channel,
+    row: CheckpointRow,
+    period: Period,
+    at_us: int,
+) -> dict[str, Any]:
+    """A closed period as lists show it."""
+    counted, _ = call.closed.billed(customer, channel, [row])
+    return {
+        "checkpointId": closed_id(customer.key, row.period),
+        "customerId": customer.id,
+        "status": "VERIFIED",
+        "final": True,
+        **Scope(period.start_us, period.end_us, row.period).document(),
+        **links(call, row.digest),
+        "deltasCount": counted.deltas,
+        "computedBalance": json_number(scaled(counted.total, customer.meter.scale)),
+        "unit": customer.meter.unit,
+        "createdAt": instant(at_us),
+    }
 
 
 def _named(name: str) -> Scope:

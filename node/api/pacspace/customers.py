@@ -74,7 +74,7 @@ class Customers:
         self._books = books
         self._entries = {entry.id: entry for entry in config.customers}
         self._closing: dict[bytes, trio.Lock] = {}
-        _check(config)
+        check_customers(config)
 
     def find(self, id_: str) -> Customer:
         """The customer of an id."""
@@ -170,7 +170,7 @@ def _meter(channel: Channel, id_: str, name: str) -> Meter:
     return ours[0]
 
 
-def _check(config: Pacspace) -> None:
+def check_customers(config: Pacspace) -> None:
     """`InputError` if an id is there twice, or two customers are the same usage."""
     ids: set[str] = set()
     for entry in config.customers:

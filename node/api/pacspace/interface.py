@@ -29,6 +29,7 @@ from tallystick.node.api.pacspace import (
     verifying,
 )
 from tallystick.node.api.pacspace.calls import NOBODY, Call, Route
+from tallystick.node.api.pacspace.closed import Closed
 from tallystick.node.api.pacspace.customers import Customers
 from tallystick.node.api.pacspace.idempotency import Answers, key_hash
 from tallystick.node.api.pacspace.wire import Refusal, bad, missing, refusal_of, refused, succeeded
@@ -66,6 +67,7 @@ class Interface:
 
     def __init__(self, books: Books) -> None:
         self._customers = Customers(books, books.config.pacspace)
+        self._closed = Closed()
         self._answers = Answers(books.store, books.clock_us)
         self.routes: Sequence[BaseRoute] = [
             Mounted(f"{prefix}{{rest:path}}", self) for prefix in PREFIXES
@@ -122,7 +124,15 @@ class Interface:
         named = request.headers.get("idempotency-key")
         once = key_hash(caller, named) if route.once and named is not None else b""
         call = Call(
-            world_of(request), self._customers, request, caller, ids, _query(request), body, once
+            world_of(request),
+            self._customers,
+            self._closed,
+            request,
+            caller,
+            ids,
+            _query(request),
+            body,
+            once,
         )
 
         async def run() -> Response:

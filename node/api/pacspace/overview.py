@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from tallystick.node.api.pacspace.calls import PAGE, PAGE_MAX, Call
@@ -9,7 +10,7 @@ from tallystick.node.api.pacspace.customers import Customer
 from tallystick.node.api.pacspace.entries import entry
 from tallystick.node.api.pacspace.numbers import json_number, scaled
 from tallystick.node.api.pacspace.scopes import parse_month
-from tallystick.node.api.pacspace.sums import Counted, ask, count, newest, settled
+from tallystick.node.api.pacspace.sums import Counted, ask, count, count_all, newest, settled
 from tallystick.node.api.pacspace.wire import Refusal, bad
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
@@ -26,9 +27,23 @@ async def show_list(call: Call) -> object:
     limit, page = call.whole("limit", PAGE, 1, PAGE_MAX), call.whole("page", 1, 1, 2**40)
     search = call.query.get("search", "").lower()
     ids = [id_ for id_ in call.customers.ids() if search in id_.lower()]
-    shown = ids[(page - 1) * limit : page * limit]
+    rows: dict[str, dict[str, Any]] = {}
+    by_channel: dict[bytes, list[Customer]] = {}
+    for id_ in ids[(page - 1) * limit : page * limit]:
+        rows[id_] = {"customerId": id_, "state": "unmapped"}
+        try:
+            customer = call.customers.find(id_)
+        except Refusal as refusal:
+            rows[id_]["problem"] = refusal.message
+        else:
+            rows[id_] = _named(call, customer)
+            by_channel.setdefault(customer.key, []).append(customer)
+    for key, customers in by_channel.items():
+        counted = await ask(call.world, key, partial(count_all, customers))
+        for customer, one in zip(customers, counted, strict=True):
+            rows[customer.id] |= _counted(customer, one)
     return {
-        "customers": [await _row(call, id_) for id_ in shown],
+        "customers": list(rows.values()),
         "pagination": {
             "total": len(ids),
             "limit": limit,
@@ -36,24 +51,6 @@ async def show_list(call: Call) -> object:
             "totalPages": -(-len(ids) // limit),
         },
     }
-
-
-async def _row(call: Call, id_: str) -> dict[str, Any]:
-    try:
-        customer = call.customers.find(id_)
-    except Refusal as refusal:
-        return {"customerId": id_, "state": "unmapped", "problem": refusal.message}
-    return _named(call, customer) | _counted(customer, await _all_time(call, customer))
-
-
-async def _all_time(call: Call, customer: Customer) -> Counted:
-    return await ask(
-        call.world,
-        customer.key,
-        lambda channel, closer, budget: count(
-            customer, channel, customer.log(channel).cosigned_size, None, budget
-        ),
-    )
 
 
 def _named(call: Call, customer: Customer) -> dict[str, Any]:

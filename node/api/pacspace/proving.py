@@ -31,9 +31,6 @@ from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.logs import ChannelLog
 from tallystick.node.store.keyspace import CheckpointRow, SnapshotRow
-from tallystick.node.store.matters import close_digest
-from tallystick.protocol.quantities import parse_total
-from tallystick.protocol.statement import Line, decode_line
 
 RECEIPT_DELTAS = 1000  # the newest; the counts are of all
 
@@ -59,7 +56,7 @@ async def prove(call: Call, customer: Customer, scope: Scope | None) -> Proved:
         if scope is not None:
             rows = closed_rows(channel, closer, scope)
             if rows:
-                billed = billed_in(customer, rows)
+                billed = call.closed.billed(customer, channel, rows)
                 labels = [row.period for row in rows]
                 return Proved(rows[-1].digest, labels[-1], 0, *billed, labels)
         size = customer.log(channel).cosigned_size
@@ -87,24 +84,6 @@ def closed_rows(channel: Channel, closer: Closer, scope: Scope) -> list[Checkpoi
         for row in closer.rows
         if row.end_us <= scope.end_us and calendar.parse(row.period).start_us >= scope.start_us
     ]
-
-
-def billed_in(customer: Customer, rows: list[CheckpointRow]) -> tuple[Counted, Counted]:
-    """What these checkpoints count of a customer: by its log, and as payable."""
-    total = payable = deltas = 0
-    for row in rows:
-        for line in map(decode_line, row.lines):
-            if customer.has(line.meter, line.subject):
-                total += parse_total(_recorded(customer, line), customer.meter.scale)
-                payable += parse_total(line.payable, customer.meter.scale)
-                deltas += line.deltas
-    sign = customer.sign
-    return Counted(sign * total, deltas), Counted(sign * payable, deltas)
-
-
-def _recorded(customer: Customer, line: Line) -> str:
-    text = line.provider if customer.role == "provider" else line.consumer
-    return text or line.payable
 
 
 async def give(
@@ -224,11 +203,3 @@ def head_note(log: ChannelLog, size: int) -> str | None:
         return None
     with log.store.read() as txn:
         return proving.signed_head(log, txn, size).decode()
-
-
-def closed_at(channel: Channel, row: CheckpointRow) -> str | None:
-    """When our log says that a period was closed; None until it does."""
-    for _, record in channel.own.closes():
-        if close_digest(record) == row.digest:
-            return instant(record.recorded_at)
-    return None

@@ -6,7 +6,7 @@ record, exactly as well.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ from tallystick.node.closing import Closer
 from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
 from tallystick.protocol.derive import LineKey, Tally
-from tallystick.protocol.records import Correction, Delta
+from tallystick.protocol.records import Correction, Delta, Role
 
 AT_ONCE_RECORDS = 2_000  # read without a thread of their own
 AT_ONCE_LINES = 5_000
@@ -45,8 +45,14 @@ class Counted:
     total: int
     deltas: int
 
+    def __add__(self, other: Counted) -> Counted:
+        return Counted(self.total + other.total, self.deltas + other.deltas)
+
     def __sub__(self, other: Counted) -> Counted:
         return Counted(self.total - other.total, self.deltas - other.deltas)
+
+
+NOTHING = Counted(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +123,30 @@ def count_since(customer: Customer, channel: Channel, since: Since, budget: int)
     return _sum(customer, tallies, bound)
 
 
+def count_all(
+    customers: Sequence[Customer], channel: Channel, closer: Closer, budget: int
+) -> list[Counted]:
+    """What is co-signed of each of a channel's customers, of all time, in one go."""
+    of_subjects: dict[tuple[Role, str, str], Counted] = {}
+    of_meters: dict[tuple[Role, str], Counted] = {}
+    for role in {customer.role for customer in customers}:
+        log = channel.provider_log if role == "provider" else channel.consumer_log
+        for key, tally in _tallies(channel, log, log.cosigned_size, budget).items():
+            one = Counted(tally.total, tally.deltas)
+            subject, meter = (role, key.meter, key.subject), (role, key.meter)
+            of_subjects[subject] = of_subjects.get(subject, NOTHING) + one
+            of_meters[meter] = of_meters.get(meter, NOTHING) + one
+    counted = []
+    for customer in customers:
+        of = customer.role, customer.meter.name
+        if customer.subject is None:
+            found = of_meters.get(of, NOTHING)
+        else:
+            found = of_subjects.get((*of, customer.subject), NOTHING)
+        counted.append(Counted(customer.sign * found.total, found.deltas))
+    return counted
+
+
 def by_period(
     customer: Customer, channel: Channel, size: int, budget: int
 ) -> list[tuple[int, Counted]]:
@@ -124,9 +154,8 @@ def by_period(
     found: dict[int, Counted] = {}
     for key, tally in _tallies(channel, customer.log(channel), size, budget).items():
         if customer.has(key.meter, key.subject):
-            before = found.get(key.charge_start_us, Counted(0, 0))
-            total = before.total + customer.sign * tally.total
-            found[key.charge_start_us] = Counted(total, before.deltas + tally.deltas)
+            one = Counted(customer.sign * tally.total, tally.deltas)
+            found[key.charge_start_us] = found.get(key.charge_start_us, NOTHING) + one
     return sorted((start, counted) for start, counted in found.items() if counted.deltas)
 
 

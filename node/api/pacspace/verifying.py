@@ -10,7 +10,6 @@ from msgspec import Raw
 from tallystick.node import proving
 from tallystick.node.api.pacspace.calls import Call
 from tallystick.node.api.pacspace.numbers import json_number
-from tallystick.node.api.pacspace.proving import closed_at
 from tallystick.node.api.pacspace.scopes import instant
 from tallystick.node.api.pacspace.snapshots import rows_of_root
 from tallystick.node.api.pacspace.starting import parse_root
@@ -31,9 +30,10 @@ async def verify(call: Call) -> object:
     books = call.world.node.books
     if root is not None:
         for channel, closer in books.channels.values():
-            for row in closer.rows:
+            for place, row in enumerate(closer.rows):
                 if row.digest == root:
-                    return _checkpoint(channel, row)
+                    at_us = call.closed.at_us(channel, closer, place)
+                    return _checkpoint(channel, row, at_us)
         for snapshot in rows_of_root(books.store, root):
             if snapshot.channel in books.channels:
                 return _head(books.channels[snapshot.channel][0], snapshot)
@@ -51,7 +51,7 @@ def _answer(root: str, message: str, *, verified: bool) -> dict[str, Any]:
     }
 
 
-def _checkpoint(channel: Channel, row: CheckpointRow) -> dict[str, Any]:
+def _checkpoint(channel: Channel, row: CheckpointRow, at_us: int | None) -> dict[str, Any]:
     root = row.digest.hex()
     try:
         checkpoint = verify_checkpoint(row.note, channel.own.keyring)
@@ -59,7 +59,7 @@ def _checkpoint(channel: Channel, row: CheckpointRow) -> dict[str, Any]:
         return _answer(root, f"It does not hold: {error}", verified=False)
     amounts = [total.split(" ", 2)[1] for total in checkpoint.totals]
     return _answer(root, f"Both parties signed this checkpoint of {row.period}.", verified=True) | {
-        "recordedAt": closed_at(channel, row),
+        "recordedAt": None if at_us is None else instant(at_us),
         "summary": {
             "period": row.period,
             "recordCount": sum(decode_line(data).deltas for data in row.lines),

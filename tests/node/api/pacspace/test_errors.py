@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import hmac
+import json
+import time
 from typing import Any
 
 import httpx
 import pytest
-from pacspace_sdk import InvalidApiKeyError, NotFoundError, PacSpace, PacSpaceError
+from pacspace_sdk import (
+    InvalidApiKeyError,
+    NotFoundError,
+    PacSpace,
+    PacSpaceError,
+    WebhookVerificationError,
+    generate_workspace_secret,
+    next_workspace_secret,
+)
 from pacspace_world import World
 
 from tallystick.node.api.pacspace.wire import Refusal, refusal_of, refused, refused_at_door
@@ -162,6 +173,8 @@ def test_a_closed_client_asks_nothing(world: World) -> None:
 
 def test_records_are_not_served_and_not_tried_again(world: World) -> None:
     pac = world.client()
+    secret = generate_workspace_secret()
+    sealed = world.client(records={"secret": secret})
     calls: list[Any] = [
         lambda: pac.records.emit(
             record="r", title="t", occurred_at="2026-01-01T00:00:00Z", actor_id="a",
@@ -177,11 +190,24 @@ def test_records_are_not_served_and_not_tried_again(world: World) -> None:
         lambda: pac.records.holders.remove("h"),
         lambda: pac.records.holdings.list(),
         lambda: pac.records.open(f"{world.url}/c/handle"),
+        lambda: sealed.records.identity.register(),
+        lambda: sealed.records.holders.add(workspace_id="w"),
+        lambda: sealed.records.holdings.confirm(),
+        lambda: sealed.records.rotate(next_workspace_secret(secret)),
+        lambda: sealed.records.rekey(record="r", to_version=1),
+        lambda: sealed.records.record_key("r"),
+        lambda: sealed.records.keep_copy("r"),
+        lambda: sealed.records.share_key_wrap(
+            handle="h", disclosure_key=b"0" * 32, workspace_id="w"
+        ),
     ]  # fmt: skip
     for number, call in enumerate(calls):
         with pytest.raises(PacSpaceError) as raised:
             call()
         assert raised.value.status_code == 501, (number, raised.value)
+    assert sealed.records.wire_id("r")  # the client's own work
+    assert sealed.records.wire_reference_id("r")
+    assert pac.records.check({"schema": "other"})["ok"] is False
 
 
 def test_customers_are_made_by_pairing(world: World) -> None:
@@ -227,3 +253,16 @@ def test_each_kind_of_error_has_its_answer(error: Exception, status: int, code: 
     assert answer.status_code == status
     assert ("retry-after" in answer.headers) == (status in (429, 503))
     assert refused_at_door(Refused(429, "x")).headers["retry-after"] == "1"
+
+
+def test_a_signature_as_webhooks_have_it() -> None:
+    pac = PacSpace.init("key", base_url="http://127.0.0.1:1", webhook_secret="whsec_a")
+    assert pac.webhooks is not None
+    body = json.dumps({"id": "evt", "event": "delta.verified", "data": {"delta": 0.1}})
+    at = int(time.time())
+    made = hmac.new(b"whsec_a", f"{at}.{body}".encode(), "sha256").hexdigest()
+    headers = {"x-pacspace-signature": f"v1={made}", "X-PACSPACE-TIMESTAMP": str(at)}
+    assert pac.webhooks.verify_from_headers(headers, body)["id"] == "evt"
+    assert pac.webhooks.verify(f"v1={'0' * 64}, v1={made}", str(at), body)["id"] == "evt"
+    with pytest.raises(WebhookVerificationError):
+        pac.webhooks.verify(f"v1={made}", str(at), body + " ")
