@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from hashlib import sha256
 from typing import Any
 
 from msgspec import Raw
@@ -23,6 +25,7 @@ from tallystick.node.api.recording import Asked, Outcome, record
 from tallystick.node.channel import Channel
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.logs import ChannelLog
+from tallystick.node.sealing import sealed_of
 from tallystick.protocol.errors import QuantityError, TallyError
 from tallystick.protocol.quantities import parse_quantity
 from tallystick.protocol.records import Delta
@@ -275,4 +278,11 @@ def _shown(
         customer = call.customers.of_usage(channel.id, delta.meter, delta.subject)
     effective = log.effective(delta.meter, delta.id)
     assert effective is not None
-    return entry(call.customers, channel, log, index, delta, customer, effective[1])
+    document = entry(call.customers, channel, log, index, delta, customer, effective[1])
+    sealed = sealed_of(log, delta)
+    if sealed:
+        document["sealed"] = {
+            "bytes": base64.b64encode(sealed).decode(),
+            "sha256": sha256(sealed).hexdigest(),
+        }
+    return document

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -42,6 +44,26 @@ def test_an_emit_is_answered_and_found_again(pac: PacSpace, customer: str) -> No
         assert shown["metadata"] == said
         assert shown["sequenceNumber"] == made["sequenceNumber"]
         assert shown["createdAt"] == made["createdAt"]
+
+
+def test_what_was_said_can_be_checked_against_the_record(
+    world: World, pac: PacSpace, customer: str
+) -> None:
+    options = {"referenceId": f"{customer}-sealed", "metadata": {"secret": "of this node"}}
+    made = pac.balance.emit_and_wait(customer, 1, "a reason", options | {"timeout": 10_000})
+    sealed = base64.b64decode(made["sealed"]["bytes"])
+    said = json.loads(sealed[16:])
+    assert (said["reason"], said["metadata"]) == ("a reason", options["metadata"])
+    # The digest is in the record, whose proof both signed; what it is of is on this disk alone.
+    index = int(made["sequenceNumber"])
+    folder = world.acme.home.parent / f"proof-{customer}"
+    world.acme.tally("prove", "--record", str(index), "-o", str(folder))
+    (leaf,) = (file.read_bytes() for file in folder.glob("*.leaf"))
+    assert sha256(sealed).digest() in leaf
+    assert b"a reason" not in leaf
+    assert made["sealed"]["sha256"] == sha256(sealed).hexdigest()
+    shown = world.beta.json("log", "--theirs", "--from", str(index), "--count", "1")
+    assert "reason" not in json.dumps(shown)
 
 
 def test_emit_and_wait_returns_what_is_co_signed(pac: PacSpace, customer: str) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tallystick.node.api.pacspace.customers import check_customers
+from tallystick.node.api.pacspace.entries import status_of
 from tallystick.node.api.pacspace.fields import Fields
 from tallystick.node.api.pacspace.ids import (
     ClosedName,
@@ -151,9 +155,13 @@ def test_any_body_is_an_object_or_refused(body: bytes) -> None:
     ],
 )
 def test_customers_that_overlap_are_refused(two: list[tuple[str, str, str]], said: str) -> None:
-    from tallystick.node.api.pacspace.customers import check_customers
-
     entries = [PacspaceCustomer(id_, "beta.example", *rest) for id_, *rest in two]
     with pytest.raises(InputError, match=said):
         check_customers(Pacspace(entries))
     check_customers(Pacspace(entries[:1]))
+
+
+def test_what_the_peer_signed_never_changes_again() -> None:
+    log: Any = SimpleNamespace(cosigned_size=5)
+    assert [status_of(log, index, "") for index in (4, 5)] == ["VERIFIED", "QUEUED"]
+    assert [status_of(log, index, "why") for index in (4, 5)] == ["VERIFIED", "FAILED"]
