@@ -15,9 +15,18 @@ from pacspace_world import World
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Nodes that these tests stop; each leaves them running."""
+    """Nodes that these tests stop."""
     with pacspace_world.made(tmp_path_factory.mktemp("restarts")) as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def both_run(alone: World) -> Iterator[None]:
+    """Whatever became of a test, the next one finds both nodes running."""
+    yield
+    for party in (alone.acme, alone.beta):
+        if party.process is None:
+            party.start()
 
 
 def test_what_waits_for_the_peer_is_queued_and_survives_a_kill(alone: World) -> None:
