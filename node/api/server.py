@@ -22,7 +22,7 @@ from tallystick.node.api.operations import Operation
 from tallystick.node.api.pacspace.interface import PREFIXES, Interface
 from tallystick.node.api.pacspace.wire import refused_at_door
 from tallystick.node.api.reading import Reader
-from tallystick.node.api.routes import balances, channels, closing, deltas, disputes
+from tallystick.node.api.routes import balances, channels, closing, deltas, disputes, statements
 from tallystick.node.api.rpc import Rpc
 from tallystick.node.config import Http
 from tallystick.node.errors import HomeError
@@ -38,7 +38,7 @@ _log = logging.getLogger("tallystick.api")
 
 def operations() -> list[Operation]:
     """Every operation of the native interface."""
-    modules = (channels, deltas, balances, closing, disputes)
+    modules = (channels, deltas, balances, closing, statements, disputes)
     return [operation for module in modules for operation in module.OPERATIONS]
 
 
