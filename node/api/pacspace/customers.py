@@ -23,6 +23,7 @@ from tallystick.protocol.periods import Calendar
 from tallystick.protocol.records import TEXT_BYTES_MAX, Meter, Role
 
 ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_HEX = re.compile(r"[0-9a-fA-F]+")
 _DEFAULT = PacspaceCustomer("x", "x")
 _control = re.compile("[\x00-\x1f\x7f-\x9f]").search
 
@@ -73,6 +74,8 @@ class Customers:
     def __init__(self, books: Books, config: Pacspace) -> None:
         self._books = books
         self._entries = {entry.id: entry for entry in config.customers}
+        self._named = {entry.channel for entry in config.customers}
+        self._begun = tuple(name.lower() for name in self._named if _HEX.fullmatch(name))
         self._closing: dict[bytes, trio.Lock] = {}
         check_customers(config)
 
@@ -109,7 +112,11 @@ class Customers:
 
     def of_usage(self, key: bytes, meter: str, subject: str) -> Customer | None:
         """Whose some usage is."""
-        for id_ in self.ids():
+        peer = self._books.founding.rows[key].peer
+        begins = key.hex().startswith
+        entries = self._entries.values()
+        near = [e.id for e in entries if e.channel == peer or begins(e.channel.lower())]
+        for id_ in near or [peer]:
             try:
                 customer = self.find(id_)
             except Refusal:
@@ -120,13 +127,12 @@ class Customers:
 
     def _peers(self) -> set[str]:
         """The peers that are customers by their name: those with a channel that no entry names."""
-        mapped = {entry.channel.lower() for entry in self._entries.values()}
         return {
             row.peer
             for key, row in self._books.founding.rows.items()
             if row.state in ("open", "halted")
-            and row.peer not in mapped
-            and not any(key.hex().startswith(selector) for selector in mapped)
+            and row.peer not in self._named
+            and not key.hex().startswith(self._begun)
         }
 
     def _select(self, id_: str, selector: str) -> bytes:

@@ -144,8 +144,11 @@ async def invoice(call: Call) -> object:
         "generatedAt": instant(row.created_us),
         "checkpointId": checkpoint_id(customer, proved),
     }
-    bundles = f"{call.base_url}/v1/channels/{customer.key.hex()}/bundles"
-    return document | {"bundleUrls": [f"{bundles}/{label}" for label in proved.labels]}
+    channel = f"{call.base_url}/v1/channels/{customer.key.hex()}"
+    return document | {
+        "bundleUrls": [f"{channel}/bundles/{label}" for label in proved.labels],
+        "statementUrls": [f"{channel}/statements/{label}.pdf" for label in proved.labels],
+    }
 
 
 def checkpoint_id(customer: Customer, proved: Proved) -> str | None:
