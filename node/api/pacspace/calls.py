@@ -61,6 +61,13 @@ class Call:
         return self.whole("limit", PAGE, 1, PAGE_MAX), self.whole("offset", 0, 0, 2**62)
 
 
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What is put in place of the mounted route, so that requests are counted by what they ask."""
+
+    path: str
+
+
 Handler = Callable[[Call], Awaitable[object]]
 
 
@@ -76,6 +83,11 @@ class Route:
     scopes: tuple[Scope, ...]
     handler: Handler
     once: bool = False
+
+    @property
+    def template(self) -> str:
+        """The path as metrics name it."""
+        return "/" + "/".join("{id}" if part == "*" else part for part in self.path)
 
     def fits(self, segments: Sequence[str]) -> bool:
         """Whether a path is one of these."""

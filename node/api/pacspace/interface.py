@@ -28,7 +28,7 @@ from tallystick.node.api.pacspace import (
     proving,
     verifying,
 )
-from tallystick.node.api.pacspace.calls import NOBODY, Call, Route
+from tallystick.node.api.pacspace.calls import NOBODY, Call, Route, Template
 from tallystick.node.api.pacspace.closed import Closed
 from tallystick.node.api.pacspace.customers import Customers
 from tallystick.node.api.pacspace.idempotency import Answers, key_hash
@@ -117,6 +117,7 @@ class Interface:
     async def _run(
         self, request: Request, route: Route, segments: Sequence[str], caller: ApiKey
     ) -> Response:
+        request.scope["route"] = Template(route.template)
         ids = route.ids(segments)
         if "" in ids:
             raise bad("the id in the path is empty")
