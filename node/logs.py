@@ -282,21 +282,6 @@ class ChannelLog(LogMatters):
         quantity: int | None = msgspec.msgpack.decode(found[1], type=int | None)
         return quantity
 
-    def corrected(self, before: int | None = None) -> dict[tuple[str, str], int | None]:
-        """The effective quantity of every delta that was corrected (None: voided), by the
-        corrections before an index if it is given.
-        """
-        found: dict[tuple[str, str], int | None] = {}
-        with self.store.read() as txn:
-            scan = txn.scan("corrections", log_key(self.number), log_key(self.number + 1))
-            indexes = sorted(int.from_bytes(key[-8:], "big") for key, _ in scan)
-        for index in indexes:
-            record = self.record(index)
-            assert isinstance(record, Correction)
-            if before is None or index < before:
-                found[record.meter, record.id] = record.quantity
-        return found
-
     def root_at(self, size: int) -> bytes:
         """The root of the log's first `size` durable records."""
         with self.store.read() as txn:

@@ -18,6 +18,7 @@ from tallystick.node.api.pacspace.scopes import Scope
 from tallystick.node.api.pacspace.wire import Refusal
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
+from tallystick.node.corrected import corrected as all_corrected
 from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
 from tallystick.protocol.derive import LineKey, Tally
@@ -230,7 +231,7 @@ def newest(
     with channel.store.read() as txn:
         if txn.entries("corrections") > budget:
             raise TooMuch
-    corrected = log.corrected(size)
+    corrected = all_corrected(log, size)
     found: list[tuple[int, Delta, int | None]] = []
     for seen, (index, delta) in enumerate(_backwards(log, size)):
         if seen >= budget:

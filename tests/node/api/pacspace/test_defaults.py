@@ -108,3 +108,18 @@ def test_verify_does_not_look_at_keys(parties: tuple[nodes.Party, nodes.Party]) 
     for headers in ({}, {"X-Api-Key": "wrong"}, {"Authorization": "Bearer wrong"}):
         answer = httpx.get(url, headers=headers)
         assert (answer.status_code, answer.json()["data"]["verified"]) == (200, True)
+
+
+def test_requests_are_counted_by_what_they_ask(
+    parties: tuple[nodes.Party, nodes.Party],
+) -> None:
+    acme, _ = parties
+    pac = _client(acme)
+    pac.balance.derive("beta.example")
+    with pytest.raises(NotFoundError):
+        pac.balance.derive("someone-else")
+    key = acme.json("keys", "add", "scraper", "--scope", "read")["key"]
+    url = acme.json("status")["http"]
+    metrics = httpx.get(f"{url}/metrics", headers={"X-Api-Key": key}).text
+    assert 'route="/api/v1/balance/derive/{id}"' in metrics
+    assert "someone" not in metrics
