@@ -18,8 +18,10 @@ from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.config import Config, load_config
 from tallystick.node.errors import PairingError, StoreError
+from tallystick.node.feed.rows import forget_feed
 from tallystick.node.founding import Founding, decode_channel
 from tallystick.node.home import Home
+from tallystick.node.news import News
 from tallystick.node.quotas import MEBIBYTE
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import encode_row
@@ -64,7 +66,8 @@ class Books:
         self.seed = self._seed(read_only)
         if not read_only:
             self._doubt_copies()
-        self.founding = Founding(self.store, self.identity)
+        self.news = News()
+        self.founding = Founding(self.store, self.identity, self.news)
         with self.store.read() as txn:
             scan = txn.scan("peers", b"", b"\xff" * 254)
             self.peers = {key.decode(): decode_identity(value) for key, value in scan}
@@ -122,6 +125,7 @@ class Books:
                 txn.put("channels", key, encode_row(msgspec.structs.replace(row, doubt=1)))
             txn.put("meta", b"place", place)
             txn.delete("meta", RESTORED)
+            forget_feed(txn)
 
         self.store.commit_now(job)
 
@@ -147,6 +151,7 @@ class Books:
         """Open a founded channel."""
         row = self.founding.rows[channel]
         found = Channel(self.store, self.index_folder, self.seed, self.identity, row, self.clock_us)
+        found.news = self.news
         found.quota_bytes = self.config.quotas.log_mebibytes * MEBIBYTE
         agree = self.config.checkpoints.early == "agree"
         closer = Closer(found, agree_early=agree, clock_us=self.clock_us)

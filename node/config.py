@@ -69,6 +69,15 @@ class Reconcile(Struct, frozen=True, forbid_unknown_fields=True):
     rules: list[ReconcileRule] = []
 
 
+class FeedConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """How long events are kept, and when those are told that silence makes."""
+
+    keep_days: Annotated[int, Meta(ge=1, le=3660)] = 30
+    keep_events: Annotated[int, Meta(ge=1000, le=10**8)] = 500_000
+    due_hours: Annotated[float, Meta(ge=0, le=8784)] = 72.0
+    silent_seconds: Annotated[float, Meta(gt=0, le=10**7)] = 60.0
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings."""
 
@@ -77,6 +86,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     quotas: Quotas = Quotas()
     connections: Connections = Connections()
     reconcile: Reconcile = Reconcile()
+    feed: FeedConfig = FeedConfig()
 
 
 TEMPLATE = """\
@@ -139,6 +149,16 @@ TEMPLATE = """\
 #   open = 10000
 #   sessions_per_day = 4
 # rules = []
+
+[feed]
+# What happens is kept as a list of events (see tally events), for so many days, and no more than
+# so many events.
+# keep_days = 30
+# keep_events = 500000
+
+# How long before a deadline it is told, and after how long without a connection a peer is silent.
+# due_hours = 72.0
+# silent_seconds = 60.0
 """
 
 

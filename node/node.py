@@ -15,6 +15,8 @@ import trio
 
 from tallystick.node.books import Books
 from tallystick.node.errors import HomeError
+from tallystick.node.feed.feed import Feed
+from tallystick.node.feed.silence import Silence
 from tallystick.node.home import Home
 from tallystick.node.pairing import serve_join
 from tallystick.node.peering import Peering
@@ -42,6 +44,8 @@ class Node:
         self.identity = books.identity
         self.certificate = tls.certificate_der(self.identity.name, self.identity.transport)
         self.peering = Peering(books, self._dial, SystemRandom())
+        self.feed = Feed(books, self.peering.caught_up)
+        self._silence = Silence(self.feed, self.peering, books.config.feed.silent_seconds)
         self._gate = Gate(books.config.connections)
         self._lines = Bucket(1, LINES_BURST, 0)  # of the log, about strangers
         self.pins = Pins(books)
@@ -56,6 +60,8 @@ class Node:
             nursery.start_soon(self.books.store.run)
             nursery.start_soon(keep_small, self.home.store_path / "data.mdb")
             nursery.start_soon(self._report_refusals)
+            nursery.start_soon(self.feed.run)
+            nursery.start_soon(self._silence.run)
             self.peering.start(nursery)
             listeners = await self._bind(host, port)
             bound = listeners[0].socket.getsockname()
