@@ -25,6 +25,7 @@ from tallystick.node.quotas import Bucket, Gate
 from tallystick.node.store.residency import keep_small
 from tallystick.node.transport import tls
 from tallystick.node.upkeep import flush
+from tallystick.node.webhooks.webhooks import Webhooks
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.keys import KEYS_MAX
 from tallystick.protocol.pairing import PeerIdentity
@@ -45,6 +46,7 @@ class Node:
         self.certificate = tls.certificate_der(self.identity.name, self.identity.transport)
         self.peering = Peering(books, self._dial, SystemRandom())
         self.feed = Feed(books, self.peering.caught_up)
+        self.webhooks = Webhooks(home.path, books, self.feed)
         self._silence = Silence(self.feed, self.peering, books.config.feed.silent_seconds)
         self._gate = Gate(books.config.connections)
         self._lines = Bucket(1, LINES_BURST, 0)  # of the log, about strangers
@@ -62,6 +64,7 @@ class Node:
             nursery.start_soon(self._report_refusals)
             nursery.start_soon(self.feed.run)
             nursery.start_soon(self._silence.run)
+            nursery.start_soon(self.webhooks.run)
             self.peering.start(nursery)
             listeners = await self._bind(host, port)
             bound = listeners[0].socket.getsockname()
