@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -24,8 +25,8 @@ from tallystick.node.home import Home
 from tallystick.node.news import News
 from tallystick.node.quotas import MEBIBYTE
 from tallystick.node.store.disk import Store, Txn
-from tallystick.node.store.keyspace import encode_row
-from tallystick.protocol.errors import InputError
+from tallystick.node.store.keyspace import ChannelRow, encode_row
+from tallystick.protocol.errors import InputError, UnknownName
 from tallystick.protocol.keys import Identity
 from tallystick.protocol.pairing import (
     PeerIdentity,
@@ -35,6 +36,7 @@ from tallystick.protocol.pairing import (
 )
 
 OPEN_TRIES = 4
+Door = Literal["port", "http-port"]  # the keys in the table `meta` of where peers and HTTP come in
 RESTORED = b"restored"  # in the table `meta`: the store was put here by a restore
 
 _IDENTITY = ("name", "log_key", "cosigner_key", "transport_key")
@@ -149,14 +151,43 @@ class Books:
 
     def load_channel(self, channel: bytes) -> tuple[Channel, Closer]:
         """Open a founded channel."""
-        row = self.founding.rows[channel]
-        found = Channel(self.store, self.index_folder, self.seed, self.identity, row, self.clock_us)
-        found.news = self.news
+        opened = self._open_channel(self.store, self.founding.rows[channel])
+        opened[0].news = self.news
+        self.channels[channel] = opened
+        return opened
+
+    def _open_channel(self, store: Store, row: ChannelRow) -> tuple[Channel, Closer]:
+        found = Channel(store, self.index_folder, self.seed, self.identity, row, self.clock_us)
         found.quota_bytes = self.config.quotas.log_mebibytes * MEBIBYTE
         agree = self.config.checkpoints.early == "agree"
-        closer = Closer(found, agree_early=agree, clock_us=self.clock_us)
-        self.channels[channel] = (found, closer)
-        return found, closer
+        return found, Closer(found, agree_early=agree, clock_us=self.clock_us)
+
+    @contextmanager
+    def at_a_moment(self, channel: bytes) -> Iterator[tuple[Channel, Closer]]:
+        """An open channel as the disk has it now, for reading: on a thread of its own, while the
+        node goes on.
+        """
+        row = self.founding.rows[channel]
+        store, opened = self._load_moment(row)
+        try:
+            yield opened
+        finally:
+            for log in (opened[0].own, opened[0].peer):
+                log.index.close()
+            store.close()
+
+    def _load_moment(self, row: ChannelRow) -> tuple[Store, tuple[Channel, Closer]]:
+        for tries_left in reversed(range(OPEN_TRIES)):
+            store = self.store.moment()
+            try:
+                return store, self._open_channel(store, row)
+            except BaseException as error:
+                store.close()
+                # An index file may have been merged away while we looked: look again.
+                if not isinstance(error, StoreError) or not tries_left:
+                    raise
+                time.sleep(0.05)
+        raise AssertionError
 
     def pairing_book(self) -> Invites:
         """Where invites and peers are kept."""
@@ -170,20 +201,20 @@ class Books:
             await self.store.commit(lambda txn: put_peer(txn, changed))
             self.peers[name] = changed
 
-    def last_port(self) -> int:
+    def last_port(self, door: Door = "port") -> int:
         """The port on which this node listened last; 0 before the first time."""
         with self.store.read() as txn:
-            return int(txn.get("meta", b"port") or 0)
+            return int(txn.get("meta", door.encode()) or 0)
 
-    async def remember_port(self, port: int) -> None:
+    async def remember_port(self, port: int, door: Door = "port") -> None:
         """Keep the port for the next start."""
-        await self.store.commit(lambda txn: txn.put("meta", b"port", str(port).encode()))
+        await self.store.commit(lambda txn: txn.put("meta", door.encode(), str(port).encode()))
 
     def peer(self, name: str) -> PeerIdentity:
         """A paired peer by name."""
         if name not in self.peers:
             known = ", ".join(sorted(self.peers)) or "none yet"
-            raise InputError(
+            raise UnknownName(
                 f"no peer is called {name!r}", f"Peers: {known}; pair with tally invite and join"
             )
         return self.peers[name]
@@ -210,7 +241,7 @@ class Books:
         listed = ", ".join(f"{key.hex()[:8]} ({row.peer})" for key, row in rows.items())
         if not rows:
             what = f"no channel matches {selector!r}" if selector else "there is no channel yet"
-            raise InputError(what, "See: tally channels")
+            raise UnknownName(what, "See: tally channels")
         raise InputError(
             f"{'several channels match' if selector else 'there are several channels'}: {listed}",
             "Choose one with --channel and the beginning of its id, or its peer's name",

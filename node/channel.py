@@ -69,10 +69,12 @@ BATCHES_AHEAD_MAX = 2  # prepared but not yet durable: one on the disk, one bein
 
 @dataclass(slots=True)
 class EmitResult:
-    """What became of drafts: their indexes in the log (-1: not recorded), and why not."""
+    """What became of drafts: their indexes in the log (-1: not recorded), which of them were there
+    already, and why others are not.
+    """
 
     indexes: list[int]
-    duplicates: int = 0
+    repeated: list[int] = field(default_factory=list)  # places
     problems: list[tuple[int, str, str]] = field(default_factory=list)  # place, kind, message
 
 
@@ -273,7 +275,9 @@ class Channel:
         for request in group:
             stop = start + len(request.drafts)
             request.result.indexes = places[start:stop]
-            request.result.duplicates = sum(start <= place < stop for place in duplicates)
+            request.result.repeated = [
+                place - start for place in duplicates if start <= place < stop
+            ]
             request.result.problems = [
                 (place - start, kind, said)
                 for place, kind, said in problems

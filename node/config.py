@@ -22,6 +22,18 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True):
     dial_timeout_seconds: Annotated[float, Meta(gt=0, le=300)] = 10.0
 
 
+class Http(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where programs and browsers on this machine reach the node, and how much one may ask."""
+
+    listen: str = "127.0.0.1:0"
+    remote: bool = False
+    hosts: list[str] = []
+    connections: Annotated[int, Meta(ge=1, le=10**5)] = 256
+    body_mebibytes: Annotated[int, Meta(ge=1, le=1024)] = 16
+    requests_per_second: Annotated[int, Meta(ge=1, le=10**6)] = 5_000
+    requests_at_once: Annotated[int, Meta(ge=1, le=10**5)] = 64
+
+
 class Checkpoints(Struct, frozen=True, forbid_unknown_fields=True):
     """How this node answers proposals to close a period."""
 
@@ -95,6 +107,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings."""
 
     network: Network = Network()
+    http: Http = Http()
     checkpoints: Checkpoints = Checkpoints()
     quotas: Quotas = Quotas()
     connections: Connections = Connections()
@@ -116,6 +129,25 @@ TEMPLATE = """\
 
 # How long to wait for a peer to answer when dialling.
 # dial_timeout_seconds = 10.0
+
+[http]
+# Where programs and browsers on this machine reach the node, with the keys of tally keys. Port 0
+# takes a free port, and the same again next time; tally status shows it. "" for none.
+# listen = "127.0.0.1:0"
+
+# It has no TLS, so it listens on this machine alone. true lets it listen elsewhere: in a container,
+# or behind a proxy that speaks TLS.
+# remote = false
+
+# The names by which that proxy is called, if it passes them on (the header Host).
+# hosts = []
+
+# Limits: connections in all; the size of one request (streams have none); for each key requests a
+# second, and at once.
+# connections = 256
+# body_mebibytes = 16
+# requests_per_second = 5000
+# requests_at_once = 64
 
 [checkpoints]
 # Whether to sign a period that the peer closes before its grace time is over (its --force), if

@@ -16,7 +16,7 @@ from tallystick.node.rotating import JOBS, waiting
 from tallystick.node.statuses import statuses_of
 from tallystick.node.store.keyspace import CheckpointRow
 from tallystick.protocol.checkpoint import verify_checkpoint
-from tallystick.protocol.errors import InputError
+from tallystick.protocol.errors import UnknownName
 from tallystick.protocol.keys import ED25519_COSIGNATURE, Vkey
 from tallystick.protocol.merkle import EMPTY_ROOT
 from tallystick.protocol.pairing import comparison_words
@@ -115,6 +115,7 @@ def status(books: Books, live: dict[str, Any] | None) -> dict[str, Any]:
         "name": books.identity.name,
         "running": live is not None,
         "address": live["address"] if live else None,
+        "http": live["http"] if live else None,
         "channels": documents,
         "proposals": [
             {"channel": d["channel"], "peer": d["peer"], "state": d["state"]} for d in proposals
@@ -301,7 +302,7 @@ def log_records(
 
 
 def find_delta(channel: Channel, name: str) -> list[tuple[ChannelLog, int, Delta]]:
-    """Deltas by `METER/ID` or by id alone, in both logs; `InputError` if there is none."""
+    """Deltas by `METER/ID` or by id alone, in both logs; `UnknownName` if there is none."""
     found = []
     meters = [meter.name for meter in channel.terms.meters]
     pairs = [(meter, name) for meter in meters]
@@ -314,7 +315,7 @@ def find_delta(channel: Channel, name: str) -> list[tuple[ChannelLog, int, Delta
             if hit is not None:
                 found.append((log, *hit))
     if not found:
-        raise InputError(
+        raise UnknownName(
             f"no delta is called {name!r} in this channel", "Give METER/ID or ID; see tally log"
         )
     return found
@@ -341,7 +342,7 @@ def checkpoint_document(channel: Channel, closer: Closer, label: str) -> dict[st
     """A closed period's checkpoint."""
     row = closer.row_of(channel.own.folder.calendar.parse(label))
     if row is None:
-        raise InputError(f"{label} is not closed", f"Close it: tally checkpoint {label}")
+        raise UnknownName(f"{label} is not closed", f"Close it: tally checkpoint {label}")
     checkpoint = verify_checkpoint(row.note, channel.own.keyring)
     return {
         "checkpoint": row.note.decode(),
@@ -382,11 +383,11 @@ def closed_line(
     """A balance line of a closed period, and its period's checkpoint."""
     row = closer.row_of(channel.own.folder.calendar.parse(label))
     if row is None:
-        raise InputError(f"{label} is not closed", f"Close it: tally checkpoint {label}")
+        raise UnknownName(f"{label} is not closed", f"Close it: tally checkpoint {label}")
     lines = [decode_line(data) for data in row.lines]
     for line in lines:
         if (line.meter, line.subject, line.late_for) == (meter, subject, None):
             return row, line
-    raise InputError(
+    raise UnknownName(
         f"{label} has no line {meter}/{subject}", f"See: tally derive --period {label}"
     )

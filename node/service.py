@@ -61,6 +61,7 @@ class Service:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._books = node.books
+        self.http_address = ""  # where programs reach us over TCP
         self.methods: Mapping[str, Method] = {
             "invite": self.invite,
             "join": self.join,
@@ -149,21 +150,28 @@ class Service:
 
     async def emit(self, channel: str | None, drafts: bytes) -> dict[str, Any]:
         """Record deltas (MessagePack list of drafts); answered when they are durable."""
-        found, _ = self._channel(channel)
-        self._check_not_halted(found)
         try:
             decoded: Sequence[Draft] = _decode_drafts(drafts)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise InputError(f"not a list of deltas: {error}") from None
-        if len(decoded) > DRAFTS_MAX:
+        return await self.record(channel, decoded)
+
+    async def record(self, channel: str | None, drafts: Sequence[Draft]) -> dict[str, Any]:
+        """Record deltas; answered when they are durable: the index of each (-1: not recorded), how
+        many were there already, what is wrong with others, and our log's size then.
+        """
+        found, _ = self._channel(channel)
+        self._check_not_halted(found)
+        if len(drafts) > DRAFTS_MAX:
             raise InputError(
-                f"{len(decoded)} deltas in one request; {DRAFTS_MAX} are allowed",
+                f"{len(drafts)} deltas in one request; {DRAFTS_MAX} are allowed",
                 "Send them in several requests",
             )
-        result = await found.emit(decoded)
+        result = await found.emit(drafts)
         return {
             "indexes": result.indexes,
-            "duplicates": result.duplicates,
+            "duplicates": len(result.repeated),
+            "repeated": result.repeated,
             "problems": result.problems,
             "size": 1 + max(result.indexes, default=-1),
         }
@@ -364,4 +372,5 @@ class Service:
                 "clock_skew_seconds": round(link.skew_seconds, 1) if link else None,
             }
         peers = {name: link.live for name, link in node.peering.links.items()}
-        return {"address": node.peering.address, "channels": channels, "peers": peers}
+        http = self.http_address or None
+        return {"address": node.peering.address, "http": http, "channels": channels, "peers": peers}

@@ -5,7 +5,8 @@
     │   ├── QuantityError   a number that is not an exact decimal in the meter's scale
     │   ├── PeriodError     a period that the terms' calendar does not have
     │   ├── TermsError      a terms file with a mistake: names the line and the key
-    │   └── MappingError    a mapping file with a mistake, or a column that is not there
+    │   ├── MappingError    a mapping file with a mistake, or a column that is not there
+    │   └── UnknownName     a channel, a peer, a delta or a period that is not there
     ├── FormatError         bytes are not what this protocol writes                       exit 1
     ├── InvalidRecord       a record that the terms or its log do not allow               exit 1
     ├── ConflictError       the same meter and id with other content                      exit 1
@@ -57,6 +58,10 @@ class TermsError(InputError):
 
 class MappingError(InputError):
     """A mapping file has a mistake, or names a column that the file does not have."""
+
+
+class UnknownName(InputError):
+    """A channel, a peer, a delta, a line or a closed period that is not there."""
 
 
 class FormatError(TallyError):

@@ -54,6 +54,7 @@ VERBS = {
     "restore": ("backup", "restore", "make a home of a backup"),
     "recover": ("recover", "command", "make a home of its seed; show what was lost"),
     "doctor": ("doctor", "command", "check the store against its records"),
+    "keys": ("apikeys", "command", "keys of the HTTP interface: list, add, remove"),
     "vkey": ("init", "vkey", "print the verifier keys"),
     "passphrase": ("keys", "passphrase", "encrypt the seed, or decrypt it"),
     "rotate-key": ("keys", "rotate_key", "change a key, for all channels or one"),

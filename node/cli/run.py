@@ -10,12 +10,12 @@ from collections.abc import Callable
 import click
 import trio
 
+from tallystick.node.api.server import HttpServer
 from tallystick.node.books import Books
 from tallystick.node.cli.context import Context, verb
 from tallystick.node.cli.secrets import find_seed, secret_options
 from tallystick.node.home import Home, open_home
 from tallystick.node.node import Node
-from tallystick.node.rpc import RpcServer
 from tallystick.node.service import Service
 from tallystick.node.store.residency import give_back_freed
 
@@ -48,15 +48,14 @@ def command(
 
 async def _serve(home: Home, books: Books, listen: str) -> None:
     node = Node(home, books)
-    service = Service(node)
-    server = RpcServer(service.methods)
+    server = HttpServer(node, Service(node))
 
     def ready(address: str) -> None:
         print(f"ready {books.identity.name} {address}", flush=True)  # noqa: T201
 
     async with trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signal, node, nursery.cancel_scope.cancel)
-        await nursery.start(server.serve, home.socket_path)
+        await nursery.start(server.serve)
         nursery.start_soon(node.run, listen, ready)
 
 

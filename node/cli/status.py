@@ -20,6 +20,8 @@ def command(context: Context) -> None:
         return
     where = f"running at {document['address']}" if document["running"] else "not running"
     say(f"{document['name']}  {where}")
+    if document["http"]:
+        say(f"  HTTP       {document['http']}")
     for channel in document["channels"]:
         say("")
         _say_channel(channel)

@@ -12,6 +12,7 @@ and content, and none is handed out whose sum is wrong.
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -155,6 +156,7 @@ class Store:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self.read_only = read_only
+        self._owned = True  # the environment is ours to close
         try:
             if not read_only:
                 path.mkdir(mode=0o700, exist_ok=True)
@@ -213,11 +215,26 @@ class Store:
         """What tells this store's file from a copy of it."""
         return str((self.path / "data.mdb").stat().st_ino).encode()
 
+    def moment(self) -> Store:
+        """This store as it is now, for reading only, on one thread at a time.
+
+        Close it soon: it holds the pages that were in use when it was made.
+        """
+        try:
+            begun = self._env.begin()
+        except lmdb.Error as error:
+            raise StoreError(f"the store cannot be read: {error}", _ADVICE) from None
+        found = copy.copy(self)
+        found.read_only, found._moment, found._owned = True, begun, False
+        found.on_failure = []
+        return found
+
     def close(self) -> None:
-        """Close the environment."""
+        """Close the environment, or let go of a moment of it."""
         if self._moment is not None:
             self._moment.abort()
-        self._env.close()
+        if self._owned:
+            self._env.close()
 
     @contextmanager
     def read(self) -> Iterator[Txn]:

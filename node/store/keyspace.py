@@ -84,7 +84,7 @@ TABLES = (
     "deliveries",
 )
 
-META_KEYS = (b"format", b"fingerprints", b"place", b"port", b"restored", b"feed")
+META_KEYS = (b"format", b"fingerprints", b"place", b"port", b"http-port", b"restored", b"feed")
 
 _LOG = struct.Struct(">I")
 _LOG_INDEX = struct.Struct(">IQ")

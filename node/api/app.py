@@ -1,0 +1,86 @@
+"""The application behind the doors: the operations, the document of them, and other routes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import trio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from tallystick.node.api import openapi, problems
+from tallystick.node.api.keys import ApiKeys
+from tallystick.node.api.operations import Operation, answer_json, guarded
+from tallystick.node.api.reading import Reader
+from tallystick.node.node import Node
+from tallystick.node.service import Service
+
+# No page of ours needs anything from elsewhere, and none may be shown inside another.
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none';"
+        " frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the routes work with. `nursery` is for what must end though its caller went away."""
+
+    node: Node
+    service: Service
+    reader: Reader
+    keys: ApiKeys
+    nursery: trio.Nursery
+
+
+def world_of(request: Request) -> World:
+    """What a route works with."""
+    found: World = request.app.state.world
+    return found
+
+
+def build(world: World, operations: Sequence[Operation], others: Sequence[BaseRoute]) -> Starlette:
+    """The application of some operations and other routes."""
+    described = openapi.document(operations)
+    page = openapi.page(described)
+
+    async def show_document(request: Request) -> Response:
+        return answer_json(described)
+
+    async def show_page(request: Request) -> Response:
+        return HTMLResponse(page, headers=PAGE_HEADERS)
+
+    routes: list[BaseRoute] = [
+        Route("/openapi.json", show_document),
+        Route("/docs", show_page),
+        *others,
+        *(Route(one.path, guarded(one), methods=[one.method]) for one in operations),
+    ]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: problems.answer})
+    app.router.default = _nothing_here
+    app.router.redirect_slashes = False
+    app.state.world = world
+    app.state.config = world.node.books.config.http
+    return app
+
+
+def open_paths(operations: Sequence[Operation]) -> frozenset[str]:
+    """The paths that need no key."""
+    return frozenset({"/openapi.json", "/docs"}) | {
+        one.path for one in operations if one.scope is None
+    }
+
+
+async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+    answer = problems.problem(404, "", f"there is nothing at {scope['path'][:200]}", "See /docs")
+    await answer(scope, receive, send)

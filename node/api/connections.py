@@ -1,0 +1,107 @@
+"""Connections of the HTTP interface: how many there may be, and none that holds up the node.
+
+Hypercorn speaks HTTP on each. A caller that stops reading or sending in the middle of something
+is given up after a while, and all are when the node stops.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+
+KEEP_ALIVE_SECONDS = 75
+HEADER_BYTES_MAX = 64 * 1024
+STILL_SECONDS = 30  # in which a caller must read something of an answer
+
+_log = logging.getLogger("tallystick.api")
+_BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+    b"Content-Type: application/problem+json\r\nContent-Length: 76\r\n\r\n"
+    b'{"type":"about:blank","status":503,"detail":"too many connections at once."}'
+)
+
+
+class _Stream:
+    """A socket's stream whose reader may not keep us for ever."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self.socket = stream.socket
+
+    async def receive_some(self, bytes_max: int) -> bytes:
+        return bytes(await self._stream.receive_some(bytes_max))
+
+    async def send_all(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            # The stream's own `send_all` cannot tell a slow reader from one that stopped.
+            with trio.move_on_after(STILL_SECONDS) as waiting:
+                try:
+                    sent = await self.socket.send(view[:65536])
+                except OSError:
+                    raise trio.BrokenResourceError from None
+            if waiting.cancelled_caught:
+                await trio.aclose_forcefully(self._stream)
+                raise trio.BrokenResourceError("the caller does not read")
+            view = view[sent:]
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class Connections:
+    """Serves an application on the connections of some listeners."""
+
+    def __init__(self, app: Callable[..., Any], connections_max: int) -> None:
+        config = Config()
+        config.errorlog = logging.getLogger("tallystick.hypercorn")
+        config.include_server_header = False
+        config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+        config.keep_alive_max_requests = 2**31
+        config.h11_max_incomplete_size = HEADER_BYTES_MAX
+        self._config = config
+        self._app = ASGIWrapper(app)
+        self._context = WorkerContext(None)
+        self._max = connections_max
+        self._open: set[trio.SocketStream] = set()
+
+    async def serve(self, listeners: list[trio.SocketListener]) -> None:
+        """Serve until cancelled."""
+        try:
+            await trio.serve_listeners(self._serve, listeners)
+        finally:
+            with trio.CancelScope(shield=True):
+                for stream in [*self._open]:
+                    await trio.aclose_forcefully(stream)
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        if len(self._open) >= self._max:
+            with suppress(trio.BrokenResourceError, OSError):
+                stream.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, 4096)
+                await stream.socket.send(_BUSY)
+            await trio.aclose_forcefully(stream)
+            return
+        self._open.add(stream)
+        state = ConnectionState({})
+        try:
+            guarded: Any = _Stream(stream)
+            await TCPServer(self._app, self._config, self._context, state, guarded)
+        except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+            pass
+        except* Exception:  # noqa: BLE001 - one connection must not take the node with it
+            _log.exception("a connection failed inside the node")
+        finally:
+            self._open.discard(stream)
+            await trio.aclose_forcefully(stream)

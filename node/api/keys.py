@@ -1,0 +1,152 @@
+"""Bearer keys of the HTTP interface: who may do what.
+
+A key is shown once, when it is made, and kept as a SHA-256 hash: its secret has 256 random bits, so
+there is nothing that a slow hash would protect. The file is replaced whole and read again when it
+changed, so keys come and go while the node runs, and also while it does not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+
+from tallystick.node.errors import HomeError
+from tallystick.node.home import Home, sync
+from tallystick.protocol.errors import InputError
+
+Scope = Literal["emit", "read", "admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+FILE = "api-keys.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_KEY = re.compile(r"tally_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+
+
+class ApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A key as it is kept: its secret only as a hash."""
+
+    id: str
+    name: str
+    scopes: tuple[Scope, ...]
+    created_at: str
+    sha256: str
+
+    def may(self, scope: Scope) -> bool:
+        """Whether this key allows what needs a scope; `admin` allows all."""
+        return scope in self.scopes or "admin" in self.scopes
+
+
+# Whoever comes through the home's Unix socket can read the home itself.
+OWNER = ApiKey("", "owner", ("admin",), "", "")
+_decode = msgspec.json.Decoder(list[ApiKey]).decode
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class ApiKeys:
+    """The keys of a home."""
+
+    def __init__(self, home: Home) -> None:
+        self._folder = home.path
+        self._path = home.path / FILE
+        self._stamp: tuple[int, int, int] | None = None
+        self._known: dict[str, ApiKey] = {}
+
+    def find(self, presented: str) -> ApiKey | None:
+        """The key that was presented; None if it is not one of ours."""
+        match = _KEY.fullmatch(presented)
+        key = self._all().get(match[1]) if match else None
+        # Compare also what cannot be right, so that time tells nothing of which ids there are.
+        right = hmac.compare_digest(key.sha256 if key else "0" * 64, _hash(presented))
+        return key if right else None
+
+    def all(self) -> list[ApiKey]:
+        """Every key, in the order in which they were made."""
+        return list(self._all().values())
+
+    def add(self, name: str, scopes: Sequence[Scope], created_at: str) -> str:
+        """Make a key; it is returned here and never again. `InputError` if the name is taken."""
+        if not _NAME.fullmatch(name):
+            raise InputError(
+                f"{name!r} is no name for a key", "Letters, digits, and _ . - inside; at most 64"
+            )
+        with self._changing():
+            known = self.all()
+            if any(key.name == name for key in known):
+                raise InputError(
+                    f"there is a key called {name} already",
+                    f"Remove it first (tally keys remove {name}), or choose another name",
+                )
+            id_ = secrets.token_hex(6)
+            text = f"tally_{id_}_{secrets.token_urlsafe(32)}"
+            chosen = tuple(scope for scope in SCOPES if scope in scopes)
+            self._write([*known, ApiKey(id_, name, chosen, created_at, _hash(text))])
+        return text
+
+    def remove(self, name: str) -> None:
+        """Remove a key by its name or id: from now on it opens nothing."""
+        with self._changing():
+            known = self.all()
+            left = [key for key in known if name not in (key.name, key.id)]
+            if len(left) == len(known):
+                names = ", ".join(key.name for key in known) or "none"
+                raise InputError(f"there is no key called {name!r}", f"Keys: {names}")
+            self._write(left)
+
+    def _all(self) -> dict[str, ApiKey]:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            self._stamp, self._known = None, {}
+            return self._known
+        except OSError as error:
+            raise HomeError(f"{self._path} cannot be read: {error.strerror}") from None
+        stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if stamp != self._stamp:
+            try:
+                keys = _decode(self._path.read_bytes())
+            except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+                raise HomeError(
+                    f"{self._path} is damaged: {error}",
+                    "Remove it and make the keys anew: tally keys add",
+                ) from None
+            self._stamp, self._known = stamp, {key.id: key for key in keys}
+        return self._known
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """One at a time, over all processes."""
+        try:
+            handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise HomeError(f"{self._folder} cannot be opened: {error.strerror}") from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _write(self, keys: Sequence[ApiKey]) -> None:
+        text = msgspec.json.format(msgspec.json.encode(keys), indent=2)
+        try:
+            handle, name = tempfile.mkstemp(dir=self._folder, prefix=f".{FILE}.")
+            with os.fdopen(handle, "wb") as file:
+                file.write(text + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).rename(self._path)
+            sync(self._folder)
+        except OSError as error:
+            raise HomeError(f"{self._path} cannot be written: {error.strerror}") from None

@@ -1,0 +1,164 @@
+"""The OpenAPI 3.1 document of the native interface, and a page of it for people."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from tallystick.node.api.operations import Operation
+
+_REF = "#/components/schemas/{name}"
+
+
+class Problem(Struct, omit_defaults=True):
+    """Problem details (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    advice: str = ""
+
+
+def document(operations: Sequence[Operation]) -> dict[str, Any]:
+    """The OpenAPI document."""
+    structs = [
+        kind
+        for operation in operations
+        for kinds in (*operation.takes.values(), *operation.gives.values())
+        for kind in (kinds if isinstance(kinds, tuple) else (kinds,))
+        if kind is not bytes
+    ]
+    _, components = msgspec.json.schema_components([*structs, Problem], ref_template=_REF)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Tallystick",
+            "version": version("tallystick"),
+            "description": "The HTTP interface of a Tallystick node.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "header": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+            },
+        },
+    }
+
+
+def _describe(operation: Operation) -> dict[str, Any]:
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{([a-z_]+)(?::path)?}", operation.path)
+    ]
+    for query in operation.query:
+        parameters.append(
+            {
+                "name": query.name,
+                "in": "query",
+                "required": query.required,
+                "description": query.description,
+                "schema": {"type": "string"},
+            }
+        )
+    described: dict[str, Any] = {
+        "summary": operation.summary,
+        "operationId": _operation_id(operation),
+        "parameters": parameters,
+        "responses": {
+            str(operation.status): {"description": "Done", "content": _content(operation.gives)},
+            "default": {
+                "description": "A problem",
+                "content": _content({"application/problem+json": Problem}),
+            },
+        },
+    }
+    if operation.takes:
+        described["requestBody"] = {"required": True, "content": _content(operation.takes)}
+    if operation.scope is not None:
+        described["security"] = [{"bearer": []}, {"header": []}]
+        described["description"] = f"Needs a key with the scope `{operation.scope}`."
+    else:
+        described["security"] = []
+    return described
+
+
+def _operation_id(operation: Operation) -> str:
+    words = re.findall(r"[A-Za-z0-9]+", operation.path.removeprefix("/v1/").replace(":path", ""))
+    return "_".join([operation.method.lower(), *words])
+
+
+def _content(kinds: Mapping[str, Any]) -> dict[str, Any]:
+    return {media: {"schema": _schema(kind)} for media, kind in kinds.items()}
+
+
+def _schema(kind: Any) -> dict[str, Any]:
+    if kind is bytes:
+        return {}
+    if isinstance(kind, tuple):
+        return {"oneOf": [_schema(one) for one in kind]}
+    (found,), _ = msgspec.json.schema_components([kind], ref_template=_REF)
+    return dict(found)
+
+
+_STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem;
+color:#1a1a1a;background:#fff}
+@media (prefers-color-scheme:dark){body{color:#e6e6e6;background:#16181a}a{color:#8ab8ff}
+code,pre{background:#24272b}}
+code,pre{background:#f2f2f2;border-radius:4px;padding:.1em .3em}pre{padding:.8em;overflow:auto}
+section{border-top:1px solid #8884;padding:.5rem 0}h2{font-size:1.05rem}
+"""
+
+
+def page(described: Mapping[str, Any]) -> str:
+    """The document as a page that loads nothing from anywhere."""
+    sections = []
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            sections.append(_section(method.upper(), path, operation))
+    schemas = html.escape(
+        msgspec.json.format(msgspec.json.encode(described["components"]["schemas"])).decode()
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>Tallystick: the HTTP interface</title><style>{_STYLE}</style></head><body><main>"
+        "<h1>Tallystick: the HTTP interface</h1>"
+        "<p>JSON in and out; quantities are decimal strings. Send a key as"
+        " <code>Authorization: Bearer KEY</code> or <code>X-Api-Key: KEY</code>."
+        " Errors are problem details (RFC 9457). For programs:"
+        ' <a href="/openapi.json">openapi.json</a>.</p>'
+        + "".join(sections)
+        + f"<h2>What the bodies hold</h2><pre tabindex='0'>{schemas}</pre></main></body></html>"
+    )
+
+
+def _section(method: str, path: str, operation: Mapping[str, Any]) -> str:
+    rows = [
+        f"<li><code>{html.escape(one['name'])}</code>{' (needed)' if one['required'] else ''}:"
+        f" {html.escape(one.get('description', one['in']))}</li>"
+        for one in operation["parameters"]
+    ]
+    takes = ", ".join(operation.get("requestBody", {}).get("content", {}))
+    (status, gives), *_ = operation["responses"].items()
+    given = ", ".join(gives["content"]) or "nothing"
+    return (
+        f"<section><h2><code>{method} {html.escape(path)}</code></h2>"
+        f"<p>{html.escape(operation['summary'])}"
+        f" {html.escape(operation.get('description', ''))}</p>"
+        + (f"<ul>{''.join(rows)}</ul>" if rows else "")
+        + (f"<p>Takes {html.escape(takes)}</p>" if takes else "")
+        + f"<p>{status}: {html.escape(given)}</p></section>"
+    )

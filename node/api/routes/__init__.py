@@ -1,0 +1,1 @@
+"""The operations of the native interface, by what they are about."""

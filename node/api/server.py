@@ -1,0 +1,133 @@
+"""The HTTP interface of a running node: its two doors, opened and served.
+
+Whatever goes wrong at a door, the node goes on; only an address that cannot be had stops the start.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from contextlib import suppress
+
+import trio
+from starlette.routing import BaseRoute
+
+from tallystick.node.api.app import World, build, open_paths
+from tallystick.node.api.connections import Connections
+from tallystick.node.api.doors import KeyedDoor, OwnersDoor
+from tallystick.node.api.keys import ApiKeys
+from tallystick.node.api.limits import Limits
+from tallystick.node.api.operations import Operation
+from tallystick.node.api.reading import Reader
+from tallystick.node.api.routes import balances, channels, closing, deltas, disputes
+from tallystick.node.api.rpc import Rpc
+from tallystick.node.config import Http
+from tallystick.node.errors import HomeError
+from tallystick.node.node import Node
+from tallystick.node.service import Service
+from tallystick.node.transport.tls import parse_address
+
+OWNERS_CONNECTIONS_MAX = 4096
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+_log = logging.getLogger("tallystick.api")
+
+
+def operations() -> list[Operation]:
+    """Every operation of the native interface."""
+    modules = (channels, deltas, balances, closing, disputes)
+    return [operation for module in modules for operation in module.OPERATIONS]
+
+
+class HttpServer:
+    """Serves one node. `address` is where TCP listens, once it does; empty for none."""
+
+    def __init__(self, node: Node, service: Service) -> None:
+        self._node = node
+        self._service = service
+        self.keys = ApiKeys(node.home)
+
+    async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled; started once both doors are open. The caller holds the home's
+        lock.
+        """
+        config = self._node.books.config.http
+        offered = operations()
+        others: list[BaseRoute] = []
+        own_rules: tuple[str, ...] = ()
+        async with trio.open_nursery() as working, trio.open_nursery() as nursery:
+            reader = Reader(self._node.books)
+            world = World(self._node, self._service, reader, self.keys, working)
+            rpc = Rpc(self._service.methods, working)
+            owners = Connections(
+                OwnersDoor(build(world, offered, [*others, *rpc.routes])), OWNERS_CONNECTIONS_MAX
+            )
+            await nursery.start(self._serve_socket, owners)
+            if config.listen:
+                listeners = await self._listen(config, nursery)
+                hosts = LOOPBACK | {host.lower() for host in config.hosts}
+                host = parse_address(config.listen)[0]
+                door = KeyedDoor(
+                    build(world, offered, others),
+                    self.keys,
+                    Limits(config),
+                    hosts | {host.lower(), f"[{host.lower()}]"},
+                    open_paths(offered),
+                    own_rules or ("/\0",),
+                )
+                nursery.start_soon(Connections(door, config.connections).serve, listeners)
+            task_status.started()
+
+    async def _serve_socket(
+        self, owners: Connections, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        path = self._node.home.socket_path
+        path.unlink(missing_ok=True)
+        listener = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
+        try:
+            await listener.bind(str(path))
+            path.chmod(0o600)
+            listener.listen(64)
+            task_status.started()
+            await owners.serve([trio.SocketListener(listener)])
+        finally:
+            listener.close()
+            path.unlink(missing_ok=True)
+
+    async def _listen(self, config: Http, nursery: trio.Nursery) -> list[trio.SocketListener]:
+        """Listen on TCP. With port 0, on the same port as last time if it is free."""
+        host, port = parse_address(config.listen)
+        if not config.remote and not _is_loopback(host):
+            raise HomeError(
+                f"http.listen = {config.listen!r} is not on this machine, and HTTP has no TLS",
+                "Listen on 127.0.0.1; or, in a container or behind a proxy, set http.remote = true",
+            )
+        books = self._node.books
+        listeners: list[trio.SocketListener] = []
+        last = books.last_port("http-port")
+        if not port and last:
+            with suppress(OSError):
+                listeners = await trio.open_tcp_listeners(last, host=host)
+        try:
+            listeners = listeners or await trio.open_tcp_listeners(port, host=host)
+        except OSError as error:
+            raise HomeError(
+                f"cannot listen for HTTP on {config.listen}: {error.strerror or error}",
+                "Is another program there? Choose another address in config.toml: http.listen",
+            ) from None
+        bound = listeners[0].socket.getsockname()
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        self._service.http_address = f"http://{shown}:{bound[1]}"
+        if bound[1] != last:
+            nursery.start_soon(books.remember_port, bound[1], "http-port")
+        _log.info("HTTP for programs and browsers at %s", self._service.http_address)
+        return listeners
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

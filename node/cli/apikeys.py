@@ -1,0 +1,94 @@
+"""tally keys: bearer keys of the HTTP interface."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tallystick.node.cli.context import Context, global_options, merge, verb
+from tallystick.node.cli.output import print_json, say, table
+
+if TYPE_CHECKING:
+    from tallystick.node.api.keys import ApiKeys, Scope
+
+_SCOPES = ("emit", "read", "admin")
+
+
+def _keys(context: Context) -> ApiKeys:
+    from tallystick.node.api.keys import ApiKeys
+
+    return ApiKeys(context.open_home())
+
+
+@click.group("keys", invoke_without_command=True)
+@global_options
+@click.pass_context
+def command(ctx: click.Context, home_: Path | None, channel: str | None, json_: bool) -> None:
+    """List the keys of the HTTP interface, or do something with them."""
+    merge(ctx.obj, home_, channel, json_)
+    if ctx.invoked_subcommand is None:
+        _list(ctx.obj)
+
+
+def _list(context: Context) -> None:
+    found = _keys(context).all()
+    if context.json:
+        print_json(
+            {
+                "keys": [
+                    {
+                        "id": key.id,
+                        "name": key.name,
+                        "scopes": key.scopes,
+                        "created_at": key.created_at,
+                    }
+                    for key in found
+                ]
+            }
+        )
+        return
+    if not found:
+        say("No keys. Make one: tally keys add NAME --scope read")
+        return
+    rows = [(key.name, ", ".join(key.scopes), key.created_at, key.id) for key in found]
+    table(("name", "scopes", "made", "id"), rows)
+
+
+@verb("add")
+@click.argument("name")
+@click.option(
+    "--scope", "scopes", multiple=True, required=True, type=click.Choice(_SCOPES), help="May what."
+)
+def add(context: Context, name: str, scopes: tuple[Scope, ...]) -> None:
+    """Make a key; it is shown now and never again.
+
+    emit records deltas; read sees everything; admin does all that tally does.
+    """
+    made_at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    text = _keys(context).add(name, scopes, made_at)
+    if context.json:
+        print_json({"name": name, "key": text})
+        return
+    say(text)
+    context.hint(
+        "Keep it now: only its hash is kept here. Send it as Authorization: Bearer KEY.\n"
+        "The address is in tally status; the operations are at its /docs."
+    )
+
+
+@verb("remove")
+@click.argument("name")
+def remove(context: Context, name: str) -> None:
+    """Remove a key by its name or id: it opens nothing any more."""
+    _keys(context).remove(name)
+    if context.json:
+        print_json({"removed": name})
+        return
+    say(f"removed  {name}")
+
+
+for _sub in (add, remove):
+    command.add_command(_sub)
