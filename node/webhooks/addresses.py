@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import ssl
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpcore
@@ -22,6 +24,8 @@ from tallystick.node.errors import EndpointError
 URL_LENGTH_MAX = 2048
 # Metadata services that are not on link-local addresses.
 METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
+
+READ_BYTES_MAX = 65536  # of one answer, headers and all
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -73,6 +77,48 @@ def check_address(address: Address, *, loopback_only: bool) -> None:
         raise EndpointError(f"{address} would get events unencrypted", "Use https")
 
 
+class TooMuch(httpcore.ReadError):
+    """An answer is longer than anybody reads."""
+
+
+class BoundedStream(httpcore.AsyncNetworkStream):
+    """A connection on which an answer may have so many bytes and no more."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+        self._left = READ_BYTES_MAX
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read some bytes; `TooMuch` once there were too many since something was written."""
+        if self._left <= 0:
+            raise TooMuch("the answer is too long")
+        data = await self._inner.read(min(max_bytes, self._left), timeout)
+        self._left -= len(data)
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Write; what is read from now on is another answer."""
+        self._left = READ_BYTES_MAX
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        """Close."""
+        await self._inner.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Speak TLS; the bytes inside it count."""
+        return BoundedStream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        """What the connection knows of itself."""
+        return self._inner.get_extra_info(info)
+
+
 class GuardedBackend(httpcore.AsyncNetworkBackend):
     """Connections for webhooks: names are resolved here, and every address is checked."""
 
@@ -100,9 +146,10 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         failed: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
         for address in addresses:
             try:
-                return await self._inner.connect_tcp(
+                stream = await self._inner.connect_tcp(
                     address, port, timeout, local_address, socket_options
                 )
+                return BoundedStream(stream)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failed = error
         raise failed or httpcore.ConnectError(f"{host} has no address")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,12 +19,11 @@ import trio
 
 from tallystick.node.config import WebhooksConfig
 from tallystick.node.errors import EndpointError, HomeError
-from tallystick.node.webhooks.addresses import GuardedBackend, check_url
+from tallystick.node.webhooks.addresses import GuardedBackend, TooMuch, check_url
 from tallystick.node.webhooks.endpoints import Endpoint
 from tallystick.node.webhooks.signing import signature_headers
 from tallystick.protocol.messages import plain
 
-READ_BYTES_MAX = 4096  # of an answer; the connection is closed if there is more
 SHOWN_CHARACTERS = 80
 RETRY_AFTER_MAX_SECONDS = 3600.0
 GONE = 410
@@ -79,8 +79,7 @@ class Sender:
                 OSError,
                 trio.BrokenResourceError,
             ) as error:
-                words = plain(str(error)) or type(error).__name__
-                outcome = Outcome(False, words[:SHOWN_CHARACTERS])
+                outcome = Outcome(False, _words(error)[:SHOWN_CHARACTERS])
         return outcome
 
     async def _post(self, body: bytes, event: str, id: str, attempt: int) -> Outcome:
@@ -100,11 +99,21 @@ class Sender:
             content=body,
         ) as response:
             words = b""
-            async for chunk in response.aiter_stream():
-                words += chunk[: READ_BYTES_MAX - len(words)]
-                if len(words) >= READ_BYTES_MAX:
-                    break
+            # Not left halfway: the connection ends the answer, and all that reads it, by an error.
+            with suppress(TooMuch):
+                async for chunk in response.aiter_stream():
+                    words += chunk
             return _outcome(response.status, words, response.headers)
+
+
+def _words(error: BaseException) -> str:
+    """What an error says, or the one that it comes from."""
+    found: BaseException | None = error
+    while found is not None:
+        if text := plain(str(found)).strip():
+            return text
+        found = found.__cause__ or found.__context__
+    return type(error).__name__
 
 
 def _outcome(status: int, words: bytes, headers: list[tuple[bytes, bytes]]) -> Outcome:
