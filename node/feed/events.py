@@ -7,7 +7,7 @@ name that it had before, and whoever receives events can drop those that it know
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -142,13 +142,17 @@ def make_row(
     return FeedRow(digest[:16], at_us, kind, channel or NO_CHANNEL, peer, data)
 
 
-def check_kinds(names: Iterable[str], known: Iterable[str] = tuple(KINDS)) -> frozenset[str]:
-    """The kinds of these names; a name that ends in `.*` stands for all of a family."""
-    known = tuple(known)
+def check_kinds(names: Iterable[str], also: Sequence[str] = ()) -> frozenset[str]:
+    """The kinds of these names: one that ends in `.*` stands for a family of ours, those of `also`
+    count only if they are named.
+    """
     found: set[str] = set()
     for name in names:
-        fits = [k for k in known if k == name or (name.endswith(".*") and k.startswith(name[:-1]))]
+        fits = [name] if name in KINDS or name in also else []
+        if name.endswith(".*"):
+            fits = [kind for kind in KINDS if kind.startswith(name[:-1])]
         if not fits:
-            raise InputError(f"there is no kind of event {name!r}", f"Known: {', '.join(known)}")
+            known = ", ".join((*KINDS, *also))
+            raise InputError(f"there is no kind of event {name[:80]!r}", f"Known: {known}")
         found.update(fits)
     return frozenset(found)

@@ -51,7 +51,7 @@ class Endpoint(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def kinds(self) -> frozenset[str]:
         """The kinds of events that it is sent; all of ours unless it names some."""
-        return check_kinds(self.events, (*KINDS, *HOSTED)) if self.events else frozenset(KINDS)
+        return check_kinds(self.events, HOSTED) if self.events else frozenset(KINDS)
 
     @property
     def key(self) -> bytes:
@@ -93,7 +93,7 @@ def add_endpoint(
     home: Path, url: str, events: list[str], channel: str, after: int, now_us: int
 ) -> Endpoint:
     """Keep a new endpoint. The caller has checked the URL."""
-    check_kinds(events, (*KINDS, *HOSTED))
+    check_kinds(events, HOSTED)
     made = Endpoint(
         f"whk_{secrets.token_hex(8)}", url, events, channel, after, now_us, [Secret(new_secret())]
     )

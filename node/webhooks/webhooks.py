@@ -46,14 +46,11 @@ class Webhooks:
         self._changed = trio.Event()
         self._replays = trio.Event()
         self._dice = SystemRandom()
-        self._nursery: trio.Nursery | None = None
         feed.on_growth.append(self._grew)
 
     async def run(self) -> None:
         """Send, for as long as the node runs."""
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            nursery.start_soon(self._replay)
             while True:
                 changed = self._changed
                 try:
@@ -71,6 +68,7 @@ class Webhooks:
         """Have deliveries sent again; how many (see `Deliveries.replay`)."""
         count = await self.deliveries.replay(name, set(self._lines))
         self._replays.set()
+        self._replays = trio.Event()
         return count
 
     async def _reload(self, nursery: trio.Nursery) -> None:
@@ -108,6 +106,7 @@ class Webhooks:
             with line.scope:
                 async with trio.open_nursery() as nursery:
                     line.nursery = nursery
+                    nursery.start_soon(self._replay, line)
                     for channel in lane_channels(line):
                         self._start(nursery, line, channel)
                         await trio.lowlevel.checkpoint()
@@ -147,29 +146,28 @@ class Webhooks:
 
     # Replays
 
-    async def _replay(self) -> None:
+    async def _replay(self, line: Line) -> None:
         """Send again what somebody asked for, each on its own; in no order to anything else."""
         while True:
-            waiting = self.deliveries.replaying()
-            if not waiting:
-                await self._replays.wait()
-                self._replays = trio.Event()
-                continue
+            asked = self._replays
+            waiting = self._replaying(line)
             for number, row in waiting:
                 try:
-                    await self._try_again(number, row)
+                    await self._try_again(line, number, row)
                 except StoreError as error:
                     _log.warning("a replay waits for the disk: %s", error.message)
                     await trio.sleep(RETRY_SECONDS)
-            if self.deliveries.replaying():
-                most = max(row.attempts for _, row in waiting) + 1
+            if again := self._replaying(line):
+                most = max(row.attempts for _, row in again) + 1
                 await trio.sleep(backoff(self._config, most, 0.0, self._dice))
+            else:
+                await asked.wait()
 
-    async def _try_again(self, number: int, row: DeliveryRow) -> None:
-        line = self._lines.get(row.endpoint)
-        if line is None:
-            await self.deliveries.tried(number, row, DEAD)
-            return
+    def _replaying(self, line: Line) -> list[tuple[int, DeliveryRow]]:
+        found = self.deliveries.replaying()
+        return [(number, row) for number, row in found if row.endpoint == line.endpoint.id]
+
+    async def _try_again(self, line: Line, number: int, row: DeliveryRow) -> None:
         attempt = row.attempts + 1
         async with line.slots:
             outcome = await line.sender.send(row.body, row.event, row.event_id, attempt)

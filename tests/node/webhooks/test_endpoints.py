@@ -44,10 +44,11 @@ def test_what_is_added_is_there_and_for_its_owner_only(tmp_path: Path) -> None:
 def test_all_kinds_of_ours_but_none_of_the_hosted_service_unless_named(tmp_path: Path) -> None:
     assert _add(tmp_path).kinds == frozenset(KINDS)
     assert not frozenset(KINDS) & frozenset(HOSTED)
+    assert not _add(tmp_path, "delta.*").kinds & frozenset(HOSTED)
     assert set(HOSTED) <= _add(tmp_path, *HOSTED).kinds
     with pytest.raises(InputError, match="no kind of event"):
         _add(tmp_path, "dispute.opend")
-    assert len(load_endpoints(tmp_path)) == 2
+    assert len(load_endpoints(tmp_path)) == 3
 
 
 def test_the_secret_before_counts_until_its_time_is_over(tmp_path: Path) -> None:
