@@ -27,6 +27,7 @@ from tallystick.node.store.keyspace import FeedRow, FeedState, encode_row
 from tallystick.node.upkeep import RETRY_SECONDS
 
 PAUSE_SECONDS = 0.25  # between two looks, however often something changes
+PAUSES_A_LOOK = 10  # so many times as long as a look took: with many channels looks are rarer
 PRUNE_SECONDS = 3600.0
 TOLD_PER_SECOND, TOLD_BURST = 1, 60  # of what a peer can make us tell, in each channel
 DAY_US = 86_400_000_000
@@ -144,8 +145,11 @@ class Feed(FeedReader):
             self._wake = trio.Event()
             began = trio.current_time()
             keys, told = self._take(began)
+            looked_seconds = 0.0
             try:
-                grown = await self._write(keys, told)
+                found = await self._look_at(keys)
+                looked_seconds = trio.current_time() - began
+                grown = await self._write(found, told)
             except StoreError as error:
                 _log.warning("the feed waits for the disk: %s", error.message)
                 self._pointed_at |= keys
@@ -159,7 +163,7 @@ class Feed(FeedReader):
                 self._grown = trio.Event()
                 for call in self.on_growth:
                     call(grown)
-            await trio.sleep(max(PAUSE_SECONDS, trio.current_time() - began))
+            await trio.sleep(max(PAUSE_SECONDS, PAUSES_A_LOOK * looked_seconds))
 
     def _take(self, now: float) -> tuple[set[bytes], list[Told]]:
         """What is to be looked at and written now."""
@@ -170,13 +174,17 @@ class Feed(FeedReader):
             self._again.pop(key, None)
         return keys, told
 
-    async def _write(self, keys: set[bytes], told: Sequence[Told]) -> list[FeedRow]:
-        """Write all in one transaction; the events."""
-        found = []
+    async def _look_at(self, keys: set[bytes]) -> dict[bytes, Found]:
+        """What is to be told of these channels."""
+        found = {}
         for key in sorted(keys):
-            found.append(self._look(key))
+            found[key] = self._look(key)
             await trio.lowlevel.checkpoint()
-        rows = [one.row for one in told] + [row for one in found for row in one.rows]
+        return found
+
+    async def _write(self, found: dict[bytes, Found], told: Sequence[Told]) -> list[FeedRow]:
+        """Write all in one transaction; the events."""
+        rows = [one.row for one in told] + [row for one in found.values() for row in one.rows]
         states: list[FeedState] = []
 
         def job(txn: Txn) -> None:
@@ -186,7 +194,7 @@ class Feed(FeedReader):
                     txn.put(*one.put)
                 if one.delete:
                     txn.delete(*one.delete)
-            for look in found:
+            for look in found.values():
                 for table, key, value in look.puts:
                     txn.put(table, key, value)
                 for table, key in look.deletes:
@@ -197,7 +205,7 @@ class Feed(FeedReader):
         await self._books.store.commit(job)
         self._state = states[-1]
         now = trio.current_time()
-        for key, look in zip(sorted(keys), found, strict=True):
+        for key, look in found.items():
             if look.again_seconds is not None:
                 self._again[key] = now + max(look.again_seconds, 0.05)
         return rows
