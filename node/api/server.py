@@ -20,7 +20,15 @@ from tallystick.node.api.keys import ApiKeys
 from tallystick.node.api.limits import Limits
 from tallystick.node.api.operations import Operation
 from tallystick.node.api.reading import Reader
-from tallystick.node.api.routes import balances, channels, closing, deltas, disputes, events
+from tallystick.node.api.routes import (
+    balances,
+    channels,
+    closing,
+    deltas,
+    disputes,
+    events,
+    statements,
+)
 from tallystick.node.api.rpc import Rpc
 from tallystick.node.config import Http
 from tallystick.node.errors import HomeError
@@ -36,7 +44,7 @@ _log = logging.getLogger("tallystick.api")
 
 def operations() -> list[Operation]:
     """Every operation of the native interface."""
-    modules = (channels, deltas, balances, closing, disputes, events)
+    modules = (channels, deltas, balances, closing, statements, disputes, events)
     return [operation for module in modules for operation in module.OPERATIONS]
 
 

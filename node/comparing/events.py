@@ -7,10 +7,7 @@ Quantities are decimal text in each meter's own scale.
 from __future__ import annotations
 
 import csv
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -20,7 +17,7 @@ import pyarrow
 import pyarrow.parquet
 
 from tallystick.node.comparing.findings import Finding
-from tallystick.node.errors import StoreError
+from tallystick.node.files import whole_file
 from tallystick.protocol.quantities import format_quantity
 from tallystick.protocol.records import Meter
 
@@ -40,26 +37,6 @@ _TYPES = {
 _SCHEMA = pyarrow.schema([(name, _TYPES.get(name, pyarrow.string())) for name in _SURE])
 
 Meters = Mapping[str, Meter]
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write, which takes its place if nothing goes wrong.
-
-    `StoreError` if it cannot be written; then `path` is as it was.
-    """
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
-        os.close(handle)
-        part = Path(name)
-        try:
-            yield part
-            part.chmod(0o644)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)  # only still there if it did not become the file
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def write_differences(path: Path, findings: Iterable[Finding], meters: Meters) -> int:

@@ -88,6 +88,15 @@ def test_a_period_is_closed_and_its_bundle_verifies(tmp_path: Path) -> None:
                 file.write_bytes(bundle.content)
                 assert acme.json("verify", str(file))["ok"]
             assert http.get("/bundles/2026-10-01T10?full=yes").status_code == 400
+            for kind, begins in (("pdf", b"%PDF-"), ("html", b"<!")):
+                name = f"2026-10-01T10.{kind}"
+                statement = http.get(f"/statements/{name}")
+                assert statement.content.startswith(begins)
+                (tmp_path / name).write_bytes(statement.content)
+                assert acme.json("verify", str(tmp_path / name))["ok"]
+            for name, status in (("2026-10-01T11.pdf", 400), ("2026-10-01T10.doc", 400)):
+                assert http.get(f"/statements/{name}").status_code == status
+            assert http.get("/statements/2026-10-01T11.pdf?draft=true").status_code == 200
 
 
 def test_a_node_stops_though_callers_hang(tmp_path: Path) -> None:
