@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import trio
+from documented import check_data
 from homes import Side
 
 from tallystick.node.feed.events import Event
@@ -35,6 +36,8 @@ def all_events(feed: Feed) -> list[Event]:
     while True:
         page = feed.after(cursor, 100)
         found += page.events
+        for event in page.events:
+            check_data(event.kind, event.data)
         if page.cursor >= feed.last:
             return found
         cursor = page.cursor

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from documented import check_data, documented
+
+from tallystick.node.webhooks.endpoints import HOSTED
+
 
 @dataclass(frozen=True)
 class Request:
@@ -33,6 +37,7 @@ class Receiver:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.answer: Callable[[Handler, Request], None] = ok
+        self.faults: list[str] = []  # events that are not as documented
         self.stopping = threading.Event()
         self.lock = threading.Lock()
         receiver = self
@@ -79,12 +84,25 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Keep what came and answer."""
         raw = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self._check(json.loads(raw))
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.path, headers, raw)
         with self.owner.lock:
             self.owner.requests.append(request)
         with suppress(OSError):
             self.owner.answer(self, request)
+
+    def _check(self, body: dict[str, Any]) -> None:
+        """The data of events is as it is documented."""
+        if body.get("event") in documented():
+            ours = {"channel", "peer", "cursor", "said"} if body["event"] not in HOSTED else set()
+            found = {name: value for name, value in body["data"].items() if name not in ours}
+            if body["event"] == "discrepancy.found":
+                found["said"] = body["data"]["said"]
+            try:
+                check_data(body["event"], found)
+            except AssertionError as error:
+                self.owner.faults.append(str(error))
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
@@ -148,3 +166,4 @@ def receiver() -> Iterator[Receiver]:
         yield made
     finally:
         made.stop()
+    assert made.faults == []
