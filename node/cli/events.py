@@ -12,6 +12,7 @@ import click
 
 from tallystick.node.cli.context import Context, verb
 from tallystick.node.cli.output import folded, print_json, say
+from tallystick.protocol.messages import plain
 
 if TYPE_CHECKING:
     from tallystick.node.feed.events import Event
@@ -94,4 +95,4 @@ def _print(context: Context, events: list[Event]) -> None:
         if event.channel:
             where += f" {event.channel.hex()[:8]}"
         say(f"{event.cursor}  {at}Z  {event.kind}{where}"[:80])
-        say(folded(f"  {event.said}", indent=2))
+        say(folded(f"  {plain(event.said)}", indent=2))

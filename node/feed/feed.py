@@ -213,8 +213,9 @@ class Feed(FeedReader):
     def _look(self, key: bytes) -> Found:
         try:
             return self._follower.look(key)
-        except StoreError:
-            raise
+        except StoreError as error:
+            _log.warning("channel %s cannot be followed: %s", key.hex()[:8], error.message)
+            return Found(again_seconds=RETRY_SECONDS)
         except Exception:  # noqa: BLE001 - what cannot be told must not take the node with it
             _log.exception("channel %s cannot be followed", key.hex()[:8])
             return Found()

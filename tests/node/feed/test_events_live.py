@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,13 @@ import here
 import httpx
 import nodes
 import pytest
+from documented import check_data
 from nodes import Party, wait_until
+from receivers import receiver
 
 MANY = 1_000_000
+HOUR = "2026-10-03T10"
+COME_BACK = ["recovery.begun", "recovery.done"]
 
 
 def _events(party: Party, *arguments: str) -> list[dict[str, Any]]:
@@ -82,6 +87,66 @@ def test_a_silent_peer_is_told_once_and_when_it_is_back(tmp_path: Path) -> None:
         assert _events(acme, "--channel", status["channel"], "--kind", "peer.*")
         beta.start()
         wait_until(lambda: peers() == ["peer.silent", "peer.back"])
+
+
+def test_declarations_and_a_verdict_that_is_disputed_are_told(tmp_path: Path) -> None:
+    terms = nodes.TERMS.replace(
+        'unit = "token"\nsource = "provider"\n[meters.generated-tokens]',
+        'unit = "token"\nsource = "provider"\ntolerance = { relative = "1%" }\n'
+        "[meters.generated-tokens]",
+    )
+    with nodes.channel(tmp_path, terms) as (acme, beta):
+        for n in range(3):
+            arguments = ("--subject", "p", "--id", f"e{n}", "--at", f"{HOUR}:05:00Z", "--wait")
+            here.text(acme, "emit", "context-tokens", "100", *arguments)
+        for party, total in ((acme, "300"), (beta, "100")):
+            totals = ("--total", f"context-tokens={total}", "--total", "generated-tokens=0")
+            here.text(party, "declare", HOUR, *totals)
+        for party in (acme, beta):
+            wait_until(lambda: len(_events(party, "--kind", "declaration.*")) == 4)  # noqa: B023
+            kinds = [e["kind"] for e in _events(party, "--kind", "declaration.*")]
+            assert sorted(kinds) == ["declaration.made"] * 2 + ["declaration.revealed"] * 2
+        here.text(acme, "checkpoint", HOUR, "--force")
+        for party in (acme, beta):
+            wait_until(lambda: _events(party, "--kind", "discrepancy.*") != [])  # noqa: B023
+            (found,) = _events(party, "--kind", "discrepancy.*")
+            assert found["data"]["meters"] == ["context-tokens"]
+            for event in _events(party):
+                check_data(event["kind"], event["data"])
+
+
+def test_a_restored_home_and_one_of_the_seed_alone_tell_nothing_old(tmp_path: Path) -> None:
+    with nodes.channel(tmp_path) as (acme, beta), receiver() as there:
+        here.text(acme, "webhooks", "add", there.url)
+        _emit(acme, "before")
+        here.text(acme, "backup", "-o", str(tmp_path / "b"))
+        _emit(acme, "after", "and after")
+        wait_until(lambda: _co_signed(acme, ours=True)[-1][1] == 4)
+        old = here.document(acme, "events")["last"]
+        seed = (acme.home / "seed").read_text()
+        acme.kill()
+        shutil.rmtree(acme.home)
+        here.text(acme, "restore", str(tmp_path / "b"))
+        acme.start()
+        wait_until(lambda: [e["kind"] for e in _events(acme)] == COME_BACK)
+        assert here.document(acme, "events")["events"][0]["cursor"] > old
+        code, out, _ = here.tally(acme, "events", "--after", str(old - 2), "--json")
+        assert (code, "not kept any more" in out) == (2, True)
+        _emit(acme, "new")
+        wait_until(lambda: _co_signed(acme, ours=True) == [(4, 5)])
+        wait_until(lambda: there.named("delta.cosigned")[-1]["data"]["to"] == 5)
+        # A home of the seed alone: the peer returns the channel and all its records.
+        acme.kill()
+        shutil.rmtree(acme.home)
+        (tmp_path / "seed").write_text(seed)
+        arguments = ("--name", acme.name, "--seed-file", str(tmp_path / "seed"))
+        here.text(acme, "recover", *arguments)
+        acme.start()
+        nodes.pair(beta, acme)
+        wait_until(lambda: "recovery.done" in [e["kind"] for e in _events(acme)])
+        _emit(acme, "newer")
+        wait_until(lambda: _co_signed(acme, ours=True) == [(5, 6)])
+        assert _co_signed(acme, ours=False) == []
 
 
 @pytest.fixture(scope="module")

@@ -24,12 +24,14 @@ from tallystick.node.feed.feed import Feed
 from tallystick.node.feed.rows import prune
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.store.disk import Txn
+from tallystick.node.store.keyspace import UnplacedRow, encode_row, index_key
 from tallystick.node.webhooks import webhooks as webhooks_module
 from tallystick.node.webhooks.deliveries import list_deliveries
 from tallystick.node.webhooks.endpoints import Endpoint, add_endpoint, remove_endpoint
 from tallystick.node.webhooks.lanes import RETRY_MAX_SECONDS, backoff
 from tallystick.node.webhooks.status import dead_of, waiting_of
 from tallystick.node.webhooks.webhooks import Webhooks
+from tallystick.protocol.records import Correction, Delta, encode_record
 
 QUICK = WebhooksConfig(first_retry_seconds=0.01, timeout_seconds=20, attempts=100)
 
@@ -264,6 +266,36 @@ async def test_deltas_one_by_one_for_who_names_them(tmp_path: Path) -> None:
 
 def _refuse_third(handler: Handler, request: Request) -> None:
     handler.reply(500 if request.body["data"].get("referenceId") == "t2" else 200)
+
+
+async def test_what_could_not_be_recorded_again_is_told_in_both_vocabularies(
+    tmp_path: Path,
+) -> None:
+    async with homes.founded(tmp_path) as (a, _), fed(a) as (feed,):
+        with receiver() as there:
+            await told(feed)
+            _add(a, there, feed.last, "delta.unplaced", "delta.failed")
+            log = a.channel.own
+            deltas = (
+                Delta("t1", "tokens", "s1", 25, builders.OCTOBER_US, a.now_us, None),
+                Correction("t0", "tokens", None, "wrong", a.now_us),
+            )
+
+            def keep(txn: Txn) -> None:
+                for n, record in enumerate(deltas):
+                    row = UnplacedRow(encode_record(record), "its id is taken")
+                    txn.put("unplaced", index_key(log.number, n), encode_row(row))
+
+            async with _hooked(a, feed):
+                await a.books.store.commit(keep)
+                feed.poke(a.channel.id)
+                await until(lambda: len(there.requests) == 4)
+            kinds = [one.body["event"] for one in there.requests]
+            assert kinds == ["delta.failed", "delta.unplaced"] * 2
+            first, _, second, _ = (one.body["data"] for one in there.requests)
+            assert (first["delta"], first["referenceId"]) == (25, "t1")
+            assert first["error"] == second["error"] == "its id is taken"
+            assert first["recordId"] != second["recordId"]
 
 
 async def test_an_endpoint_of_one_channel_gets_what_concerns_it(tmp_path: Path) -> None:
