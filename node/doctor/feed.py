@@ -59,10 +59,11 @@ def check_feed(txn: Txn, findings: Findings) -> None:
             elif table == "concerning":
                 concerning.add(key)
     wanted = {channel + key for key, row in events.items() for channel in (row.channel, *row.also)}
-    for key in sorted(wanted - concerning):
+    lost = {key[-8:] for key in wanted - concerning}
+    for key in sorted(lost):
         faults.append(f"event {cursor_of(key)} is not found by what it concerns")
-        findings.damaged.append(Damaged("feed", key[-8:], txn.raw("feed", key[-8:]), faults[-1]))
-    for key in sorted(concerning - wanted):
+        findings.damaged.append(Damaged("feed", key, txn.raw("feed", key), faults[-1]))
+    for key in sorted(key for key in concerning if key not in wanted or key[-8:] in lost):
         faults.append(f"{name_row('concerning', key)} belongs to no event")
         stored = txn.raw("concerning", key)
         findings.damaged.append(Damaged("concerning", key, stored, faults[-1]))
