@@ -80,6 +80,12 @@ class Handler(BaseHTTPRequestHandler):
 
     owner: Receiver
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else an answer of two writes waits for a delayed ACK
+
+    def handle(self) -> None:
+        """Serve the connection until either side ends it."""
+        with suppress(OSError):
+            super().handle()
 
     def do_POST(self) -> None:
         """Keep what came and answer."""
