@@ -28,9 +28,10 @@ def command(ctx: click.Context, home_: Path | None, channel: str | None, json_: 
 @click.argument("url", metavar="URL")
 @click.option("--events", metavar="KIND,…", help="Only these kinds, as in dispute.*,evidence.found")
 def add(context: Context, url: str, events: str | None) -> None:
-    """Send events to URL from now on; print the secret that signs them, this once.
+    """Send events to URL from now on; print their secret.
 
-    With --channel only events of that channel are sent. See tally events for the kinds.
+    The secret that signs them is shown this once. With --channel only events of that channel are
+    sent. docs/events.md lists the kinds.
     """
     import time
 
@@ -136,7 +137,10 @@ def _document(context: Context, endpoint: Any) -> dict[str, Any]:
 @verb("remove")
 @click.argument("id", metavar="ID")
 def remove(context: Context, id: str) -> None:
-    """Send nothing to an endpoint any more; ID is the beginning of its id."""
+    """Send nothing to an endpoint any more.
+
+    ID is the beginning of its id.
+    """
     from tallystick.node.webhooks.endpoints import remove_endpoint
 
     gone = remove_endpoint(context.open_home().path, id)
@@ -153,7 +157,10 @@ def remove(context: Context, id: str) -> None:
     "--overlap", default="1d", show_default=True, help="How long the secret before still counts."
 )
 def rotate(context: Context, id: str, overlap: str) -> None:
-    """Give an endpoint a new secret; until the overlap is over both sign."""
+    """Give an endpoint a new secret.
+
+    Until the overlap is over events are signed with both.
+    """
     import time
 
     from tallystick.node.feed.events import iso
@@ -173,7 +180,10 @@ def rotate(context: Context, id: str, overlap: str) -> None:
 @verb("test")
 @click.argument("id", metavar="ID")
 def test(context: Context, id: str) -> None:
-    """Send an event webhook.test to an endpoint once, from here, and say what it answered."""
+    """Send an event webhook.test to an endpoint, once.
+
+    It is sent from here, whether a node runs or not; prints what the endpoint answered.
+    """
     import trio
 
     from tallystick.node.config import load_config
@@ -197,7 +207,7 @@ def test(context: Context, id: str) -> None:
 @click.option("--dead", is_flag=True, help="Only those that were given up.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), metavar="N")
 def deliveries(context: Context, dead: bool, limit: int) -> None:
-    """List what was sent, the newest first, and how it ended."""
+    """List what was sent, and how it ended."""
     from tallystick.node.store.disk import Store
     from tallystick.node.webhooks.deliveries import STATES, list_deliveries
 
@@ -222,9 +232,10 @@ def deliveries(context: Context, dead: bool, limit: int) -> None:
 @click.argument("name", metavar="ID", required=False)
 @click.option("--dead", is_flag=True, help="All that were given up.")
 def replay(context: Context, name: str | None, dead: bool) -> None:
-    """Send an event again: ID is the event's, or a delivery's number. The node must run.
+    """Send an event, or all the dead, again.
 
-    What is sent again is in no order to anything else; its names and its content are the same.
+    ID is the event's, or a delivery's number. The node must run. What is sent again is in no order
+    to anything else; its names and its content are the same.
     """
     if dead == (name is not None):
         raise InputError("what is to be sent again?", "Name an event, or say --dead")

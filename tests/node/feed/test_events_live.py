@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -182,6 +184,19 @@ def test_the_list_reads_at_eighty_columns_and_without_a_node(told: Party) -> Non
     assert len(shown) >= 2
     assert all(len(line) <= 80 for line in shown)
     assert "is co-signed" in "".join(shown) or "are co-signed" in "".join(shown)
+
+
+def test_who_follows_is_told_as_it_happens(told: Party) -> None:
+    command = told.command("events", "--follow", "--json", "--limit", "1", "--kind", "delta.*")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        first = json.loads(following.stdout.readline())
+        _emit(told, "followed")
+        second = json.loads(following.stdout.readline())
+        assert first["cursor"] < second["cursor"]
+        assert second["kind"] == "delta.cosigned"
+        following.send_signal(signal.SIGINT)
+    assert following.returncode == 130
 
 
 def test_a_page_goes_on_behind_a_cursor(told: Party) -> None:
