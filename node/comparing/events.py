@@ -28,6 +28,9 @@ _COLUMNS = (
     "meter", "class", "id", "subject", "our_row", "our_time", "our_quantity",
     "record_index", "record_time", "record_quantity", "effect",
 )  # fmt: skip
+_OF_EXPORTS = {
+    "record_index": "their_row", "record_time": "their_time", "record_quantity": "their_quantity",
+}  # fmt: skip
 _SURE = ("meter", "class", "cause", "confidence", *_COLUMNS[2:])
 _INSTANT = pyarrow.timestamp("us", tz="UTC")
 _TYPES = {
@@ -39,9 +42,15 @@ _SCHEMA = pyarrow.schema([(name, _TYPES.get(name, pyarrow.string())) for name in
 Meters = Mapping[str, Meter]
 
 
-def write_differences(path: Path, findings: Iterable[Finding], meters: Meters) -> int:
-    """The file beside the one that is compared; how many rows. Without any, there is no file."""
-    count = _write_rows(path, _COLUMNS, findings, meters)
+def write_differences(
+    path: Path, findings: Iterable[Finding], meters: Meters, of_exports: bool = False
+) -> int:
+    """The file beside the one that is compared; how many rows. Without any, there is no file.
+
+    Between two exports their side is called theirs, since it is not the record.
+    """
+    header = [_OF_EXPORTS.get(name, name) if of_exports else name for name in _COLUMNS]
+    count = _write_rows(path, _COLUMNS, findings, meters, header)
     if not count:
         path.unlink()
     return count
@@ -49,16 +58,20 @@ def write_differences(path: Path, findings: Iterable[Finding], meters: Meters) -
 
 def write_csv(path: Path, findings: Iterable[Finding], meters: Meters) -> None:
     """All columns as CSV; what is not there is empty."""
-    _write_rows(path, _SURE, findings, meters)
+    _write_rows(path, _SURE, findings, meters, _SURE)
 
 
 def _write_rows(
-    path: Path, columns: Sequence[str], findings: Iterable[Finding], meters: Meters
+    path: Path,
+    columns: Sequence[str],
+    findings: Iterable[Finding],
+    meters: Meters,
+    header: Sequence[str],
 ) -> int:
     count = 0
     with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out)
-        writer.writerow(columns)
+        writer.writerow(header)
         for finding in findings:
             count += 1
             writer.writerow(_cells(finding, meters, columns, _show_time))
