@@ -462,6 +462,7 @@ class Channel:
         self.check_cosignature(self.own.head(size, row.root), ring, cosignature)
         kept = self.own.store_cosignature(size, cosignature)
         kept.then_always(lambda: self.news.changed(self.id))
+        self.own.growth.cosigned(size)
         self.cosigned_at_us = self._clock_us()
         self.cosigned.set()
         self.cosigned = trio.Event()

@@ -319,7 +319,10 @@ class Closer:
                     said = first_line(message.proposer, message.other, "the peer", "we")
                     self.difference = said
                     self._news.differs(message.digest, said)
-                    _log.warning("checkpoint not signed: %s", said)
+                    _log.warning(
+                        "checkpoint not signed",
+                        extra={"channel": self.channel.id.hex()[:8], "reason": said},
+                    )
             case _:
                 raise AssertionError(message)
 

@@ -17,8 +17,10 @@ from tallystick.node.api import openapi, problems
 from tallystick.node.api.keys import ApiKeys
 from tallystick.node.api.operations import Operation, answer_json, guarded
 from tallystick.node.api.reading import Reader
+from tallystick.node.intake.sink import EventSink
 from tallystick.node.node import Node
 from tallystick.node.service import Service
+from tallystick.node.telemetry.monitor import Monitor
 
 # No page of ours needs anything from elsewhere, and none may be shown inside another.
 PAGE_HEADERS = {
@@ -40,6 +42,8 @@ class World:
     service: Service
     reader: Reader
     keys: ApiKeys
+    monitor: Monitor
+    events: EventSink
     nursery: trio.Nursery
 
 

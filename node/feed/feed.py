@@ -108,7 +108,8 @@ class Feed(FeedReader):
         now_s = trio.current_time()
         bucket = self._buckets.setdefault(channel, Bucket(TOLD_PER_SECOND, TOLD_BURST, now_s))
         if not bucket.try_take(1, now_s):
-            _log.info("channel %s: %s is not told, there are too many", channel.hex()[:8], kind)
+            said = {"channel": channel.hex()[:8], "kind": kind}
+            _log.info("an event is not told, there are too many", extra=said)
             return
         peer = self._books.founding.rows[channel].peer
         self.tell(Told(make_row(kind, channel, peer, data, self._books.clock_us(), once=False)))
@@ -151,7 +152,7 @@ class Feed(FeedReader):
                 looked_seconds = trio.current_time() - began
                 grown = await self._write(found, told)
             except StoreError as error:
-                _log.warning("the feed waits for the disk: %s", error.message)
+                _log.warning("the feed waits for the disk", extra={"reason": error.message})
                 self._pointed_at |= keys
                 self._told[:0] = told
                 self._wake.set()
@@ -214,8 +215,9 @@ class Feed(FeedReader):
         try:
             return self._follower.look(key)
         except StoreError as error:
-            _log.warning("channel %s cannot be followed: %s", key.hex()[:8], error.message)
+            said = {"channel": key.hex()[:8], "reason": error.message}
+            _log.warning("a channel cannot be followed", extra=said)
             return Found(again_seconds=RETRY_SECONDS)
         except Exception:  # noqa: BLE001 - what cannot be told must not take the node with it
-            _log.exception("channel %s cannot be followed", key.hex()[:8])
+            _log.exception("a channel cannot be followed", extra={"channel": key.hex()[:8]})
             return Found()

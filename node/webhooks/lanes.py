@@ -111,11 +111,8 @@ class Lane:
     def _lost(self, cursor: int) -> None:
         """Events were dropped before they could be sent, or the feed began anew."""
         if self.row.attempts:
-            _log.warning(
-                "events for %s up to cursor %d are not kept any more and were not sent",
-                self._line.endpoint.id,
-                cursor,
-            )
+            said = {"endpoint": self._line.endpoint.id, "cursor": cursor}
+            _log.warning("events are not kept any more and were not sent", extra=said)
         self.row = LaneRow(cursor)
 
     async def run(self) -> None:
@@ -131,7 +128,8 @@ class Lane:
                     return
                 await trio.lowlevel.checkpoint()
             except StoreError as error:
-                _log.warning("%s waits for the disk: %s", self._line.endpoint.id, error.message)
+                said = {"endpoint": self._line.endpoint.id, "reason": error.message}
+                _log.warning("sending waits for the disk", extra=said)
                 await trio.sleep(RETRY_SECONDS)
 
     async def _send(self, event: Event) -> None:
@@ -184,10 +182,14 @@ class Lane:
                 kept = self._line.deliveries.ended(state, ended)
                 await self._write(kept, after, durable=not outcome.ok)
                 if not outcome.ok:
-                    _log.warning(
-                        "%s: %s %s is dead after %d attempts: %s",
-                        self._line.endpoint.id, body.event, body.id, attempt, outcome.said,
-                    )  # fmt: skip
+                    said = {
+                        "endpoint": self._line.endpoint.id,
+                        "kind": body.event,
+                        "id": body.id,
+                        "attempts": attempt,
+                        "reason": outcome.said,
+                    }
+                    _log.warning("an event is given up", extra=said)
                 return
             seconds = backoff(config, attempt, outcome.retry_after_seconds, self._dice)
             failed = msgspec.structs.replace(

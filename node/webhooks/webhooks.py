@@ -56,7 +56,8 @@ class Webhooks:
                 try:
                     await self._reload(nursery)
                 except (HomeError, StoreError) as error:
-                    _log.error("%s; %s", error.message, error.advice)
+                    said = {"reason": error.message, "advice": error.advice}
+                    _log.error("the endpoints cannot be taken up", extra=said)
                 await changed.wait()
 
     def reload(self) -> None:
@@ -128,7 +129,8 @@ class Webhooks:
                 await lane.run()
                 break
             except Exception:  # noqa: BLE001 - one lane must not take the node with it
-                _log.exception("sending to %s failed inside the node", line.endpoint.id)
+                said = {"endpoint": line.endpoint.id}
+                _log.exception("sending failed inside the node", extra=said)
                 await trio.sleep(RETRY_SECONDS)
         # From its last look until here nothing else ran, so no event came unseen.
         del line.lanes[lane.channel]
@@ -155,7 +157,7 @@ class Webhooks:
                 try:
                     await self._try_again(line, number, row)
                 except StoreError as error:
-                    _log.warning("a replay waits for the disk: %s", error.message)
+                    _log.warning("a replay waits for the disk", extra={"reason": error.message})
                     await trio.sleep(RETRY_SECONDS)
             if again := self._replaying(line):
                 most = max(row.attempts for _, row in again) + 1
