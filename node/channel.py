@@ -21,6 +21,7 @@ from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.late import LateLines
 from tallystick.node.logs import Batch, ChannelLog
+from tallystick.node.news import News
 from tallystick.node.sealing import (
     SEALED_BYTES_MAX,
     check_sealed,
@@ -139,6 +140,7 @@ class Channel:
         self.quota_bytes = 0  # of what the peer makes us hold; 0: none is set
         self.closed_bytes = 0  # of the checkpoints that are kept
         self.late_lines = LateLines(terms, self.own.folder.calendar)  # of those checkpoints
+        self.news = News()  # the node's, once it runs
         self.withheld = ""  # why the peer takes no more of our log now
         try:
             self.load()
@@ -464,7 +466,8 @@ class Channel:
             raise PeerBreach("bad-cosignature", f"the peer co-signed size {size}, never signed")
         ring = self.own.keyring_at(size)
         self.check_cosignature(self.own.head(size, row.root), ring, cosignature)
-        self.own.store_cosignature(size, cosignature)
+        kept = self.own.store_cosignature(size, cosignature)
+        kept.then_always(lambda: self.news.changed(self.id))
         self.own.growth.cosigned(size)
         self.cosigned_at_us = self._clock_us()
         self.cosigned.set()
@@ -537,9 +540,11 @@ class Channel:
                 cosignature = cosign_head(head, cosigner, self._clock_us() // 1_000_000)
                 return message.signature, cosignature
 
-            return peer.submit(
-                records, parts, prints, sign, lambda batch: then(batch.size, cosignature)
-            )
+            def durable(batch: Batch) -> None:
+                then(batch.size, cosignature)
+                self.news.changed(self.id)
+
+            return peer.submit(records, parts, prints, sign, durable)
         except (InvalidRecord, FormatError) as error:
             raise PeerBreach("invalid-record", f"the peer's log: {error.message}") from None
         except ProofError as error:

@@ -132,6 +132,28 @@ class Intake(Struct, frozen=True, forbid_unknown_fields=True):
     stall_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
 
 
+class FeedConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """How long events are kept, and when those are told that silence makes."""
+
+    keep_days: Annotated[int, Meta(ge=1, le=3660)] = 30
+    keep_events: Annotated[int, Meta(ge=1000, le=10**8)] = 500_000
+    due_hours: Annotated[float, Meta(ge=0, le=8784)] = 72.0
+    silent_seconds: Annotated[float, Meta(gt=0, le=10**7)] = 60.0
+
+
+class WebhooksConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """How events are sent to endpoints."""
+
+    timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 10.0
+    first_retry_seconds: Annotated[float, Meta(gt=0, le=3600)] = 2.0
+    attempts: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    give_up_hours: Annotated[float, Meta(gt=0, le=8784)] = 72.0
+    parallel: Annotated[int, Meta(ge=1, le=64)] = 4
+    keep_deliveries: Annotated[int, Meta(ge=10, le=10**6)] = 10_000
+    allow_http: bool = False
+    ca_file: str = ""
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings."""
 
@@ -146,6 +168,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     metrics: Metrics = Metrics()
     health: Health = Health()
     intake: Intake = Intake()
+    feed: FeedConfig = FeedConfig()
+    webhooks: WebhooksConfig = WebhooksConfig()
 
 
 TEMPLATE = """\
@@ -273,6 +297,36 @@ TEMPLATE = """\
 #   channel = "beta.example"
 #   map = "events.toml"
 # cloudevents = []
+
+[feed]
+# What happens is kept as a list of events (see tally events), for so many days, and no more than
+# so many events.
+# keep_days = 30
+# keep_events = 500000
+
+# How long before a deadline it is told, and after how long without a connection a peer is silent.
+# due_hours = 72.0
+# silent_seconds = 60.0
+
+[webhooks]
+# How events are sent to the endpoints of tally webhooks: how long one attempt may take; when the
+# first repetition follows (each later one after about twice the time, up to an hour); when an
+# event is given up as dead, by attempts or by its age, whichever comes first; and how many
+# channels' events one endpoint is sent at once.
+# timeout_seconds = 10.0
+# first_retry_seconds = 2.0
+# attempts = 100
+# give_up_hours = 72.0
+# parallel = 4
+
+# How many deliveries are kept to look up, of those that arrived and of the dead, each.
+# keep_deliveries = 10000
+
+# Whether events may go unencrypted to other machines than this one.
+# allow_http = false
+
+# A file of certificates (PEM) that https endpoints may have beside those that the system trusts.
+# ca_file = ""
 """
 
 

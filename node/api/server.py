@@ -28,6 +28,7 @@ from tallystick.node.api.routes import (
     closing,
     deltas,
     disputes,
+    events,
     intake,
     observing,
     statements,
@@ -49,7 +50,7 @@ _log = logging.getLogger("tallystick.api")
 
 def operations(config: Config) -> list[Operation]:
     """Every operation of the native interface."""
-    modules = (channels, deltas, intake, balances, closing, statements, disputes)
+    modules = (channels, deltas, intake, balances, closing, statements, disputes, events)
     native = [operation for module in modules for operation in module.OPERATIONS]
     return [*native, *observing.operations(config.metrics)]
 

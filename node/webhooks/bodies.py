@@ -1,0 +1,150 @@
+"""What is sent for an event: one body, or several for who asked for the hosted client's kinds.
+
+`steps` says in which order. A batch of co-signed records is one event here; for an endpoint that
+named `delta.verified` it is made into one body a delta, when it is sent and not before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from tallystick.node.channel import Channel
+from tallystick.node.feed.events import Event, iso, name_of
+from tallystick.protocol.quantities import format_quantity
+from tallystick.protocol.records import Delta, Record
+
+RECORDS_SHOWN_MAX = 100  # ids in one record.committed; itemCount says how many there are
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A body and its names."""
+
+    id: str
+    event: str
+    data: bytes
+
+
+def all_steps(event: Event) -> tuple[str, ...]:
+    """What could be sent for an event, in order."""
+    if event.kind == "delta.cosigned" and event.data["ours"]:
+        return ("delta.verified", "record.committed", "delta.cosigned")
+    if event.kind == "delta.unplaced":
+        return ("delta.failed", "delta.unplaced")
+    return (event.kind,)
+
+
+def wanted(event: Event, kinds: Set[str]) -> bool:
+    """Whether anything is to be sent for an event to who asked for these kinds."""
+    return not kinds.isdisjoint(all_steps(event))
+
+
+def body_of(step: str, event: Event, tenant: str) -> Body:
+    """The body of a step that is one body."""
+    match step:
+        case "record.committed":
+            return _made(_name(step, event.id), step, event, tenant, _committed(event))
+        case "delta.failed":
+            return _made(_name(step, event.id), step, event, tenant, _failed(event))
+        case _:
+            data = {
+                **event.data,
+                "channel": event.channel.hex() or None,
+                "peer": event.peer or None,
+                "cursor": event.cursor,
+                "said": event.said,
+            }
+            return _made(event.id, step, event, tenant, data)
+
+
+def verified_bodies(
+    event: Event, first: int, records: Sequence[Record], channel: Channel, tenant: str
+) -> Iterator[tuple[int, Body]]:
+    """A body for each delta among these records of our log from index `first` on, by index."""
+    meters = {meter.name: meter for meter in channel.terms.meters}
+    for index, record in enumerate(records, first):
+        if isinstance(record, Delta):
+            meter = meters[record.meter]
+            quantity = format_quantity(record.quantity, meter.scale)
+            id = _name("delta.verified", event.channel.hex(), str(index))
+            data = {
+                "recordId": record_id(event.channel, index),
+                "receiptId": receipt_id(event),
+                "verificationReference": event.data["root"],
+                "customerId": event.peer,
+                "delta": msgspec.Raw(quantity.encode()),
+                "sequenceNumber": str(index),
+                "referenceId": record.id,
+                "blockTimestamp": event.data["cosigned_at"],
+                "meter": record.meter,
+                "subject": record.subject,
+                "quantity": quantity,
+                "unit": meter.unit,
+                "occurredAt": iso(record.occurred_at),
+            }
+            yield index, _made(id, "delta.verified", event, tenant, data)
+
+
+def record_id(channel: bytes, index: int) -> str:
+    """What a record of our log is called in the hosted client's vocabulary."""
+    return f"rec_{channel.hex()[:16]}_{index}"
+
+
+def receipt_id(event: Event) -> str:
+    """What a co-signed head of our log is called there."""
+    return f"rct_{event.channel.hex()[:16]}_{event.data['to']}"
+
+
+def _committed(event: Event) -> dict[str, Any]:
+    start, stop = event.data["from"], event.data["to"]
+    shown = range(start, min(stop, start + RECORDS_SHOWN_MAX))
+    return {
+        "receiptId": receipt_id(event),
+        "status": "VERIFIED",
+        "verifiedAt": event.data["cosigned_at"],
+        "verificationId": event.data["root"],
+        "itemCount": stop - start,
+        "records": [record_id(event.channel, index) for index in shown],
+        "verification": {
+            "channel": event.channel.hex(),
+            "log": event.data["log"],
+            "from": start,
+            "to": stop,
+            "root": event.data["root"],
+        },
+    }
+
+
+def _failed(event: Event) -> dict[str, Any]:
+    data = event.data
+    found = {
+        "recordId": f"rec_{event.channel.hex()[:16]}_unplaced_{data['number']}",
+        "customerId": event.peer,
+        "error": data["reason"],
+        "failedAt": iso(event.at_us),
+    }
+    if "quantity" in data:
+        found |= {"delta": msgspec.Raw(data["quantity"].encode()), "referenceId": data["id"]}
+    return found
+
+
+def _made(id: str, step: str, event: Event, tenant: str, data: dict[str, Any]) -> Body:
+    document = {
+        "id": id,
+        "event": step,
+        "tenantId": tenant,
+        "createdAt": iso(event.at_us),
+        "data": data,
+    }
+    return Body(id, step, _encode(document))
+
+
+def _name(*parts: str) -> str:
+    return name_of(hashlib.sha256("\0".join(parts).encode()).digest()[:16])
