@@ -13,11 +13,15 @@ from typing import Any
 
 import msgspec
 
+from tallystick.node.api.pacspace.customers import Customers
+from tallystick.node.api.pacspace.entries import told
+from tallystick.node.api.pacspace.ids import receipt_id, record_id
 from tallystick.node.channel import Channel
 from tallystick.node.feed.events import Event, iso, name_of
 from tallystick.protocol.quantities import format_quantity
 from tallystick.protocol.records import Delta, Record
 
+VERIFIED, COMMITTED = "delta.verified", "record.committed"
 RECORDS_SHOWN_MAX = 100  # ids in one record.committed; itemCount says how many there are
 
 _encode = msgspec.json.Encoder().encode
@@ -49,8 +53,6 @@ def wanted(event: Event, kinds: Set[str]) -> bool:
 def body_of(step: str, event: Event, tenant: str) -> Body:
     """The body of a step that is one body."""
     match step:
-        case "record.committed":
-            return _made(_name(step, event.id), step, event, tenant, _committed(event))
         case "delta.failed":
             return _made(_name(step, event.id), step, event, tenant, _failed(event))
         case _:
@@ -65,7 +67,12 @@ def body_of(step: str, event: Event, tenant: str) -> Body:
 
 
 def verified_bodies(
-    event: Event, first: int, records: Sequence[Record], channel: Channel, tenant: str
+    event: Event,
+    first: int,
+    records: Sequence[Record],
+    channel: Channel,
+    customers: Customers,
+    tenant: str,
 ) -> Iterator[tuple[int, Body]]:
     """A body for each delta among these records of our log from index `first` on, by index."""
     meters = {meter.name: meter for meter in channel.terms.meters}
@@ -75,13 +82,8 @@ def verified_bodies(
             quantity = format_quantity(record.quantity, meter.scale)
             id = _name("delta.verified", event.channel.hex(), str(index))
             data = {
-                "recordId": record_id(event.channel, index),
-                "receiptId": receipt_id(event),
+                **told(customers, channel, index, record),
                 "verificationReference": event.data["root"],
-                "customerId": event.peer,
-                "delta": msgspec.Raw(quantity.encode()),
-                "sequenceNumber": str(index),
-                "referenceId": record.id,
                 "blockTimestamp": event.data["cosigned_at"],
                 "meter": record.meter,
                 "subject": record.subject,
@@ -92,26 +94,22 @@ def verified_bodies(
             yield index, _made(id, "delta.verified", event, tenant, data)
 
 
-def record_id(channel: bytes, index: int) -> str:
-    """What a record of our log is called in the hosted client's vocabulary."""
-    return f"rec_{channel.hex()[:16]}_{index}"
-
-
-def receipt_id(event: Event) -> str:
-    """What a co-signed head of our log is called there."""
-    return f"rct_{event.channel.hex()[:16]}_{event.data['to']}"
-
-
-def _committed(event: Event) -> dict[str, Any]:
-    start, stop = event.data["from"], event.data["to"]
-    shown = range(start, min(stop, start + RECORDS_SHOWN_MAX))
-    return {
-        "receiptId": receipt_id(event),
+def committed_body(event: Event, records: Sequence[Record], channel: Channel, tenant: str) -> Body:
+    """The body of what is co-signed at once; `records` are the first of it."""
+    start, stop, role = event.data["from"], event.data["to"], channel.own.role
+    names = [
+        record_id(channel.id, role, record.meter, record.id)
+        if isinstance(record, Delta)
+        else receipt_id(channel.id, role, index)
+        for index, record in enumerate(records, start)
+    ]
+    data = {
+        "receiptId": receipt_id(channel.id, role, stop - 1),
         "status": "VERIFIED",
         "verifiedAt": event.data["cosigned_at"],
         "verificationId": event.data["root"],
         "itemCount": stop - start,
-        "records": [record_id(event.channel, index) for index in shown],
+        "records": names,
         "verification": {
             "channel": event.channel.hex(),
             "log": event.data["log"],
@@ -120,6 +118,7 @@ def _committed(event: Event) -> dict[str, Any]:
             "root": event.data["root"],
         },
     }
+    return _made(_name(COMMITTED, event.id), COMMITTED, event, tenant, data)
 
 
 def _failed(event: Event) -> dict[str, Any]:

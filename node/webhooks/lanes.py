@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import trio
 
+from tallystick.node.api.pacspace.customers import Customers
 from tallystick.node.books import Books
 from tallystick.node.config import WebhooksConfig
 from tallystick.node.errors import StoreError
@@ -23,7 +24,17 @@ from tallystick.node.feed.rows import LOOKED_AT_MAX, read_rows, read_state
 from tallystick.node.store.disk import Ticket, Txn
 from tallystick.node.store.keyspace import DeliveryRow, LaneRow, encode_row
 from tallystick.node.upkeep import RETRY_SECONDS
-from tallystick.node.webhooks.bodies import Body, all_steps, body_of, verified_bodies, wanted
+from tallystick.node.webhooks.bodies import (
+    COMMITTED,
+    RECORDS_SHOWN_MAX,
+    VERIFIED,
+    Body,
+    all_steps,
+    body_of,
+    committed_body,
+    verified_bodies,
+    wanted,
+)
 from tallystick.node.webhooks.deliveries import DEAD, DELIVERED, Deliveries
 from tallystick.node.webhooks.endpoints import Endpoint
 from tallystick.node.webhooks.sending import Outcome, Sender
@@ -44,6 +55,7 @@ class Line:
         self.sender = Sender(endpoint, config)
         self.config = config
         self.books = books
+        self.customers = Customers(books, books.config.pacspace)
         self.deliveries = deliveries
         self.kinds = endpoint.kinds
         self.slots = trio.CapacityLimiter(config.parallel)
@@ -139,8 +151,11 @@ class Lane:
             step = steps[self.row.step]
             if step not in self._line.kinds:
                 pass
-            elif step == "delta.verified":
+            elif step == VERIFIED:
                 await self._send_verified(event)
+            elif step == COMMITTED:
+                await self._send_committed(event)
+                continue
             else:
                 body = body_of(step, event, self._line.books.identity.name)
                 await self._deliver(event, body, LaneRow(self.row.cursor, self.row.step + 1))
@@ -158,8 +173,24 @@ class Lane:
         tenant = self._line.books.identity.name
         while (found := await trio.to_thread.run_sync(_next, batches)) is not None:
             first, records = found
-            for index, body in verified_bodies(event, first, records, channel, tenant):
+            for index, body in verified_bodies(
+                event, first, records, channel, self._line.customers, tenant
+            ):
                 await self._deliver(event, body, LaneRow(self.row.cursor, step, index + 1))
+
+    async def _send_committed(self, event: Event) -> None:
+        after = LaneRow(self.row.cursor, self.row.step + 1)
+        opened = self._line.books.channels.get(event.channel)
+        if opened is None:
+            self.row = after
+            return
+        start = event.data["from"]
+        stop = min(event.data["to"], start + RECORDS_SHOWN_MAX)
+        batches = opened[0].own.records(start, stop)
+        found = await trio.to_thread.run_sync(list, batches)
+        records = [record for _, batch in found for record in batch]
+        tenant = self._line.books.identity.name
+        await self._deliver(event, committed_body(event, records, opened[0], tenant), after)
 
     async def _deliver(self, event: Event, body: Body, after: LaneRow) -> None:
         """Send a body until it arrived or is dead; the lane is at `after` then."""

@@ -61,3 +61,14 @@ def entry(
     if status == "FAILED":
         document["error"] = f"the channel is halted: {halted}"
     return document
+
+
+def told(customers: Customers, channel: Channel, index: int, delta: Delta) -> dict[str, Any]:
+    """What a webhook says of a co-signed delta of our log: as an emit says it."""
+    customer = None
+    if delta.attributes is None:  # nobody said whose it is
+        customer = customers.of_usage(channel.id, delta.meter, delta.subject)
+    shown = entry(customers, channel, channel.own, index, delta, customer, delta.quantity)
+    names = ("recordId", "customerId", "delta", "sequenceNumber", "referenceId")
+    receipt = receipt_id(channel.id, channel.own.role, index)
+    return {name: shown[name] for name in names} | {"receiptId": receipt}

@@ -261,7 +261,7 @@ async def test_deltas_one_by_one_for_who_names_them(tmp_path: Path) -> None:
             assert committed["data"]["itemCount"] == 6
             shown = [one["recordId"] for one in data.values()]
             assert committed["data"]["records"] == list(dict.fromkeys(shown))
-            assert {one["receiptId"] for one in data.values()} == {committed["data"]["receiptId"]}
+            assert committed["data"]["receiptId"] in {one["receiptId"] for one in data.values()}
 
 
 def _refuse_third(handler: Handler, request: Request) -> None:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import hmac
-import json
-import time
 from typing import Any
 
 import httpx
 import pytest
 from pacspace_sdk import (
     InvalidApiKeyError,
-    NotFoundError,
     PacSpace,
     PacSpaceError,
-    WebhookVerificationError,
     generate_workspace_secret,
     next_workspace_secret,
 )
@@ -225,13 +220,6 @@ def test_customers_are_made_by_pairing(world: World) -> None:
     assert raised.value.code == "NOT_SUPPORTED"
 
 
-def test_webhook_deliveries_that_are_not_there(pac: PacSpace) -> None:
-    found = pac.balance.list_webhook_deliveries({"limit": 5, "offset": 0})
-    assert found["deliveries"] == []
-    with pytest.raises(NotFoundError):
-        pac.balance.retry_webhook("evt/1")
-
-
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
@@ -253,16 +241,3 @@ def test_each_kind_of_error_has_its_answer(error: Exception, status: int, code: 
     assert answer.status_code == status
     assert ("retry-after" in answer.headers) == (status in (429, 503))
     assert refused_at_door(Refused(429, "x")).headers["retry-after"] == "1"
-
-
-def test_a_signature_as_webhooks_have_it() -> None:
-    pac = PacSpace.init("key", base_url="http://127.0.0.1:1", webhook_secret="whsec_a")
-    assert pac.webhooks is not None
-    body = json.dumps({"id": "evt", "event": "delta.verified", "data": {"delta": 0.1}})
-    at = int(time.time())
-    made = hmac.new(b"whsec_a", f"{at}.{body}".encode(), "sha256").hexdigest()
-    headers = {"x-pacspace-signature": f"v1={made}", "X-PACSPACE-TIMESTAMP": str(at)}
-    assert pac.webhooks.verify_from_headers(headers, body)["id"] == "evt"
-    assert pac.webhooks.verify(f"v1={'0' * 64}, v1={made}", str(at), body)["id"] == "evt"
-    with pytest.raises(WebhookVerificationError):
-        pac.webhooks.verify(f"v1={made}", str(at), body + " ")
