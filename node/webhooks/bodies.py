@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ import msgspec
 from tallystick.node.api.pacspace.customers import Customers
 from tallystick.node.api.pacspace.entries import told
 from tallystick.node.api.pacspace.ids import receipt_id, record_id
+from tallystick.node.api.pacspace.numbers import json_number
 from tallystick.node.channel import Channel
 from tallystick.node.feed.events import Event, iso, name_of
 from tallystick.protocol.quantities import format_quantity
@@ -50,11 +52,14 @@ def wanted(event: Event, kinds: Set[str]) -> bool:
     return not kinds.isdisjoint(all_steps(event))
 
 
-def body_of(step: str, event: Event, tenant: str) -> Body:
+def body_of(
+    step: str, event: Event, channel: Channel | None, customers: Customers, tenant: str
+) -> Body:
     """The body of a step that is one body."""
     match step:
         case "delta.failed":
-            return _made(_name(step, event.id), step, event, tenant, _failed(event))
+            data = _failed(event, channel, customers)
+            return _made(_name(step, event.id), step, event, tenant, data)
         case _:
             data = {
                 **event.data,
@@ -121,16 +126,23 @@ def committed_body(event: Event, records: Sequence[Record], channel: Channel, te
     return _made(_name(COMMITTED, event.id), COMMITTED, event, tenant, data)
 
 
-def _failed(event: Event) -> dict[str, Any]:
+def _failed(event: Event, channel: Channel | None, customers: Customers) -> dict[str, Any]:
     data = event.data
     found = {
-        "recordId": f"rec_{event.channel.hex()[:16]}_unplaced_{data['number']}",
+        "recordId": f"{event.channel.hex()[:16]}.unplaced:{data['number']}",
         "customerId": event.peer,
         "error": data["reason"],
         "failedAt": iso(event.at_us),
     }
-    if "quantity" in data:
-        found |= {"delta": msgspec.Raw(data["quantity"].encode()), "referenceId": data["id"]}
+    if channel is not None and "quantity" in data:
+        customer = customers.of_usage(channel.id, data["meter"], data["subject"])
+        amount = Decimal(data["quantity"]) * (customer.sign if customer else 1)
+        found |= {
+            "recordId": record_id(channel.id, channel.own.role, data["meter"], data["id"]),
+            "customerId": customer.id if customer else event.peer,
+            "delta": json_number(amount),
+            "referenceId": data["id"],
+        }
     return found
 
 

@@ -157,7 +157,10 @@ class Lane:
                 await self._send_committed(event)
                 continue
             else:
-                body = body_of(step, event, self._line.books.identity.name)
+                line = self._line
+                opened = line.books.channels.get(event.channel)
+                channel = opened[0] if opened else None
+                body = body_of(step, event, channel, line.customers, line.books.identity.name)
                 await self._deliver(event, body, LaneRow(self.row.cursor, self.row.step + 1))
                 continue
             self.row = LaneRow(self.row.cursor, self.row.step + 1)

@@ -295,6 +295,7 @@ async def test_what_could_not_be_recorded_again_is_told_in_both_vocabularies(
             first, _, second, _ = (one.body["data"] for one in there.requests)
             assert (first["delta"], first["referenceId"]) == (25, "t1")
             assert first["error"] == second["error"] == "its id is taken"
+            assert first["recordId"].endswith(".p:tokens:t1")
             assert first["recordId"] != second["recordId"]
 
 
