@@ -56,6 +56,8 @@ def test_an_invoice_proof_can_be_verified_by_anybody(
         assert proof[field] is None
     root = proof["proofRoot"]
     assert proof["verifyUrl"].startswith(f"{world.url}/verify")
+    page = httpx.get(proof["verifyUrl"])
+    assert (page.status_code, page.headers["content-type"].partition(";")[0]) == (200, "text/html")
     public = httpx.get(proof["verificationApiUrl"]).json()
     assert public["data"]["verified"]
     stranger = PacSpace.init("no key at all", base_url=world.url)
