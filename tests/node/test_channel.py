@@ -210,9 +210,7 @@ _steps = st.lists(
 )
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=_steps)
 def test_both_sides_derive_what_replay_derives(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, bool, object]]

@@ -17,6 +17,7 @@ import pytest
 from tallystick.node.api.openapi import document
 from tallystick.node.api.server import operations
 from tallystick.node.config import Config
+from tallystick.node.verifier.page import verifier_page
 
 _numbers = itertools.count()
 DELTAS = "/v1/channels/beta.example/deltas"
@@ -288,6 +289,12 @@ def test_each_operation_is_in_the_document_and_on_its_page(http: httpx.Client) -
         described = found["paths"][operation.path][operation.method.lower()]
         assert described["summary"] == operation.summary
         assert f"{operation.method} {operation.path}" in page.text
+
+
+def test_the_verifier_is_open_to_all_and_is_the_very_file(api: Api) -> None:
+    answer = httpx.get(f"{api.url}/verify")
+    assert answer.content == verifier_page()
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
 def test_answers_are_what_the_document_says(http: httpx.Client) -> None:
