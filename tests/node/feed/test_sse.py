@@ -74,7 +74,8 @@ async def test_quiet_times_have_comments_and_skipped_events_move_the_cursor(tmp_
             stream = sse(feed, feed.last, kinds={"evidence.found"}, heartbeat_seconds=0.05)
             async with aclosing(stream):
                 assert (await anext(stream)).startswith(b"retry")
-                assert await anext(stream) == b": still here\n\n"
+                while await anext(stream) != b": still here\n\n":
+                    pass  # what was written down just now moves the cursor
                 await _emit(a, b, "t1")
                 while not (frame := await anext(stream)).startswith(b"id"):
                     pass
