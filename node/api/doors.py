@@ -7,9 +7,11 @@ where a path is open to all or checks its callers itself.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tallystick.node.api import problems
@@ -17,6 +19,7 @@ from tallystick.node.api.connections import place_of
 from tallystick.node.api.keys import OWNER, ApiKey, ApiKeys
 from tallystick.node.api.limits import Limits
 from tallystick.node.api.problems import Refused
+from tallystick.node.api.reading import ASKER
 from tallystick.node.errors import HomeError
 
 _log = logging.getLogger("tallystick.api")
@@ -37,6 +40,7 @@ class OwnersDoor:
 @dataclass(frozen=True, slots=True)
 class KeyedDoor:
     """TCP. `open_paths` need no key; what begins with one of `own_rules` checks its callers itself.
+    `refusals` say what is refused here in the form of what begins with a prefix.
 
     `hosts` are the names in the header Host that are ours: a page elsewhere whose name leads here
     must not reach us through a person's browser.
@@ -48,6 +52,7 @@ class KeyedDoor:
     hosts: frozenset[str]
     open_paths: frozenset[str]
     own_rules: tuple[str, ...]
+    refusals: Mapping[str, Callable[[Refused], Response]] = field(default_factory=dict)
     said: list[str] = field(default_factory=lambda: [""])  # what is wrong with the keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,15 +70,20 @@ class KeyedDoor:
                     {"WWW-Authenticate": 'Bearer realm="tallystick"'},
                 )
             scope["state"]["caller"] = caller
-            async with self.limits.hold(caller.id if caller else "strangers"):
+            name = caller.id if caller else "strangers"
+            ASKER.set(name)
+            async with self.limits.hold(name):
                 with place.work(known=caller is not None):
                     await self.app(scope, receive, send)
         except Refused as refused:
             # Only what was refused before the application began to answer arrives here.
-            answer = problems.problem(
-                refused.status, "", refused.detail, refused.advice, refused.headers
-            )
-            await answer(scope, receive, send)
+            await self._say(scope["path"], refused)(scope, receive, send)
+
+    def _say(self, path: str, refused: Refused) -> Response:
+        for prefix, say in self.refusals.items():
+            if path.startswith(prefix):
+                return say(refused)
+        return problems.problem(refused.status, "", refused.detail, refused.advice, refused.headers)
 
     def _caller(self, headers: Headers) -> ApiKey | None:
         try:

@@ -38,7 +38,8 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
     _, components = msgspec.json.schema_components([*structs, Problem], ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation)
+        path = operation.path.replace(":path}", "}")  # a notation of the routes alone
+        paths.setdefault(path, {})[operation.method.lower()] = _describe(operation)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -107,7 +108,7 @@ def _schema(kind: Any) -> dict[str, Any]:
     if kind is bytes:
         return {}
     if isinstance(kind, tuple):
-        return {"oneOf": [_schema(one) for one in kind]}
+        return {"anyOf": [_schema(one) for one in kind]}
     (found,), _ = msgspec.json.schema_components([kind], ref_template=_REF)
     return dict(found)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -178,6 +179,8 @@ def test_what_is_not_there_is_said(http: httpx.Client, path: str, status: int, s
 
 def test_a_method_that_a_path_does_not_take(http: httpx.Client) -> None:
     _problem(http.delete("/v1/status"), 405, "Method Not Allowed")
+    refused = http.delete("/v1/channels/beta.example/checkpoints/2026-10-01T10")
+    assert set(refused.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
 
 
 @pytest.mark.parametrize(
@@ -286,7 +289,8 @@ def test_each_operation_is_in_the_document_and_on_its_page(http: httpx.Client) -
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "//" not in page.text.replace("<!--", "")
     for operation in operations(Config()):
-        described = found["paths"][operation.path][operation.method.lower()]
+        path = operation.path.replace(":path}", "}")
+        described = found["paths"][path][operation.method.lower()]
         assert described["summary"] == operation.summary
         assert f"{operation.method} {operation.path}" in page.text
 
@@ -313,3 +317,10 @@ def _sent(http: httpx.Client) -> str:
     delta = _delta()
     assert http.post(DELTAS, json=delta).status_code == 202
     return str(delta["id"])
+
+
+def test_the_document_names_each_parameter_of_its_paths() -> None:
+    for path, methods in document(operations(Config()))["paths"].items():
+        named = set(re.findall(r"{([^}]*)}", path))
+        for described in methods.values():
+            assert named == {p["name"] for p in described["parameters"] if p["in"] == "path"}
