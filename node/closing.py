@@ -280,6 +280,11 @@ class Closer:
         )
         return Closing(checkpoint, lines, verdict)
 
+    def drafted(self, period: Period) -> Checkpoint:
+        """The checkpoint of a period as it would be now, at the co-signed heads."""
+        sizes = self.channel.provider_log.cosigned_size, self.channel.consumer_log.cosigned_size
+        return self._compute(period, sizes).checkpoint
+
     def _head(self, log: ChannelLog, size: int) -> LogHead:
         return LogHead(log.party.name, size, log.root_at(size))
 
@@ -512,6 +517,7 @@ class Closer:
 
             def closed() -> None:
                 self.rows.append(row)
+                self.difference = ""
                 channel.closed_bytes += _held_bytes(row)
 
             await flush(logs, bill)

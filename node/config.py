@@ -34,6 +34,16 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     requests_at_once: Annotated[int, Meta(ge=1, le=10**5)] = 64
 
 
+class ConsoleSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The pages for people: how long a login lasts, and what may be uploaded to be compared."""
+
+    session_minutes: Annotated[float, Meta(gt=0, le=10_080)] = 480.0
+    idle_minutes: Annotated[float, Meta(gt=0, le=10_080)] = 30.0
+    upload_mebibytes: Annotated[int, Meta(ge=1, le=4096)] = 64
+    compare_seconds: Annotated[int, Meta(ge=1, le=3600)] = 120
+    compare_mebibytes: Annotated[int, Meta(ge=256, le=2**20)] = 4096
+
+
 class Checkpoints(Struct, frozen=True, forbid_unknown_fields=True):
     """How this node answers proposals to close a period."""
 
@@ -86,6 +96,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
     network: Network = Network()
     http: Http = Http()
+    console: ConsoleSettings = ConsoleSettings()
     checkpoints: Checkpoints = Checkpoints()
     quotas: Quotas = Quotas()
     connections: Connections = Connections()
@@ -124,6 +135,17 @@ TEMPLATE = """\
 # body_mebibytes = 16
 # requests_per_second = 5000
 # requests_at_once = 64
+
+[console]
+# The pages of tally console. How long a login lasts, and how long one that nobody uses.
+# session_minutes = 480.0
+# idle_minutes = 30.0
+
+# A file that is compared there: how large it may be; how long the comparison, a process of its
+# own, may run; and how much memory it may take.
+# upload_mebibytes = 64
+# compare_seconds = 120
+# compare_mebibytes = 4096
 
 [checkpoints]
 # Whether to sign a period that the peer closes before its grace time is over (its --force), if

@@ -22,6 +22,7 @@ from tallystick.node.api.reading import Reader
 from tallystick.node.api.routes import balances, channels, closing, deltas, disputes
 from tallystick.node.api.rpc import Rpc
 from tallystick.node.config import Http
+from tallystick.node.console.app import Console
 from tallystick.node.errors import HomeError
 from tallystick.node.node import Node
 from tallystick.node.service import Service
@@ -54,11 +55,11 @@ class HttpServer:
         config = self._node.books.config.http
         offered = operations()
         others: list[BaseRoute] = []
-        own_rules: tuple[str, ...] = ()
         async with trio.open_nursery() as working, trio.open_nursery() as nursery:
             reader = Reader(self._node.books)
             world = World(self._node, self._service, reader, self.keys, working)
-            rpc = Rpc(self._service.methods, working)
+            console = Console(world)
+            rpc = Rpc({**self._service.methods, **console.methods}, working)
             owners = Connections(
                 OwnersDoor(build(world, offered, [*others, *rpc.routes])), OWNERS_CONNECTIONS_MAX
             )
@@ -68,12 +69,12 @@ class HttpServer:
                 hosts = LOOPBACK | {host.lower() for host in config.hosts}
                 host = parse_address(config.listen)[0]
                 door = KeyedDoor(
-                    build(world, offered, others),
+                    build(world, offered, [*others, *console.routes]),
                     self.keys,
                     Limits(config),
                     hosts | {host.lower(), f"[{host.lower()}]"},
-                    open_paths(offered),
-                    own_rules or ("/\0",),
+                    open_paths(offered) | {"/console"},
+                    ("/console/",),
                 )
                 nursery.start_soon(Connections(door, config.connections).serve, listeners)
             task_status.started()
