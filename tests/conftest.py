@@ -1,12 +1,14 @@
-"""What many tests share: two real nodes, and two homes on disk that nobody may change."""
+"""What many tests share: two real nodes, two homes on disk that nobody may change, a browser."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import browsers
 import homes
 import nodes
 import pytest
+from playwright.sync_api import Browser
 
 from tallystick.node.home import Home
 
@@ -25,3 +27,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[nodes.Party
 def busy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Home]:
     """The provider's and the consumer's home of a busy channel; copy them to change them."""
     return homes.busy_homes(tmp_path_factory.mktemp("busy"))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A real browser, one for each test file: while it runs, its thread cannot run asyncio."""
+    with browsers.launched() as browser:
+        yield browser
