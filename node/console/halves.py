@@ -10,7 +10,7 @@ from typing import Any
 from tallystick.node.channel import Channel
 from tallystick.node.logs import ChannelLog
 from tallystick.node.queries import record_document
-from tallystick.protocol.records import Delta, Record
+from tallystick.protocol.records import Close, Delta, Record, Terms
 from tallystick.protocol.statement import meter_units
 
 ROWS = 16
@@ -39,29 +39,34 @@ class Row:
 
 
 def newest_rows(channel: Channel, count: int = ROWS) -> list[Row]:
-    """The newest records of both logs, the newest first; a delta of both is one row."""
-    own, peer = _newest(channel.own, count), _newest(channel.peer, count)
+    """The newest records of both logs, the newest first; what is in both is one row."""
     rows: list[tuple[int, Row]] = []
-    paired: set[int] = set()
-    for index, record in own.items():
-        notch = _notch(channel, channel.own, index, record)
-        there = None
-        if isinstance(record, Delta):
-            found = channel.peer.find(record.meter, record.id)
-            if found is not None:
-                paired.add(found[0])
-                there = _notch(channel, channel.peer, *found)
-        rows.append((max(notch.at_us, there.at_us if there else 0), Row(notch, there)))
-    for index, record in peer.items():
-        if index not in paired:
-            notch = _notch(channel, channel.peer, index, record)
-            here = None
+    shown: set[tuple[str, int]] = set()
+    sides = ((channel.own, channel.peer), (channel.peer, channel.own))
+    for log, other in sides:
+        elsewhere = {_twin(r): at for at, r in _newest(other, count).items() if _twin(r)}
+        for index, record in _newest(log, count).items():
+            if (log.role, index) in shown:
+                continue
+            notches = {log.role: _notch(channel, log, index, record)}
+            place = elsewhere.get(_twin(record))
             if isinstance(record, Delta):
-                found = channel.own.find(record.meter, record.id)
-                here = None if found is None else _notch(channel, channel.own, *found)
-            rows.append((notch.at_us, Row(here, notch)))
+                found = other.find(record.meter, record.id)
+                place = None if found is None else found[0]
+            if place is not None:
+                notches[other.role] = _notch(channel, other, place, other.record(place))
+                shown.add((other.role, place))
+            row = Row(notches.get(channel.role), notches.get(channel.peer.role))
+            rows.append((max(notch.at_us for notch in notches.values()), row))
     rows.sort(key=lambda row: -row[0])
     return [row for _, row in rows[:count]]
+
+
+def _twin(record: Record) -> bytes | None:
+    """What the same record in the other log has in common with this one, but for deltas."""
+    if isinstance(record, Terms):
+        return b"terms"
+    return record.checkpoint if isinstance(record, Close) else None
 
 
 def _newest(log: ChannelLog, count: int) -> dict[int, Record]:

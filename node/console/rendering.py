@@ -76,6 +76,8 @@ def environment(assets: Assets) -> Environment:
         "size": size,
     }
     made.filters |= filters
+    for name in made.list_templates():  # now, so that none is of another version than the node
+        made.get_template(name)
     return made
 
 
