@@ -62,6 +62,7 @@ def opened(
     *,
     size: tuple[int, int] = DESKTOP,
     scheme: Literal["light", "dark"] = "light",
+    scripts: bool = True,
     allow_errors: bool = False,
 ) -> Iterator[Page]:
     """A page in a profile of its own that reaches `origin` ("http://127.0.0.1:PORT"; "" is files on
@@ -81,7 +82,9 @@ def opened(
         route.abort()
 
     context = browser.new_context(
-        viewport={"width": size[0], "height": size[1]}, color_scheme=scheme
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme=scheme,
+        java_script_enabled=scripts,
     )
     try:
         context.route("**/*", judge)

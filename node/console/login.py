@@ -27,7 +27,7 @@ Handler = Callable[[Desk, Request], Awaitable[Response]]
 Answer = Callable[[Request], Awaitable[Response]]
 
 PAGE_FILE = "console.html"  # in the home: the form with the ticket
-_INSIDE = re.compile(r"/console/(?!login|logout)[A-Za-z0-9%._~/?&=+:@-]{0,1000}")
+_INSIDE = re.compile(r"(?!.*\.\.)/console/(?!login|logout)[A-Za-z0-9%._~/?&=+:@-]{0,1000}")
 _ANY = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
 
 

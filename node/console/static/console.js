@@ -28,11 +28,11 @@ function follow(area) {
   function show(text) {
     const held = area.contains(document.activeElement) ? document.activeElement : null;
     const address = held && held.getAttribute("href");
-    const region = held && held.getAttribute("aria-labelledby");
+    const region = held && held.getAttribute("aria-label");
     const made = new DOMParser().parseFromString(text, "text/html");
     area.replaceChildren(...made.body.childNodes);
     if (address) area.querySelector(`a[href="${CSS.escape(address)}"]`)?.focus({ preventScroll: true });
-    else if (region) area.querySelector(`[aria-labelledby="${CSS.escape(region)}"]`)?.focus({ preventScroll: true });
+    else if (region) area.querySelector(`[aria-label="${CSS.escape(region)}"]`)?.focus({ preventScroll: true });
   }
 
   async function look() {
