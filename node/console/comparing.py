@@ -41,12 +41,13 @@ _PLACE = re.compile(r"/\S*/")
 
 _log = logging.getLogger("tallystick.console")
 
-# Limits are set inside of the new process, before it reads anything.
+# Limits are set inside of the new process, before it reads anything; of memory, of what it writes
+# to: the store alone maps more than there is.
 _CHILD = """\
 import os, resource, sys
 seconds, memory, disk = map(int, sys.argv[1:4])
 resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
 resource.setrlimit(resource.RLIMIT_FSIZE, (disk, disk))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 os.nice(10)
@@ -132,7 +133,7 @@ class Comparisons:
             raise InputError("no file was chosen, or it is empty", "Choose an export of yours")
         if suffix not in _SUFFIXES:
             raise InputError(
-                f"a file of the kind {suffix or given!r}", f"Use {', '.join(_SUFFIXES)}"
+                f"{given[:80]!r} is of a kind that is not read", f"Use {', '.join(_SUFFIXES)}"
             )
         id_ = secrets.token_hex(8)
         job = Job(id_, channel, period, given[:200], self._folder / id_)

@@ -119,7 +119,7 @@ async def _draft_claim(visit: Visit) -> Response:
     by_records = form.text("by") == "records"
     claim = filing.Claim(
         form.word("code"),
-        form.word("reason"),
+        form.sentence("reason"),
         form.words("records") if by_records else (),
         None if by_records else form.text("line"),
         form.word("amount") or None,
@@ -131,7 +131,7 @@ async def _draft_claim(visit: Visit) -> Response:
 async def _draft_saying(visit: Visit) -> Response:
     channel, one = find(visit.world, visit.request.path_params["dispute"])
     form, action = visit.form, visit.form.text("action")
-    reason, amount = form.word("reason"), form.word("amount")
+    reason, amount = form.sentence("reason"), form.word("amount")
     record: Sayable
     match action:
         case "concede" | "reject" | "insist":

@@ -32,6 +32,10 @@ class Form:
         """A field without the space around it."""
         return self.text(name).strip()
 
+    def sentence(self, name: str) -> str:
+        """A field in one line, as a record holds it."""
+        return " ".join(self.texts.get(name, "").split())
+
     def words(self, name: str) -> list[str]:
         """A field's lines, without empty ones."""
         return [line.strip() for line in self.text(name).split("\n") if line.strip()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from starlette.responses import Response
 
@@ -10,7 +11,7 @@ from tallystick.node import queries
 from tallystick.node.console.rendering import qr, url
 from tallystick.node.console.visits import Page, Visit, go_to
 from tallystick.node.founding import party_keys
-from tallystick.protocol.errors import InputError, UnknownName
+from tallystick.protocol.errors import InputError, InvalidRecord, UnknownName
 from tallystick.protocol.terms import check_terms, describe_terms, parse_terms
 
 LIFETIMES = {"1h": 3_600, "1d": 86_400, "7d": 604_800}
@@ -77,7 +78,7 @@ async def _ask_terms(visit: Visit) -> Response:
     books = visit.world.node.books
     peer = books.peer(visit.request.path_params["peer"])
     source = _TEMPLATE.format(provider=books.identity.name, consumer=peer.name)
-    return visit.render("propose.html", peer=peer.name, source=source, words=None)
+    return visit.render("propose.html", peer=peer.name, source=source, words=None, fault="")
 
 
 async def _propose(visit: Visit) -> Response:
@@ -93,9 +94,13 @@ async def _propose(visit: Visit) -> Response:
         answer = await service.propose(raw, peer.name)
         return go_to(url("proposals", answer["channel"], done="proposed"))
     parties = {who.name: party_keys(who) for who in (books.identity, peer)}
-    terms = parse_terms(raw, parties, bytes(16))  # their number is drawn when they are proposed
-    check_terms(terms)
-    return visit.render("propose.html", peer=peer.name, source=source, words=describe_terms(terms))
+    values: dict[str, Any] = {"peer": peer.name, "source": source, "words": None, "fault": ""}
+    try:
+        terms = parse_terms(raw, parties, bytes(16))  # their number is drawn when they are proposed
+        check_terms(terms)
+    except (InputError, InvalidRecord) as error:
+        return visit.render("propose.html", 400, **values | {"fault": str(error)})
+    return visit.render("propose.html", **values | {"words": describe_terms(terms)})
 
 
 async def _show_proposal(visit: Visit) -> Response:

@@ -144,8 +144,8 @@ def _lagging(document: dict[str, Any]) -> tuple[str, str, str, str] | None:
         return (
             "lagging",
             "Lagging",
-            f"{_records(lag)} of ours {'is' if lag == 1 else 'are'} not co-signed since"
-            f" {_about(seconds)}.",
+            f"{_records(lag)} of ours {'waits' if lag == 1 else 'wait'} for the co-signature of"
+            f" {peer}; the last one came {_about(seconds)} ago.",
             f"Nothing is lost. If it lasts, ask {peer} whether its node is well.",
         )
     return None

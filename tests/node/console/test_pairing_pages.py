@@ -21,7 +21,7 @@ def _words(page: Page) -> str:
 def test_from_a_code_to_a_channel(chromium: Browser, tmp_path: Path) -> None:
     with (
         nodes.running(tmp_path) as (acme, beta),
-        opened(chromium, acme) as ours,
+        opened(chromium, acme, allow_errors=True) as ours,
         opened(chromium, beta, allow_errors=True) as theirs,
     ):
         assert "No channel yet" in ours.inner_text("main")
@@ -86,3 +86,6 @@ def test_from_a_code_to_a_channel(chromium: Browser, tmp_path: Path) -> None:
         with ours.expect_response(lambda answer: answer.request.method == "POST") as waiting:
             ours.get_by_role("button", name="Show them in plain words").click()
         assert waiting.value.status == 400
+        expect(ours.get_by_role("alert")).to_contain_text("not valid TOML")
+        assert source.input_value().strip() == "provider ="  # to be put right
+        check_accessible(ours)
