@@ -104,5 +104,6 @@ def _error(kind: str, message: str, advice: str) -> TallyError:
     if kind == "PeerBreach":
         return protocol_errors.PeerBreach("peer", message, advice)
     found = getattr(protocol_errors, kind, None) or getattr(node_errors, kind, None)
-    error: TallyError = (found or TallyError)(message, advice)
-    return error
+    if isinstance(found, type) and issubclass(found, TallyError):
+        return found(message, advice)
+    return TallyError(message, advice)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -75,8 +76,6 @@ def test_every_verb_is_documented() -> None:
 
 
 def test_every_dependency_has_its_reason() -> None:
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     page = (ROOT / "docs" / "dependencies.md").read_text()
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
@@ -99,3 +98,13 @@ def test_the_tests_that_the_threat_model_names_are_there() -> None:
     for group in re.findall(r"mutations? ((?:`[^`]+`,? ?)+)", page):
         for name in re.findall(r"`([^`]+)`", group):
             assert name in mistakes, name
+
+
+def test_every_package_is_installed() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    there = {
+        ".".join(("tallystick", *file.parent.relative_to(ROOT).parts))
+        for root in ("node", "protocol")
+        for file in (ROOT / root).rglob("__init__.py")
+    }
+    assert set(listed) == there

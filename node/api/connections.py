@@ -14,6 +14,7 @@ from typing import Any
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.events import Event, Updated
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
@@ -61,6 +62,21 @@ class _Stream:
         await self._stream.aclose()
 
 
+class _Server(TCPServer):
+    """Hypercorn's side of a connection; it would wait for the next request also after the end."""
+
+    _ended = False
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        self._ended = True
+        await self.idle_task.stop()
+
+    async def protocol_send(self, event: Event) -> None:
+        if not (self._ended and isinstance(event, Updated)):
+            await super().protocol_send(event)
+
+
 class Connections:
     """Serves an application on the connections of some listeners."""
 
@@ -79,12 +95,17 @@ class Connections:
 
     async def serve(self, listeners: list[trio.SocketListener]) -> None:
         """Serve until cancelled."""
-        try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._close_when_cancelled)
             await trio.serve_listeners(self._serve, listeners)
+
+    async def _close_when_cancelled(self) -> None:
+        """Hypercorn finishes what it sends; who does not read must not keep us from stopping."""
+        try:
+            await trio.sleep_forever()
         finally:
-            with trio.CancelScope(shield=True):
-                for stream in [*self._open]:
-                    await trio.aclose_forcefully(stream)
+            for stream in self._open:
+                stream.socket.close()
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         if len(self._open) >= self._max:
@@ -97,7 +118,7 @@ class Connections:
         state = ConnectionState({})
         try:
             guarded: Any = _Stream(stream)
-            await TCPServer(self._app, self._config, self._context, state, guarded)
+            await _Server(self._app, self._config, self._context, state, guarded)
         except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             pass
         except* Exception:  # noqa: BLE001 - one connection must not take the node with it

@@ -61,8 +61,9 @@ class Limits:
 
 async def read_body(request: Request, bytes_max: int | None = None) -> bytes:
     """A request's body; `Refused` if it has more bytes than are allowed, or breaks off."""
-    config: Http = request.app.state.config
-    bytes_max = bytes_max or config.body_mebibytes * MEBIBYTE
+    if bytes_max is None:
+        config: Http = request.app.state.config
+        bytes_max = config.body_mebibytes * MEBIBYTE
     too_large = Refused(413, f"the body has more than {bytes_max} bytes", "Send it in parts")
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > bytes_max:

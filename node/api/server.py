@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 from contextlib import suppress
+from pathlib import Path
 
 import trio
 from starlette.routing import BaseRoute
@@ -19,7 +20,7 @@ from tallystick.node.api.keys import ApiKeys
 from tallystick.node.api.limits import Limits
 from tallystick.node.api.operations import Operation
 from tallystick.node.api.reading import Reader
-from tallystick.node.api.routes import balances, channels, closing, deltas, disputes
+from tallystick.node.api.routes import balances, channels, closing, deltas, disputes, statements
 from tallystick.node.api.rpc import Rpc
 from tallystick.node.config import Http
 from tallystick.node.console.app import Console
@@ -36,7 +37,7 @@ _log = logging.getLogger("tallystick.api")
 
 def operations() -> list[Operation]:
     """Every operation of the native interface."""
-    modules = (channels, deltas, balances, closing, disputes)
+    modules = (channels, deltas, balances, closing, statements, disputes)
     return [operation for module in modules for operation in module.OPERATIONS]
 
 
@@ -63,7 +64,7 @@ class HttpServer:
             owners = Connections(
                 OwnersDoor(build(world, offered, [*others, *rpc.routes])), OWNERS_CONNECTIONS_MAX
             )
-            await nursery.start(self._serve_socket, owners)
+            await nursery.start(serve_socket, owners, self._node.home.socket_path)
             if config.listen:
                 listeners = await self._listen(config, nursery)
                 hosts = LOOPBACK | {host.lower() for host in config.hosts}
@@ -78,22 +79,6 @@ class HttpServer:
                 )
                 nursery.start_soon(Connections(door, config.connections).serve, listeners)
             task_status.started()
-
-    async def _serve_socket(
-        self, owners: Connections, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        path = self._node.home.socket_path
-        path.unlink(missing_ok=True)
-        listener = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
-        try:
-            await listener.bind(str(path))
-            path.chmod(0o600)
-            listener.listen(64)
-            task_status.started()
-            await owners.serve([trio.SocketListener(listener)])
-        finally:
-            listener.close()
-            path.unlink(missing_ok=True)
 
     async def _listen(self, config: Http, nursery: trio.Nursery) -> list[trio.SocketListener]:
         """Listen on TCP. With port 0, on the same port as last time if it is free."""
@@ -123,6 +108,25 @@ class HttpServer:
             nursery.start_soon(books.remember_port, bound[1], "http-port")
         _log.info("HTTP for programs and browsers at %s", self._service.http_address)
         return listeners
+
+
+async def serve_socket(
+    owners: Connections,
+    path: Path,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve on a Unix socket that is its owner's alone; the caller holds the home's lock."""
+    path.unlink(missing_ok=True)
+    listener = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
+    try:
+        await listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(64)
+        task_status.started()
+        await owners.serve([trio.SocketListener(listener)])
+    finally:
+        listener.close()
+        path.unlink(missing_ok=True)
 
 
 def _is_loopback(host: str) -> bool:

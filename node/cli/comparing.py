@@ -60,8 +60,8 @@ def command(
         names = [meter.meter for meter in result.meters]
         result = replace(result, statuses=meter_statuses(channel, closer, result.period, names))
     if html is not None:
-        from tallystick.node.comparing.events import whole_file
         from tallystick.node.comparing.page import render_page
+        from tallystick.node.files import whole_file
 
         with whole_file(html) as part:
             part.write_text(render_page(result), encoding="utf-8")

@@ -88,6 +88,16 @@ def checks_of(file: BinaryIO) -> list[Check]:
         from tallystick.protocol.verify_certificate import verify_certificate
 
         return verify_certificate(data)
+    if data.startswith((b"%PDF-", b"<!doctype html>")):
+        from tallystick.node.statement.attached import FILE_BYTES_MAX as STATEMENT_BYTES_MAX
+        from tallystick.node.statement.verifying import verify_statement
+
+        return verify_statement(data + file.read(STATEMENT_BYTES_MAX))
+    if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        from tallystick.node.statement.invoice import verify_invoice
+        from tallystick.node.statement.ubl import DOCUMENT_BYTES_MAX
+
+        return verify_invoice(data + file.read(DOCUMENT_BYTES_MAX))
     from tallystick.protocol.verify import verify_bundle
 
     return verify_bundle(file)
@@ -96,7 +106,7 @@ def checks_of(file: BinaryIO) -> list[Check]:
 @verb("verify")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def verify(context: Context, file: Path) -> None:
-    """Check a bundle, a certificate, evidence or a refutation; needs no home and no network."""
+    """Check a bundle, a statement, a certificate, evidence; needs no home and no network."""
     try:
         with file.open("rb") as opened:
             checks = checks_of(opened)

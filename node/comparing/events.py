@@ -7,10 +7,7 @@ Quantities are decimal text in each meter's own scale.
 from __future__ import annotations
 
 import csv
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -20,7 +17,7 @@ import pyarrow
 import pyarrow.parquet
 
 from tallystick.node.comparing.findings import Finding
-from tallystick.node.errors import StoreError
+from tallystick.node.files import whole_file
 from tallystick.protocol.quantities import format_quantity
 from tallystick.protocol.records import Meter
 
@@ -31,6 +28,9 @@ _COLUMNS = (
     "meter", "class", "id", "subject", "our_row", "our_time", "our_quantity",
     "record_index", "record_time", "record_quantity", "effect",
 )  # fmt: skip
+_OF_EXPORTS = {
+    "record_index": "their_row", "record_time": "their_time", "record_quantity": "their_quantity",
+}  # fmt: skip
 _SURE = ("meter", "class", "cause", "confidence", *_COLUMNS[2:])
 _INSTANT = pyarrow.timestamp("us", tz="UTC")
 _TYPES = {
@@ -42,29 +42,15 @@ _SCHEMA = pyarrow.schema([(name, _TYPES.get(name, pyarrow.string())) for name in
 Meters = Mapping[str, Meter]
 
 
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write, which takes its place if nothing goes wrong.
+def write_differences(
+    path: Path, findings: Iterable[Finding], meters: Meters, of_exports: bool = False
+) -> int:
+    """The file beside the one that is compared; how many rows. Without any, there is no file.
 
-    `StoreError` if it cannot be written; then `path` is as it was.
+    Between two exports their side is called theirs, since it is not the record.
     """
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
-        os.close(handle)
-        part = Path(name)
-        try:
-            yield part
-            part.chmod(0o644)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)  # only still there if it did not become the file
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
-
-
-def write_differences(path: Path, findings: Iterable[Finding], meters: Meters) -> int:
-    """The file beside the one that is compared; how many rows. Without any, there is no file."""
-    count = _write_rows(path, _COLUMNS, findings, meters)
+    header = [_OF_EXPORTS.get(name, name) if of_exports else name for name in _COLUMNS]
+    count = _write_rows(path, _COLUMNS, findings, meters, header)
     if not count:
         path.unlink()
     return count
@@ -72,16 +58,20 @@ def write_differences(path: Path, findings: Iterable[Finding], meters: Meters) -
 
 def write_csv(path: Path, findings: Iterable[Finding], meters: Meters) -> None:
     """All columns as CSV; what is not there is empty."""
-    _write_rows(path, _SURE, findings, meters)
+    _write_rows(path, _SURE, findings, meters, _SURE)
 
 
 def _write_rows(
-    path: Path, columns: Sequence[str], findings: Iterable[Finding], meters: Meters
+    path: Path,
+    columns: Sequence[str],
+    findings: Iterable[Finding],
+    meters: Meters,
+    header: Sequence[str],
 ) -> int:
     count = 0
     with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out)
-        writer.writerow(columns)
+        writer.writerow(header)
         for finding in findings:
             count += 1
             writer.writerow(_cells(finding, meters, columns, _show_time))

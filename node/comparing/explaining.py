@@ -45,7 +45,6 @@ class Explainer(Matcher):
 
     found: Found
     _our_meter: str
-    _numbered = "findings LEFT JOIN cause_numbers USING (cause, meter, kind)"
 
     def explain(self) -> None:
         """Find the causes, pair, and give every difference its class and cause."""
@@ -62,7 +61,8 @@ class Explainer(Matcher):
         self._show([])
         self._guess(hints.find_hints(self.db), meter_names)
         self._adjust()
-        self.match()
+        self.pair()
+        self._find_differences()
 
     def _guess(self, told: hints.Hints, meter_names: Sequence[names.MeterNames]) -> None:
         """Find the causes that pairs tell, sums for pairs where one side has sums."""
@@ -164,7 +164,7 @@ class Explainer(Matcher):
                 [self.found.sums.side, self.found.sums.grain],
             )
 
-    def find_differences(self) -> None:
+    def _find_differences(self) -> None:
         """All findings, with their causes."""
         self.progress("adding up", 0, 0)
         effects.find_effects(self, self.found)

@@ -18,11 +18,6 @@ from tallystick.node.comparing.sums import group_sums
 class Matcher(Findings):
     """Two lists of events and what pairing them finds. Close it when done."""
 
-    def match(self) -> None:
-        """Pair all events and note what differs."""
-        self.pair()
-        self.find_differences()
-
     def pair(self) -> None:
         """Make `pairs`, `groups`, and `doubles`: our events without a partner that repeat one."""
         steps = (
@@ -44,34 +39,33 @@ class Matcher(Findings):
         """Put what has no partner yet on lanes: `lanes`, and `rest` with its events."""
         self.db.execute(
             """
+            CREATE TEMP TABLE our_rest AS FROM ours_as ANTI JOIN pairs ON event = ours;
+            CREATE TEMP TABLE their_rest AS FROM theirs_as ANTI JOIN pairs ON event = theirs;
             CREATE TABLE lanes AS
             SELECT row_number() OVER (ORDER BY meter, subject)::INTEGER AS lane, meter, subject,
                 reach, aggregate, scale
-            FROM (SELECT DISTINCT as_meter AS meter, as_subject AS subject
-                    FROM ours_as ANTI JOIN pairs ON event = ours)
-                JOIN (SELECT DISTINCT as_meter AS meter, as_subject AS subject
-                    FROM theirs_as ANTI JOIN pairs ON event = theirs) USING (meter, subject)
+            FROM (SELECT DISTINCT as_meter AS meter, as_subject AS subject FROM our_rest)
+                JOIN (SELECT DISTINCT as_meter AS meter, as_subject AS subject FROM their_rest)
+                    USING (meter, subject)
                 JOIN kinds USING (meter);
             CREATE TABLE rest AS
             SELECT 0::TINYINT AS side, event, lane, as_quantity AS quantity, as_instant AS instant,
                 hash(id, quantity, instant) AS tie
-            FROM ours_as ANTI JOIN pairs ON event = ours ANTI JOIN copies USING (event)
-                JOIN lanes ON as_meter = lanes.meter AND as_subject = lanes.subject
+            FROM our_rest JOIN lanes ON as_meter = lanes.meter AND as_subject = lanes.subject
             WHERE as_quantity IS NOT NULL AND as_instant IS NOT NULL
             UNION ALL
             SELECT 1::TINYINT, event, lane, as_quantity, as_instant, hash(id, quantity, instant)
-            FROM theirs_as ANTI JOIN pairs ON event = theirs
-                JOIN lanes ON as_meter = lanes.meter AND as_subject = lanes.subject
-            WHERE as_quantity IS NOT NULL AND as_instant IS NOT NULL
+            FROM their_rest JOIN lanes ON as_meter = lanes.meter AND as_subject = lanes.subject
+            WHERE as_quantity IS NOT NULL AND as_instant IS NOT NULL;
+            DROP TABLE their_rest
             """
         )
 
     def _find_doubles(self) -> None:
-        """Our events without a partner that repeat one that has one, or an earlier one without.
+        """Our events without a partner that repeat one that has one.
 
-        Where ids count, those of copies say so, and another id says that it is another event. Where
-        they do not, what repeats id, subject and quantity is a copy, and so is what repeats an
-        event within the window but has no id.
+        What an id has again is aside by now, and where ids count, another id says that it is
+        another event. What is left is a copy if it repeats an event within the window.
         """
         near = """
             SELECT a.event FROM alone a ASOF JOIN coupled c
@@ -82,22 +76,14 @@ class Matcher(Findings):
             """
         self.db.execute(
             f"""
-            CREATE TEMP TABLE alone AS SELECT * FROM ours_as ANTI JOIN pairs ON event = ours
-                ANTI JOIN copies USING (event)
+            CREATE TEMP TABLE alone AS SELECT * FROM our_rest ANTI JOIN pairs ON event = ours
                 ANTI JOIN (SELECT whole AS event FROM groups WHERE side = 'ours'
                     UNION ALL SELECT part FROM groups WHERE side = 'theirs') USING (event)
                 WHERE id IS NULL OR as_meter NOT IN (SELECT meter FROM named);
             CREATE TEMP TABLE coupled AS SELECT o.* FROM ours_as o SEMI JOIN pairs ON event = ours
                 SEMI JOIN alone a ON o.as_meter = a.as_meter AND o.as_subject = a.as_subject
                     AND o.as_quantity = a.as_quantity;
-            CREATE TEMP TABLE repeats AS SELECT event, row_number() OVER (PARTITION BY
-                    as_meter, id, as_subject, as_quantity ORDER BY here, instant, place) AS copy
-                FROM (SELECT *, false AS here FROM coupled WHERE id IS NOT NULL
-                    UNION ALL SELECT *, true FROM alone WHERE id IS NOT NULL);
-            CREATE TABLE doubles AS SELECT event FROM copies
-                UNION SELECT event FROM alone SEMI JOIN
-                    (FROM repeats WHERE copy > 1) USING (event)
-                UNION {near.format(order=">=")} UNION {near.format(order="<=")};
-            DROP TABLE alone; DROP TABLE coupled; DROP TABLE repeats;
+            CREATE TABLE doubles AS {near.format(order=">=")} UNION {near.format(order="<=")};
+            DROP TABLE our_rest; DROP TABLE alone; DROP TABLE coupled
             """
         )

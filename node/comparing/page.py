@@ -31,6 +31,7 @@ from tallystick.node.comparing.words import (
     grouped,
     headline,
     kind_name,
+    our_total,
     percent,
     signed,
     step_name,
@@ -58,7 +59,7 @@ def render_page(comparison: Comparison) -> str:
     """The page's text."""
     found = by_weight(comparison.meters)
     drawn, rest = found[:DRAWN_METERS], found[DRAWN_METERS:]
-    title = f"{comparison.file.name} against the record, {comparison.period}"
+    title = f"{comparison.file.name} against {comparison.against}, {comparison.period}"
     body = tag(
         "main",
         _top(comparison, title),
@@ -162,7 +163,7 @@ def _all_steps(
     """Each step's name, kind, quantity and events; what is unexplained comes last."""
     numbers = {id(cause): number for number, cause in enumerate(comparison.causes, 1)}
     for step in steps_of(comparison, meter):
-        name = step_name(step, meter.meter, comparison.causes)
+        name = step_name(comparison, step, meter.meter)
         if step.cause:
             yield f"{numbers[id(step.cause)]} {name}", "cause", step.quantity, f"{step.events:,}"
         else:
@@ -179,8 +180,7 @@ def _steps(comparison: Comparison, meter: MeterComparison) -> Markup:
     for name, _, quantity, events in _all_steps(comparison, meter):
         share = percent(quantity, meter.difference) if quantity else ""
         rows.append(_row(name, events, signed(quantity, meter.scale), share))
-    ours = f"our total ({comparison.file.name})"
-    rows.append(_row(ours, "", grouped(meter.ours, meter.scale), "", **total))
+    rows.append(_row(our_total(comparison), "", grouped(meter.ours, meter.scale), "", **total))
     columns = (("step", ""), ("events", "n"), (meter.unit, "n"), ("share", "n"))
     return _table(f"{meter.meter}, from their total to ours", columns, rows)
 
@@ -213,7 +213,7 @@ def _timeline(
     yield tag("h3", f"By {spans.name}, {spans.zone}")
     yield tag(
         "ul",
-        _sign("the record", tag("path", d="M0 2h22v10H0z", class_="theirs")),
+        _sign(comparison.against, tag("path", d="M0 2h22v10H0z", class_="theirs")),
         _sign(comparison.file.name, tag("path", d="M0 7h22", class_="ours")),
         _sign("nothing on one side", tag("path", d="M0 2h22v10H0z", class_="gap")),
         class_="key",
@@ -272,7 +272,7 @@ def _examples(comparison: Comparison, meters: Sequence[MeterComparison]) -> Mark
     """The first events of each step of these meters."""
     scales = {meter.meter: comparison.event_scale(meter) for meter in meters}
     rows = [
-        tag("tr", *_event(finding, scales[name]))
+        tag("tr", *_event(comparison, finding, scales[name]))
         for (name, _, _), found in comparison.examples.items()
         if name in scales
         for finding in found
@@ -284,10 +284,10 @@ def _examples(comparison: Comparison, meters: Sequence[MeterComparison]) -> Mark
     return tag("section", tag("h2", "Events"), _table(where, columns, rows, wide=True))
 
 
-def _event(finding: Finding, scale: int) -> Iterable[Markup]:
+def _event(comparison: Comparison, finding: Finding, scale: int) -> Iterable[Markup]:
     yield tag("th", finding.meter, scope="row")
     number = f"{finding.cause}: " if finding.cause else ""
-    yield tag("td", f"{number}{class_name(finding.kind)}")
+    yield tag("td", f"{number}{class_name(comparison, finding.kind)}")
     yield tag("td", finding.id or finding.subject, class_="id")
     for where, place, at, quantity in (
         ("row", finding.our_place, finding.our_at, finding.our_quantity),

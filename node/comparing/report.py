@@ -16,6 +16,7 @@ from tallystick.node.comparing.words import (
     differs,
     grouped,
     headline,
+    our_total,
     pairing_words,
     percent,
     signed,
@@ -66,14 +67,13 @@ def _meter(comparison: Comparison, meter: MeterComparison) -> list[str]:
     rows = [(their_total(comparison, meter), "", grouped(meter.theirs, meter.scale), "")]
     for step in steps_of(comparison, meter):
         number = f"{numbers[id(step.cause)]} " if step.cause else ""
-        name = step_name(step, meter.meter, comparison.causes)
+        name = step_name(comparison, step, meter.meter)
         share = percent(step.quantity, meter.difference)
         amount = signed(step.quantity, meter.scale)
         rows.append((f"{number}{name}", f"{step.events:,}", amount, share))
     share = percent(meter.unexplained, meter.difference) if meter.unexplained else ""
     rows.append(("unexplained", "", signed(meter.unexplained, meter.scale), share))
-    ours = plain(comparison.file.name)
-    rows.append((f"our total ({ours})", "", grouped(meter.ours, meter.scale), ""))
+    rows.append((plain(our_total(comparison)), "", grouped(meter.ours, meter.scale), ""))
     amounts = max(_AMOUNT, *(len(amount) + 1 for _, _, amount, _ in rows))
     events = max(_EVENTS, *(len(events) + 1 for _, events, _, _ in rows))
     width = COLUMNS - 2 - events - amounts - _SHARE
@@ -142,7 +142,7 @@ def _examples(comparison: Comparison, meters: list[MeterComparison]) -> list[str
             found = comparison.examples.get((meter.meter, step.klass, None), [])
             if step.cause is None and found:
                 event = _example(found[0], comparison.event_scale(meter))
-                lines += folded(f"for example, {class_name(step.klass)}: {event}", 0, 2)
+                lines += folded(f"for example, {class_name(comparison, step.klass)}: {event}", 0, 2)
     return lines
 
 

@@ -33,6 +33,7 @@ class Comparison:
     timelines: Mapping[str, Timeline] = field(default_factory=dict)  # by meter, where asked for
     statuses: Mapping[str, str] = field(default_factory=dict)  # how sure the record is, by meter
     against: str = "the record"  # what the file is compared with
+    of_exports: bool = False  # whether that is no record, but the peer's own export
 
     def event_scale(self, meter: MeterComparison) -> int:
         """The scale of a meter's single events; that of a count's total is another."""

@@ -10,10 +10,10 @@ The engine is DuckDB, for many events on a file: what does not fit into memory i
     quantity  BIGINT   in the meter's scale
     instant   BIGINT   µs UTC
     outcome, session   VARCHAR  NULL where the side does not say
-`ours_as` and `theirs_as`, views of the same rows with, beside the raw columns:
+`ours_as` and `theirs_as`, views of them that `causes.preparing` makes, without what is aside, with:
     as_meter, as_subject VARCHAR, as_quantity, as_instant BIGINT
-        what pairing looks at: equal to the raw ones until `adjust` says otherwise. A NULL in one of
-        the last two keeps an event from being paired by anything but its id.
+        what pairing looks at: the raw ones as the hypotheses have them. A NULL in one of the last
+        two keeps an event from being paired by anything but its id.
 `kinds`, one row a meter: meter VARCHAR, aggregate VARCHAR ('sum', 'max', 'count'), scale INTEGER,
         reach BIGINT (the window of its terms in µs).
 `pairs`, made by pairing, one row a pair, each event in one at most:
@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import duckdb
+import numpy
 import pyarrow
 
 from tallystick.node.errors import StoreError
@@ -124,7 +125,6 @@ class Tables:
                 " subject VARCHAR, quantity BIGINT, instant BIGINT, outcome VARCHAR,"
                 " session VARCHAR)"
             )
-            self.adjust(side)
 
     def close(self) -> None:
         """Give the engine's memory and files back."""
@@ -138,33 +138,15 @@ class Tables:
 
     def load_columns(self, side: Side, tables: Iterable[Any]) -> None:
         """Add events to a side from tables of pyarrow that have the columns of `EVENTS`."""
+        self.db.begin()  # all at once: what is committed batch by batch is written twice
         for table in tables:
             first = self.events[side]
             self.events[side] = first + len(table)
-            numbers = pyarrow.array(range(first, first + len(table)), pyarrow.int64())
+            numbers = pyarrow.array(numpy.arange(first, first + len(table)))
             self.db.register("batch", table.add_column(0, "event", numbers))
             self.db.execute(f"INSERT INTO {side} SELECT * FROM batch")
             self.db.unregister("batch")
-
-    def adjust(
-        self,
-        side: Side,
-        *,
-        meter: str = "meter",
-        subject: str = "subject",
-        quantity: str = "quantity",
-        instant: str = "instant",
-    ) -> None:
-        """What pairing shall take a side's columns for: SQL expressions over its raw columns.
-
-        Each call replaces the one before. Numbers are as wide as the expression computes them
-        (`quantity::HUGEINT * 1000`, `quantity // 1000`); what does not fit in the end is NULL.
-        """
-        self.db.execute(
-            f"CREATE OR REPLACE VIEW {side}_as AS SELECT *, ({meter}) AS as_meter,"
-            f" ({subject}) AS as_subject, TRY_CAST(({quantity}) AS BIGINT) AS as_quantity,"
-            f" TRY_CAST(({instant}) AS BIGINT) AS as_instant FROM {side}"
-        )
+        self.db.commit()
 
     def insert(self, table: str, schema: Any, columns: Sequence[Any]) -> None:
         """Add rows, given column by column, to a table."""

@@ -25,10 +25,17 @@ _CLASSES = {
     "timing": ("in another period", "events in another period", "others in another period"),
     "missing-here": ("missing here", "events missing here", "others missing here"),
     "missing-there": ("missing there", "events missing there", "others missing there"),
-    "duplicate": ("twice here", "events that are here twice", "others twice here"),
+    "duplicate": ("counted twice", "events that one side has twice", "others counted twice"),
     "quantity": ("other quantity", "events of another quantity", "others of other quantity"),
     "rounding": ("rounding", "rounding", "other rounding"),
 }
+# Of two exports neither is the record, and what is here is what an export has.
+_OF_EXPORTS = {
+    "missing-here": ("missing in ours", "events missing in our export", "others missing in ours"),
+    "missing-there": (
+        "missing in theirs", "events missing in their export", "others missing in theirs",
+    ),
+}  # fmt: skip
 _KINDS = {
     "offset": ("time offset", "a time offset"),
     "lag": ("lag", "a lag"),
@@ -82,9 +89,9 @@ def percent(part: int, whole: int) -> str:
 
 
 def relative(difference: int, base: int) -> str:
-    """A difference in percent of the record's number, to two digits that say something."""
+    """A difference in percent of the other side's number, to two digits that say something."""
     if not base:
-        return "the record has none"
+        return "none there"
     share = abs(Fraction(100 * difference, base))
     sign = "-" if difference * base < 0 else "+"
     if share < Fraction(1, 10_000):
@@ -115,30 +122,35 @@ def amount(meter: MeterComparison, value: int) -> str:
     return f"{grouped(abs(value), meter.scale)} {unit_of(meter, value)}"
 
 
-def step_name(step: Step, meter: str, causes: Sequence[Cause]) -> str:
+def step_name(comparison: Comparison, step: Step, meter: str) -> str:
     """A step's name: of a cause, or of what causes leave of a class of the meter."""
-    if step.cause is None and any((c.meter, c.klass) == (meter, step.klass) for c in causes):
-        return _CLASSES[step.klass][2]
-    return _words(step)[0]
+    causes = ((cause.meter, cause.klass) for cause in comparison.causes)
+    if step.cause is None and (meter, step.klass) in causes:
+        return _class_words(comparison, step.klass)[2]
+    return _words(comparison, step)[0]
 
 
-def _words(step: Step) -> tuple[str, str]:
-    cause = step.cause
-    if cause is None:
-        return _CLASSES[step.klass][:2]
-    if cause.kind == "boundary":
-        return _BOUNDARY[cause.facts["class"]]
-    return _KINDS[cause.kind]
+def _words(comparison: Comparison, step: Step) -> tuple[str, str]:
+    return _cause_words(step.cause) if step.cause else _class_words(comparison, step.klass)[:2]
+
+
+def _cause_words(cause: Cause) -> tuple[str, str]:
+    return _BOUNDARY[cause.facts["class"]] if cause.kind == "boundary" else _KINDS[cause.kind]
+
+
+def _class_words(comparison: Comparison, klass: str) -> tuple[str, str, str]:
+    words = _CLASSES | _OF_EXPORTS if comparison.of_exports else _CLASSES
+    return words[klass]
 
 
 def kind_name(cause: Cause) -> str:
     """A cause's name."""
-    return _words(Step(cause.klass, cause, cause.quantity, cause.events))[0]
+    return _cause_words(cause)[0]
 
 
-def class_name(klass: str) -> str:
+def class_name(comparison: Comparison, klass: str) -> str:
     """A class's name as a step."""
-    return _CLASSES[klass][0]
+    return _class_words(comparison, klass)[0]
 
 
 def steps_of(comparison: Comparison, meter: MeterComparison) -> list[Step]:
@@ -169,9 +181,16 @@ def alike(causes: Sequence[Cause]) -> list[tuple[list[int], Cause]]:
 
 
 def their_total(comparison: Comparison, meter: MeterComparison) -> str:
-    """What the record's number is called, with how sure it is where that is known."""
+    """What their number is called, with how sure it is where that is known."""
     status = comparison.statuses.get(meter.meter)
-    return f"their total, {status}" if status else "their total"
+    total = "their export's total" if comparison.of_exports else "their total"
+    return f"{total}, {status}" if status else total
+
+
+def our_total(comparison: Comparison) -> str:
+    """What our number is called."""
+    total = "our export's total" if comparison.of_exports else "our total"
+    return f"{total} ({comparison.file.name})"
 
 
 def pairing_words(comparison: Comparison) -> str:
@@ -218,7 +237,7 @@ def _reasons(comparison: Comparison, meter: MeterComparison) -> str:
     """The largest steps and what is left of the gap."""
     parts: dict[str, int] = {}
     for step in steps_of(comparison, meter):
-        words = _words(step)[1]
+        words = _words(comparison, step)[1]
         parts[words] = parts.get(words, 0) + step.quantity
     ranked = sorted((item for item in parts.items() if item[1]), key=lambda item: -abs(item[1]))
     gap = meter.difference

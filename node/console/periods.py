@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from typing import Any
 
 from starlette.responses import Response
@@ -15,6 +16,7 @@ from tallystick.node.console.overview import open_periods
 from tallystick.node.console.rendering import qr, url
 from tallystick.node.console.visits import Page, Visit, attachment, go_to
 from tallystick.node.declaring import declarations_document
+from tallystick.node.statement.making import statement_html, statement_pdf
 from tallystick.protocol.errors import InputError
 from tallystick.protocol.quantities import format_quantity, parse_total
 from tallystick.protocol.statement import line_scales
@@ -176,6 +178,22 @@ async def _note(visit: Visit) -> Response:
     return attachment(document["checkpoint"].encode(), f"{label}.checkpoint.txt", "text/plain")
 
 
+async def _statement(visit: Visit) -> Response:
+    """The statement as people read it: of an open period as a draft."""
+    channel, closer = visit.channel()
+    label, kind = visit.request.path_params["period"], visit.asked("as")
+    draft = closer.row_of(channel.own.folder.calendar.parse(label)) is None
+    if kind == "pdf":
+        make, media = statement_pdf, "application/pdf"
+    elif kind == "html":
+        make, media = statement_html, "text/html"
+    else:
+        raise InputError(f"{kind[:20]!r} is no form of a statement", "Choose pdf or html")
+    question = partial(make, period=label, full=False, draft=draft)
+    data = await visit.world.reader.ask(channel.id, question)
+    return attachment(data, f"{label}{'-draft' if draft else ''}.{kind}", media)
+
+
 _PERIOD = "/channels/{channel}/periods/{period}"
 PAGES = (
     Page("GET", _PERIOD, "read", _show),
@@ -183,4 +201,5 @@ PAGES = (
     Page("POST", f"{_PERIOD}/close", "admin", _close),
     Page("GET", f"{_PERIOD}/bundle", "read", _bundle),
     Page("GET", f"{_PERIOD}/checkpoint", "read", _note),
+    Page("GET", f"{_PERIOD}/statement", "read", _statement),
 )

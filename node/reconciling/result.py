@@ -69,7 +69,7 @@ def result_of(channel: Channel, folder: Path) -> Result:
     ):
         comparisons, causes = explainer.comparisons(channel.role)
         found = noted(explainer.findings(), examples)
-        written = write_differences(file, found, explainer.meters)
+        written = write_differences(file, found, explainer.meters, of_exports=True)
         pairing = {meter.name: explainer.pairing(meter) for meter in meters}
         counts = {m.name: max(explainer.total(s, m)[1] for s in SIDES) for m in meters}
     comparison = Comparison(
@@ -84,7 +84,8 @@ def result_of(channel: Channel, folder: Path) -> Result:
         file if written else None,
         causes,
         pairing,
-        against=f"the rows of {about.peer}",
+        against=f"the export of {about.peer}",
+        of_exports=True,
     )
     return Result(folder, ended, comparison)
 

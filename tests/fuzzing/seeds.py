@@ -16,17 +16,19 @@ import dispute_vectors
 import msgspec
 import numpy as np
 import pyarrow
+import stating
 import vector_files
 from disputing import Quarrel
 from pyarrow import parquet
 from reconciling import sides, talk
 
-from fuzzing import sketches, stored, verdicts
+from fuzzing import papers, sketches, stored, verdicts
 from fuzzing.exports import MAP
 from fuzzing.wire import CHALLENGE, CHANNEL, INVITE, OWN_SIZE, RECEIVED_SIZE
 from tallystick.node.backup import BACKUP_FORMAT, FileEntry, Manifest
 from tallystick.node.config import TEMPLATE
 from tallystick.node.pairing import own_identity
+from tallystick.node.statement.making import encode_claims
 from tallystick.node.store.disk import unseal
 from tallystick.node.store.keyspace import TABLES, DeclarationRow, encode_row
 from tallystick.node.transport.tls import certificate_der
@@ -391,4 +393,7 @@ def _made() -> dict[str, list[bytes]]:
         "verified": [data for name, data in files.items() if not name.endswith(".json")],
         "bundles": [files["bundle-compact.tally"], files["bundle-full.tally"]],
         "signed-bundles": _signed(),
+        "claims": [encode_claims([stating.CLAIM])],
+        "invoices": papers.some_invoices(),
+        "statement-files": papers.honest_statements(),
     }

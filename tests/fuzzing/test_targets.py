@@ -31,6 +31,7 @@ FEWER = {
     "session": 300,
     "signed-bundles": 30,
     "sketches": 200,
+    "statement-files": 150,
     "verified": 60,
 }
 

@@ -9,9 +9,9 @@ import builders
 import msgpack
 
 from fuzzing.contract import attempt, text_of
-from tallystick.node.rpc import decode_answer, decode_request
+from tallystick.node.rpc import decode_answer, decode_parameters
 from tallystick.node.transport.tls import certificate_key, parse_address
-from tallystick.protocol.errors import FormatError, InputError, PeerBreach, ProofError
+from tallystick.protocol.errors import FormatError, InputError, PeerBreach, ProofError, TallyError
 from tallystick.protocol.framing import FrameReader, frame
 from tallystick.protocol.messages import decode_message, encode_message
 from tallystick.protocol.pairing import (
@@ -148,8 +148,9 @@ def invites(data: bytes) -> None:
 
 def requests(data: bytes) -> None:
     """A request's and an answer's body on the node's own socket."""
-    attempt(FormatError, decode_request, data)
-    attempt(FormatError, decode_answer, data)
+    attempt(FormatError, decode_parameters, data)
+    attempt(FormatError, decode_answer, 200, data)
+    attempt(TallyError, decode_answer, 500, data)
 
 
 def addresses(data: bytes) -> None:

@@ -381,7 +381,7 @@ def test_a_node_in_use_says_so(pair: Pair) -> None:
 def test_json_errors_are_one_document(pair: Pair) -> None:
     acme, _ = pair
     done = acme.tally("show", "nothing", "--json", check=False)
-    assert json.loads(done.stdout)["error"]["kind"] == "InputError"
+    assert json.loads(done.stdout)["error"]["kind"] == "UnknownName"
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x05\x06" + bytes(18), b"hello", b"\x00" * 4096])

@@ -6,6 +6,7 @@ lag by less, and in one direction; a session's end gives all its events one inst
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,6 +25,7 @@ SWITCH_PAIRS = 8  # a stretch with another zone must explain more pairs than thi
 ALIKE_MIN = 0.8  # of the pairs of such a stretch: that far apart, and not just about so far
 ONE_SIDED_MIN = 0.6  # of the pairs of a lag: later on the same side, by more than the window
 OTHER_SIDED_MAX = 0.05
+WAITS_OFF_MAX = 0.25  # of a queue's waits: how far the median is from that of an exponential
 ODD_QUARTERS = (23, 35, 51)  # zones that no half hour divides: Nepal, Eucla, Chatham
 FOREVER = (-(2**62), 2**62)
 
@@ -48,6 +50,7 @@ class Lag:
     mean_us: int
     low_us: int
     high_us: int
+    plain: bool = True  # nothing else makes such times; sessions noted at an end make similar ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +77,9 @@ class Clocks:
 
 def find_clocks(hints: Hints, window_us: int) -> Clocks | None:
     """What the hints say; None if they are too few to say anything."""
-    meters, counts = numpy.unique(hints.our_meters.astype(str), return_counts=True)
-    if len(meters):  # an event of several meters has one time
-        hints = hints.only(hints.our_meters == meters[numpy.argmax(counts)])
+    meters, codes = _coded(hints.our_meters)
+    if meters:  # an event of several meters has one time
+        hints = hints.only(codes == numpy.argmax(numpy.bincount(codes)))
     if len(hints) < PAIRS_MIN:
         return None
     cut_off, ends = _cut_off(hints)
@@ -139,11 +142,19 @@ def _cut_off(hints: Hints) -> tuple[CutOff | None, Hints]:
     return CutOff(side, stamp), hints.only(order[first if stamp == "start" else last])
 
 
+def _coded(names: Numbers) -> tuple[list[str], Numbers]:
+    """The names in order, and each place's number in them."""
+    every = names.tolist()
+    values = sorted(set(every))
+    number = {name: n for n, name in enumerate(values)}
+    return values, numpy.fromiter((number[name] for name in every), numpy.int64, len(every))
+
+
 def _groups(subjects: Numbers, instants: Numbers) -> Numbers:
-    _, codes = numpy.unique(subjects.astype(str), return_inverse=True)
+    _, codes = _coded(subjects)
     _, times = numpy.unique(instants, return_inverse=True)
     found: Numbers
-    _, found = numpy.unique(codes.astype(numpy.int64) * len(instants) + times, return_inverse=True)
+    _, found = numpy.unique(codes * len(instants) + times, return_inverse=True)
     return found
 
 
@@ -216,19 +227,28 @@ def _edge(instants: Numbers, place: int) -> int:
 
 def runs(labels: Numbers, values: Numbers) -> tuple[int, list[tuple[int, int, int]]]:
     """The stretches of equal labels that explain most, each switch costing `SWITCH_PAIRS`."""
-    wrong = (labels[:, None] != values[None, :]).astype(numpy.int64)
-    cost = wrong[0].astype(float)
-    back = numpy.zeros(wrong.shape, dtype=numpy.int8)
-    for place in range(1, len(labels)):
-        best = int(numpy.argmin(cost))
-        stay = cost <= cost[best] + SWITCH_PAIRS
-        back[place] = numpy.where(stay, numpy.arange(len(values)), best)
-        cost = numpy.where(stay, cost, cost[best] + SWITCH_PAIRS) + wrong[place]
-    state = int(numpy.argmin(cost))
-    total, path = int(cost[state]), numpy.empty(len(labels), dtype=int)
-    for place in range(len(labels) - 1, -1, -1):
-        path[place] = state
-        state = int(back[place][state])
+    states = range(len(values))
+    changes = (numpy.flatnonzero(labels[1:] != labels[:-1]) + 1).tolist()
+    cost = [0] * len(values)
+    steps: list[tuple[int, int, list[int]]] = []  # from, until, and whence each state came there
+    for place, end in pairwise([0, *changes, len(labels)]):
+        wrong = [int(labels[place] != value) for value in values]
+        while place < end:
+            best = cost.index(min(cost))
+            limit = cost[best] + SWITCH_PAIRS
+            whence = [state if cost[state] <= limit else best for state in states]
+            more = [min(old, limit) + new - old for old, new in zip(cost, wrong, strict=True)]
+            # What costs all states the same goes on so to the end of equal labels.
+            until = end if len(set(more)) == 1 else place + 1
+            cost = [old + (until - place) * new for old, new in zip(cost, more, strict=True)]
+            steps.append((place, until, whence))
+            place = until
+    state = cost.index(min(cost))
+    total, path = cost[state], numpy.empty(len(labels), dtype=int)
+    for place, until, whence in reversed(steps):
+        path[place:until] = whence[state]  # staying or coming is for good within a step
+        path[until - 1] = state
+        state = whence[path[place]]
     starts = [0, *(numpy.flatnonzero(numpy.diff(path)) + 1).tolist(), len(path)]
     return total, [(a, b, int(values[path[a]])) for a, b in pairwise(starts)]
 
@@ -260,5 +280,6 @@ def _lag(rest: Numbers, tight: bool, window_us: int) -> Lag | None:
             mean = float(sane.mean())
             low, high, shape = -window_us, int(20 * mean) + window_us, "distributed"
         bounds = (low, high) if sign == 1 else (-high, -low)
-        return Lag(side, shape, round(mean), *bounds)
+        as_waits = mean <= LAG_MAX_US and abs(half / (mean * math.log(2)) - 1) <= WAITS_OFF_MAX
+        return Lag(side, shape, round(mean), *bounds, shape == "constant" or as_waits)
     return None

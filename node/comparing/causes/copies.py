@@ -10,6 +10,7 @@ from __future__ import annotations
 from tallystick.node.comparing.causes.found import Found, Hypothesis
 from tallystick.node.comparing.causes.telling import WHO
 from tallystick.node.comparing.tables import SIDES, Side, Tables
+from tallystick.protocol.compare import Confidence
 
 COPIES_MIN = 5
 RATE_MIN = 0.004  # of a side's events; fewer are accidents
@@ -49,7 +50,9 @@ def _by_id(tables: Tables, found: Found, side: Side) -> None:
         if count < max(COPIES_MIN, RATE_MIN * size, ALIKE_MIN * all_of_form):
             continue
         outcome = _outcome_of_copies(tables, side, form)
-        number = found.add(_boundary(side) if outcome == "retried" else _retry(side, form))
+        number = found.add(
+            _boundary(side, "certain") if outcome == "retried" else _retry(side, form)
+        )
         tables.db.execute(
             f"""UPDATE findings SET cause = {number} FROM ({again}) r
             WHERE findings.kind = 'duplicate' AND findings.cause IS NULL
@@ -78,31 +81,42 @@ def _retry(side: Side, form: str) -> Hypothesis:
         "new id": "under a new id",
     }[form]
     says = f"{WHO[side]} counts what was sent again a second time, {how}."
-    sure = "likely" if form == "new id" else "certain"
-    return Hypothesis("retry", "duplicate", sure, {"side": side, "form": form}, says)  # type: ignore[arg-type]
+    sure: Confidence = "likely" if form == "new id" else "certain"
+    return Hypothesis("retry", "duplicate", sure, {"side": side, "form": form}, says)
 
 
-def _boundary(side: Side) -> Hypothesis:
+def _boundary(side: Side, sure: Confidence) -> Hypothesis:
     facts = {"side": side, "class": "retried"}
     says = f"{WHO[side]} counts each attempt of requests that were retried."
-    return Hypothesis("boundary", "duplicate", "certain", facts, says)
+    return Hypothesis("boundary", "duplicate", sure, facts, says)
 
 
 def _by_content(tables: Tables, found: Found, side: Side) -> None:
     """Events without a partner that repeat one of their own side, within seconds."""
     kind = "missing-there" if side == "ours" else "missing-here"
+    unexplained = f"f.kind IN ('{kind}', 'duplicate') AND f.cause IS NULL"
+    least = max(COPIES_MIN, RATE_MIN * _size(tables, side))
+    (most,) = tables.db.execute(
+        f"SELECT count(f.{side}) FROM findings f WHERE {unexplained}"
+    ).fetchone()  # type: ignore[misc]
+    if most < least:
+        return
+    nearest = f"""SELECT l.event, c.event AS first FROM lone l ASOF JOIN like_lone c
+        ON l.as_meter = c.as_meter AND l.subject = c.subject AND l.quantity = c.quantity
+            AND l.instant {{order}} c.instant
+        WHERE abs(l.instant - c.instant) <= {NEAR_US}"""
     tables.db.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE lone AS SELECT s.* FROM {side}_as s
-            JOIN findings f ON f.{side} = s.event AND f.kind IN ('{kind}', 'duplicate')
-                AND f.cause IS NULL;
+            JOIN findings f ON f.{side} = s.event AND {unexplained};
         CREATE OR REPLACE TEMP TABLE coupled_here AS
             SELECT s.* FROM {side}_as s JOIN pairs p ON p.{side} = s.event;
+        CREATE OR REPLACE TEMP TABLE like_lone AS
+            SELECT as_meter, subject, quantity, instant, min(event) AS event FROM coupled_here
+            SEMI JOIN lone USING (as_meter, subject, quantity) GROUP BY ALL;
         CREATE OR REPLACE TEMP TABLE again AS
-        SELECT l.event, min(c.event) AS first FROM lone l JOIN coupled_here c
-            ON l.as_meter = c.as_meter AND l.subject = c.subject AND l.quantity = c.quantity
-            AND c.instant BETWEEN l.instant - {NEAR_US} AND l.instant + {NEAR_US}
-        GROUP BY l.event;
+        SELECT event, min(first) AS first
+        FROM ({nearest.format(order=">=")} UNION ALL {nearest.format(order="<=")}) GROUP BY event;
         """
     )
     lone, copies, coupled, twins = tables.db.execute(
@@ -114,10 +128,12 @@ def _by_content(tables: Tables, found: Found, side: Side) -> None:
                 AND b.instant BETWEEN a.instant - {NEAR_US} AND a.instant + {NEAR_US})"""
     ).fetchone()  # type: ignore[misc]
     chance = lone * twins / max(min(coupled, 5000), 1)
-    if copies < max(COPIES_MIN, RATE_MIN * _size(tables, side), CHANCE_TIMES * chance):
+    if copies < max(least, CHANCE_TIMES * chance):
         return
     number = found.add(
-        _boundary(side) if side == "theirs" and _retried(tables) else _retry(side, "new id")
+        _boundary(side, "likely")
+        if side == "theirs" and _retried(tables)
+        else _retry(side, "new id")
     )
     tables.db.execute(
         f"""UPDATE findings SET kind = 'duplicate', cause = {number}

@@ -15,7 +15,7 @@ import numpy
 
 from tallystick.node.comparing.causes.effects import shift_sql
 from tallystick.node.comparing.causes.found import Found, Hypothesis
-from tallystick.node.comparing.causes.telling import WHO, show_instant
+from tallystick.node.comparing.causes.telling import WHO, show_bounds
 from tallystick.node.comparing.tables import SIDES, Side, Tables
 
 EVENTS_MIN = 6
@@ -30,7 +30,7 @@ Numbers = numpy.typing.NDArray[Any]
 def explain(tables: Tables, found: Found) -> None:
     """Find the feeds that either side lacks."""
     lost = {
-        side: _lost_subjects(tables, side, other)
+        side: _lost_subjects(tables, side, other) if _any_missing(tables, side) else []
         for side, other in zip(SIDES, reversed(SIDES), strict=True)
     }
     for side, other in zip(SIDES, reversed(SIDES), strict=True):
@@ -38,7 +38,16 @@ def explain(tables: Tables, found: Found) -> None:
         if not lost[other]:
             for prefix, names in lost[side]:
                 _name_subjects(tables, found, side, other, prefix, names)
-        _stretches(tables, found, side, other)
+        if _any_missing(tables, side):
+            _stretches(tables, found, side, other)
+
+
+def _any_missing(tables: Tables, side: Side) -> bool:
+    """Whether the side lacks anything that has no cause yet."""
+    row = tables.db.execute(
+        "SELECT 1 FROM findings WHERE kind = ? AND cause IS NULL LIMIT 1", [_kind(side)]
+    ).fetchone()
+    return row is not None
 
 
 def _kind(side: Side) -> str:
@@ -68,6 +77,8 @@ def _lost_subjects(tables: Tables, side: Side, other: Side) -> list[tuple[str, l
         GROUP BY e.subject ORDER BY e.subject
         """
     ).fetchall()
+    if not any(lost >= 0.9 * count and lost for _, count, lost in rows):
+        return []
     has = dict(
         tables.db.execute(
             f"""SELECT subject, count(DISTINCT place) FROM {side}
@@ -194,9 +205,8 @@ def _alone_there(tables: Tables, found: Found, side: Side, since: int, until: in
 def _name_stretch(
     tables: Tables, found: Found, side: Side, other: Side, since: int, until: int
 ) -> None:
-    facts = {
-        "side": side, "what": "time", "from": show_instant(since), "until": show_instant(until),
-    }  # fmt: skip
+    first, last = show_bounds(since, until)
+    facts = {"side": side, "what": "time", "from": first, "until": last}
     says = f"{WHO[side]} has nothing from {facts['from']} until {facts['until']}."
     number = found.add(Hypothesis("missing-feed", _kind(side), "likely", facts, says))
     tables.db.execute(

@@ -72,13 +72,29 @@ def find_hints(db: duckdb.DuckDBPyConnection) -> Hints:
         ON o.id = t.id AND o.as_meter = t.as_meter ORDER BY o.event, t.event""",
         True,
     )
-    (smaller,) = db.execute(
+    ((smaller,),) = db.execute(
         "SELECT least((SELECT count(*) FROM sampled_ours), (SELECT count(*) FROM sampled_theirs))"
-    ).fetchone()  # type: ignore[misc]
-    if len(by_id) >= max(PAIRS_MIN, smaller // 50):
+    ).fetchall()
+    if len(by_id) >= max(PAIRS_MIN, smaller // 50) and not _are_of_others(db, by_id):
         return by_id
     _sample(db, "subject")  # whole subjects, because what is beside an event tells more of it
     return _without_ids(db)
+
+
+def _are_of_others(db: duckdb.DuckDBPyConnection, pairs: Hints) -> bool:
+    """Whether ids name other events there than here, as numbers of rows do after a lost one: most
+    pairs differ, and most of our events that do have an equal one under some other id.
+    """
+    differ = (pairs.our_quantities != pairs.their_quantities) | (pairs.later != 0)
+    if 2 * differ.sum() <= len(pairs):
+        return False
+    db.register("differing", pyarrow.table({"event": pairs.ours[differ]}))
+    ((elsewhere,),) = db.execute(
+        """SELECT count(*) FROM (FROM ours_as SEMI JOIN differing USING (event))
+        SEMI JOIN theirs_as USING (as_meter, subject, as_quantity, instant)"""
+    ).fetchall()
+    db.unregister("differing")
+    return bool(2 * elsewhere >= differ.sum())
 
 
 def _sample(db: duckdb.DuckDBPyConnection, by: str) -> None:

@@ -3,7 +3,8 @@
 An id such as `req-7-r1` is an attempt of `req-7` if that is an id too, and if its side has the same
 event under all ids of this request: `conv-7-2`, say, is the second turn of `conv-7` and not a
 second attempt. Of an id that a side has more often than the other, what is over is a copy: it is in
-`echoes` and not shown to pairing.
+`echoes` and not shown to pairing. Of an id that only one side has, a copy is what is there again
+with the same quantity.
 """
 
 from __future__ import annotations
@@ -61,31 +62,40 @@ def set_copies_aside(tables: Tables, meters: Mapping[Side, str]) -> None:
 
     `meters` are expressions over `meter` for the name that pairing knows a meter by.
     """
+    based = """(SELECT e.event, ({meter}) AS meter, coalesce(a.base, e.id) AS id, e.place,
+            e.quantity, CASE WHEN a.base IS NULL THEN 'same id' ELSE 'suffix' END AS form
+        FROM {side} e LEFT JOIN attempts a ON a.side = '{side}' AND a.event = e.event
+        WHERE e.id IS NOT NULL)"""
+    listed = {side: based.format(side=side, meter=meters[side]) for side in SIDES}
+    again = " UNION ".join(
+        f"SELECT id FROM {listed[side]} GROUP BY meter, id HAVING count(*) > 1" for side in SIDES
+    )
+    tables.db.execute(f"CREATE OR REPLACE TEMP TABLE noted_again AS {again}")
     for side in SIDES:
         tables.db.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE several_{side} AS
-            SELECT event, meter, id, place, form, first_value(event) OVER w AS first,
-                row_number() OVER w AS copy
-            FROM (SELECT e.event, ({meters[side]}) AS meter, coalesce(a.base, e.id) AS id, e.place,
-                    CASE WHEN a.base IS NULL THEN 'same id' ELSE 'suffix' END AS form
-                FROM {side} e LEFT JOIN attempts a ON a.side = '{side}' AND a.event = e.event)
-            WHERE id IN (
-                SELECT id FROM (SELECT ({meters[side]}) AS meter, coalesce(a.base, e.id) AS id
-                    FROM {side} e LEFT JOIN attempts a ON a.side = '{side}' AND a.event = e.event
-                    WHERE e.id IS NOT NULL)
-                GROUP BY meter, id HAVING count(*) > 1)
-            WINDOW w AS (PARTITION BY meter, id ORDER BY form, place, event)
+            SELECT *, row_number() OVER
+                (PARTITION BY meter, id, quantity ORDER BY form, place, event) AS alike
+            FROM {listed[side]} SEMI JOIN noted_again USING (id)
             """
         )
     for side, other in zip(SIDES, reversed(SIDES), strict=True):
+        # What the other side has with that quantity comes first, then what came first.
         tables.db.execute(
             f"""
-            INSERT INTO echoes SELECT '{side}', event, first, form FROM several_{side} s
-            LEFT JOIN (SELECT meter, id, max(copy) AS most FROM several_{other}
-                GROUP BY meter, id) o USING (meter, id) WHERE copy > coalesce(most, 1);
+            CREATE OR REPLACE TEMP TABLE ranked AS
+            SELECT s.*, first_value(s.event) OVER w AS first, row_number() OVER w AS copy
+            FROM several_{side} s LEFT JOIN several_{other} o ON o.meter = s.meter
+                AND o.id = s.id AND o.quantity = s.quantity AND o.alike = s.alike
+            WINDOW w AS (PARTITION BY s.meter, s.id ORDER BY o.id IS NULL,
+                CASE WHEN o.id IS NOT NULL THEN s.quantity END, s.form, s.place, s.event);
+            INSERT INTO echoes SELECT '{side}', event, first, form FROM ranked
+            LEFT JOIN (SELECT meter, id, count(*) AS most FROM several_{other} GROUP BY meter, id)
+                USING (meter, id)
+            WHERE CASE WHEN most IS NULL THEN alike > 1 ELSE copy > most END;
             INSERT INTO numbered SELECT '{side}', event, id || chr(31) || copy
-            FROM several_{side} WHERE copy > 1;
+            FROM ranked WHERE copy > 1;
             """
         )
 

@@ -19,6 +19,8 @@ def explain(tables: Tables, found: Found) -> None:
     """Name the side that samples."""
     for side, other in zip(SIDES, reversed(SIDES), strict=True):
         kind = "missing-here" if side == "ours" else "missing-there"
+        if not _any_lost(tables, other, kind):
+            continue
         length = (tables.end_us - tables.start_us) // PARTS + 1
         tables.db.execute(
             f"""
@@ -48,6 +50,14 @@ def explain(tables: Tables, found: Found) -> None:
         tables.db.execute(
             f"UPDATE findings SET cause = {number} WHERE cause IS NULL AND kind = '{kind}'"
         )
+
+
+def _any_lost(tables: Tables, other: Side, kind: str) -> bool:
+    row = tables.db.execute(
+        f"""SELECT 1 FROM findings WHERE kind IN ('{kind}', 'duplicate', 'timing')
+        AND cause IS NULL AND {other} IS NOT NULL LIMIT 1"""
+    ).fetchone()
+    return row is not None
 
 
 def _counts(tables: Tables, grouped: str) -> list[tuple[int, int]]:

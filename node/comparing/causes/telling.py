@@ -27,6 +27,14 @@ def show_instant(instant_us: int) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def show_bounds(since_us: int, until_us: int) -> tuple[str, str]:
+    """Both ends of a stretch; within one second to the microsecond, so that they differ."""
+    since, until = show_instant(since_us), show_instant(until_us)
+    if since != until:
+        return since, until
+    return f"{since[:-1]}.{since_us % SECOND_US:06}Z", f"{until[:-1]}.{until_us % SECOND_US:06}Z"
+
+
 def show_span(us: int) -> str:
     """A span of time in words: `2 h`, `5 h 30 min`, `12.5 s`."""
     seconds = abs(us) / SECOND_US
@@ -89,7 +97,8 @@ def of_lateness(clocks: Clocks, by_id: bool, meters: tuple[str, ...]) -> Hypothe
         f"{WHO[lag.side]} records {how} {show_span(lag.mean_us)} later:"
         " when processed, not when sent."
     )
-    return Hypothesis("lag", "timing", sure(by_id, clocks.agreeing), facts, says, meters)
+    certainty = sure(by_id and lag.plain, clocks.agreeing)
+    return Hypothesis("lag", "timing", certainty, facts, says, meters)
 
 
 def of_factor(factor: Factor, by_id: bool, meter: str) -> Hypothesis:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import builders
 import nodes
 import pyarrow.parquet
 import pytest
+from explaining import classes, explained
 
 from tallystick.node.comparing.events import write_differences
+from tallystick.node.comparing.explaining import Explainer
 from tallystick.node.comparing.findings import Finding
-from tallystick.node.comparing.matching import Matcher
 from tallystick.node.comparing.tables import Event
 from tallystick.node.errors import StoreError
 from tallystick.protocol.records import Meter
@@ -30,88 +31,82 @@ def _event(place: int, second: float, quantity: int = 5, id_: str | None = None)
     return Event(place, id_, "tokens", "s", quantity, START + int(second * 1_000_000))
 
 
-@contextmanager
-def _matched(ours: list[Event], theirs: list[Event], meter: Meter = TOKENS) -> Iterator[Matcher]:
-    matcher = Matcher([meter], START, END, None)
-    try:
-        matcher.load("ours", [ours])
-        matcher.load("theirs", [theirs])
-        matcher.match()
-        yield matcher
-    finally:
-        matcher.close()
+def _matched(
+    ours: list[Event], theirs: list[Event], meter: Meter = TOKENS
+) -> AbstractContextManager[Explainer]:
+    return explained(ours, theirs, meter, START, END)
 
 
-def _found(matcher: Matcher) -> list[tuple[str, int | None, int | None]]:
-    return [(f.kind, f.our_place, f.their_place) for f in matcher.findings()]
+def _found(explainer: Explainer) -> list[tuple[str, int | None, int | None]]:
+    return [(f.kind, f.our_place, f.their_place) for f in explainer.findings()]
 
 
 def test_a_loss_at_the_boundary_is_not_taken_for_timing() -> None:
     record = [_event(0, 999.5), _event(1, 1000.5)]
-    with _matched([_event(1, 1000.5)], record) as matcher:
-        assert _found(matcher) == [("missing-here", None, 0)]
+    with _matched([_event(1, 1000.5)], record) as explainer:
+        assert _found(explainer) == [("missing-here", None, 0)]
 
 
 def test_the_very_event_that_is_missing_is_named() -> None:
     record = [_event(0, 8.5), _event(1, 10)]
-    with _matched([_event(1, 10)], record) as matcher:
-        assert _found(matcher) == [("missing-here", None, 0)]
-    with _matched([_event(1, 10.1)], record) as matcher:
-        assert _found(matcher) == [("missing-here", None, 0)]
+    with _matched([_event(1, 10)], record) as explainer:
+        assert _found(explainer) == [("missing-here", None, 0)]
+    with _matched([_event(1, 10.1)], record) as explainer:
+        assert _found(explainer) == [("missing-here", None, 0)]
 
 
 def test_a_steady_lag_within_the_window_leaves_nothing_over() -> None:
     record = [_event(n, 10 + 3 * n) for n in range(50)]
     ours = [_event(n, 11.9 + 3 * n) for n in range(50)]
-    with _matched(ours, record) as matcher:
-        assert _found(matcher) == []
+    with _matched(ours, record) as explainer:
+        assert _found(explainer) == []
 
 
 def test_a_copy_is_a_duplicate_on_either_side_of_its_twin() -> None:
     for copy in (8.5, 11.5):
         ours = [_event(1, 10), _event(2, copy)]
-        with _matched(ours, [_event(0, 10)]) as matcher:
-            assert _found(matcher) == [("duplicate", 2, None)]
+        with _matched(ours, [_event(0, 10)]) as explainer:
+            assert _found(explainer) == [("duplicate", 2, None)]
 
 
 def test_a_copy_without_an_id_of_an_event_paired_by_id() -> None:
     ours = [_event(1, 10, id_="a"), _event(2, 10)]
-    with _matched(ours, [_event(0, 10, id_="a")]) as matcher:
-        assert _found(matcher) == [("duplicate", 2, None)]
+    with _matched(ours, [_event(0, 10, id_="a")]) as explainer:
+        assert _found(explainer) == [("duplicate", 2, None)]
 
 
 def test_an_id_of_its_own_makes_another_event() -> None:
     ours = [_event(1, 10, id_="a"), _event(2, 10, id_="b")]
-    with _matched(ours, [_event(0, 10, id_="a")]) as matcher:
-        assert _found(matcher) == [("missing-there", 2, None)]
+    with _matched(ours, [_event(0, 10, id_="a")]) as explainer:
+        assert _found(explainer) == [("missing-there", 2, None)]
 
 
 def test_a_maximum_goes_to_the_class_that_explains_it() -> None:
     ours = [_event(1, 500, 9, "a"), _event(2, 600, 3, "b")]
     record = [_event(0, 700, 2, "c"), _event(1, 600, 3, "b")]
-    with _matched(ours, record, PEAK) as matcher:
-        totals = {kind: (t.quantity, t.events) for kind, t in matcher.classes(PEAK).items()}
+    with _matched(ours, record, PEAK) as explainer:
+        totals = {kind: (t.quantity, t.events) for kind, t in classes(explainer).items()}
     assert totals == {"missing-here": (0, 1), "missing-there": (6, 1)}
 
 
 def test_a_maximum_that_takes_two_classes_stays_unexplained() -> None:
     ours = [_event(1, 500, 9, "a"), _event(2, 600, 8, "b"), _event(3, 700, 1, "c")]
     record = [_event(1, 600, 7, "b"), _event(2, 700, 1, "c")]
-    with _matched(ours, record, PEAK) as matcher:
-        assert [t.quantity for t in matcher.classes(PEAK).values()] == [0, 0]
+    with _matched(ours, record, PEAK) as explainer:
+        assert [t.quantity for t in classes(explainer).values()] == [0, 0]
 
 
 def test_a_count_has_no_quantities_to_differ() -> None:
-    with _matched([_event(1, 1, 9, "a")], [_event(0, 1, 3, "a")], CALLS) as matcher:
-        assert _found(matcher) == []
+    with _matched([_event(1, 1, 9, "a")], [_event(0, 1, 3, "a")], CALLS) as explainer:
+        assert _found(explainer) == []
 
 
 def test_many_copies_and_bursts() -> None:
     size = 50_000
     record = [_event(n, 10) for n in range(size)]
     late = [_event(n, 11) for n in range(2 * size)]
-    with _matched(late, record) as matcher:
-        total = matcher.classes(TOKENS)["duplicate"]
+    with _matched(late, record) as explainer:
+        total = classes(explainer)["duplicate"]
         assert (total.quantity, total.events) == (5 * size, size)
 
 

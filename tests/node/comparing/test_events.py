@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.node.comparing.events import whole_file, write_csv, write_parquet
+from tallystick.node.comparing.events import write_csv, write_parquet
 from tallystick.node.comparing.explaining import explained
 from tallystick.node.comparing.findings import Finding
 from tallystick.node.comparing.tables import Event
 from tallystick.node.errors import StoreError
+from tallystick.node.files import whole_file
 from tallystick.protocol.periods import Period
 from tallystick.protocol.quantities import format_quantity
 

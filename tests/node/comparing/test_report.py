@@ -97,7 +97,7 @@ def test_every_waterfall_on_the_terminal_adds_up(name: str) -> None:
         ("thirty meters", "In region-17, beta.csv counts 126 tokens less"),
         ("thirty meters", "17 other meters differ."),
         ("thirty meters", "12 meters without any difference"),
-        ("from nothing", "(the record has none)"),
+        ("from nothing", "(none there)"),
         ("four causes", "2 likely: From 18:20:00 to 18:24:59 there is no event here;"),
         ("unsure", "Pairs of events: 9,000 certain, 31 likely."),
     ],
@@ -125,3 +125,24 @@ def test_an_event_of_a_count_is_shown_in_its_own_scale() -> None:
     made = replace(comparisons.comparison(calls), scales={"calls": 2})
     assert "10.33 here at" in render_comparison(made)
     assert "10.33 at" in render_page(made)
+
+
+def test_a_private_export_is_never_called_the_record() -> None:
+    made = comparisons.comparison(
+        comparisons.meter(
+            gap=-30,
+            classes={
+                "missing-here": ClassTotal(-40, 2),
+                "missing-there": ClassTotal(5, 1),
+                "duplicate": ClassTotal(5, 1),
+            },
+        )
+    )
+    told = render_comparison(
+        replace(made, against="the export of acme.example", of_exports=True, statuses={})
+    )
+    assert "30 tokens less than the export of acme.example in" in told.replace("\n", " ")
+    assert "record" not in told
+    for name in ("their export's total", "our export's total (beta.csv)", "missing in ours",
+                 "missing in theirs", "counted twice"):  # fmt: skip
+        assert f"  {name}" in told

@@ -12,14 +12,15 @@ import builders
 import numpy as np
 import pyarrow
 import pytest
+from explaining import classes
 
-from tallystick.node.comparing.matching import Matcher
+from tallystick.node.comparing.explaining import Explainer
 from tallystick.node.comparing.tables import EVENTS, told_plainly
 from tallystick.node.errors import StoreError
 
 SIZE = 250_000
 START, END = 0, 10**15
-SMALL = 64_000_000  # bytes of memory for what takes several times as much
+SMALL = 128_000_000  # bytes of memory for what takes several times as much
 TOKENS = builders.meter("tokens")
 
 
@@ -41,25 +42,25 @@ def _table(rows: Any, late_us: int, prefix: str) -> Any:
                                      schema=EVENTS)  # fmt: skip
 
 
-def _matched(folder: Path | None, memory_bytes: int) -> Matcher:
-    matcher = Matcher([TOKENS], START, END, folder, memory_bytes=memory_bytes)
+def _matched(folder: Path | None, memory_bytes: int) -> Explainer:
+    explainer = Explainer([TOKENS], START, END, folder, memory_bytes=memory_bytes)
     rows = np.arange(SIZE)
-    matcher.load_columns("ours", [_table(rows[rows % 5000 != 3], 700_000, "ours")])
-    matcher.load_columns("theirs", [_table(rows, 0, "theirs")])
-    matcher.match()
-    return matcher
+    explainer.load_columns("ours", [_table(rows[rows % 5000 != 3], 700_000, "ours")])
+    explainer.load_columns("theirs", [_table(rows, 0, "theirs")])
+    explainer.explain()
+    return explainer
 
 
 def test_what_does_not_fit_into_memory_is_on_the_disk(tmp_path: Path) -> None:
     results = []
     for folder, memory_bytes in ((tmp_path, SMALL), (None, 2_000_000_000)):
-        matcher = _matched(folder, memory_bytes)
+        explainer = _matched(folder, memory_bytes)
         try:
             spilled = [path for path in tmp_path.rglob("*") if path.is_file()]
             assert bool(spilled) == bool(folder)
-            results.append((matcher.classes(TOKENS), matcher.pairing(TOKENS)))
+            results.append((classes(explainer), explainer.pairing(TOKENS)))
         finally:
-            matcher.close()
+            explainer.close()
     assert results[0] == results[1]
     assert results[0][1]["likely"] == SIZE - SIZE // 5000
     assert not list(tmp_path.iterdir())
@@ -82,12 +83,12 @@ def test_a_full_disk_is_told_plainly_and_nothing_is_left_on_it(tmp_path: Path) -
         told_plainly(tmp_path),
         _files_of_at_most(1_000_000),
     ):
-        matcher = Matcher([TOKENS], START, END, tmp_path, memory_bytes=SMALL)
+        explainer = Explainer([TOKENS], START, END, tmp_path, memory_bytes=SMALL)
         try:
             rows = np.arange(SIZE)
             for part in np.array_split(rows, 4):
-                matcher.load_columns("ours", [_table(part, 0, "ours")])
+                explainer.load_columns("ours", [_table(part, 0, "ours")])
         finally:
-            matcher.close()
+            explainer.close()
     assert str(tmp_path) in caught.value.advice
     assert not list(tmp_path.iterdir())

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import builders
 import pytest
+from explaining import explained, kinds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.node.comparing.matching import Matcher
+from tallystick.node.comparing.explaining import Explainer
 from tallystick.node.comparing.tables import Event
 from tallystick.protocol.records import Meter
 
@@ -29,39 +29,23 @@ def _event(
     return Event(place, id_, "tokens", subject, quantity, START + int(second * 1_000_000))
 
 
-@contextmanager
 def _matched(
-    ours: list[Event],
-    theirs: list[Event],
-    meter: Meter = TOKENS,
-    zone: str = "UTC",
-) -> Iterator[Matcher]:
-    matcher = Matcher([meter], START, END, None, zone)
-    try:
-        matcher.load("ours", [ours])
-        matcher.load("theirs", [theirs])
-        matcher.match()
-        yield matcher
-    finally:
-        matcher.close()
+    ours: list[Event], theirs: list[Event], meter: Meter = TOKENS, zone: str = "UTC"
+) -> AbstractContextManager[Explainer]:
+    return explained(ours, theirs, meter, START, END, zone)
 
 
-def _sure(matcher: Matcher) -> tuple[int, ...]:
+def _sure(explainer: Explainer) -> tuple[int, ...]:
     """Certain, likely, possible, unpaired of ours, unpaired of theirs."""
-    return tuple(matcher.pairing(matcher.meters["tokens"]).values())
-
-
-def _kinds(matcher: Matcher) -> dict[str, tuple[int, int]]:
-    found = matcher.classes(matcher.meters["tokens"])
-    return {kind: (total.quantity, total.events) for kind, total in found.items()}
+    return tuple(explainer.pairing(explainer.meters["tokens"]).values())
 
 
 def test_ids_of_different_namespaces_are_as_good_as_none() -> None:
     record = [_event(n, 60 * n, n + 5, f"theirs-{n}") for n in range(20)]
     ours = [_event(n, 60 * n + 1, n + 5, f"ours-{n}") for n in range(20)]
-    with _matched(ours, record) as matcher:
-        assert _sure(matcher) == (0, 20, 0, 0, 0)
-        assert _kinds(matcher) == {}
+    with _matched(ours, record) as explainer:
+        assert _sure(explainer) == (0, 20, 0, 0, 0)
+        assert kinds(explainer) == {}
 
 
 def test_ids_that_match_in_part_are_used_where_they_do() -> None:
@@ -69,62 +53,62 @@ def test_ids_that_match_in_part_are_used_where_they_do() -> None:
     ours = [
         _event(n, 60 * n + 1, n + 5, f"id-{n}" if n % 2 else f"other-{n}") for n in range(20)
     ]  # fmt: skip
-    with _matched(ours, record) as matcher:
-        assert _sure(matcher) == (10, 10, 0, 0, 0)
+    with _matched(ours, record) as explainer:
+        assert _sure(explainer) == (10, 10, 0, 0, 0)
 
 
 def test_ids_made_of_row_numbers_are_not_believed_after_a_lost_row() -> None:
     record = [_event(n, 60 * n, n + 5, f"row-{n}") for n in range(30)]
     kept = record[:2] + record[3:]
     ours = [e._replace(place=n, id=f"row-{n}") for n, e in enumerate(kept)]
-    with _matched(ours, record) as matcher:
-        assert _kinds(matcher) == {"missing-here": (-7, 1)}
-        assert _sure(matcher) == (0, 29, 0, 0, 1)
+    with _matched(ours, record) as explainer:
+        assert kinds(explainer) == {"missing-here": (-7, 1)}
+        assert _sure(explainer) == (0, 29, 0, 0, 1)
 
 
 def test_a_copy_of_an_unmatched_id_is_a_duplicate() -> None:
     record = [_event(n, 60 * n, n + 5, f"theirs-{n}") for n in range(20)]
     ours = [_event(n, 60 * n + 1, n + 5, f"ours-{n}") for n in range(20)]
     again = ours[4]._replace(place=99, at=ours[4].at + 600_000_000)
-    with _matched([*ours, again], record) as matcher:
-        assert _kinds(matcher) == {"duplicate": (9, 1)}
+    with _matched([*ours, again], record) as explainer:
+        assert kinds(explainer) == {"duplicate": (9, 1)}
 
 
 def test_of_several_events_of_an_id_the_closest_pairs() -> None:
     ours = [_event(1, 10, 9, "a"), _event(2, 11, 7, "a"), _event(3, 50, 1, "b")]
     record = [_event(0, 10, 7, "a"), _event(1, 50, 1, "b")]
-    with _matched(ours, record) as matcher:
-        (finding,) = matcher.findings()
+    with _matched(ours, record) as explainer:
+        (finding,) = explainer.findings()
         assert (finding.kind, finding.our_place) == ("duplicate", 1)
-        assert _sure(matcher) == (2, 0, 0, 1, 0)
+        assert _sure(explainer) == (2, 0, 0, 1, 0)
 
 
 def test_an_id_that_thousands_share_pairs_in_order() -> None:
     ours = [_event(n, n, n, "session") for n in range(300)]
     record = [_event(n, n + 1, n, "session") for n in range(299)]
-    with _matched(ours, record) as matcher:
-        assert _kinds(matcher) == {"duplicate": (299, 1)}
+    with _matched(ours, record) as explainer:
+        assert kinds(explainer) == {"duplicate": (299, 1)}
 
 
 def test_which_of_equal_events_is_missing_is_only_possible() -> None:
     ours = [_event(1, 10), _event(2, 500)]
     record = [_event(0, 10), _event(1, 10), _event(2, 501)]
-    with _matched(ours, record) as matcher:
-        assert _sure(matcher) == (0, 1, 1, 0, 1)
-        assert _kinds(matcher) == {"missing-here": (-5, 1)}
+    with _matched(ours, record) as explainer:
+        assert _sure(explainer) == (0, 1, 1, 0, 1)
+        assert kinds(explainer) == {"missing-here": (-5, 1)}
 
 
 def test_rounded_quantities_pair_within_the_window() -> None:
     ours = [_event(1, 10, 37_000), _event(2, 100, 12_000), _event(3, 100.5, 12_000)]
     record = [_event(1, 11, 37_400), _event(2, 101, 12_300), _event(3, 900, 12_000)]
-    with _matched(ours, record, HOURS) as matcher:
-        assert _sure(matcher) == (0, 1, 1, 1, 1)
-        assert _kinds(matcher)["quantity"] == (-700, 2)
+    with _matched(ours, record, HOURS) as explainer:
+        assert _sure(explainer) == (0, 1, 1, 1, 1)
+        assert kinds(explainer)["quantity"] == (-700, 2)
 
 
 def test_a_small_difference_that_rounding_does_not_make_is_no_pair() -> None:
-    with _matched([_event(1, 10, 100)], [_event(1, 10, 102)]) as matcher:
-        assert _kinds(matcher) == {"missing-here": (-102, 1), "missing-there": (100, 1)}
+    with _matched([_event(1, 10, 100)], [_event(1, 10, 102)]) as explainer:
+        assert kinds(explainer) == {"missing-here": (-102, 1), "missing-there": (100, 1)}
 
 
 def _days(zone_hours: int = 0) -> tuple[list[Event], list[Event]]:
@@ -142,18 +126,18 @@ def _days(zone_hours: int = 0) -> tuple[list[Event], list[Event]]:
 def test_daily_sums_pair_with_the_events_of_their_day(turned: bool) -> None:
     parts, sums = _days()
     ours, theirs = (sums, parts) if turned else (parts, sums)
-    with _matched(ours, theirs) as matcher:
-        assert _kinds(matcher) == {}
-        assert _sure(matcher) == (0, 4, 0, 0, 0)
-        steps = matcher.db.execute("SELECT step, side, count(*) FROM groups GROUP BY ALL")
+    with _matched(ours, theirs) as explainer:
+        assert kinds(explainer) == {}
+        assert _sure(explainer) == (0, 4, 0, 0, 0)
+        steps = explainer.db.execute("SELECT step, side, count(*) FROM groups GROUP BY ALL")
         assert steps.fetchall() == [("day", "ours" if turned else "theirs", 48)]
 
 
 def test_days_are_those_of_the_terms_zone() -> None:
     parts, sums = _days(zone_hours=9)
     inside = [e for e in parts if e.at >= START], [e for e in sums if e.at >= START]
-    with _matched(inside[1][1:], inside[0], zone="Asia/Tokyo") as matcher:
-        found = matcher.db.execute("SELECT step, count(*) FROM groups GROUP BY 1").fetchall()
+    with _matched(inside[1][1:], inside[0], zone="Asia/Tokyo") as explainer:
+        found = explainer.db.execute("SELECT step, count(*) FROM groups GROUP BY 1").fetchall()
         assert found == [("day", 12 * (len(inside[1]) - 1))]
 
 
@@ -164,26 +148,26 @@ def test_sums_that_stand_at_the_end_of_what_they_are_of() -> None:
     for n, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
         within = [e.quantity for e in parts if start < (e.at - START) / 1e6 <= end]
         sums.append(_event(n, end, sum(within)))
-    with _matched(sums, parts) as matcher:
-        assert _kinds(matcher) == {}
-        assert _sure(matcher) == (0, 4, 0, 0, 0)
+    with _matched(sums, parts) as explainer:
+        assert kinds(explainer) == {}
+        assert _sure(explainer) == (0, 4, 0, 0, 0)
 
 
 def test_a_lost_part_shows_as_what_its_sum_is_off_by() -> None:
     parts, sums = _days()
     lost = parts.pop(17)
-    with _matched(parts, sums) as matcher:
-        assert _kinds(matcher) == {"quantity": (-lost.quantity, 1)}
-        assert _sure(matcher) == (0, 3, 1, 0, 0)
+    with _matched(parts, sums) as explainer:
+        assert kinds(explainer) == {"quantity": (-lost.quantity, 1)}
+        assert _sure(explainer) == (0, 3, 1, 0, 0)
 
 
 def test_a_sum_over_the_period_s_edge_is_timing() -> None:
     parts, sums = _days()
     shifted = [[e._replace(at=e.at - 2 * DAY - HOUR) for e in side] for side in (parts, sums)]
     last = [e.quantity for e in shifted[0] if e.at >= START and e.place // 12 == 2]
-    with _matched(*shifted, zone="Etc/GMT-1") as matcher:
-        found = _kinds(matcher)
-        gap = matcher.total("ours", TOKENS)[0] - matcher.total("theirs", TOKENS)[0]
+    with _matched(*shifted, zone="Etc/GMT-1") as explainer:
+        found = kinds(explainer)
+        gap = explainer.total("ours", TOKENS)[0] - explainer.total("theirs", TOKENS)[0]
     assert last
     assert set(found) <= {"timing"}
     assert sum(quantity for quantity, _ in found.values()) == gap
@@ -192,8 +176,8 @@ def test_a_sum_over_the_period_s_edge_is_timing() -> None:
 def test_some_events_that_happen_to_add_up_are_no_sum() -> None:
     ours = [_event(1, 3000, 15)]
     record = [_event(n, 1000 * n, quantity) for n, quantity in enumerate((10, 5, 3, 4))]
-    with _matched(ours, record) as matcher:
-        assert _kinds(matcher) == {"missing-here": (-22, 4), "missing-there": (15, 1)}
+    with _matched(ours, record) as explainer:
+        assert kinds(explainer) == {"missing-here": (-22, 4), "missing-there": (15, 1)}
 
 
 EVENTS = st.lists(
@@ -209,17 +193,17 @@ def _made(rows: list[tuple[int, int, str, int]], offset: int) -> list[Event]:
     ]
 
 
-def _content(matcher: Matcher) -> Counter[tuple[object, ...]]:
+def _content(explainer: Explainer) -> Counter[tuple[object, ...]]:
     """What the pairs and the rest are, without the numbers of rows."""
     columns = "{0}.instant, {0}.quantity, {0}.subject, {0}.id"
-    pairs = matcher.db.execute(
+    pairs = explainer.db.execute(
         f"""SELECT step, confidence, {columns.format("o")}, {columns.format("t")}
         FROM pairs p JOIN ours o ON o.event = p.ours JOIN theirs t ON t.event = p.theirs
         UNION ALL SELECT step, confidence, {columns.format("o")}, {columns.format("t")}
         FROM groups g JOIN ours o ON o.event = if(side = 'ours', whole, part)
             JOIN theirs t ON t.event = if(side = 'ours', part, whole)"""
     ).fetchall()
-    found = [(f.kind, f.id, f.our_at, f.our_quantity, f.their_at) for f in matcher.findings()]
+    found = [(f.kind, f.id, f.our_at, f.our_quantity, f.their_at) for f in explainer.findings()]
     return Counter([*pairs, *found])
 
 
@@ -234,28 +218,59 @@ def test_no_order_of_rows_decides_and_all_adds_up(
     sides = [_made(ours, 0), _made(theirs, offset)]
     seen = []
     for _ in range(2):
-        with _matched(*sides) as matcher:
-            seen.append(_content(matcher))
-            gap = matcher.total("ours", TOKENS)[0] - matcher.total("theirs", TOKENS)[0]
-            assert sum(quantity for quantity, _ in _kinds(matcher).values()) == gap
-            _one_to_one(matcher)
+        with _matched(*sides) as explainer:
+            seen.append(_content(explainer))
+            gap = explainer.total("ours", TOKENS)[0] - explainer.total("theirs", TOKENS)[0]
+            assert sum(quantity for quantity, _ in kinds(explainer).values()) == gap
+            _one_to_one(explainer)
         for side in sides:
             shuffler.shuffle(side)
             side[:] = [event._replace(place=n) for n, event in enumerate(side)]
     assert seen[0] == seen[1]
 
 
-def _one_to_one(matcher: Matcher) -> None:
+def _one_to_one(explainer: Explainer) -> None:
     for side, other in (("ours", "theirs"), ("theirs", "ours")):
-        taken = matcher.db.execute(
+        taken = explainer.db.execute(
             f"""SELECT {side} FROM pairs
             UNION ALL SELECT DISTINCT whole FROM groups WHERE side = '{side}'
             UNION ALL SELECT part FROM groups WHERE side = '{other}'"""
         ).fetchall()
         assert len(set(taken)) == len(taken)
-    for likely in matcher.db.execute(
+    for likely in explainer.db.execute(
         """SELECT any_value(w.quantity) = sum(p.quantity) FROM groups g
         JOIN ours w ON w.event = whole JOIN theirs p ON p.event = part
         WHERE side = 'ours' AND confidence = 'likely' GROUP BY whole"""
     ).fetchall():
         assert likely == (True,)
+
+
+def test_ids_of_rows_and_a_lag_of_their_own_are_not_mixed_up() -> None:
+    rng = random.Random(5)
+    seconds = sorted(rng.sample(range(80_000), 300))
+    record = [_event(n, at, rng.randint(1, 4000), f"row-{n}") for n, at in enumerate(seconds)]
+    kept = record[:20] + record[21:]
+    ours = [e._replace(place=n, id=f"row-{n}") for n, e in enumerate(kept)]
+    with _matched(ours, record) as explainer:
+        assert kinds(explainer) == {"missing-here": (-record[20].quantity, 1)}
+        assert explainer.found.causes == []
+
+
+def test_an_id_of_ours_alone_that_stands_for_many_events_makes_no_copies() -> None:
+    rng = random.Random(6)
+    seconds = sorted(rng.sample(range(80_000), 60))
+    record = [_event(n, at, rng.randint(1, 4000)) for n, at in enumerate(seconds)]
+    ours = [e._replace(id=f"session-{n // 6}") for n, e in enumerate(record)]
+    with _matched(ours, record) as explainer:
+        assert kinds(explainer) == {}
+
+
+def test_parts_of_an_id_pair_by_quantity_if_one_is_lost() -> None:
+    record = [
+        _event(3 * n + part, 60 * n + part, 7 * n + 3 - part, f"request-{n}")
+        for n in range(20)
+        for part in range(3)
+    ]
+    lost = record[31]
+    with _matched([e for e in record if e is not lost], record) as explainer:
+        assert [(f.effect, f.their_place) for f in explainer.findings()] == [(-lost.quantity, 31)]

@@ -47,7 +47,7 @@ def test_a_share_is_0_or_100_percent_only_if_it_is(part: int, whole: int) -> Non
         (123_456, 1, "+12,345,600%"),
         (1, 400, "+0.25%"),
         (27, 1_000_000, "+0.0027%"),
-        (5, 0, "the record has none"),
+        (5, 0, "none there"),
     ],
 )
 def test_how_far_from_the_record(difference: int, base: int, said: str) -> None:

@@ -146,7 +146,7 @@ def test_a_closed_period_gives_its_bundle(
         note = page.get_by_role("region", name="The checkpoint’s text").inner_text()
         assert note.startswith("tallystick checkpoint v1\n")
         assert page.locator("svg.qr").count() == 1
-        for name in ("Proof bundle", "Full bundle"):
+        for name in ("Proof bundle", "Full bundle", "Statement as PDF"):
             with page.expect_download() as waiting:
                 page.get_by_role("link", name=name).click()
             file = tmp_path / waiting.value.suggested_filename

@@ -163,10 +163,15 @@ def test_without_ids_and_for_people(pair: Pair, tmp_path: Path) -> None:
         done = acme.tally("reconcile", beta.name, ours, *files.options(), check=False)
         told, _ = waiting.communicate(timeout=nodes.START_SECONDS)
     assert done.returncode == waiting.returncode == 1
-    assert "499 rows here, 500 there" in told and "missing here" in told
+    assert "499 rows here, 500 there" in told and "missing in ours" in told
+    assert "the record" not in told and "than the export of acme.example" in told
     assert max(map(len, done.stdout.splitlines()[:-1])) <= 80
     assert "500 rows here, 499 there" in done.stdout
-    assert "missing there" in done.stdout and "unexplained" in done.stdout
+    assert "missing in theirs" in done.stdout and "unexplained" in done.stdout
+    files_of = list(acme.home.glob("reconciled/*/differences.csv"))
+    headers = {events.read_text().splitlines()[0] for events in files_of}
+    assert all("their_quantity" in header and "record" not in header for header in headers)
+    assert headers
     assert "compared by content, to 1 s" in done.stderr
 
 
