@@ -35,6 +35,7 @@ from tallystick.protocol.records import Terms
 KEPT = 6  # comparisons
 SAID_MAX = 4_000  # characters of what it says when it fails
 OUTPUT_MAX = 64 * MEBIBYTE
+FILE_MAX = 1024 * MEBIBYTE  # bytes of any file that it writes
 _SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
 _CHUNK = 256 * 1024
 _PLACE = re.compile(r"/\S*/")
@@ -169,7 +170,7 @@ class Comparisons:
 
     async def _compare(self, job: Job, file: Path) -> None:
         settings = self._settings
-        limits = (settings.compare_seconds, settings.compare_mebibytes * MEBIBYTE, 4096 * MEBIBYTE)
+        limits = (settings.compare_seconds, settings.compare_mebibytes * MEBIBYTE, FILE_MAX)
         command = [
             sys.executable, "-c", _CHILD, *map(str, limits), "--home", str(self._home.path),
             "compare", str(file), "--period", job.period, "--map", str(job.folder / "map.toml"),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import trio
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 
 from tallystick.node.comparing.words import alike, kind_name
 from tallystick.node.console.comparing import Job
 from tallystick.node.console.falls import comparison_of, falls, told
-from tallystick.node.console.rendering import drawing, url
-from tallystick.node.console.visits import Page, Visit, attachment, go_to
+from tallystick.node.console.rendering import drawing, thin, url
+from tallystick.node.console.visits import Page, Visit, file_headers, go_to
 from tallystick.protocol.errors import InputError, UnknownName
 
 WAIT_SECONDS = 8  # for a small file, so that its result is the next page
@@ -51,7 +51,7 @@ async def _show(visit: Visit) -> Response:
         "comparison.html",
         "_comparison.html",
         state="done",
-        said=told(comparison),
+        said=thin(told(comparison)),
         within=comparison.within_tolerance,
         rejected=comparison.rejected,
         falls=[(fall, drawing(fall.drawing)) for fall in falls(comparison)],
@@ -76,7 +76,7 @@ async def _events(visit: Visit) -> Response:
     if job.events is None:
         raise UnknownName("this comparison has no events", "See the comparison's page")
     name = f"{job.file_name}.{job.period}.events.csv"
-    return attachment(await trio.Path(job.events).read_bytes(), name, "text/csv")
+    return FileResponse(job.events, headers=file_headers(name), media_type="text/csv")
 
 
 PAGES = (

@@ -77,7 +77,7 @@ def falls(comparison: Comparison) -> Iterator[Fall]:
         bars = [Bar("their total", "total", 0, level)]
         steps = []
         for step in waterfall(meter, comparison.causes):
-            name = step_name(step, meter.meter, comparison.causes)
+            name = step_name(comparison, step, meter.meter)
             if step.cause:
                 name = f"{numbers[id(step.cause)]} {name}"
             kind = "cause" if step.cause else "rest"

@@ -10,7 +10,7 @@ from typing import Any
 from tallystick.node.channel import Channel
 from tallystick.node.logs import ChannelLog
 from tallystick.node.queries import record_document
-from tallystick.protocol.records import Close, Delta, Record, Terms
+from tallystick.protocol.records import Close, Declaration, Delta, Record, Reveal, Terms
 from tallystick.protocol.statement import meter_units
 
 ROWS = 16
@@ -64,9 +64,16 @@ def newest_rows(channel: Channel, count: int = ROWS) -> list[Row]:
 
 def _twin(record: Record) -> bytes | None:
     """What the same record in the other log has in common with this one, but for deltas."""
-    if isinstance(record, Terms):
-        return b"terms"
-    return record.checkpoint if isinstance(record, Close) else None
+    match record:
+        case Terms():
+            return b"terms"
+        case Close():
+            return record.checkpoint
+        case Declaration():
+            return b"declaration " + record.period.encode()
+        case Reveal():
+            return b"reveal " + b"".join(sorted((record.declaration, record.peer_declaration)))
+    return None
 
 
 def _newest(log: ChannelLog, count: int) -> dict[int, Record]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -183,12 +184,13 @@ async def _statement(visit: Visit) -> Response:
     channel, closer = visit.channel()
     label, kind = visit.request.path_params["period"], visit.asked("as")
     draft = closer.row_of(channel.own.folder.calendar.parse(label)) is None
-    if kind == "pdf":
-        make, media = statement_pdf, "application/pdf"
-    elif kind == "html":
-        make, media = statement_html, "text/html"
-    else:
+    makers: dict[str, tuple[Callable[..., bytes], str]] = {
+        "pdf": (statement_pdf, "application/pdf"),
+        "html": (statement_html, "text/html"),
+    }
+    if kind not in makers:
         raise InputError(f"{kind[:20]!r} is no form of a statement", "Choose pdf or html")
+    make, media = makers[kind]
     question = partial(make, period=label, full=False, draft=draft)
     data = await visit.world.reader.ask(channel.id, question)
     return attachment(data, f"{label}{'-draft' if draft else ''}.{kind}", media)

@@ -124,9 +124,13 @@ def go_to(address: str) -> Response:
 
 def attachment(data: bytes, name: str, media_type: str) -> Response:
     """A file to keep."""
+    return Response(data, headers=file_headers(name), media_type=media_type)
+
+
+def file_headers(name: str) -> dict[str, str]:
+    """What makes an answer a file of a name, whatever letters that has."""
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-+@") else "_" for c in name)
-    headers = {"Content-Disposition": f'attachment; filename="{safe.lstrip(".") or "_"}"'}
-    return Response(data, headers=headers, media_type=media_type)
+    return {"Content-Disposition": f'attachment; filename="{safe.lstrip(".") or "_"}"'}
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,11 @@ def _disputed(
         for count, who in ((ours, "you"), (theirs, document["peer"]), (both, "both to agree"))
         if count
     ]
-    said = f"{many} dispute{'' if many == 1 else 's'} {'is' if many == 1 else 'are'} open:"
+    if many == 1:
+        who = "you" if ours else document["peer"] if theirs else "both to agree"
+        said = f"A dispute is open; it waits for {who}."
+    else:
+        said = f"{many} disputes are open: {', '.join(parts)}."
     todo = (
         "Answer before the deadline: what is not answered is upheld."
         if ours
@@ -104,7 +108,7 @@ def _disputed(
         if both
         else f"{document['peer']} has to answer in time."
     )
-    return "disputed", "Disputed", f"{said} {', '.join(parts)}.", todo
+    return "disputed", "Disputed", said, todo
 
 
 def _lagging(document: dict[str, Any]) -> tuple[str, str, str, str] | None:

@@ -109,7 +109,7 @@ def test_the_overview_says_it_in_words(chromium: Browser, office: Office) -> Non
     with opened(chromium, office[0]) as page:
         card = page.locator("article")
         text = card.inner_text()
-        assert "1 dispute is open: 1 waits for you." in text
+        assert "A dispute is open; it waits for you." in text
         assert "what is not answered is upheld" in text
         assert HOUR in text
         assert f"beta.example has until then for the checkpoint of {HOUR}" in text

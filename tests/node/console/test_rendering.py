@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from tallystick.node.console.rendering import (
     Assets,
     environment,
+    figures,
     instant,
     number,
     qr,
     size,
+    thin,
     url,
 )
 from tallystick.protocol.quantities import format_quantity
@@ -77,6 +79,19 @@ def test_moments_and_sizes() -> None:
     assert _text(instant(1_700_000_000_999_999)) == "2023-11-14 22:13:20"
     assert _text(instant(None)) == ""
     assert [size(many) for many in (1, 2048, 5 << 20)] == ["1 bytes", "2.0 KiB", "5.0 MiB"]
+
+
+@given(st.text(max_size=60))
+def test_grouping_a_sentence_keeps_it(text: str) -> None:
+    shown = _text(figures(text))
+    assert shown == "".join(c if c.isprintable() else " " for c in text)
+
+
+def test_figures_in_a_sentence() -> None:
+    said = figures("<b> counted 18444477 in 2023-11-16T18, 1234.5 of evt-12345")
+    assert said.count('class="num"') == 2
+    assert "&lt;b&gt;" in said
+    assert thin("-557,211 of 1,2 or 3,4567") == "-557\u202f211 of 1,2 or 3\u202f4567"
 
 
 def test_a_code_draws_every_dark_module() -> None:

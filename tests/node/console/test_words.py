@@ -47,7 +47,7 @@ def _dispute(who: str | None) -> dict[str, Any]:
         ({"state": "confirming"}, [], "", "lagging", "Confirming", "what it saw last"),
         ({"withheld": "its quota is reached"}, [], "", "lagging", "Lagging", "takes no more"),
         ({"quota": {"reached": True}}, [], "", "lagging", "Lagging", "reached its quota here"),
-        ({}, [_dispute(ME)], "", "disputed", "Disputed", "1 dispute is open: 1 waits for you"),
+        ({}, [_dispute(ME)], "", "disputed", "Disputed", "A dispute is open; it waits for you."),
         ({}, [_dispute(PEER), _dispute(None), _dispute(None)], "", "disputed", "Disputed",
          "3 disputes are open: 1 waits for beta.example, 2 wait for both to agree"),
         ({"connected": False}, [_dispute(ME)], "line 3", "diverged", "Diverged",
