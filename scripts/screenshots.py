@@ -54,7 +54,6 @@ def main() -> None:
                 Shot("comparison", compared, height=1500),
                 Shot("period", f"{base}/periods/{demo.PERIOD}", scheme="dark", height=1900),
                 Shot("delta", "/console/deltas?name=context-tokens/conv-459", height=1300),
-                Shot("peers", "/console/peers"),
                 Shot("overview-phone", "/console/", PHONE, "dark"),
             ]
             of_acme = [

@@ -153,13 +153,17 @@ class Console:
         """The page of an error."""
         status, _, detail, advice = problems.inside(error)
         session = self._desk.sessions.find(request.cookies.get(self._desk.cookie, ""), used=False)
-        return Visit(self._desk, request, session).render(
+        answer = Visit(self._desk, request, session).render(
             "error.html",
             status,
             title=HTTPStatus(status).phrase,
             detail=detail,
             advice=advice,
         )
+        if request.method == "POST":
+            # The form may not have been read; then nothing can follow it on this connection.
+            answer.headers["Connection"] = "close"
+        return answer
 
     async def _nothing_here(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)

@@ -8,7 +8,7 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from tallystick.node.comparing.words import alike, kind_name
 from tallystick.node.console.comparing import Job
 from tallystick.node.console.falls import comparison_of, falls, told
-from tallystick.node.console.rendering import drawing, thin, url
+from tallystick.node.console.rendering import drawing, ungrouped, url
 from tallystick.node.console.visits import Page, Visit, file_headers, go_to
 from tallystick.protocol.errors import InputError, UnknownName
 
@@ -51,7 +51,7 @@ async def _show(visit: Visit) -> Response:
         "comparison.html",
         "_comparison.html",
         state="done",
-        said=thin(told(comparison)),
+        said=ungrouped(told(comparison)),
         within=comparison.within_tolerance,
         rejected=comparison.rejected,
         falls=[(fall, drawing(fall.drawing)) for fall in falls(comparison)],

@@ -243,7 +243,7 @@ async def _sign(visit: Visit) -> Response:
         await visit.ask(channel.id, check)
     said = await say(visit.world, channel, record)
     done = "again" if said.duplicate else "signed"
-    return go_to(url("disputes", said.dispute["dispute"], done=done))
+    return go_to(url("disputes", said.dispute.dispute, done=done))
 
 
 PAGES = (

@@ -115,7 +115,7 @@ def number(text: str | None) -> Markup:
     )
 
 
-_FIGURE = re.compile(r"(?<![\w.-])[0-9]{4,}(?:\.[0-9]+)?(?![\w-])")
+_FIGURE = re.compile(r"(?<![\w.])(?<![\w.][+-])[0-9]{4,}(?:\.[0-9]+)?(?![\w-])")
 _COMMA = re.compile(r"(?<=[0-9]),(?=[0-9]{3})")
 
 
@@ -128,9 +128,9 @@ def figures(text: str) -> Markup:
     return Markup("").join([*parts, escape(clean[at:])])
 
 
-def thin(text: str) -> str:
-    """Text that `comparing` made, with thin spaces in its numbers."""
-    return _COMMA.sub("\u202f", text)
+def ungrouped(text: str) -> str:
+    """A sentence of `comparing` without the commas in its numbers; `figures` groups them."""
+    return _COMMA.sub("", text)
 
 
 def instant(at_us: int | None) -> Markup:
@@ -173,5 +173,5 @@ def qr(text: str) -> Markup:
 
 
 def drawing(made: drawn.Markup) -> Markup:
-    """A drawing of `comparing`, which escapes by itself."""
-    return Markup(thin(made))
+    """A drawing of `comparing`, which escapes by itself, with thin spaces in its numbers."""
+    return Markup(_COMMA.sub("\u202f", made))

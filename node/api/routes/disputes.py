@@ -20,10 +20,40 @@ from tallystick.protocol.disputes import Standing
 from tallystick.protocol.errors import FormatError, UnknownName
 
 
+class DisputeDocument(Struct):
+    """A dispute: what it is of, who said what, what it waits for, and what is upheld of it."""
+
+    dispute: str
+    channel: str
+    by: str
+    against: str
+    index: int
+    period: str
+    meter: str
+    subject: str
+    unit: str
+    amount: str
+    code: str
+    peppol: dict[str, str]
+    reason: str
+    records: list[dict[str, Any]]
+    filed_at: int
+    state: str
+    upheld: str
+    pending: str
+    answer: dict[str, Any] | None
+    settlements: dict[str, str | None]
+    waits_for: str | None
+    until: str | None
+    until_at: int | None
+    until_utc: str | None
+    then: str | None
+
+
 class WorkList(Struct):
     """The disputes, and the closed periods that may still be disputed, by deadline."""
 
-    disputes: list[dict[str, Any]]
+    disputes: list[DisputeDocument]
     checkpoints: list[dict[str, Any]]
 
 
@@ -66,7 +96,7 @@ class Said(Struct):
 
     index: int
     duplicate: bool
-    dispute: dict[str, Any]
+    dispute: DisputeDocument
 
 
 def _decoder(kind: Any) -> Callable[[bytes], Any]:
@@ -101,7 +131,7 @@ async def say(world: World, channel: Channel, record: Sayable) -> Said:
     answer = await world.service.say(channel.id.hex(), filing.sayable_bytes(record))
     found, one = disputing.find([channel], answer["dispute"].hex())
     (document,) = worklist.dispute_documents(found, [one])
-    return Said(answer["index"], answer["again"], document)
+    return Said(answer["index"], answer["again"], msgspec.convert(document, DisputeDocument))
 
 
 async def _list(request: Request) -> Response:
@@ -171,7 +201,7 @@ OPERATIONS = (
         "read",
         "A dispute by the beginning of its digest.",
         _show,
-        gives={JSON: dict[str, Any]},
+        gives={JSON: DisputeDocument},
     ),
     Operation(
         "POST",

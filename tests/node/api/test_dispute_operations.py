@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import msgspec
 import nodes
 import pytest
 from nodes import Party
+
+from tallystick.node.api.routes.disputes import DisputeDocument
 
 AT = "2026-10-03T10:05:00Z"
 LINE = "2026-10-03T10/context-tokens/p7"
@@ -39,7 +42,12 @@ def _client(party: Party, scope: str) -> httpx.Client:
 
 def _state(client: httpx.Client, name: str) -> Any:
     answer = client.get(f"/v1/disputes/{name}")
-    return answer.json()["state"] if answer.status_code == 200 else None
+    if answer.status_code != 200:
+        return None
+    msgspec.json.decode(answer.content, type=DisputeDocument, strict=True)
+    fields = {field.encode_name for field in msgspec.structs.fields(DisputeDocument)}
+    assert set(answer.json()) == fields
+    return answer.json()["state"]
 
 
 def test_filed_answered_insisted_on_and_settled(clients: Clients) -> None:

@@ -78,7 +78,7 @@ def test_the_waterfall_of_an_upload(
         _upload(page, site, file)  # with the mapping that the page suggests
         said = page.inner_text("main")
         less = sum(1000 + n for n in range(LOST))
-        assert f"{less:,} tokens less" in said.replace("\u202f", ",")
+        assert f"{less} tokens less" in said
         assert "Not tolerated" in said
         assert page.locator("figure.drawing svg[role=img]").count() == 2
         row = page.locator("tr", has_text="unexplained").first

@@ -18,7 +18,7 @@ from tallystick.node.console.rendering import (
     number,
     qr,
     size,
-    thin,
+    ungrouped,
     url,
 )
 from tallystick.protocol.quantities import format_quantity
@@ -91,7 +91,8 @@ def test_figures_in_a_sentence() -> None:
     said = figures("<b> counted 18444477 in 2023-11-16T18, 1234.5 of evt-12345")
     assert said.count('class="num"') == 2
     assert "&lt;b&gt;" in said
-    assert thin("-557,211 of 1,2 or 3,4567") == "-557\u202f211 of 1,2 or 3\u202f4567"
+    assert ungrouped("-557,211 of 1,2") == "-557211 of 1,2"
+    assert figures("(-557211)").count('class="num"') == 1
 
 
 def test_a_code_draws_every_dark_module() -> None:
