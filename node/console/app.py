@@ -34,6 +34,7 @@ from tallystick.node.console import (
 from tallystick.node.console.comparing import Comparisons
 from tallystick.node.console.forms import read_form
 from tallystick.node.console.guard import Hardened, check_origin
+from tallystick.node.console.remembering import Remembering
 from tallystick.node.console.rendering import Assets, environment
 from tallystick.node.console.sessions import Sessions, Tickets
 from tallystick.node.console.visits import Desk, Page, Visit
@@ -55,6 +56,7 @@ class Console:
             Sessions(world.keys, settings, clock),
             Tickets(clock),
             Comparisons(world.node.home, settings),
+            Remembering(world.reader, clock),
         )
         self.methods = {"console": login.minting(self._desk)}
         self.routes: Sequence[BaseRoute] = (

@@ -72,8 +72,10 @@ async def _show(visit: Visit) -> Response:
         standing=standing_of(document, disputes, status["name"], document["difference"]),
         disputes=disputes,
         rows=newest_rows(channel),
-        periods=await visit.ask(
-            channel.id, lambda c, closer: periods_document(c, closer, (page - 1) * PERIODS)
+        periods=await visit.ask_again(
+            channel.id,
+            f"periods {page}",
+            lambda c, closer: periods_document(c, closer, (page - 1) * PERIODS),
         ),
         page=page,
         terms=describe_terms(channel.terms),

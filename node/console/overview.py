@@ -13,6 +13,7 @@ from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.console.visits import Page, Visit
 from tallystick.node.console.words import standing_of
+from tallystick.protocol.periods import Period
 
 
 async def cards(visit: Visit, status: dict[str, Any]) -> list[dict[str, Any]]:
@@ -23,7 +24,7 @@ async def cards(visit: Visit, status: dict[str, Any]) -> list[dict[str, Any]]:
         key = bytes.fromhex(document["channel"])
         channel, _ = books.channels[key]
         listed = worklist.worklist([channel], settled=False)
-        periods = await visit.ask(key, open_periods)
+        periods = await visit.ask_again(key, "open", open_periods)
         standing = standing_of(document, listed["disputes"], status["name"], document["difference"])
         found.append(
             {
@@ -42,28 +43,28 @@ def open_periods(channel: Channel, closer: Closer) -> list[dict[str, Any]]:
     their grace time, or are due to be closed.
     """
     calendar = channel.own.folder.calendar
-    now_us = clock_us()
     grace_us = channel.terms.grace_seconds * 1_000_000
     found = []
     for label in dict.fromkeys(line.period for line in closer.open_lines()):
         period = calendar.parse(label)
-        state = (
-            "running"
-            if now_us < period.end_us
-            else "grace"
-            if now_us < period.end_us + grace_us
-            else "due"
-        )
         found.append(
             {
                 "period": label,
-                "state": state,
+                "state": state_of(period, grace_us),
                 "start_us": period.start_us,
                 "end_us": period.end_us,
                 "due_us": period.end_us + grace_us,
             }
         )
     return sorted(found, key=lambda one: one["start_us"])
+
+
+def state_of(period: Period, grace_us: int) -> str:
+    """How an open period stands by the clock here: `running`, in its `grace` time, or `due`."""
+    now_us = clock_us()
+    if now_us < period.end_us:
+        return "running"
+    return "grace" if now_us < period.end_us + grace_us else "due"
 
 
 def _deadline(listed: dict[str, Any], me: str) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from tallystick.node import proving, queries
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.console.comparing import mapping_template
-from tallystick.node.console.overview import open_periods
+from tallystick.node.console.overview import state_of
 from tallystick.node.console.rendering import qr, url
 from tallystick.node.console.visits import Page, Visit, attachment, go_to
 from tallystick.node.declaring import declarations_document
@@ -35,8 +35,10 @@ def period_document(channel: Channel, closer: Closer, label: str, first: int) ->
     row = closer.row_of(period)
     derived = queries.derive(channel, closer, period=period.label)
     lines = derived["lines"]
-    found = next((p for p in open_periods(channel, closer) if p["period"] == label), None)
-    state = "closed" if row is not None else found["state"] if found else "empty"
+    grace_us = channel.terms.grace_seconds * 1_000_000
+    state = "closed" if row is not None else "empty"
+    if lines and row is None:
+        state = state_of(period, grace_us)
     declared = declarations_document(channel, closer, label)
     following = calendar.next(period)
     return {
@@ -50,7 +52,7 @@ def period_document(channel: Channel, closer: Closer, label: str, first: int) ->
         "zone": calendar.time_zone,
         "start_us": period.start_us,
         "end_us": period.end_us,
-        "due_us": period.end_us + channel.terms.grace_seconds * 1_000_000,
+        "due_us": period.end_us + grace_us,
         "state": state,
         "lines": lines[first : first + LINES],
         "many": len(lines),
@@ -103,8 +105,10 @@ async def _show(visit: Visit) -> Response:
     channel, _ = visit.channel()
     label = visit.request.path_params["period"]
     page = visit.page_number()
-    document = await visit.ask(
-        channel.id, lambda c, closer: period_document(c, closer, label, (page - 1) * LINES)
+    document = await visit.ask_again(
+        channel.id,
+        f"period {label} {page}",
+        lambda c, closer: period_document(c, closer, label, (page - 1) * LINES),
     )
     checkpoint = document["checkpoint"]
     desk = visit.desk
@@ -126,14 +130,16 @@ def _draft(channel: Channel, closer: Closer, label: str) -> dict[str, Any]:
     period = calendar.parse(label)
     if closer.row_of(period) is not None:
         raise InputError(f"{label} is closed already", "Its checkpoint is on the period's page")
-    found = next((p for p in open_periods(channel, closer) if p["period"] == label), None)
+    checkpoint = closer.drafted(period)
+    grace_us = channel.terms.grace_seconds * 1_000_000
     return {
         "channel": channel.id.hex(),
         "peer": channel.peer.party.name,
         "period": label,
-        "state": found["state"] if found else "empty",
-        "due_us": period.end_us + channel.terms.grace_seconds * 1_000_000,
-        "text": closer.drafted(period).text(),
+        "state": state_of(period, grace_us),
+        "empty": not checkpoint.lines,
+        "due_us": period.end_us + grace_us,
+        "text": checkpoint.text(),
     }
 
 

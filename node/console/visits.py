@@ -19,6 +19,7 @@ from tallystick.node.closing import Closer
 from tallystick.node.config import ConsoleSettings
 from tallystick.node.console.comparing import Comparisons
 from tallystick.node.console.forms import Form
+from tallystick.node.console.remembering import Remembering
 from tallystick.node.console.sessions import Session, Sessions, Tickets
 from tallystick.protocol.errors import InputError
 
@@ -33,6 +34,7 @@ class Desk:
     sessions: Sessions
     tickets: Tickets
     comparisons: Comparisons
+    remembering: Remembering
 
     @property
     def cookie(self) -> str:
@@ -70,6 +72,14 @@ class Visit:
     async def ask(self, key: bytes, question: Callable[[Channel, Closer], Any]) -> Any:
         """The answer to a question that takes as long as a channel has lines."""
         return await self.world.reader.ask_lines(key, question)
+
+    async def ask_again(
+        self, key: bytes, name: str, question: Callable[[Channel, Closer], Any]
+    ) -> Any:
+        """The same for what is asked again and again, by a name that says what is asked."""
+        opened = self.world.node.books.channels[key]
+        patient = "seen" in self.request.query_params
+        return await self.desk.remembering.ask(opened, name, question, patient=patient)
 
     def page_number(self) -> int:
         """Which page of a long list was asked for, from 1."""

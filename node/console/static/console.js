@@ -36,6 +36,7 @@ function follow(area) {
   }
 
   async function look() {
+    const began = performance.now();
     if (!paused && document.visibilityState === "visible") {
       const address = new URL(location.href);
       address.hash = "";
@@ -59,7 +60,7 @@ function follow(area) {
         tell("The node cannot be reached; this page may be old.");
       }
     }
-    setTimeout(look, EVERY_MS);
+    setTimeout(look, Math.max(EVERY_MS, 5 * (performance.now() - began)));
   }
   setTimeout(look, EVERY_MS);
 }
