@@ -64,11 +64,13 @@ def opened(
     scheme: Literal["light", "dark"] = "light",
     scripts: bool = True,
     allow_errors: bool = False,
+    script: str = "",
 ) -> Iterator[Page]:
     """A page in a profile of its own that reaches `origin` ("http://127.0.0.1:PORT"; "" is files on
     this disk) and nothing else.
 
     `allow_errors` is for pages that are meant to answer 4xx: Chromium writes those on the console.
+    `script` runs before anything of the page does; without `scripts` none does.
     """
     faults: list[str] = []
     own = (f"{origin.rstrip('/')}/" if origin else "file:///", "data:", "blob:")
@@ -88,6 +90,8 @@ def opened(
     )
     try:
         context.route("**/*", judge)
+        if script:
+            context.add_init_script(script)
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(f"the page threw: {error}"))
         if not allow_errors:

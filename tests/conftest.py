@@ -8,9 +8,14 @@ import browsers
 import homes
 import nodes
 import pytest
+from hypothesis import settings
 from playwright.sync_api import Browser
 
 from tallystick.node.home import Home
+
+# No property is judged by a clock: the machines are shared.
+settings.register_profile("shared", deadline=None)
+settings.load_profile("shared")
 
 
 @pytest.fixture(scope="session")

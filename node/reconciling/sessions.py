@@ -291,11 +291,11 @@ class Reconciler:
             if run.side is not None and (run.side.found or opened):
                 await self._keep(run)
             if run.stopped is not None:
-                _log.warning("reconciling with %s stopped: %s", peer, run.stopped)
+                _log.warning("reconciling stopped", extra={"peer": peer, "reason": run.stopped})
             if run.prepared is not None:
                 self.consents.used(run.prepared, opened=opened)
         except Exception as error:  # noqa: BLE001 - one session must not take the node with it
-            _log.exception("the end of a session with %s cannot be kept", peer)
+            _log.exception("the end of a session cannot be kept", extra={"peer": peer})
             run.stopped = run.stopped or SessionStopped(str(error), code="failed")
         finally:
             del self._runs[run.channel.id]
@@ -353,4 +353,7 @@ class Reconciler:
             with trio.move_on_after(SILENCE_SECONDS) as waiting:
                 await run.channel.append_own(record)
             if waiting.cancelled_caught:
-                _log.error("session %s is not in our log, which takes nothing now", ended.session)
+                _log.error(
+                    "a session is not in our log, which takes nothing now",
+                    extra={"session": ended.session},
+                )
