@@ -18,7 +18,7 @@ from tallystick.node.config import ConsoleSettings
 TICKET_SECONDS = 60  # for a browser that was started with it
 CODE_SECONDS = 300  # for fingers
 TICKETS_MAX = 32
-SESSIONS_MAX = 64
+SESSIONS_EACH = 16  # of one caller: who logs in too often ends its own sessions only
 TRIES = 5  # wrong codes, before all codes are void
 _LETTERS = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # none that looks like another
 _CODE_LENGTH = 8
@@ -107,8 +107,9 @@ class Sessions:
         """A new session; its token, which is never one that a browser brought."""
         now = self._clock()
         self._open = {key: one for key, one in self._open.items() if self._lives(one)}
-        while len(self._open) >= SESSIONS_MAX:
-            del self._open[next(iter(self._open))]
+        own = [key for key, one in self._open.items() if one.caller == caller]
+        if len(own) >= SESSIONS_EACH:
+            del self._open[own[0]]
         token = secrets.token_urlsafe(32)
         session = Session(caller, secrets.token_urlsafe(32), now + self._age, now + self._idle)
         self._open[_hash(token)] = session

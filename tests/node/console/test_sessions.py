@@ -10,7 +10,7 @@ from tallystick.node.api.keys import OWNER, ApiKeys
 from tallystick.node.config import ConsoleSettings
 from tallystick.node.console.sessions import (
     CODE_SECONDS,
-    SESSIONS_MAX,
+    SESSIONS_EACH,
     TICKET_SECONDS,
     TICKETS_MAX,
     TRIES,
@@ -125,11 +125,15 @@ def test_a_session_ends_with_its_key(clock: Clock, keys: ApiKeys, sessions: Sess
     assert sessions.find(token) is None
 
 
-def test_sessions_are_few_and_tokens_their_own(clock: Clock, sessions: Sessions) -> None:
-    tokens = [sessions.begin(OWNER) for _ in range(SESSIONS_MAX + 1)]
+def test_sessions_are_few_and_tokens_their_own(keys: ApiKeys, sessions: Sessions) -> None:
+    key = keys.find(keys.add("one", ["read"], "now"))
+    assert key is not None
+    owners = sessions.begin(OWNER)
+    tokens = [sessions.begin(key) for _ in range(SESSIONS_EACH + 1)]
     assert len(set(tokens)) == len(tokens)
     assert sessions.find(tokens[0]) is None
     assert sessions.find(tokens[1]) is not None
+    assert sessions.find(owners) is not None  # others' sessions are not ended by it
     sessions.end(tokens[1])
     assert sessions.find(tokens[1]) is None
     assert sessions.find("") is None
