@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -43,9 +43,14 @@ class Consents:
         self._tries: Counter[str] = Counter()
         self._uses: dict[int, list[float]] = {}  # of each rule, when
 
-    def load(self) -> None:
-        """Take the offers that stand from an earlier start; remove what else is left of then."""
+    def load(self, used: Collection[str] = ()) -> None:
+        """Take the offers that stand from an earlier start; remove what else is left of then, and
+        the sets that were `used`: rows were opened with them.
+        """
         for path in (self._home / FOLDER).glob("*"):
+            if path.name in used:
+                shutil.rmtree(path, ignore_errors=True)
+                continue
             try:
                 found = PreparedSet(path)
                 if found.about.expires_at_s > self._clock_s():

@@ -61,7 +61,9 @@ class Ended(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class KeptRow(Struct, frozen=True, forbid_unknown_fields=True):
-    """A row: whose it is, and why it is kept."""
+    """A row: whose it is, and why it is kept. `file_row` is where it is in our export, counted from 1;
+    the peer's rows have none, nor those that an older version kept.
+    """
 
     whose: Literal["ours", "theirs"]
     why: Why
@@ -71,6 +73,7 @@ class KeptRow(Struct, frozen=True, forbid_unknown_fields=True):
     quantity: int
     occurred_at: int
     copy: int
+    file_row: int | None = None
 
     @property
     def row(self) -> Row:
@@ -78,14 +81,30 @@ class KeptRow(Struct, frozen=True, forbid_unknown_fields=True):
         return Row(self.meter, self.id, self.subject, self.quantity, self.occurred_at, self.copy)
 
 
-def kept_rows(whose: Literal["ours", "theirs"], why: Why, rows: Iterable[bytes]) -> list[KeptRow]:
+def kept_rows(
+    whose: Literal["ours", "theirs"],
+    why: Why,
+    rows: Sequence[bytes],
+    file_rows: Sequence[int] | None = None,
+) -> list[KeptRow]:
     """Rows as they are kept."""
     made = []
-    for data in rows:
+    for data, file_row in zip(rows, file_rows or [None] * len(rows), strict=True):
         row = decode_row(data)
         values = (row.meter, row.id, row.subject, row.quantity, row.occurred_at, row.copy)
-        made.append(KeptRow(whose, why, *values))
+        made.append(KeptRow(whose, why, *values, file_row))
     return made
+
+
+def our_rows(
+    prepared: PreparedSet, opened: Sequence[bytes], kin: Sequence[bytes], both: Sequence[bytes]
+) -> list[KeptRow]:
+    """Rows of ours as they are kept, with where they are in the export."""
+    return [
+        *kept_rows("ours", "differs", opened, prepared.file_rows(opened)),
+        *kept_rows("ours", "kin", kin, prepared.near_file_rows(kin)),
+        *kept_rows("ours", "both", both, prepared.file_rows(both)),
+    ]
 
 
 def keep(home: Path, ended: Ended, rows: Iterable[KeptRow]) -> Path:

@@ -3,7 +3,8 @@ state machine, which runs in a thread and decides everything.
 
 One session at a time in a channel. It has its own queue and its own task, waits for the peer only
 so long, and ends when the link does. Whatever happens in it stops this session alone: nothing of it
-touches the channel's logs but one `Disclosure` record at its end, if rows were opened.
+touches the channel's logs but one `Disclosure` record at its end, if rows were opened. If the node
+does not live to write it, its next start does.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import trio
 
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
-from tallystick.node.reconciling import kept
+from tallystick.node.reconciling import disclosing, kept
 from tallystick.node.reconciling.consent import Consents
+from tallystick.node.reconciling.disclosing import Opened
 from tallystick.node.reconciling.sets import PreparedSet, folder_of
 from tallystick.protocol.errors import InputError, PeriodError, SessionStopped, TallyError
 from tallystick.protocol.messages import (
@@ -31,7 +33,6 @@ from tallystick.protocol.messages import (
     plain,
 )
 from tallystick.protocol.reconcile import CHANCE_SIZE, Asker, Consenter
-from tallystick.protocol.records import Disclosure
 
 if TYPE_CHECKING:
     from tallystick.node.link import Link
@@ -72,6 +73,7 @@ class Run:
         self.side: Asker | Consenter | None = None
         self.prepared: PreparedSet | None = None
         self.prepared_name = ""
+        self.noted = (0, 0)  # rows opened and received that the disk knows of
         self.bytes_sent = self.bytes_received = 0
         self.began_at = trio.current_time()
         self.ended = trio.Event()
@@ -92,6 +94,24 @@ class Run:
                 side.name.hex(),
             )
         return self.standing
+
+    def opened(self) -> Opened | None:
+        """What was opened in it and by whom; None if nothing was."""
+        side, prepared = self.side, self.prepared
+        if side is None or prepared is None or side.opening is None:
+            return None
+        opening, about = side.opening, prepared.about
+        found = Opened(
+            about.channel,
+            side.name.hex(),
+            about.peer,
+            about.period,
+            prepared.name,
+            len(opening.opened) + len(opening.kin_opened),
+            len(opening.received) + len(opening.kin_received),
+            opening.opened_digest.hex(),
+        )
+        return found if found.opened or found.received else None
 
     def let_go(self) -> None:
         """It has ended: keep how it stands, and not its rows."""
@@ -155,9 +175,26 @@ class Reconciler:
         self._nursery: trio.Nursery | None = None
 
     def start(self, nursery: trio.Nursery) -> None:
-        """Serve peers from now on."""
+        """Serve peers from now on; first record what an earlier start opened and did not record."""
         self._nursery = nursery
-        self.consents.load()
+        left = disclosing.left(self._home)
+        self.consents.load({opened.prepared for opened in left})
+        for opened in left:
+            _log.warning(
+                "the node stopped in a session with %s about %s: %d rows or fewer were opened",
+                *(opened.peer, opened.period, opened.opened),
+            )
+            nursery.start_soon(self._disclose_late, opened)
+
+    async def _disclose_late(self, opened: Opened) -> None:
+        """Record what was opened as soon as our log takes it."""
+        channel, _ = self._books.channels.get(bytes.fromhex(opened.channel), (None, None))
+        try:
+            if channel is None:
+                raise InputError(f"the channel {opened.channel[:8]} is not here")
+            await disclosing.disclose(channel, self._home, opened)
+        except Exception as error:  # noqa: BLE001 - it stays on the disk for the next start
+            _log.error("session %s cannot be recorded in our log: %s", opened.session, error)
 
     def run_of(self, session: bytes) -> Run:
         """A session that runs or has ended."""
@@ -273,11 +310,22 @@ class Reconciler:
         side = run.side
         assert side is not None
         while True:
-            for answer in await self._in_thread(side.receive, message):
+            for answer in await self._in_thread(self._receive, run, side, message):
                 run.say(answer)
             if side.found is not None:
                 return
             message = await run.next_message(SILENCE_SECONDS)
+
+    def _receive(
+        self, run: Run, side: Asker | Consenter, message: InReconciliation
+    ) -> list[InReconciliation]:
+        """What to answer; what is opened with it is on the disk then."""
+        answers = side.receive(message)
+        opened = run.opened()
+        if opened is not None and (opened.opened, opened.received) != run.noted:
+            disclosing.note(self._home, opened)
+            run.noted = (opened.opened, opened.received)
+        return answers
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
         return await trio.to_thread.run_sync(function, *arguments, limiter=self._threads)
@@ -286,14 +334,17 @@ class Reconciler:
 
     async def _end(self, run: Run) -> None:
         peer = run.channel.peer_keys.name
+        opened = run.side is not None and run.side.opening is not None
         try:
-            opened = run.side is not None and run.side.opening is not None
-            if run.side is not None and (run.side.found or opened):
-                await self._keep(run)
             if run.stopped is not None:
                 _log.warning("reconciling with %s stopped: %s", peer, run.stopped)
-            if run.prepared is not None:
-                self.consents.used(run.prepared, opened=opened)
+            try:
+                if opened:
+                    await self._keep(run)
+            finally:
+                if run.prepared is not None:
+                    self.consents.used(run.prepared, opened=opened)
+                await self._disclose(run)  # last: until then, a kill ends the offer as well
         except Exception as error:  # noqa: BLE001 - one session must not take the node with it
             _log.exception("the end of a session with %s cannot be kept", peer)
             run.stopped = run.stopped or SessionStopped(str(error), code="failed")
@@ -305,7 +356,7 @@ class Reconciler:
             run.let_go()
 
     async def _keep(self, run: Run) -> None:
-        """Keep what was opened, and record in our log that it was."""
+        """Keep what was opened."""
         side, prepared = run.side, run.prepared
         assert side is not None and side.opening is not None and prepared is not None
         opening, about = side.opening, prepared.about
@@ -333,24 +384,23 @@ class Reconciler:
             round(trio.current_time() - run.began_at, 3),
             shared,
         )
+        ours = await self._in_thread(
+            kept.our_rows, prepared, opening.opened, opening.kin_opened, both
+        )
         rows = [
-            *kept.kept_rows("ours", "differs", opening.opened),
-            *kept.kept_rows("ours", "kin", opening.kin_opened),
+            *ours,
             *kept.kept_rows("theirs", "differs", opening.received),
             *kept.kept_rows("theirs", "kin", opening.kin_received),
-            *kept.kept_rows("ours", "both", both),
         ]
         await self._in_thread(kept.keep, self._home, ended, rows)
-        if ended.opened_ours or ended.opened_theirs:
-            record = Disclosure(
-                side.name,
-                about.period,
-                ended.opened_ours,
-                ended.opened_theirs,
-                opening.opened_digest,
-                run.channel.now_recorded_at(),
-            )
-            with trio.move_on_after(SILENCE_SECONDS) as waiting:
-                await run.channel.append_own(record)
-            if waiting.cancelled_caught:
-                _log.error("session %s is not in our log, which takes nothing now", ended.session)
+
+    async def _disclose(self, run: Run) -> None:
+        """Record in our log what was opened."""
+        opened = run.opened()
+        if opened is None:
+            return
+        with trio.move_on_after(SILENCE_SECONDS) as waiting:
+            await disclosing.disclose(run.channel, self._home, opened)
+        if waiting.cancelled_caught and self._nursery is not None:
+            _log.error("session %s is not in our log, which takes nothing now", opened.session)
+            self._nursery.start_soon(self._disclose_late, opened)
