@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import repeat
 from pathlib import Path
 from typing import Literal
 
@@ -61,8 +62,8 @@ class Ended(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class KeptRow(Struct, frozen=True, forbid_unknown_fields=True):
-    """A row: whose it is, and why it is kept. `file_row` is where it is in our export, counted from 1;
-    the peer's rows have none, nor those that an older version kept.
+    """A row: whose it is, and why it is kept. `file_row` is where it is in our export, from 1; the
+    peer's rows have none, nor do those that an older version kept.
     """
 
     whose: Literal["ours", "theirs"]
@@ -85,11 +86,11 @@ def kept_rows(
     whose: Literal["ours", "theirs"],
     why: Why,
     rows: Sequence[bytes],
-    file_rows: Sequence[int] | None = None,
+    file_rows: Iterable[int | None] = repeat(None),
 ) -> list[KeptRow]:
     """Rows as they are kept."""
     made = []
-    for data, file_row in zip(rows, file_rows or [None] * len(rows), strict=True):
+    for data, file_row in zip(rows, file_rows, strict=False):
         row = decode_row(data)
         values = (row.meter, row.id, row.subject, row.quantity, row.occurred_at, row.copy)
         made.append(KeptRow(whose, why, *values, file_row))
