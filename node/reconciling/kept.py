@@ -23,6 +23,7 @@ from tallystick.node.errors import StoreError
 from tallystick.node.home import sync, whole_folder
 from tallystick.node.reconciling.sets import About, PreparedSet
 from tallystick.protocol.errors import InputError
+from tallystick.protocol.opening import Opening
 from tallystick.protocol.rowset import Row, decode_row
 
 FOLDER = "reconciled"
@@ -97,13 +98,16 @@ def kept_rows(
     return made
 
 
-def our_rows(
-    prepared: PreparedSet, opened: Sequence[bytes], kin: Sequence[bytes], both: Sequence[bytes]
-) -> list[KeptRow]:
-    """Rows of ours as they are kept, with where they are in the export."""
+def all_rows(prepared: PreparedSet, opening: Opening, both: Sequence[bytes]) -> list[KeptRow]:
+    """What was opened on either side, and rows that both have; of ours with where they are in the
+    export.
+    """
+    opened, kin = opening.opened, opening.kin_opened
     return [
         *kept_rows("ours", "differs", opened, prepared.file_rows(opened)),
         *kept_rows("ours", "kin", kin, prepared.near_file_rows(kin)),
+        *kept_rows("theirs", "differs", opening.received),
+        *kept_rows("theirs", "kin", opening.kin_received),
         *kept_rows("ours", "both", both, prepared.file_rows(both)),
     ]
 

@@ -114,10 +114,11 @@ class Run:
         return found if found.opened or found.received else None
 
     def let_go(self) -> None:
-        """It has ended: keep how it stands, and not its rows."""
+        """It is over: keep how it stands, and not its rows, which tracebacks hold as well."""
         self.look()
-        self.side = self.prepared = None
-        self.ended.set()
+        self.side = None
+        if self.stopped is not None:
+            self.stopped.__traceback__ = self.stopped.__context__ = None
 
     def arrived(self, message: InReconciliation) -> None:
         """A message of the peer's came for it."""
@@ -334,17 +335,19 @@ class Reconciler:
 
     async def _end(self, run: Run) -> None:
         peer = run.channel.peer_keys.name
-        opened = run.side is not None and run.side.opening is not None
+        opened, opening = run.opened(), run.side is not None and run.side.opening is not None
         try:
             if run.stopped is not None:
                 _log.warning("reconciling with %s stopped: %s", peer, run.stopped)
             try:
-                if opened:
+                if opening:
                     await self._keep(run)
             finally:
+                run.let_go()
                 if run.prepared is not None:
-                    self.consents.used(run.prepared, opened=opened)
-                await self._disclose(run)  # last: until then, a kill ends the offer as well
+                    await self.consents.used(run.prepared, opened=opening)
+                if opened is not None:  # last: until then, a kill ends the offer as well
+                    await self._disclose(run.channel, opened)
         except Exception as error:  # noqa: BLE001 - one session must not take the node with it
             _log.exception("the end of a session with %s cannot be kept", peer)
             run.stopped = run.stopped or SessionStopped(str(error), code="failed")
@@ -353,7 +356,8 @@ class Reconciler:
             self._ended[run.session] = run
             while len(self._ended) > ENDED_MAX:
                 del self._ended[next(iter(self._ended))]
-            run.let_go()
+            run.prepared = None
+            run.ended.set()
 
     async def _keep(self, run: Run) -> None:
         """Keep what was opened."""
@@ -384,23 +388,13 @@ class Reconciler:
             round(trio.current_time() - run.began_at, 3),
             shared,
         )
-        ours = await self._in_thread(
-            kept.our_rows, prepared, opening.opened, opening.kin_opened, both
-        )
-        rows = [
-            *ours,
-            *kept.kept_rows("theirs", "differs", opening.received),
-            *kept.kept_rows("theirs", "kin", opening.kin_received),
-        ]
+        rows = await self._in_thread(kept.all_rows, prepared, opening, both)
         await self._in_thread(kept.keep, self._home, ended, rows)
 
-    async def _disclose(self, run: Run) -> None:
+    async def _disclose(self, channel: Channel, opened: Opened) -> None:
         """Record in our log what was opened."""
-        opened = run.opened()
-        if opened is None:
-            return
         with trio.move_on_after(SILENCE_SECONDS) as waiting:
-            await disclosing.disclose(run.channel, self._home, opened)
+            await disclosing.disclose(channel, self._home, opened)
         if waiting.cancelled_caught and self._nursery is not None:
             _log.error("session %s is not in our log, which takes nothing now", opened.session)
             self._nursery.start_soon(self._disclose_late, opened)

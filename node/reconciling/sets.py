@@ -90,7 +90,7 @@ class PreparedSet:
                 name: np.load(path / f"{name}.npy", mmap_mode="r")
                 for name in (*COLUMNS, *NEAR_COLUMNS)
             }
-            self._rows = np.memmap(path / "rows", np.uint8, "r")
+            self._rows: Any = np.memmap(path / "rows", np.uint8, "r")
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             raise StoreError(
                 f"the prepared rows in {path} cannot be read: {error}", "Prepare them again"
@@ -104,6 +104,14 @@ class PreparedSet:
     def remove(self) -> None:
         """Remove the folder; what is mapped stays readable until it is let go."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove the folder of a set that nobody reads any more. To let go first is quick; a file
+        that is removed before it is let go is removed by what holds up all other threads.
+        """
+        self._columns.clear()
+        self._rows = None
+        self.remove()
 
     def row_set(self) -> RowSet:
         """The rows as a session takes them."""
@@ -142,7 +150,8 @@ class PreparedSet:
         return [int(self._columns["near_file_rows"][place]) for place in places]
 
     def _bytes(self, start: int, end: int) -> bytes:
-        return self._rows[int(start) : int(end)].tobytes()
+        data: bytes = self._rows[int(start) : int(end)].tobytes()
+        return data
 
     def totals(self, without: Iterable[int]) -> dict[str, tuple[int, int, int | None]]:
         """By meter, of all rows but some places: the sum of quantities, how many rows, and the
