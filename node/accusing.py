@@ -142,14 +142,17 @@ async def _keep_made(channel: Channel, make: Callable[[Txn], bytes | None]) -> K
         with channel.store.read() as txn:
             data = make(txn)
     except (FormatError, ProofError, StoreError) as error:
-        _log.info("no evidence: %s", error)
+        _log.info("no evidence", extra={"reason": error})
         return None
     if data is None or not convicts(data):
         return None
     try:
         return await keep(channel, data)
     except StoreError as error:
-        _log.error("evidence cannot be stored: %s; here it is:\n%s", error.message, data.decode())
+        _log.error(
+            "evidence cannot be stored; here it is",
+            extra={"reason": error.message, "evidence": data.decode()},
+        )
         return None
 
 

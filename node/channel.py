@@ -459,6 +459,7 @@ class Channel:
         ring = self.own.keyring_at(size)
         self.check_cosignature(self.own.head(size, row.root), ring, cosignature)
         self.own.store_cosignature(size, cosignature)
+        self.own.growth.cosigned(size)
         self.cosigned_at_us = self._clock_us()
         self.cosigned.set()
         self.cosigned = trio.Event()

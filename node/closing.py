@@ -316,7 +316,10 @@ class Closer:
                     self._answering = (b"", [])
                     said = first_line(message.proposer, message.other, "the peer", "we")
                     self.difference = said
-                    _log.warning("checkpoint not signed: %s", said)
+                    _log.warning(
+                        "checkpoint not signed",
+                        extra={"channel": self.channel.id.hex()[:8], "reason": said},
+                    )
             case _:
                 raise AssertionError(message)
 

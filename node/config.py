@@ -81,6 +81,41 @@ class Reconcile(Struct, frozen=True, forbid_unknown_fields=True):
     rules: list[ReconcileRule] = []
 
 
+class Log(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the node writes its log."""
+
+    format: Literal["auto", "text", "json"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
+    """What /metrics gives, and to whom."""
+
+    open: bool = False
+    channels: Annotated[int, Meta(ge=0, le=100_000)] = 500
+
+
+class Health(Struct, frozen=True, forbid_unknown_fields=True):
+    """When the node says that it is not well."""
+
+    free_mebibytes: Annotated[int, Meta(ge=0, le=2**30)] = 256
+
+
+class CloudEventsRule(Struct, frozen=True, forbid_unknown_fields=True):
+    """What becomes of CloudEvents: those whose type fits a pattern go to a channel by a map."""
+
+    type: Annotated[str, Meta(min_length=1)]
+    channel: Annotated[str, Meta(min_length=1)]
+    map: Annotated[str, Meta(min_length=1)]
+
+
+class Intake(Struct, frozen=True, forbid_unknown_fields=True):
+    """How usage comes in over HTTP beside single deltas."""
+
+    cloudevents: list[CloudEventsRule] = []
+    stall_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings."""
 
@@ -90,6 +125,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     quotas: Quotas = Quotas()
     connections: Connections = Connections()
     reconcile: Reconcile = Reconcile()
+    log: Log = Log()
+    metrics: Metrics = Metrics()
+    health: Health = Health()
+    intake: Intake = Intake()
 
 
 TEMPLATE = """\
@@ -171,6 +210,39 @@ TEMPLATE = """\
 #   open = 10000
 #   sessions_per_day = 4
 # rules = []
+
+[log]
+# How lines of the log are written, on standard error: "text" for people, "json" for machines, or
+# "auto": text on a terminal and JSON elsewhere.
+# format = "auto"
+
+# From which level on: "debug", "info", "warning" or "error".
+# level = "info"
+
+[metrics]
+# Whether /metrics answers without a key, as /healthz does.
+# open = false
+
+# Up to how many channels each have metrics of their own. A node with more gives sums and extremes
+# over all of them, under the same names without labels. 0: always only these.
+# channels = 500
+
+[health]
+# With less free space than this where the home is, the node says that it is not healthy.
+# free_mebibytes = 256
+
+[intake]
+# How long a stream of deltas may be silent before it is ended; what it sent is recorded.
+# stall_seconds = 60.0
+
+# What becomes of CloudEvents, each rule in a table of its own; the first that fits counts. Which
+# types (a pattern), the channel (the beginning of its id, or its peer's name), and the map, a file
+# whose path begins in the home. As in:
+#   [[intake.cloudevents]]
+#   type = "com.acme.inference.*"
+#   channel = "beta.example"
+#   map = "events.toml"
+# cloudevents = []
 """
 
 

@@ -166,10 +166,12 @@ class Declarer:
                     for label in waiting:
                         await self._reveal(channel, label)
             except StoreError as error:
-                _log.warning("a reveal waits for the disk: %s", error)
+                _log.warning("a reveal waits for the disk", extra={"reason": error})
                 seconds = RETRY_SECONDS
             except TallyError as error:
-                _log.error("a reveal for %s: %s", channel.peer_keys.name, error)
+                _log.error(
+                    "a reveal failed", extra={"peer": channel.peer_keys.name, "reason": error}
+                )
             await any_of(events, seconds)
             await trio.sleep(LOOK_PAUSE_SECONDS)
 
@@ -208,7 +210,10 @@ class Declarer:
             return Reveal(*found, row.salt, row.totals, channel.now_recorded_at())
 
         if find() is not None and await channel.append_made(make) is not None:
-            _log.info("revealed our totals of %s to %s", label, channel.peer_keys.name)
+            _log.info(
+                "our totals are revealed",
+                extra={"period": label, "peer": channel.peer_keys.name},
+            )
 
     async def _forget_closed(self, channel: Channel, closer: Closer) -> None:
         """Remove what opens declarations of closed periods: nothing of it counts any more."""

@@ -174,11 +174,6 @@ class Home:
             yield
 
 
-def default_path() -> Path:
-    """Where the home is when nobody says."""
-    return Path(os.environ.get("TALLYSTICK_HOME") or Path.home() / ".tallystick")
-
-
 _KEYS = "log ([0-9a-f]{64})\ncosigner ([0-9a-f]{64})\ntransport ([0-9a-f]{64})\n"
 
 

@@ -116,10 +116,12 @@ class Lapser:
                     starts.clear()  # our log may lose its end, and get it back
                     seconds = RETRY_SECONDS
             except StoreError as error:
-                _log.warning("what lapsed waits for the disk: %s", error)
+                _log.warning("what lapsed waits for the disk", extra={"reason": error})
                 seconds = RETRY_SECONDS
             except TallyError as error:
-                _log.error("a lapse in the channel with %s: %s", channel.peer_keys.name, error)
+                _log.error(
+                    "a lapse failed", extra={"peer": channel.peer_keys.name, "reason": error}
+                )
                 seconds = LOOK_AGAIN_MAX_SECONDS
             took = trio.current_time() - began
             await any_of(events, seconds)
@@ -175,7 +177,10 @@ def _lapse(channel: Channel, due: Due, end: Attested) -> Lapse | None:
     """The lapse of a record, unless it lapsed or was contradicted meanwhile."""
     if due.index not in waiting(channel):
         return None
-    _log.info("record %d of ours was not contradicted in time", due.index)
+    _log.info(
+        "a record of ours was not contradicted in time",
+        extra={"channel": channel.id.hex()[:8], "index": due.index},
+    )
     size = channel.peer.durable_size
     return Lapse(due.index, due.start, end, size, channel.now_recorded_at())
 

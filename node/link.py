@@ -154,7 +154,7 @@ class Link:
 
     def close(self, reason: str) -> None:
         """End the link."""
-        _log.info("link to %s closes: %s", self.peer, reason)
+        _log.info("the link closes", extra={"peer": self.peer, "reason": reason})
         self._scope.cancel()
 
     async def run(self, hello: Hello, clock_s: Callable[[], float]) -> None:
@@ -171,9 +171,9 @@ class Link:
                     nursery.cancel_scope.cancel()
         except* TallyError as group:
             # The peer went away, or our disk failed: the next link begins with what is held.
-            _log.warning("link to %s ends: %s", self.peer, lone_error(group))
+            _log.warning("the link ends", extra={"peer": self.peer, "reason": lone_error(group)})
         except* Exception:  # noqa: BLE001 - one link must not take the node with it
-            _log.exception("the link to %s failed inside the node", self.peer)
+            _log.exception("a link failed inside the node", extra={"peer": self.peer})
         finally:
             self.ended.set()
             for channel, closer in self._channels.values():
@@ -193,7 +193,7 @@ class Link:
                 with trio.move_on_after(SILENCE_SECONDS) as waiting:
                     data = await self._stream.receive()
                 if waiting.cancelled_caught or not data:
-                    _log.info("%s is gone", self.peer)
+                    _log.info("the peer is gone", extra={"peer": self.peer})
                     return
                 pause = self._allowance.take(len(data), 0, 0, trio.current_time())
                 await trio.sleep(pause)
@@ -218,10 +218,10 @@ class Link:
 
     async def _say_bye(self, breach: PeerBreach) -> None:
         """End the session, and give the peer a moment to hear why."""
-        what = "no session with %s (%s): %s"
+        what = "no session"
         if breach.code != "version":  # it is nobody's fault
-            what = "%s broke the protocol (%s): %s"
-        _log.warning(what, self.peer, breach.code, breach)
+            what = "the peer broke the protocol"
+        _log.warning(what, extra={"peer": self.peer, "why": breach.code, "reason": breach})
         self.send(Bye(breach.code, str(breach)[:1000]))
         with trio.move_on_after(1):
             await self._outbox.empty()
@@ -233,10 +233,8 @@ class Link:
                 self.skew_seconds = message.clock_s - self._clock_s()
                 if abs(self.skew_seconds) > SKEW_SECONDS:
                     _log.warning(
-                        "the clock of %s is %+.0f s off ours; records keep their times,"
-                        " but check both clocks",
-                        self.peer,
-                        self.skew_seconds,
+                        "the clocks differ; records keep their times, but check both clocks",
+                        extra={"peer": self.peer, "seconds": round(self.skew_seconds)},
                     )
                 await self._owner.greeted(self, message)
             case Channels():
@@ -245,10 +243,8 @@ class Link:
                 await self._owner.handle_terms(self, message)
             case Bye():
                 _log.warning(
-                    "%s closed the session (%s): %s",
-                    self.peer,
-                    plain(message.code),
-                    plain(message.reason),
+                    "the peer closed the session",
+                    extra={"peer": self.peer, "why": message.code, "reason": message.reason},
                 )
                 self.close("the peer said bye")
             case Ping():
@@ -318,12 +314,17 @@ class Link:
                 case Full():
                     if not channel.withheld:
                         channel.withheld = plain(message.reason) or "it does not say why"
-                        _log.warning("%s takes no more of our log: %s", self.peer, channel.withheld)
+                        _log.warning(
+                            "the peer takes no more of our log",
+                            extra=self._named(channel, channel.withheld),
+                        )
                 case Halt():
                     if channel.id not in self._halted:
                         self._halted.add(channel.id)
                         reason = plain(message.reason)
-                        _log.warning("%s halted the channel: %s", self.peer, reason)
+                        _log.warning(
+                            "the peer halted the channel", extra=self._named(channel, reason)
+                        )
                         channel.part()
                         await self._owner.halt(channel, f"the peer halted it: {reason}")
                 case _ if isinstance(message, InReconciliation):
@@ -364,11 +365,16 @@ class Link:
         except PeerBreach as breach:
             await self._halt(closer.channel, breach)
         except TallyError as error:
-            _log.error("checkpoint: %s", error)
+            _log.error("a closing failed", extra=self._named(closer.channel, error))
+
+    def _named(self, channel: Channel, reason: object = None) -> dict[str, object]:
+        """What a line of the log says of a channel, and why."""
+        said: dict[str, object] = {"channel": channel.id.hex()[:8], "peer": self.peer}
+        return said if reason is None else said | {"reason": reason}
 
     async def _halt(self, channel: Channel, breach: PeerBreach) -> None:
         """A breach in a channel stops that channel and no other."""
-        _log.error("channel %s halts: %s", channel.id.hex()[:8], breach)
+        _log.error("the channel halts", extra=self._named(channel, breach))
         channel.part()
         self.say(Halt(channel.id, str(breach)[:1000]))
         await self._owner.halt(channel, str(breach))
@@ -391,10 +397,8 @@ class Link:
         self._held[channel.id] = message
         if message.size > self.session.channels[channel.id].own_size:
             _log.warning(
-                "%s holds %d records of our log, we signed %d: fetching ours back",
-                self.peer,
-                message.size,
-                own.signed_size,
+                "the peer holds more of our log than we signed: fetching ours back",
+                extra=self._named(channel) | {"there": message.size, "signed": own.signed_size},
             )
             await recovery.set_aside(channel)
             assert self._nursery is not None
@@ -412,9 +416,9 @@ class Link:
             channel.take_cosignature(message.size, message.cosignature)
         if not recovery.may_sign(channel.doubt, message.doubt):
             _log.error(
-                "both homes of the channel with %s came from copies, so records may be lost on"
-                " both sides: nothing is signed until people at both agree (tally recover --agree)",
-                self.peer,
+                "both homes came from copies, so records may be lost on both sides: nothing is"
+                " signed until people at both agree (tally recover --agree)",
+                extra=self._named(channel),
             )
             channel.resume()
             return
@@ -540,7 +544,7 @@ class Link:
         if channel.id not in self._full:
             self._full.add(channel.id)
             reason = f"the quota of this log is reached, {channel.held_bytes:,} bytes are held"
-            _log.warning("%s's log is not taken further: %s", self.peer, reason)
+            _log.warning("the peer's log is not taken further", extra=self._named(channel, reason))
             self.say(Full(channel.id, reason))
 
 

@@ -39,6 +39,7 @@ from tallystick.node.store.keyspace import (
 )
 from tallystick.node.store.matters import LogMatters, counted_rows
 from tallystick.node.store.tiles import put_tile, tile_rows
+from tallystick.node.telemetry.counts import Growth
 from tallystick.node.tree import LogTree
 from tallystick.protocol.derive import Book, Changes, Folder, LineKey, Tally
 from tallystick.protocol.errors import InvalidRecord
@@ -138,6 +139,7 @@ class ChannelLog(LogMatters):
         self._decoded: dict[int, list[Record]] = {}  # a few batches, for look-ups in a row
         self._in_flight: deque[_Prepared] = deque()
         self._recent: deque[Batch] = deque()
+        self.growth = Growth(cosigned_by_peer=ours)
 
     def load(self, channel_id: bytes) -> None:
         """Bring memory to what is on disk."""
@@ -166,6 +168,7 @@ class ChannelLog(LogMatters):
             self.index = self._open_index(derived)
             self.book = Book(self.folder, self._load_tally)
             self._in_flight.clear()
+            self.growth.forget()
             self.clear_matters()
             self._recent.clear()
             self._decoded.clear()
@@ -179,7 +182,8 @@ class ChannelLog(LogMatters):
         except StoreError as error:
             if self.store.read_only:
                 raise
-            _log.warning("%s; making the index of %s's log anew", error.message, self.party.name)
+            said = {"party": self.party.name, "reason": error.message}
+            _log.warning("making the index of a log anew", extra=said)
         return index_anew(self, derived.covered)
 
     def _log_row(self, txn: Txn) -> LogRow:
@@ -533,6 +537,7 @@ class ChannelLog(LogMatters):
         assert taken is prepared
         matters = self.matters_written()
         self.durable_size = prepared.first + len(prepared.records)
+        self.growth.durable(self.durable_size, len(prepared.records))
         self.book.apply(prepared.changes)
         if any(isinstance(record, Correction) for record in prepared.records):
             with self.store.read() as txn:

@@ -42,8 +42,11 @@ class Node:
         self.identity = books.identity
         self.certificate = tls.certificate_der(self.identity.name, self.identity.transport)
         self.peering = Peering(books, self._dial, SystemRandom())
-        self._gate = Gate(books.config.connections)
+        self.gate = Gate(books.config.connections)
         self._lines = Bucket(1, LINES_BURST, 0)  # of the log, about strangers
+        self._unsaid = 0  # refusals without a line of their own
+        self.failed_handshakes = 0
+        self.listening = False
         self.pins = Pins(books)
         self._trusted: list[bytes] = []
         self._contexts: dict[int, ssl.SSLContext] = {}  # by the number of the key that we show
@@ -63,6 +66,7 @@ class Node:
             self.peering.address = self.books.config.network.advertise or f"{shown}:{bound[1]}"
             self.peering.dial_all()
             await nursery.start(self._listen, listeners, nursery)
+            self.listening = True
             ready(f"{shown}:{bound[1]}")
 
     async def _bind(self, host: str, port: int) -> list[trio.SocketListener]:
@@ -72,7 +76,7 @@ class Node:
             try:
                 return await trio.open_tcp_listeners(last, host=host)
             except OSError:
-                _log.info("port %d is taken; listening on another", last)
+                _log.info("the port is taken; listening on another", extra={"port": last})
         try:
             listeners = await trio.open_tcp_listeners(port, host=host)
         except OSError as error:
@@ -102,14 +106,18 @@ class Node:
         """Say how many were turned away, now and then: a line for each would fill the disk."""
         while True:
             await trio.sleep(REPORT_SECONDS)
-            if refused := self._gate.report():
-                _log.warning("%d connections were refused: too many, or too often", refused)
+            refused, self._unsaid = self.gate.report() + self._unsaid, 0
+            if refused:
+                _log.warning(
+                    "connections were refused: too many, or too often", extra={"count": refused}
+                )
 
     def _note_refusal(self, error: TallyError) -> None:
+        self.failed_handshakes += 1
         if self._lines.try_take(1, trio.current_time()):
-            _log.info("a connection was refused: %s", error)
+            _log.info("a connection was refused", extra={"reason": error})
         else:
-            self._gate.refused += 1
+            self._unsaid += 1
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         """Serve whoever connected. Whatever goes wrong in it ends this connection and no more."""
@@ -117,7 +125,7 @@ class Node:
             address = str(stream.socket.getpeername()[0])
         except OSError:
             address = ""  # it is gone already
-        if not address or not self._gate.enter(address, trio.current_time()):
+        if not address or not self.gate.enter(address, trio.current_time()):
             await trio.aclose_forcefully(stream)
             return
         stranger = True
@@ -126,13 +134,13 @@ class Node:
             accepted, key, alpn = await tls.accept(stream, self._server_context(), timeout)
             peer = self.pins.peer_of(key) if alpn == tls.ALPN_SESSION and key else None
             if peer is not None:
-                self._gate.leave(address)
+                self.gate.leave(address)
                 stranger = False
                 await self.peering.serve(accepted, peer.name, dialled=False)
             elif (
                 alpn == tls.ALPN_PAIRING
                 and key is None
-                and self._gate.may_pair(address, trio.current_time())
+                and self.gate.may_pair(address, trio.current_time())
             ):
                 await self._pair(accepted)
             else:
@@ -140,11 +148,11 @@ class Node:
         except TallyError as error:
             self._note_refusal(error)
         except Exception:  # noqa: BLE001 - one connection must not take the node with it
-            _log.exception("a connection from %s failed inside the node", address)
+            _log.exception("a connection failed inside the node", extra={"address": address})
             await trio.aclose_forcefully(stream)
         finally:
             if stranger:
-                self._gate.leave(address)
+                self.gate.leave(address)
 
     def _server_context(self) -> ssl.SSLContext:
         """The context for listening, made anew when it changed whom we trust."""

@@ -212,7 +212,7 @@ async def serve_join(
     if isinstance(message, Join) and isinstance(answer, Welcome):
         return message.identity
     if isinstance(answer, Refused):
-        _log.info("a pairing was refused (%s): %s", answer.code, answer.text)
+        _log.info("a pairing was refused", extra={"why": answer.code, "reason": answer.text})
     return None
 
 

@@ -67,7 +67,7 @@ class Peering:
         self._dial = dial
         self._dice = dice
         self._dialling: set[str] = set()
-        self._allowances: dict[str, Allowance] = {}
+        self.allowances: dict[str, Allowance] = {}
         self._arriving: set[str] = set()  # peers whose new connection replaces the old one
         self._nursery: trio.Nursery | None = None
 
@@ -142,9 +142,9 @@ class Peering:
                     stream = await self._dial(self.books.peers[name])
                     await self.serve(stream, name, dialled=True)
                 except TallyError as error:
-                    _log.info("dialling %s: %s", name, error)
+                    _log.info("dialling failed", extra={"peer": name, "reason": error})
                 except Exception:  # noqa: BLE001 - one peer must not take the node with it
-                    _log.exception("dialling %s failed inside the node", name)
+                    _log.exception("dialling failed inside the node", extra={"peer": name})
             # A link that held for a while was a good one; others are tried ever more patiently.
             held = trio.current_time() - began > STEADY_SECONDS
             delay = DIAL_FIRST_SECONDS if held else min(delay * 2, DIAL_MAX_SECONDS)
@@ -153,9 +153,9 @@ class Peering:
     async def serve(self, stream: Stream, name: str, *, dialled: bool) -> None:
         """Speak with a peer on an authenticated stream until it ends."""
         now = trio.current_time()
-        allowance = self._allowances.get(name)
+        allowance = self.allowances.get(name)
         if allowance is None:
-            allowance = self._allowances[name] = Allowance(self.books.config.quotas, now)
+            allowance = self.allowances[name] = Allowance(self.books.config.quotas, now)
         link = Link(self, stream, self.identity.name, name, allowance, dialled=dialled)
         # Links are counted where they arrive: how often we dial, we decide ourselves.
         if (not dialled and not allowance.may_connect(now)) or not await self._replace(name, link):
@@ -271,7 +271,10 @@ class Peering:
         key = channel_id(terms)
         row = founding.rows.get(key)
         if row is None:
-            _log.warning("%s returns a channel that this home lost: %s", link.peer, key.hex()[:8])
+            _log.warning(
+                "the peer returns a channel that this home lost",
+                extra={"peer": link.peer, "channel": key.hex()[:8]},
+            )
             await founding.restore(terms, peer, signature)
         elif row.peer != link.peer:
             raise PeerBreach("bad-terms", "the peer speaks of a channel that it is not part of")
@@ -305,7 +308,10 @@ class Peering:
         try:
             await self.books.founding.halt(channel.id, reason)
         except StoreError as error:
-            _log.error("that a channel is halted cannot be kept: %s", error.message)
+            _log.error(
+                "that a channel is halted cannot be kept",
+                extra={"channel": channel.id.hex()[:8], "reason": error.message},
+            )
             assert self._nursery is not None
             self._nursery.start_soon(self._keep_halted, channel, reason)
         self.notify()

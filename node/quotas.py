@@ -71,14 +71,17 @@ class Allowance:
         )
         self._buckets = [Bucket(rate, rate * quotas.burst_seconds, now_s) for rate in rates]
         self._links = Bucket(quotas.links_per_minute / 60, quotas.links_per_minute, now_s)
+        self.waited_seconds = 0.0  # how long the peer was not listened to, in all
 
     def take(self, bytes_: int, messages: int, records: int, now_s: float) -> float:
         """Count what was heard; how many seconds to listen to nothing more."""
         amounts = (bytes_, messages, records)
-        return max(
+        wait = max(
             bucket.take(amount, now_s)
             for bucket, amount in zip(self._buckets, amounts, strict=True)
         )
+        self.waited_seconds += wait
+        return wait
 
     def may_connect(self, now_s: float) -> bool:
         """Whether another connection of the peer's is served."""
@@ -88,7 +91,7 @@ class Allowance:
 class Gate:
     """Who may connect before it is known who it is.
 
-    `refused` counts those turned away since the last `report`.
+    `refused` counts those turned away; `report` says how many since it was asked last.
     """
 
     def __init__(self, limits: Connections) -> None:
@@ -97,6 +100,7 @@ class Gate:
         self._attempts: dict[str, Bucket] = {}
         self._pairings: dict[str, Bucket] = {}
         self.refused = 0
+        self._reported = 0
 
     def enter(self, address: str, now_s: float) -> bool:
         """Let a stranger in, who `leave`s when it is known or gone; or refuse it."""
@@ -128,7 +132,8 @@ class Gate:
 
     def report(self) -> int:
         """How many were refused since this was asked last."""
-        refused, self.refused = self.refused, 0
+        refused = self.refused - self._reported
+        self._reported = self.refused
         return refused
 
     def _forget(self, source: str) -> None:

@@ -75,7 +75,9 @@ async def _follow_cut(channel: Channel) -> None:
             except StoreError as error:
                 if channel.store.stopped:
                     raise
-                _log.warning("what was set aside waits for the disk: %s", error.message)
+                _log.warning(
+                    "what was set aside waits for the disk", extra={"reason": error.message}
+                )
                 await trio.sleep(RETRY_SECONDS)
             else:
                 return
@@ -141,7 +143,9 @@ async def record_aside(channel: Channel) -> None:
         records, _ = decode_batch(batch)
         unplaced = await _again(channel, records, renamed)
         for _, reason in unplaced:
-            _log.error("a record that was set aside cannot be recorded again: %s", reason)
+            _log.error(
+                "a record that was set aside cannot be recorded again", extra={"reason": reason}
+            )
 
         def job(txn: Txn, key: bytes = key, unplaced: list[tuple[Record, str]] = unplaced) -> None:
             txn.delete("aside", key)
@@ -152,7 +156,7 @@ async def record_aside(channel: Channel) -> None:
 
         await channel.store.commit(job)
     if rows:
-        _log.warning("what was recorded meanwhile is in the log: %d batches", len(rows))
+        _log.warning("what was recorded meanwhile is in the log", extra={"batches": len(rows)})
 
 
 async def _again(

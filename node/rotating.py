@@ -120,11 +120,14 @@ class Rotator:
                     await self._catch_up(channel)
                     seen = now  # what came meanwhile has set `grown`, and is looked at next
                 except StoreError as error:
-                    _log.warning("a change of keys waits for the disk: %s", error)
+                    _log.warning("a change of keys waits for the disk", extra={"reason": error})
                     await trio.sleep(RETRY_SECONDS)
                     continue
                 except TallyError as error:  # the peer took a key that is in use here
-                    _log.error("keys of the channel with %s: %s", channel.peer_keys.name, error)
+                    _log.error(
+                        "the peer's change of keys is not taken",
+                        extra={"peer": channel.peer_keys.name, "reason": error},
+                    )
             await grown.wait()
 
     def _open_channels(self) -> list[Channel]:
@@ -206,5 +209,6 @@ class Rotator:
                 ours = msgspec.structs.replace(record, recorded_at=channel.now_recorded_at())
                 await channel.append_own(ours)
                 _log.info(
-                    "%s has a new %s key, number %d", channel.peer_keys.name, one.job, one.number
+                    "the peer has a new key",
+                    extra={"peer": channel.peer_keys.name, "job": one.job, "number": one.number},
                 )

@@ -97,7 +97,7 @@ async def tend(log: ChannelLog) -> None:
             try:
                 await flush([log])
             except StoreError as error:
-                _log.error("%s; trying again", error.message)
+                _log.error("a flush failed; trying again", extra={"reason": error.message})
                 await trio.sleep(RETRY_SECONDS)
                 continue
             log.flushed.set()
@@ -125,7 +125,7 @@ async def tend_index(log: ChannelLog) -> None:
                 await log.store.commit(_put("derived", log_key(log.number), value))
                 index.replace(group, merged)
         except (StoreError, OSError) as error:
-            _log.error("the id index could not be merged: %s; trying again", error)
+            _log.error("the id index could not be merged; trying again", extra={"reason": error})
             await trio.sleep(RETRY_SECONDS)
 
 

@@ -239,11 +239,16 @@ def verify_checkpoint(note_bytes: bytes, ring: Keyring) -> Checkpoint:
     ):
         raise ProofError("the checkpoint names other parties than the terms")
     names = tuple(origin(party, channel_id) for party in parties)
-    if len(note.signatures) != 2 or tuple(s.name for s in note.signatures) != names:
-        raise ProofError("a checkpoint carries exactly two signatures, the provider's first")
+    check_signers(note, names)
     for role in ROLES:
         verify_note_signature(note, _vkey_named(note, ring, role))
     return checkpoint
+
+
+def check_signers(note: Note, names: Sequence[str]) -> None:
+    """Refuse (`ProofError`) a note without exactly two signature lines, of these names in order."""
+    if [signature.name for signature in note.signatures] != list(names) or len(names) != 2:
+        raise ProofError("a checkpoint carries exactly two signatures, the provider's first")
 
 
 def verify_closing(note_bytes: bytes, ring: Keyring) -> Checkpoint:

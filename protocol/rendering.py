@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from tallystick.protocol.checkpoint import Checkpoint
 from tallystick.protocol.errors import FormatError
+from tallystick.protocol.records import INT64_MAX
 from tallystick.protocol.statement import Line
 from tallystick.protocol.verdict import MeterVerdict, Result, Verdict
 
@@ -46,7 +47,7 @@ class _Row(Struct, forbid_unknown_fields=True):
     payable: str
     disputed: str
     pending: str
-    deltas: int
+    deltas: Annotated[int, Meta(ge=0, le=INT64_MAX)]
 
 
 class _Document(Struct, forbid_unknown_fields=True):

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.merkle import leaf_hash, root_of
-from tallystick.protocol.records import Terms
+from tallystick.protocol.records import INT64_MAX, Terms
 
 
 class Line(Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
@@ -33,7 +33,7 @@ class Line(Struct, array_like=True, forbid_unknown_fields=True, frozen=True):
     payable: str
     disputed: str
     pending: str
-    deltas: Annotated[int, Meta(ge=0)]
+    deltas: Annotated[int, Meta(ge=0, le=INT64_MAX)]
 
     @property
     def sort_key(self) -> tuple[str, str, str, str]:

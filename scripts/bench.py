@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bench_http
 import msgspec
 import nodes
 import peers
@@ -348,6 +349,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Path, int], dict[str, Any]], int]] = {
     "compare": (compare, 500_000),
     "import": (importing, 500_000),
     "reconcile": (reconcile, 1_000_000),
+    "http": (bench_http.http, 100_000),
 }
 
 

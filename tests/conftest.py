@@ -1,14 +1,21 @@
-"""What many tests share: two real nodes, and two homes on disk that nobody may change."""
+"""What many tests share: two real nodes, two homes on disk that nobody may change, a browser."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import browsers
 import homes
 import nodes
 import pytest
+from hypothesis import settings
+from playwright.sync_api import Browser
 
 from tallystick.node.home import Home
+
+# No property is judged by a clock: the machines are shared.
+settings.register_profile("shared", deadline=None)
+settings.load_profile("shared")
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +32,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[nodes.Party
 def busy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Home]:
     """The provider's and the consumer's home of a busy channel; copy them to change them."""
     return homes.busy_homes(tmp_path_factory.mktemp("busy"))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A real browser, one for each test file: while it runs, its thread cannot run asyncio."""
+    with browsers.launched() as browser:
+        yield browser

@@ -17,8 +17,11 @@ from tallystick.node.api import openapi, problems
 from tallystick.node.api.keys import ApiKeys
 from tallystick.node.api.operations import Operation, answer_json, guarded
 from tallystick.node.api.reading import Reader
+from tallystick.node.intake.sink import EventSink
 from tallystick.node.node import Node
 from tallystick.node.service import Service
+from tallystick.node.telemetry.monitor import Monitor
+from tallystick.node.verifier.page import verifier_page, verifier_policy
 
 # No page of ours needs anything from elsewhere, and none may be shown inside another.
 PAGE_HEADERS = {
@@ -40,6 +43,8 @@ class World:
     service: Service
     reader: Reader
     keys: ApiKeys
+    monitor: Monitor
+    events: EventSink
     nursery: trio.Nursery
 
 
@@ -60,9 +65,14 @@ def build(world: World, operations: Sequence[Operation], others: Sequence[BaseRo
     async def show_page(request: Request) -> Response:
         return HTMLResponse(page, headers=PAGE_HEADERS)
 
+    async def show_verifier(request: Request) -> Response:
+        policy = {"Content-Security-Policy": f"{verifier_policy()}; frame-ancestors 'none'"}
+        return HTMLResponse(verifier_page(), headers=PAGE_HEADERS | policy)
+
     routes: list[BaseRoute] = [
         Route("/openapi.json", show_document),
         Route("/docs", show_page),
+        Route("/verify", show_verifier),
         *others,
         *(Route(one.path, guarded(one), methods=[one.method]) for one in operations),
     ]
@@ -76,7 +86,7 @@ def build(world: World, operations: Sequence[Operation], others: Sequence[BaseRo
 
 def open_paths(operations: Sequence[Operation]) -> frozenset[str]:
     """The paths that need no key."""
-    return frozenset({"/openapi.json", "/docs"}) | {
+    return frozenset({"/openapi.json", "/docs", "/verify"}) | {
         one.path for one in operations if one.scope is None
     }
 

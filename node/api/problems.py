@@ -69,9 +69,14 @@ def status_of(error: TallyError) -> int:
 
 
 def problem(
-    status: int, kind: str, detail: str, advice: str = "", headers: dict[str, str] | None = None
+    status: int,
+    kind: str,
+    detail: str,
+    advice: str = "",
+    headers: dict[str, str] | None = None,
+    **more: object,
 ) -> Response:
-    """A problem document as an answer."""
+    """A problem document as an answer; `more` are members of its own."""
     document: dict[str, Any] = {
         "type": f"urn:tallystick:{kind}" if kind else "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -80,6 +85,7 @@ def problem(
     }
     if advice:
         document["advice"] = advice
+    document |= more
     return Response(
         msgspec.json.encode(document), status, headers, media_type="application/problem+json"
     )

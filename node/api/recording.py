@@ -55,10 +55,10 @@ async def record(service: Service, channel: Channel, asked: Sequence[Asked]) -> 
     each = []
     for place, (one, index) in enumerate(zip(asked, answer["indexes"], strict=True)):
         kind, message = problems.get(place, ("", ""))
-        repeated = None if one.timed or kind != "conflict" else _repeated(channel, one.draft)
-        if repeated is not None:
-            each.append(Outcome("there", repeated))
-            size = max(size, repeated + 1)
+        earlier = None if one.timed or kind != "conflict" else repeated(channel, one.draft)
+        if earlier is not None:
+            each.append(Outcome("there", earlier))
+            size = max(size, earlier + 1)
         elif kind:
             name = "ConflictError" if kind == "conflict" else "InvalidRecord"
             each.append(Outcome("refused", -1, name, message))
@@ -67,7 +67,7 @@ async def record(service: Service, channel: Channel, asked: Sequence[Asked]) -> 
     return Outcomes(each, size)
 
 
-def _repeated(channel: Channel, draft: Draft) -> int | None:
+def repeated(channel: Channel, draft: Draft) -> int | None:
     """The index of the delta that a draft without a time repeats."""
     found = channel.own.find(draft.meter, draft.id)
     if found is None:

@@ -63,7 +63,7 @@ class Rpc:
         except TallyError as error:
             return _failed(type(error).__name__, error.message, error.advice)
         except Exception:  # noqa: BLE001 - one request must not take the node with it
-            _log.exception("%s failed inside the node", method)
+            _log.exception("a request failed inside the node", extra={"method": method})
             message = f"{method} failed inside the node; its log says why"
             return _failed("TallyError", message, "Please report it")
         return Response(answer, media_type=MEDIA_TYPE)

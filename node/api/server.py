@@ -20,12 +20,23 @@ from tallystick.node.api.keys import ApiKeys
 from tallystick.node.api.limits import Limits
 from tallystick.node.api.operations import Operation
 from tallystick.node.api.reading import Reader
-from tallystick.node.api.routes import balances, channels, closing, deltas, disputes, statements
+from tallystick.node.api.routes import (
+    balances,
+    channels,
+    closing,
+    deltas,
+    disputes,
+    intake,
+    observing,
+    statements,
+)
 from tallystick.node.api.rpc import Rpc
-from tallystick.node.config import Http
+from tallystick.node.config import Config, Http
 from tallystick.node.errors import HomeError
+from tallystick.node.intake.sink import EventSink
 from tallystick.node.node import Node
 from tallystick.node.service import Service
+from tallystick.node.telemetry.monitor import Monitor
 from tallystick.node.transport.tls import parse_address
 
 OWNERS_CONNECTIONS_MAX = 4096
@@ -34,34 +45,42 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _log = logging.getLogger("tallystick.api")
 
 
-def operations() -> list[Operation]:
+def operations(config: Config) -> list[Operation]:
     """Every operation of the native interface."""
-    modules = (channels, deltas, balances, closing, statements, disputes)
-    return [operation for module in modules for operation in module.OPERATIONS]
+    modules = (channels, deltas, intake, balances, closing, statements, disputes)
+    native = [operation for module in modules for operation in module.OPERATIONS]
+    return [*native, *observing.operations(config.metrics)]
 
 
 class HttpServer:
     """Serves one node. `address` is where TCP listens, once it does; empty for none."""
 
-    def __init__(self, node: Node, service: Service) -> None:
+    def __init__(self, node: Node, service: Service, monitor: Monitor) -> None:
         self._node = node
         self._service = service
+        self._monitor = monitor
         self.keys = ApiKeys(node.home)
+        rules = node.books.config.intake.cloudevents
+        self._events = EventSink(node.books, rules, node.home.path, service.record)
 
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; started once both doors are open. The caller holds the home's
         lock.
         """
         config = self._node.books.config.http
-        offered = operations()
+        offered = operations(self._node.books.config)
+        counted = self._monitor.http.middleware
         others: list[BaseRoute] = []
         own_rules: tuple[str, ...] = ()
         async with trio.open_nursery() as working, trio.open_nursery() as nursery:
             reader = Reader(self._node.books)
-            world = World(self._node, self._service, reader, self.keys, working)
-            rpc = Rpc(self._service.methods, working)
+            world = World(
+                self._node, self._service, reader, self.keys, self._monitor, self._events, working
+            )
+            rpc = Rpc({**self._service.methods, **self._monitor.methods}, working)
             owners = Connections(
-                OwnersDoor(build(world, offered, [*others, *rpc.routes])), OWNERS_CONNECTIONS_MAX
+                counted(OwnersDoor(build(world, offered, [*others, *rpc.routes]))),
+                OWNERS_CONNECTIONS_MAX,
             )
             await nursery.start(serve_socket, owners, self._node.home.socket_path)
             if config.listen:
@@ -76,17 +95,13 @@ class HttpServer:
                     open_paths(offered),
                     own_rules or ("/\0",),
                 )
-                nursery.start_soon(Connections(door, config.connections).serve, listeners)
+                served = Connections(counted(door), config.connections)
+                nursery.start_soon(served.serve, listeners)
             task_status.started()
 
     async def _listen(self, config: Http, nursery: trio.Nursery) -> list[trio.SocketListener]:
         """Listen on TCP. With port 0, on the same port as last time if it is free."""
-        host, port = parse_address(config.listen)
-        if not config.remote and not _is_loopback(host):
-            raise HomeError(
-                f"http.listen = {config.listen!r} is not on this machine, and HTTP has no TLS",
-                "Listen on 127.0.0.1; or, in a container or behind a proxy, set http.remote = true",
-            )
+        host, port = checked_address(config)
         books = self._node.books
         listeners: list[trio.SocketListener] = []
         last = books.last_port("http-port")
@@ -105,7 +120,7 @@ class HttpServer:
         self._service.http_address = f"http://{shown}:{bound[1]}"
         if bound[1] != last:
             nursery.start_soon(books.remember_port, bound[1], "http-port")
-        _log.info("HTTP for programs and browsers at %s", self._service.http_address)
+        _log.info("HTTP for programs and browsers", extra={"address": self._service.http_address})
         return listeners
 
 
@@ -126,6 +141,17 @@ async def serve_socket(
     finally:
         listener.close()
         path.unlink(missing_ok=True)
+
+
+def checked_address(config: Http) -> tuple[str, int]:
+    """Where to listen; `InputError` if that is no address, or one that may not be."""
+    host, port = parse_address(config.listen)
+    if not config.remote and not _is_loopback(host):
+        raise HomeError(
+            f"http.listen = {config.listen!r} is not on this machine, and HTTP has no TLS",
+            "Listen on 127.0.0.1; or, in a container or behind a proxy, set http.remote = true",
+        )
+    return host, port
 
 
 def _is_loopback(host: str) -> bool:

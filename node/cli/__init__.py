@@ -10,12 +10,15 @@ import sys
 import textwrap
 import traceback
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from tallystick.node.cli.context import Context, global_options, merge
+from tallystick.node.cli.context import COMPLETING, Context, global_options, merge
 from tallystick.protocol.errors import TallyError, lone_error
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # verb: (module, the command in it, what it does), in the order in which people meet them
 VERBS = {
@@ -27,6 +30,7 @@ VERBS = {
     "accept": ("founding", "accept", "accept proposed terms: found the channel"),
     "emit": ("emit", "emit", "record a delta"),
     "import": ("importing", "command", "record a file of usage"),
+    "watch": ("watching", "command", "record the files of a folder as they come"),
     "correct": ("emit", "correct", "put a delta right, or void it"),
     "dispute": ("disputes", "dispute", "contest a balance line"),
     "answer": ("disputes", "answer", "answer a dispute, or insist on one"),
@@ -43,7 +47,8 @@ VERBS = {
     "statement": ("statement", "statement", "write a period's statement, as PDF or HTML"),
     "attach": ("statement", "attach", "put a period's proof into a UBL invoice"),
     "prove": ("proofs", "prove", "prove a delta or a balance line"),
-    "verify": ("proofs", "verify", "check a bundle, a statement, evidence, offline"),
+    "verify": ("proofs", "verify", "check a bundle, a proof, a statement, evidence, offline"),
+    "verifier": ("verifier", "command", "write the page that checks the same in a browser"),
     "evidence": ("evidence", "command", "list, export, import or refute evidence"),
     "status": ("status", "command", "show how each channel stands"),
     "peers": ("pairing", "peers", "list the peers"),
@@ -56,6 +61,9 @@ VERBS = {
     "doctor": ("doctor", "command", "check the store against its records"),
     "keys": ("apikeys", "command", "keys of the HTTP interface: list, add, remove"),
     "vkey": ("init", "vkey", "print the verifier keys"),
+    "config": ("config", "command", "explain each setting, or check the file"),
+    "health": ("config", "health", "say whether the running node is well"),
+    "completion": ("completion", "command", "print the completion for a shell"),
     "passphrase": ("keys", "passphrase", "encrypt the seed, or decrypt it"),
     "rotate-key": ("keys", "rotate_key", "change a key, for all channels or one"),
 }
@@ -83,6 +91,17 @@ class _Verbs(click.Group):
             ctx.fail(f"There is no verb {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Verbs and options; a verb is not loaded to be named."""
+        from click.shell_completion import CompletionItem
+
+        verbs = [
+            CompletionItem(name, help=said)
+            for name, (_, _, said) in VERBS.items()
+            if name.startswith(incomplete)
+        ]
+        return verbs + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
             formatter.write_dl([(name, said) for name, (_, _, said) in VERBS.items()])
@@ -92,7 +111,7 @@ class _Verbs(click.Group):
 @click.version_option(package_name="tallystick", prog_name="tally")
 @global_options
 @click.pass_context
-def _tally(ctx: click.Context, home_: Path | None, channel: str | None, json_: bool) -> None:
+def tally(ctx: click.Context, home_: Path | None, channel: str | None, json_: bool) -> None:
     """Usage billing that two companies can prove to each other.
 
     Each runs a node beside its billing system; the two keep the same co-signed record.
@@ -109,12 +128,13 @@ def main() -> NoReturn:
 def _run(arguments: list[str]) -> int:
     json = "--json" in arguments
     try:
-        _tally.main(arguments, prog_name="tally", standalone_mode=False)
+        tally.main(arguments, prog_name="tally", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("stopped", err=True)
         return 130
     except click.ClickException as error:
-        error.show()
+        if COMPLETING not in os.environ:
+            error.show()
         return 2
     except (SystemExit, click.exceptions.Exit) as stop:
         code = stop.code if isinstance(stop, SystemExit) else stop.exit_code
@@ -134,6 +154,8 @@ def _run(arguments: list[str]) -> int:
 
 def _fail(error: BaseException, json: bool) -> int:
     """Say what went wrong, and give the exit code."""
+    if COMPLETING in os.environ:
+        return 1  # a person is typing: there is nothing to say to him
     if isinstance(error, KeyboardInterrupt):
         return 130
     if isinstance(error, TallyError):

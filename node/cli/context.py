@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from tallystick.node.home import Home
 
 
+COMPLETING = "_TALLY_COMPLETE"  # what a shell sets that asks for completions
+
+
 @dataclass(slots=True)
 class Context:
     """The global options, wherever on the line they were given."""
@@ -28,9 +32,12 @@ class Context:
     @property
     def home(self) -> Path:
         """Where the home is: --home, TALLYSTICK_HOME, or ~/.tallystick."""
-        from tallystick.node.home import default_path
+        return self.home_path or place_of_home()[0]
 
-        return self.home_path or default_path()
+    @property
+    def home_from(self) -> str:
+        """Which of these it is."""
+        return "--home" if self.home_path else place_of_home()[1]
 
     def open_home(self) -> Home:
         """The home; `HomeError` if there is none."""
@@ -77,6 +84,12 @@ class Context:
         """Tell a person what comes next; on standard error, so that pipes stay clean."""
         if not self.json:
             click.echo(text, err=True)
+
+
+def place_of_home() -> tuple[Path, str]:
+    """Where the home is without --home, and what says so."""
+    named = os.environ.get("TALLYSTICK_HOME")
+    return (Path(named), "TALLYSTICK_HOME") if named else (Path.home() / ".tallystick", "default")
 
 
 def _plain(run: Callable[..., Any], function: Callable[..., Any]) -> Any:
@@ -129,6 +142,11 @@ def verb(name: str) -> Callable[[Callable[..., None]], click.Command]:
 
         call.__doc__ = function.__doc__
         call.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
-        return click.command(name)(global_options(call))
+        made = click.command(name)(global_options(call))
+        if COMPLETING in os.environ:
+            from tallystick.node.cli.completing import attach
+
+            attach(made)
+        return made
 
     return wrap

@@ -11,10 +11,13 @@ import click
 from tallystick.node.cli.context import Context, verb
 from tallystick.node.cli.output import folded, print_json, say
 from tallystick.node.errors import StoreError
-from tallystick.protocol.errors import InputError
+from tallystick.protocol.errors import FormatError, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tallystick.protocol.checks import Check
+    from tallystick.protocol.keys import Vkey
 
 
 @verb("prove")
@@ -71,8 +74,14 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._:@+-]", "_", text).lstrip(".") or "_"
 
 
-def checks_of(file: BinaryIO) -> list[Check]:
-    """The checks for what a file is by its first words; a bundle has none."""
+def checks_of(
+    file: BinaryIO, beside: bytes | None = None, expected: Sequence[Vkey] = ()
+) -> list[Check]:
+    """The checks for what a file is by its first words; a bundle has none.
+
+    `beside` is the leaf or the line that a proof is of; `expected` are the keys that a proof or a
+    checkpoint's note is to be signed by. The other files name their keys.
+    """
     from tallystick.protocol.accusation import FILE_BYTES_MAX
 
     data = file.read(FILE_BYTES_MAX + 1)
@@ -88,6 +97,14 @@ def checks_of(file: BinaryIO) -> list[Check]:
         from tallystick.protocol.verify_certificate import verify_certificate
 
         return verify_certificate(data)
+    if data.startswith(_TITLES):
+        from tallystick.protocol import verify_proof
+
+        if data.startswith(_TITLES[0]):
+            return verify_proof.verify_delta_proof(data, beside, expected)
+        if data.startswith(_TITLES[1]):
+            return verify_proof.verify_line(data, beside, expected)
+        return verify_proof.verify_note(data, expected)
     if data.startswith((b"%PDF-", b"<!doctype html>")):
         from tallystick.node.statement.attached import FILE_BYTES_MAX as STATEMENT_BYTES_MAX
         from tallystick.node.statement.verifying import verify_statement
@@ -103,13 +120,48 @@ def checks_of(file: BinaryIO) -> list[Check]:
     return verify_bundle(file)
 
 
+# What a proof of a delta, one of a line and a checkpoint's note begin with.
+_TITLES = (b"c2sp.org/tlog-proof@", b"tallystick line-proof ", b"tallystick checkpoint ")
+_BESIDE = {".tlog-proof": ".leaf", ".line-proof": ".line"}
+
+
+def _beside(file: Path, given: Path | None) -> bytes | None:
+    """The leaf or line of a proof: the file that was given, or the one that is beside it."""
+    from tallystick.protocol.verify_proof import BESIDE_BYTES_MAX
+
+    path = given or (file.with_suffix(_BESIDE[file.suffix]) if file.suffix in _BESIDE else None)
+    if path is None or (given is None and not path.exists()):
+        return None
+    try:
+        with path.open("rb") as opened:
+            return opened.read(BESIDE_BYTES_MAX + 1)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+
+
 @verb("verify")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-def verify(context: Context, file: Path) -> None:
-    """Check a bundle, a statement, a certificate, evidence; needs no home and no network."""
+@click.option("--vkey", "vkeys", multiple=True, metavar="VKEY", help="A key that you expect.")
+@click.option(
+    "--of",
+    "beside",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A proof's .leaf or .line, if it is not beside it.",
+)
+def verify(context: Context, file: Path, vkeys: tuple[str, ...], beside: Path | None) -> None:
+    """Check a bundle, a proof, a statement, evidence; needs no home and no network.
+
+    A proof or a checkpoint's note names no keys: give those that you know with --vkey.
+    """
+    from tallystick.protocol.keys import parse_vkey
+
+    try:
+        expected = [parse_vkey(vkey) for vkey in vkeys]
+    except FormatError as error:
+        raise InputError(error.message, error.advice) from None
     try:
         with file.open("rb") as opened:
-            checks = checks_of(opened)
+            checks = checks_of(opened, _beside(file, beside), expected)
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from None
     good = all(check.ok for check in checks)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 from collections.abc import Callable
 
 import click
+import msgspec
 import trio
 
 from tallystick.node.api.server import HttpServer
 from tallystick.node.books import Books
 from tallystick.node.cli.context import Context, verb
 from tallystick.node.cli.secrets import find_seed, secret_options
+from tallystick.node.config import load_config
 from tallystick.node.home import Home, open_home
 from tallystick.node.node import Node
 from tallystick.node.service import Service
 from tallystick.node.store.residency import give_back_freed
+from tallystick.node.telemetry.lines import Lines
+from tallystick.node.telemetry.monitor import Monitor
 
 
 @verb("run")
@@ -30,37 +33,43 @@ def command(
 
     Prints one line to standard output when it serves: ready NAME HOST:PORT.
     """
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-    )
     give_back_freed()
     home = open_home(context.home)
     with home.lock():
-        identity = home.unlock(find_seed(home, passphrase_fd, seed_fd))
+        seed = find_seed(home, passphrase_fd, seed_fd)
+        lines = Lines(load_config(home.config_path).log, [seed.hex()])
+        identity = home.unlock(seed)
         books = Books.open(home, read_only=False, identity=identity)
+        flags = {}
+        if listen:
+            flags["network.listen"] = "--listen"
+            network = msgspec.structs.replace(books.config.network, listen=listen)
+            books.config = msgspec.structs.replace(books.config, network=network)
         try:
-            trio.run(_serve, home, books, listen or books.config.network.listen)
+            trio.run(_serve, home, books, lines, flags)
         finally:
             books.close()
 
 
-async def _serve(home: Home, books: Books, listen: str) -> None:
+async def _serve(home: Home, books: Books, lines: Lines, flags: dict[str, str]) -> None:
     node = Node(home, books)
-    server = HttpServer(node, Service(node))
+    monitor = Monitor(node, lines.counts, flags)
+    server = HttpServer(node, Service(node), monitor)
 
     def ready(address: str) -> None:
         print(f"ready {books.identity.name} {address}", flush=True)  # noqa: T201
+        monitor.serving(address)
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(_stop_on_signal, node, nursery.cancel_scope.cancel)
+        await nursery.start(_stop_on_signal, node, monitor, nursery.cancel_scope.cancel)
+        nursery.start_soon(monitor.run)
         await nursery.start(server.serve)
-        nursery.start_soon(node.run, listen, ready)
+        nursery.start_soon(node.run, books.config.network.listen, ready)
 
 
 async def _stop_on_signal(
     node: Node,
+    monitor: Monitor,
     cancel: Callable[[], None],
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -68,6 +77,7 @@ async def _stop_on_signal(
         task_status.started()
         async for _ in signals:
             logging.getLogger("tallystick.node").info("stopping")
+            monitor.stopping()
             # The store's task still runs here, so what is in memory can be written.
             with trio.move_on_after(10):
                 await node.stop()

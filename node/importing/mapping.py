@@ -69,15 +69,30 @@ class Mapping:
         return list(dict.fromkeys(names))
 
 
-def load_mapping(path: Path) -> Mapping:
-    """The mapping of a TOML file; `MappingError` names the key that is wrong."""
+def load_mapping(path: Path, defaults: dict[str, Any] | None = None) -> Mapping:
+    """The mapping of a TOML file; `MappingError` names the key that is wrong.
+
+    `defaults` are for keys that the file leaves out.
+    """
     try:
         values = parse_toml(toml_text(path.read_bytes()))
     except OSError as error:
         raise MappingError(f"{path} cannot be read: {error.strerror}") from None
     except InputError as error:
         raise MappingError(f"{path}: {error.message}", error.advice) from None
-    return _Reader(path).mapping(values)
+    return _Reader(path).mapping({**(defaults or {}), **values})
+
+
+def load_import_mapping(path: Path) -> Mapping:
+    """The same for an import, which needs ids."""
+    mapping = load_mapping(path)
+    if mapping.id is None:
+        raise MappingError(
+            f"{path}: there is no id, and an import needs one",
+            'Name the column, id = { column = "request_id" }, or make ids from the row,'
+            ' id = { template = "jan-{row}" }',
+        )
+    return mapping
 
 
 class _Reader:

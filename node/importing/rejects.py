@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import Reject
@@ -20,14 +21,17 @@ class RejectsFile:
         self._file: IO[str] | None = None
         self._writer: Any = None
 
-    def __enter__(self) -> RejectsFile:
+    def __enter__(self) -> Self:
         return self
 
     def write(self, reject: Reject) -> None:
         """Add a line."""
         try:
             if self._file is None:
-                self._file = self.path.open("w", newline="", encoding="utf-8", errors="replace")
+                # Never through a link: whoever may write to the folder could aim it anywhere.
+                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+                file = os.open(self.path, flags, 0o666)
+                self._file = os.fdopen(file, "w", newline="", encoding="utf-8", errors="replace")
                 self._writer = csv.writer(self._file)
                 self._writer.writerow(["row", "column", "value", "reason"])
             self._writer.writerow([reject.row, reject.column, reject.value, reject.reason])

@@ -102,7 +102,10 @@ def left(home: Path) -> list[Opened]:
         try:
             found.append(msgspec.json.decode(path.read_bytes(), type=Opened))
         except (OSError, msgspec.MsgspecError) as error:
-            _log.error("%s says what was opened in a session and cannot be read: %s", path, error)
+            _log.error(
+                "what was opened in a session cannot be read",
+                extra={"file": str(path), "reason": error},
+            )
     return found
 
 

@@ -182,8 +182,8 @@ class Reconciler:
         self.consents.load({opened.prepared for opened in left})
         for opened in left:
             _log.warning(
-                "the node stopped in a session with %s about %s: %d rows or fewer were opened",
-                *(opened.peer, opened.period, opened.opened),
+                "the node stopped in a session: so many rows were opened, or fewer",
+                extra={"peer": opened.peer, "period": opened.period, "rows": opened.opened},
             )
             nursery.start_soon(self._disclose_late, opened)
 
@@ -195,7 +195,10 @@ class Reconciler:
                 raise InputError(f"the channel {opened.channel[:8]} is not here")
             await disclosing.disclose(channel, self._home, opened)
         except Exception as error:  # noqa: BLE001 - it stays on the disk for the next start
-            _log.error("session %s cannot be recorded in our log: %s", opened.session, error)
+            _log.error(
+                "a session cannot be recorded in our log",
+                extra={"session": opened.session, "reason": error},
+            )
 
     def run_of(self, session: bytes) -> Run:
         """A session that runs or has ended."""
@@ -338,7 +341,7 @@ class Reconciler:
         opened, opening = run.opened(), run.side is not None and run.side.opening is not None
         try:
             if run.stopped is not None:
-                _log.warning("reconciling with %s stopped: %s", peer, run.stopped)
+                _log.warning("reconciling stopped", extra={"peer": peer, "reason": run.stopped})
             try:
                 if opening:
                     await self._keep(run)
@@ -349,7 +352,7 @@ class Reconciler:
                 if opened is not None:  # last: until then, a kill ends the offer as well
                     await self._disclose(run.channel, opened)
         except Exception as error:  # noqa: BLE001 - one session must not take the node with it
-            _log.exception("the end of a session with %s cannot be kept", peer)
+            _log.exception("the end of a session cannot be kept", extra={"peer": peer})
             run.stopped = run.stopped or SessionStopped(str(error), code="failed")
         finally:
             del self._runs[run.channel.id]
@@ -396,5 +399,8 @@ class Reconciler:
         with trio.move_on_after(SILENCE_SECONDS) as waiting:
             await disclosing.disclose(channel, self._home, opened)
         if waiting.cancelled_caught and self._nursery is not None:
-            _log.error("session %s is not in our log, which takes nothing now", opened.session)
+            _log.error(
+                "a session is not in our log, which takes nothing now",
+                extra={"session": opened.session},
+            )
             self._nursery.start_soon(self._disclose_late, opened)

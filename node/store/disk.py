@@ -16,7 +16,7 @@ import copy
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ import xxhash
 
 from tallystick.node.errors import HomeError, StoreError
 from tallystick.node.store.keyspace import FORMAT_VERSION, TABLES
+from tallystick.node.telemetry.counts import Commits
 
 JOBS_A_COMMIT_MAX = 256
 READERS_COMMITS = 64  # so often is looked for readers that died
@@ -60,11 +61,12 @@ class Txn:
     A table that the store was written without reads as empty.
     """
 
-    __slots__ = ("_tables", "_txn")
+    __slots__ = ("_tables", "_txn", "written")
 
     def __init__(self, txn: Any, tables: dict[str, Any]) -> None:
         self._txn = txn
         self._tables = tables
+        self.written = 0  # bytes of keys and values
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """The value, or None."""
@@ -74,7 +76,9 @@ class Txn:
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         """Set the value."""
-        self._txn.put(key, seal(table, key, value), db=self._tables[table])
+        sealed = seal(table, key, value)
+        self.written += len(key) + len(sealed)
+        self._txn.put(key, sealed, db=self._tables[table])
 
     def put_raw(self, table: str, key: bytes, stored: bytes) -> None:
         """Set a value that was read with `stored` or `raw`, with the sum that it has."""
@@ -186,9 +190,11 @@ class Store:
         except lmdb.Error as error:
             raise StoreError(f"the store in {path} cannot be opened: {error}", _ADVICE) from None
         self._commits = 0
+        self.counts = Commits()
         self._queue: list[tuple[Job, Ticket]] = []
         self._wake = trio.Event()
         self._stopped: StoreError | None = None
+        self._running = False
         self.on_failure: list[Callable[[], None]] = []  # bring memory back to what is on disk
         self._check_version(read_only)
 
@@ -210,6 +216,29 @@ class Store:
                 f" this version of tally reads format {FORMAT_VERSION}",
                 "Install the version of tally that wrote it, or a newer one",
             )
+
+    async def prove(self) -> None:
+        """Write what is there already, to see whether the disk takes it: `counts.failure` says so.
+
+        It goes past the queue, so nothing that waits fails with it.
+        """
+        value = str(FORMAT_VERSION).encode()
+        with suppress(StoreError):
+            await self.off_thread(self.commit_now, lambda txn: txn.put("meta", b"format", value))
+
+    def map_bytes(self) -> int:
+        """How large the file may become: the map, which is as large as the file system."""
+        return int(self._env.info()["map_size"])
+
+    @property
+    def running(self) -> bool:
+        """Whether the task that writes is at work."""
+        return self._running and self._stopped is None
+
+    @property
+    def jobs_waiting(self) -> int:
+        """How many jobs wait for a commit."""
+        return len(self._queue)
 
     def place(self) -> bytes:
         """What tells this store's file from a copy of it."""
@@ -255,11 +284,14 @@ class Store:
                 wrapped = Txn(txn, self._tables)
                 for job in jobs:
                     job(wrapped)
+                self.counts.fsyncs()
+            self.counts.wrote(len(jobs), wrapped.written)
             self._commits += 1
             if not self._commits % READERS_COMMITS:
                 # A query that was killed holds its pages for ever otherwise, and the file grows.
                 self._env.reader_check()
         except (lmdb.Error, OSError) as error:
+            self.counts.failed_with(str(error))
             raise StoreError(f"the store cannot be written: {error}", _ADVICE) from None
 
     @property
@@ -294,6 +326,7 @@ class Store:
     async def run(self) -> None:
         """The one task that writes: takes all that wait, commits off the trio thread, repeats."""
         group: list[tuple[Job, Ticket]] = []
+        self._running = True
         try:
             while True:
                 await self._wake.wait()

@@ -216,9 +216,9 @@ class PeerStream:
         # In TLS 1.3 the server judges our certificate after our side of the handshake is done.
         if not data and self._silent_address:
             _log.warning(
-                "%s closed the connection before it said anything: it may not know this node's"
+                "the other side closed before it said anything: it may not know this node's"
                 " certificate; does tally peers over there name this node?",
-                self._silent_address,
+                extra={"address": self._silent_address},
             )
         self._silent_address = ""
         return data

@@ -52,12 +52,19 @@ def bundles(data: bytes) -> None:
 
 
 def signed_bundles(data: bytes) -> None:
-    """What two parties could sign together to make a verifier fall over: `data` changes one thing
-    before both sign. The first byte says what and whether the bundle is full, the next which, the
-    rest is put there.
+    """What two parties could sign together to make a verifier fall over."""
+    bundle = signed_bundle(data)
+    for check in verify_bundle(io.BytesIO(bundle)) if bundle else ():
+        check.detail.encode()
+
+
+def signed_bundle(data: bytes) -> bytes:
+    """A bundle in which `data` changes one thing before both sign; empty if that is too little.
+
+    The first byte says what and whether the bundle is full, the next which, the rest is put there.
     """
     if len(data) < 3:
-        return
+        return b""
     what, which, rest = data[0] % 6, data[1], data[2:]
     text = rest.decode("utf-8", "replace")
     lines, terms, extra, changes = list(CLOSED.lines), CHANNEL.terms, b"", {}
@@ -81,9 +88,7 @@ def signed_bundles(data: bytes) -> None:
     else:
         name = ("period", "time_zone", "provider", "consumer")[which % 4]
         changes = {name: text}
-    bundle = _assemble(terms, lines, extra, changes, full=what == 2 or data[0] >= 0x80)
-    for check in verify_bundle(io.BytesIO(bundle)):
-        check.detail.encode()
+    return _assemble(terms, lines, extra, changes, full=what == 2 or data[0] >= 0x80)
 
 
 def _changed_verdict(which: int, text: str) -> dict[str, object]:

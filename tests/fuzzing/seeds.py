@@ -22,7 +22,7 @@ from disputing import Quarrel
 from pyarrow import parquet
 from reconciling import sides, talk
 
-from fuzzing import papers, sketches, stored, verdicts
+from fuzzing import intake, papers, sketches, stored, verdicts
 from fuzzing.exports import MAP
 from fuzzing.wire import CHALLENGE, CHANNEL, INVITE, OWN_SIZE, RECEIVED_SIZE
 from tallystick.node.backup import BACKUP_FORMAT, FileEntry, Manifest
@@ -396,4 +396,5 @@ def _made() -> dict[str, list[bytes]]:
         "claims": [encode_claims([stating.CLAIM])],
         "invoices": papers.some_invoices(),
         "statement-files": papers.honest_statements(),
+        **intake.SEEDS,
     }

@@ -33,7 +33,14 @@ DERIVE_LOOKS = 5  # every so many looks
 TOLD_SECONDS = 5.0
 FINDINGS_MAX = 20
 # What a node that only died has no reason to log.
-ALARMS = ("Traceback", " ERROR ", "halt", "broke the protocol", "fetching ours back", "set aside")
+ALARMS = (
+    "Traceback",
+    '"level": "error"',
+    "halt",
+    "broke the protocol",
+    "fetching ours back",
+    "set aside",
+)
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from tallystick.node.errors import StoreError
 from tallystick.node.store.idindex import MERGE_WIDTH, IdIndex, Run, fingerprints, write_run
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.lists(st.integers(0, 40), max_size=12), max_size=12),
     st.integers(0, 3),

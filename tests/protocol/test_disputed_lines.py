@@ -383,7 +383,7 @@ def play(steps: Sequence[tuple[str, Role, int, int, int]]) -> Quarrel:
     return channel
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(steps=_steps)
 def test_over_all_periods_the_payable_is_what_was_counted_less_what_is_upheld_and_withheld(
     steps: list[tuple[str, Role, int, int, int]],
@@ -409,7 +409,7 @@ def test_over_all_periods_the_payable_is_what_was_counted_less_what_is_upheld_an
             assert (open_ or [format_quantity(0, scale)]) == [format_quantity(disputed, scale)]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(steps=_steps, data=st.data())
 def test_lines_at_any_sizes_do_not_depend_on_what_else_is_there_or_how_it_came(
     steps: list[tuple[str, Role, int, int, int]], data: st.DataObject

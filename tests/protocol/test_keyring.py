@@ -48,7 +48,7 @@ def rotation(channel: builders.Channel, role: Role = "provider", job: Job = "log
     return make_rotation(channel.terms, unsigned, who.log, None if job == "transport" else new)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(_steps)
 def test_both_logs_come_to_the_same_keys_and_each_says_when(steps: list[tuple[Role, Job]]) -> None:
     channel = builders.Channel()

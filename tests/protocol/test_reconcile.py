@@ -56,7 +56,7 @@ def _seen(likeness: Likeness, rows: list[Row]) -> Counter[bytes]:
     return Counter(likeness.digest(row) for row in rows)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     ours=st.lists(ROWS, max_size=25),
     theirs=st.lists(ROWS, max_size=25),

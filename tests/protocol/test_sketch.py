@@ -44,7 +44,7 @@ def _read(theirs: set[int], ours: set[int], first: int = 8) -> Decoder:
     return decoder
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(theirs=SETS, ours=SETS, both=SETS, first=st.integers(1, 40))
 def test_what_is_read_is_the_difference(
     theirs: set[int], ours: set[int], both: set[int], first: int
@@ -70,7 +70,7 @@ def _naive(items: set[int], count: int) -> list[tuple[int, int, int]]:
     return cells
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(items=SETS, blocks=st.lists(st.integers(1, 60), min_size=1, max_size=5))
 def test_cells_are_those_of_a_naive_encoder(items: set[int], blocks: list[int]) -> None:
     encoder = Encoder(KEY, _words(items))
@@ -102,7 +102,7 @@ def test_cells_are_read_whole_or_not_at_all(data: bytes) -> None:
         assert decode_cells(data).encode() == data
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.binary(min_size=CELL_BYTES, max_size=40 * CELL_BYTES), ours=SETS)
 def test_noise_is_never_read_as_a_sketch(data: bytes, ours: set[int]) -> None:
     cells = decode_cells(data[: len(data) // CELL_BYTES * CELL_BYTES])

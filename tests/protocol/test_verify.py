@@ -178,6 +178,14 @@ def test_any_bytes_in_any_member_get_an_answer(data: st.DataObject) -> None:
     assert caught_by(packed(members | {name: data.draw(st.binary(max_size=100))}))
 
 
+@pytest.mark.parametrize("deltas", [2**63, 2**64, 10**30, -1, -(2**63) - 1])
+def test_a_count_that_no_line_can_have_is_caught(deltas: int) -> None:
+    members = members_of(TINY.bundle(TINY.closed[0]))
+    changed = members["statement.json"].replace(b'"deltas": 1\n', b'"deltas": %d\n' % deltas)
+    assert changed != members["statement.json"]
+    assert caught_by(packed(members | {"statement.json": changed})) == "statement"
+
+
 def test_a_swap_of_the_heads_is_caught() -> None:
     members = members_of(BUSY.bundle(BUSY.closed[0]))
     a, b = "heads/provider.txt", "heads/consumer.txt"

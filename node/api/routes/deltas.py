@@ -15,9 +15,13 @@ from tallystick.node.api.app import World, world_of
 from tallystick.node.api.limits import read_body
 from tallystick.node.api.operations import JSON, Operation, Parameter, answer_json, whole_number
 from tallystick.node.api.recording import Asked, Outcomes, record
+from tallystick.node.api.routes import intake
 from tallystick.node.books import clock_us
 from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.importing.times import parse_time
+from tallystick.node.intake.cloudevents import BATCHED, STRUCTURED
+from tallystick.node.intake.sink import EventResult, EventsReport
+from tallystick.node.intake.stream import StreamReport, StreamStopped
 from tallystick.protocol.errors import (
     ConflictError,
     FormatError,
@@ -63,10 +67,13 @@ class DeltaProblem(Struct):
 
 
 class DeltaResult(Struct):
-    """What became of one of several deltas: its index in our log, or its problem."""
+    """What became of one of several deltas: its index in our log, or its problem. `duplicate`: it
+    was there before.
+    """
 
     index: int | None
     problem: DeltaProblem | None
+    duplicate: bool = False
 
 
 class RecordedAll(Struct):
@@ -112,12 +119,41 @@ async def _record(request: Request) -> Response:
     world = world_of(request)
     key = world.node.books.select(request.path_params["channel"])
     wait = whole_number(request, "wait_seconds", 0, 0, 3600)
-    if request.headers.get("content-type", JSON).partition(";")[0].strip().lower() != JSON:
-        raise FormatError("the body is of a type that is not taken here", f"Send {JSON}")
+    if intake.is_event(request) or intake.is_stream(request):
+        return await _record_other(request, world, key, wait)
+    if intake.media_type(request) not in (JSON, ""):
+        raise FormatError(
+            "the body is of a type that is not taken here",
+            f"Send {JSON}, {intake.LINES} or {STRUCTURED}",
+        )
     asked = _read(await read_body(request))
     if isinstance(asked, DeltaIn):
         return answer_json(await _record_one(world, key, asked, wait), 202)
     return answer_json(await _record_many(world, key, asked, wait), 202)
+
+
+async def _record_other(request: Request, world: World, key: bytes, wait: int) -> Response:
+    """Record a stream, or CloudEvents."""
+    channel, _ = world.node.books.channels[key]
+    answer: StreamReport | EventResult | EventsReport
+    if intake.is_event(request):
+        answer = await intake.take_events(request, world, channel)
+        size = 1 + max(_indexes(answer), default=-1)
+    else:
+        try:
+            answer = await intake.take_stream(request, world, channel)
+        except StreamStopped as error:
+            return intake.stopped(error)
+        size = answer.size
+    state = await _wait(world, key, size, wait)
+    if state == "co-signed":
+        answer = msgspec.structs.replace(answer, state=state)
+    return answer_json(answer, 202)
+
+
+def _indexes(answer: EventResult | EventsReport) -> list[int]:
+    results = [answer] if isinstance(answer, EventResult) else answer.results
+    return [index for result in results for index in result.indexes]
 
 
 async def _record_one(world: World, key: bytes, delta: DeltaIn, wait: int) -> Recorded:
@@ -147,6 +183,7 @@ async def _record_many(world: World, key: bytes, wanted: DeltasIn, wait: int) ->
             results[place].problem = DeltaProblem(one.kind, one.message)
         else:
             results[place].index = one.index
+            results[place].duplicate = one.state == "there"
     state = await _wait(world, key, outcomes.size, wait)
     rejected = sum(result.problem is not None for result in results)
     return RecordedAll(
@@ -178,8 +215,13 @@ OPERATIONS = (
         query=(
             Parameter("wait_seconds", "Answer when the peer has co-signed them, or 504 after this"),
         ),
-        takes={JSON: (DeltaIn, DeltasIn)},
-        gives={JSON: (Recorded, RecordedAll)},
+        takes={
+            JSON: (DeltaIn, DeltasIn),
+            intake.LINES: bytes,
+            STRUCTURED: bytes,
+            BATCHED: bytes,
+        },
+        gives={JSON: (Recorded, RecordedAll, StreamReport, EventResult, EventsReport)},
         status=202,
     ),
     Operation(

@@ -62,7 +62,7 @@ def test_both_files_say_the_same(tmp_path: Path) -> None:
     assert [row["effect"] for row in written[3:]] == [format_quantity(-(2**70), 2), "1", ""]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.lists(
         st.tuples(

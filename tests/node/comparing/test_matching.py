@@ -91,7 +91,7 @@ def test_sums_beyond_64_bits_are_exact() -> None:
         assert kinds(explainer) == {"missing-there": (2**65, 8)}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data(), size=st.integers(1, 60))
 def test_what_is_planted_is_found_and_nothing_else(data: st.DataObject, size: int) -> None:
     record = [_event(n, f"id-{n}", n % 7 + 1, 15 * n + 5) for n in range(size)]

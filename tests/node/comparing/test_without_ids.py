@@ -207,7 +207,7 @@ def _content(explainer: Explainer) -> Counter[tuple[object, ...]]:
     return Counter([*pairs, *found])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(EVENTS, EVENTS, st.integers(0, 40), st.randoms(use_true_random=False))
 def test_no_order_of_rows_decides_and_all_adds_up(
     ours: list[tuple[int, int, str, int]],

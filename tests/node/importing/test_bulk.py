@@ -110,7 +110,7 @@ def _written(path: Path, rows: list[list[str]], quoting: int = csv.QUOTE_MINIMAL
     path.write_bytes(out.getvalue().encode("utf-8", "surrogatepass"))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(rows=ROWS, quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
 @example(rows=[["2026-10-25 02:30:00", "a", "b", "5", "1.5"]], quoting=csv.QUOTE_MINIMAL)
 def test_rows_of_a_csv(
@@ -132,7 +132,7 @@ PIECES = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(pieces=PIECES, block=st.sampled_from([1, 40, 100, 10_000]), mark=st.booleans())
 def test_any_bytes_of_a_csv_in_blocks_of_any_size(
     tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes], block: int, mark: bool
@@ -156,7 +156,7 @@ def test_any_header(tmp_path: Path, content: bytes) -> None:
     _agree(path)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     numbers=st.lists(st.one_of(NUMBERS, st.integers(0, 10**19).map(str)), max_size=8),
     unit=st.sampled_from(["s", "ms", "us", "ns"]),
@@ -179,7 +179,7 @@ def test_epoch_numbers_templates_and_constants(
     _agree(path, mapping)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     said=st.lists(
         st.tuples(

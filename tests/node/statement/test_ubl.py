@@ -146,7 +146,7 @@ def test_what_cannot_take_a_proof_is_refused(data: bytes, said: str) -> None:
         read_document(data)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, len(ubl()) - 1), st.integers(1, 255))
 def test_a_damaged_file_is_refused_or_read(place: int, flip: int) -> None:
     data = bytearray(ubl())

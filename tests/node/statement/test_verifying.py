@@ -142,7 +142,7 @@ def test_pages_are_made_of_a_bundle_or_of_other_pages() -> None:
         remade(b"%PDF-")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, len(PDF) - 1), st.integers(1, 255), st.booleans())
 def test_no_byte_of_a_statement_can_be_changed(place: int, flip: int, page: bool) -> None:
     changed = bytearray(PAGE if page else PDF)
@@ -151,7 +151,7 @@ def test_no_byte_of_a_statement_can_be_changed(place: int, flip: int, page: bool
     assert not all(check.ok for check in checks)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=300))
 def test_garbage_is_a_check_that_fails(data: bytes) -> None:
     for start in (b"%PDF-", b"<!doctype html>"):

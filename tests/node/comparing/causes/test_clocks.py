@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise, product
 
 import numpy
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.node.comparing.causes.clocks import SWITCH_PAIRS, runs
@@ -24,7 +24,6 @@ def _path(parts: list[tuple[int, int, int]]) -> list[int]:
     return [value for start, end, value in parts for _ in range(start, end)]
 
 
-@settings(deadline=None)
 @given(FEW)
 def test_no_way_costs_less(labels: list[int]) -> None:
     total, parts = runs(numpy.array(labels), numpy.array(VALUES))
@@ -33,7 +32,6 @@ def test_no_way_costs_less(labels: list[int]) -> None:
     assert total == min(_cost(labels, list(way)) for way in ways)
 
 
-@settings(deadline=None)
 @given(MANY)
 def test_long_stretches_cost_what_is_said(stretches: list[tuple[int, int]]) -> None:
     labels = [label for label, many in stretches for _ in range(many)]

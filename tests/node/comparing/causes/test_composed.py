@@ -113,7 +113,7 @@ def test_an_event_that_two_causes_change_is_split_in_their_order() -> None:
     assert by_kind == {"offset": moved, "factor": total(ours) - total(theirs) - moved}
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     names=st.lists(st.sampled_from(sorted(PLANTS)), unique=True, max_size=4),
     lost=st.sets(st.integers(0, 239), max_size=20),

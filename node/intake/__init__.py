@@ -1,0 +1,1 @@
+"""Usage from a billing system: JSON deltas, streams of them, CloudEvents, and watched folders."""

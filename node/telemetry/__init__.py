@@ -1,0 +1,1 @@
+"""What a node says of itself to whoever runs it: its log, its metrics, its health."""

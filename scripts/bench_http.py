@@ -1,0 +1,174 @@
+"""Deltas a second over HTTP, beside the command line's direct path: each durable when answered."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import nodes
+import trio
+
+from tallystick.client import Client
+from tallystick.node.home import open_home
+from tallystick.node.importing.drafts import Draft
+from tallystick.node.rpc import RpcClient
+
+BATCH = 1000
+IN_FLIGHT = 4
+THREADS = 16
+START_US = 1_700_000_000_000_000
+AT = "2023-11-14T22:13:20Z"
+CHANNEL = "beta.example"
+DELTAS = f"/v1/channels/{CHANNEL}/deltas"
+RULES = """\
+[[intake.cloudevents]]
+type = "bench"
+channel = "beta.example"
+map = "bench.toml"
+"""
+MAP = '[[meter]]\nmeter = "context-tokens"\nquantity = { column = "data.n" }\n'
+
+
+def _delta(kind: str, n: int) -> dict[str, Any]:
+    fields = {"id": f"{kind}-{n:012}-{'x' * 40}", "meter": "context-tokens"}
+    subject = f"project-{n % 50:03}-{'y' * 48}"
+    return {**fields, "quantity": str(n % 5000), "subject": subject, "occurred_at": AT}
+
+
+def _event(n: int) -> dict[str, Any]:
+    subject = f"project-{n % 50:03}-{'y' * 48}"
+    return {
+        "specversion": "1.0", "id": f"{n:012}-{'x' * 32}", "source": "/bench", "type": "bench",
+        "time": AT, "subject": subject, "data": {"n": n % 5000},
+    }  # fmt: skip
+
+
+async def _direct(party: nodes.Party, records: int) -> float:
+    """What `tally import` does: MessagePack on the home's socket, a few batches in flight."""
+    encode = msgspec.msgpack.Encoder().encode
+    bodies = []
+    for first in range(0, records, BATCH):
+        deltas = [_delta("direct", n) for n in range(first, min(first + BATCH, records))]
+        drafts = [
+            Draft(d["id"], d["meter"], d["subject"], int(d["quantity"]), START_US) for d in deltas
+        ]
+        bodies.append(encode(drafts))
+    began = time.perf_counter()
+    async with RpcClient.connect(open_home(party.home)) as client, trio.open_nursery() as nursery:
+        waiting: deque[trio.Event] = deque()
+
+        async def send(body: bytes, done: trio.Event) -> None:
+            await client.call("emit", channel=None, drafts=body)
+            done.set()
+
+        for body in bodies:
+            while len(waiting) >= IN_FLIGHT:
+                await waiting.popleft().wait()
+            done = trio.Event()
+            waiting.append(done)
+            nursery.start_soon(send, body, done)
+    return time.perf_counter() - began
+
+
+def _posted(party: nodes.Party, key: str, kind: str, bodies: list[bytes], at_once: int) -> float:
+    """Seconds until all bodies are answered, some on their way at once."""
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": kind}
+    url = party.json("status")["http"]
+    with httpx.Client(base_url=url, headers=headers, timeout=120) as client:
+
+        def post(body: bytes) -> None:
+            client.post(DELTAS, content=body).raise_for_status()
+
+        began = time.perf_counter()
+        with ThreadPoolExecutor(at_once) as threads:
+            list(threads.map(post, bodies))
+        return time.perf_counter() - began
+
+
+def _streamed(party: nodes.Party, key: str, records: int) -> float:
+    lines = [json.dumps(_delta("stream", n)).encode() + b"\n" for n in range(records)]
+    pieces = [b"".join(lines[start : start + 400]) for start in range(0, records, 400)]
+
+    def content() -> Iterator[bytes]:
+        yield from pieces
+
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/x-ndjson"}
+    url = party.json("status")["http"]
+    with httpx.Client(base_url=url, headers=headers, timeout=600) as client:
+        began = time.perf_counter()
+        report = client.post(DELTAS, content=content()).raise_for_status().json()
+        seconds = time.perf_counter() - began
+    assert report["recorded"] == records
+    return seconds
+
+
+def _batched(party: nodes.Party, key: str, records: int) -> float:
+    with Client(party.json("status")["http"], key=key, channel=CHANNEL) as client:
+        began = time.perf_counter()
+        with client.batcher() as batcher:
+            for n in range(records):
+                delta = _delta("batcher", n)
+                batcher.emit(
+                    delta["meter"], n % 5000, delta["subject"], id=delta["id"], occurred_at=AT
+                )
+        return time.perf_counter() - began
+
+
+def _cpu_seconds(party: nodes.Party) -> float:
+    """Processor time of a node so far: it says more than the clock on a busy machine."""
+    assert party.process is not None
+    fields = Path(f"/proc/{party.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _groups(made: Callable[[int], Any], records: int) -> Iterator[list[Any]]:
+    for first in range(0, records, BATCH):
+        yield [made(n) for n in range(first, min(first + BATCH, records))]
+
+
+def http(folder: Path, records: int) -> dict[str, Any]:
+    """Deltas a second: one a request, in batches, as CloudEvents, in a stream, by the client."""
+    singles = max(records // 50, 1)
+    found: dict[str, Any] = {"records": records, "singles": singles}
+    with nodes.channel(folder) as (acme, _):
+        acme.stop()
+        (acme.home / "bench.toml").write_text(MAP)
+        acme.configure(RULES)
+        acme.start()
+        key = acme.json("keys", "add", "bench", "--scope", "emit")["key"]
+
+        spent = _cpu_seconds(acme)
+
+        def note(name: str, count: int, seconds: float) -> None:
+            nonlocal spent
+            now = _cpu_seconds(acme)
+            found[name] = {
+                "deltas_per_second": round(count / seconds),
+                "node_cpu_us_per_delta": round((now - spent) / count * 1e6, 1),
+            }
+            spent = now
+
+        as_json = "application/json"
+        for name, at_once in (("single", 1), (f"single_{THREADS}_at_once", THREADS)):
+            bodies = [json.dumps(_delta(name, n)).encode() for n in range(singles)]
+            note(name, singles, _posted(acme, key, as_json, bodies, at_once))
+        bodies = [
+            json.dumps({"deltas": group}).encode()
+            for group in _groups(lambda n: _delta("batch", n), records)
+        ]
+        note("batch", records, _posted(acme, key, as_json, bodies, IN_FLIGHT))
+        events = [json.dumps(group).encode() for group in _groups(_event, records)]
+        batched = "application/cloudevents-batch+json"
+        note("cloudevents_batch", records, _posted(acme, key, batched, events, IN_FLIGHT))
+        note("stream", records, _streamed(acme, key, records))
+        note("client_batcher", records, _batched(acme, key, records))
+        note("direct", records, trio.run(_direct, acme, records))
+    return found
