@@ -32,6 +32,7 @@ from tallystick.node.reconciling.disclosing import SUFFIX as NOTE_SUFFIX
 from tallystick.node.reconciling.kept import FOLDER as SESSIONS
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import ChannelRow, HeadRow, LogRow, index_key, log_key
+from tallystick.node.webhooks.endpoints import FILE as ENDPOINTS_FILE
 from tallystick.protocol.errors import InputError, TallyError
 from tallystick.protocol.keys import SEED_SIZE, Identity
 from tallystick.protocol.merkle import EMPTY_ROOT
@@ -74,6 +75,11 @@ def _is_seed(name: str) -> bool:
     return name == "seed" or name.startswith("seed.")
 
 
+def _is_secret(name: str) -> bool:
+    """Whether a file is left out with the seed: webhooks are signed with what is in theirs."""
+    return _is_seed(name) or name.startswith(ENDPOINTS_FILE)
+
+
 def make_backup(home: Home, target: Path, *, with_seed: bool) -> Manifest:
     """Copy a home to a new folder, whole or not at all; its node may run and is not disturbed."""
     target = target.absolute()
@@ -94,7 +100,7 @@ def _fill(home: Home, made: Path, *, with_seed: bool) -> Manifest:
     _copy_sessions(home, made, "[0-9a-f]*/[!.]*")
     for file in sorted(home.path.iterdir()):
         wanted = file.is_file() and not file.is_symlink() and file.name not in _OF_THE_PROCESS
-        if wanted and (with_seed or not _is_seed(file.name)):
+        if wanted and (with_seed or not _is_secret(file.name)):
             _copy(file, made / file.name)
     store = Store(made / "store", read_only=True)
     try:
