@@ -112,7 +112,7 @@ def test_the_overview_says_it_in_words(chromium: Browser, office: Office) -> Non
         assert "A dispute is open; it waits for you." in text
         assert "what is not answered is upheld" in text
         assert HOUR in text
-        assert f"beta.example has until then for the checkpoint of {HOUR}" in text
+        assert f"beta.example has until then to dispute the checkpoint of {HOUR}" in text
         assert "2026-10-03T12" in text
         expect(page.get_by_role("link", name="Disputes 1 waits for you")).to_be_visible()
 
