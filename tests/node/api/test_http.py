@@ -286,7 +286,7 @@ def test_each_operation_is_in_the_document_and_on_its_page(http: httpx.Client) -
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "//" not in page.text.replace("<!--", "")
     for operation in operations(Config()):
-        described = found["paths"][operation.path][operation.method.lower()]
+        described = found["paths"][operation.path.replace(":path", "")][operation.method.lower()]
         assert described["summary"] == operation.summary
         assert f"{operation.method} {operation.path}" in page.text
 
