@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import itertools
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
