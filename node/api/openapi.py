@@ -14,6 +14,13 @@ from msgspec import Struct
 from tallystick.node.api.operations import Operation
 
 _REF = "#/components/schemas/{name}"
+_PLACES = {  # what stands in the paths
+    "channel": "The peer's name, or a unique beginning of the channel's id",
+    "name": "METER/ID, or the id alone",
+    "period": "As in 2026-10, 2026-10-31 or 2026-10-31T18, by the calendar of the terms",
+    "file": "The period and a form: 2026-10.pdf or 2026-10.html",
+    "dispute": "The beginning of the dispute's number",
+}
 
 
 class Problem(Struct, omit_defaults=True):
@@ -59,7 +66,13 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
 
 def _describe(operation: Operation) -> dict[str, Any]:
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": _PLACES.get(name, "In the path"),
+            "schema": {"type": "string"},
+        }
         for name in re.findall(r"{([a-z_]+)}", _path(operation))
     ]
     for query in operation.query:
@@ -120,9 +133,9 @@ def _schema(kind: Any) -> dict[str, Any]:
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem;
 color:#1a1a1a;background:#fff}
+code,pre{background:#f2f2f2;border-radius:4px;padding:.1em .3em}pre{padding:.8em;overflow:auto}
 @media (prefers-color-scheme:dark){body{color:#e6e6e6;background:#16181a}a{color:#8ab8ff}
 code,pre{background:#24272b}}
-code,pre{background:#f2f2f2;border-radius:4px;padding:.1em .3em}pre{padding:.8em;overflow:auto}
 section{border-top:1px solid #8884;padding:.5rem 0}h2{font-size:1.05rem;overflow-wrap:anywhere}
 summary{cursor:pointer}
 """
@@ -173,10 +186,15 @@ def _bodies(content: Mapping[str, Any]) -> str:
     return ", ".join(said)
 
 
+def _needs(operation: Mapping[str, Any]) -> str:
+    """What it needs, with the words that are marked as code shown so."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(operation.get("description", "")))
+
+
 def _section(method: str, path: str, operation: Mapping[str, Any]) -> str:
     rows = [
         f"<li><code>{html.escape(one['name'])}</code>{' (needed)' if one['required'] else ''}:"
-        f" {html.escape(one.get('description', one['in']))}</li>"
+        f" {html.escape(one['description'])}</li>"
         for one in operation["parameters"]
     ]
     takes = _bodies(operation.get("requestBody", {}).get("content", {}))
@@ -184,8 +202,7 @@ def _section(method: str, path: str, operation: Mapping[str, Any]) -> str:
     given = _bodies(gives["content"]) or "nothing"
     return (
         f"<section><h2><code>{method} {html.escape(path)}</code></h2>"
-        f"<p>{html.escape(operation['summary'])}"
-        f" {html.escape(operation.get('description', ''))}</p>"
+        f"<p>{html.escape(operation['summary'])} {_needs(operation)}</p>"
         + (f"<ul>{''.join(rows)}</ul>" if rows else "")
         + (f"<p>Takes {takes}</p>" if takes else "")
         + f"<p>{status}: {given}</p></section>"
