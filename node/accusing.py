@@ -86,6 +86,7 @@ async def keep(channel: Channel, data: bytes) -> Kept:
             txn.put("channels", channel.id, encode_row(stopped))
 
     await channel.store.commit(job)
+    channel.news.changed(channel.id)
     return found
 
 

@@ -19,8 +19,10 @@ from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.config import Config, load_config
 from tallystick.node.errors import PairingError, StoreError
+from tallystick.node.feed.rows import forget_feed
 from tallystick.node.founding import Founding, decode_channel
 from tallystick.node.home import Home
+from tallystick.node.news import News
 from tallystick.node.quotas import MEBIBYTE
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import ChannelRow, encode_row
@@ -66,7 +68,8 @@ class Books:
         self.seed = self._seed(read_only)
         if not read_only:
             self._doubt_copies()
-        self.founding = Founding(self.store, self.identity)
+        self.news = News()
+        self.founding = Founding(self.store, self.identity, self.news)
         with self.store.read() as txn:
             scan = txn.scan("peers", b"", b"\xff" * 254)
             self.peers = {key.decode(): decode_identity(value) for key, value in scan}
@@ -124,6 +127,7 @@ class Books:
                 txn.put("channels", key, encode_row(msgspec.structs.replace(row, doubt=1)))
             txn.put("meta", b"place", place)
             txn.delete("meta", RESTORED)
+            forget_feed(txn)
 
         self.store.commit_now(job)
 
@@ -148,6 +152,7 @@ class Books:
     def load_channel(self, channel: bytes) -> tuple[Channel, Closer]:
         """Open a founded channel."""
         opened = self._open_channel(self.store, self.founding.rows[channel])
+        opened[0].news = self.news
         self.channels[channel] = opened
         return opened
 

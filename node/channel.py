@@ -22,6 +22,13 @@ from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.late import LateLines
 from tallystick.node.logs import Batch, ChannelLog
+from tallystick.node.news import News
+from tallystick.node.sealing import (
+    SEALED_BYTES_MAX,
+    check_sealed,
+    deltas_of,
+    rows_beside,
+)
 from tallystick.node.store.disk import Store, Ticket
 from tallystick.node.store.keyspace import ChannelRow
 from tallystick.node.tree import stored_parts
@@ -136,6 +143,7 @@ class Channel:
         self.quota_bytes = 0  # of what the peer makes us hold; 0: none is set
         self.closed_bytes = 0  # of the checkpoints that are kept
         self.late_lines = LateLines(terms, self.own.folder.calendar)  # of those checkpoints
+        self.news = News()  # the node's, once it runs
         self.withheld = ""  # why the peer takes no more of our log now
         try:
             self.load()
@@ -265,6 +273,7 @@ class Channel:
             and all([allows(draft.meter, draft.quantity) for draft in drafts])
             and texts_plain("".join([draft.id + draft.subject for draft in drafts]))
             and all([0 < len(d.id) <= 128 and 0 < len(d.subject) <= 128 for d in drafts])
+            and max([len(draft.sealed) for draft in drafts], default=0) <= SEALED_BYTES_MAX
         ):
             fresh = drafts
             places = list(range(first, first + len(drafts)))
@@ -287,10 +296,7 @@ class Channel:
             start = stop
         if not fresh:
             return self.store.submit(lambda txn: None)
-        records = [
-            Delta(d.id, d.meter, d.subject, d.quantity, d.occurred_at, recorded_at, None)
-            for d in fresh
-        ]
+        records = deltas_of(fresh, recorded_at)
         parts = [encode_record(record) for record in records]
         return own.submit_checked(
             records,
@@ -299,6 +305,7 @@ class Channel:
             msgspec.structs.replace(own.state.facts, recorded_at=recorded_at),
             self._sign,
             lambda batch: None,
+            rows_beside(own.number, fresh),
         )
 
     def _sort_out(
@@ -324,6 +331,7 @@ class Channel:
                     check_texts(draft.id, what="id")
                     check_texts(draft.subject, what="subject")
                     own.rules.check_delta(draft.meter, draft.quantity)
+                    check_sealed(draft)
                     index = own.state.size + len(fresh)
                     fresh_places[draft.meter, draft.id] = len(fresh)
                     fresh.append(draft)
@@ -461,7 +469,8 @@ class Channel:
             raise PeerBreach("bad-cosignature", f"the peer co-signed size {size}, never signed")
         ring = self.own.keyring_at(size)
         self.check_cosignature(self.own.head(size, row.root), ring, cosignature)
-        self.own.store_cosignature(size, cosignature)
+        kept = self.own.store_cosignature(size, cosignature)
+        kept.then_always(lambda: self.news.changed(self.id))
         self.own.growth.cosigned(size)
         self.cosigned_at_us = self._clock_us()
         self.cosigned.set()
@@ -534,9 +543,11 @@ class Channel:
                 cosignature = cosign_head(head, cosigner, self._clock_us() // 1_000_000)
                 return message.signature, cosignature
 
-            return peer.submit(
-                records, parts, prints, sign, lambda batch: then(batch.size, cosignature)
-            )
+            def durable(batch: Batch) -> None:
+                then(batch.size, cosignature)
+                self.news.changed(self.id)
+
+            return peer.submit(records, parts, prints, sign, durable)
         except (InvalidRecord, FormatError) as error:
             raise PeerBreach("invalid-record", f"the peer's log: {error.message}") from None
         except ProofError as error:

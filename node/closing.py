@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from tallystick.node.channel import Channel
+from tallystick.node.closing_news import ClosingNews
 from tallystick.node.differing import first_line, other_verdict
 from tallystick.node.errors import PeerUnreachable
 from tallystick.node.logs import ChannelLog
@@ -105,6 +106,7 @@ class Closer:
         self._completing = trio.Lock()
         self._signing = 0  # checkpoints that both signed and that are not kept yet
         self._catching_up = trio.Lock()
+        self._news = ClosingNews(channel)
         self.difference: str = ""  # the first differing line of the last failed proposal
         self.load()
 
@@ -190,6 +192,7 @@ class Closer:
         self._proposal = proposal
         try:
             send(self._message(proposal.closing, force))
+            self._news.proposed(proposal.closing.checkpoint, ours=True)
             if not self.channel.live:
                 self.part()
             with trio.move_on_after(ANSWER_SECONDS):
@@ -303,10 +306,9 @@ class Closer:
             case SignCheckpoint():
                 await self._signed(message)
             case RefuseCheckpoint():
-                self._fail(
-                    message.digest,
-                    InputError(f"the peer did not sign: {message.reason}", "Nothing is closed"),
-                )
+                said = f"the peer did not sign: {message.reason}"
+                self._fail(message.digest, InputError(said, "Nothing is closed"))
+                self._news.refused(message.digest, message.reason, ours=False)
             case StatementPage():
                 self._compare_page(message, send)
             case WantPage():
@@ -316,6 +318,7 @@ class Closer:
                     self._answering = (b"", [])
                     said = first_line(message.proposer, message.other, "the peer", "we")
                     self.difference = said
+                    self._news.differs(message.digest, said)
                     _log.warning(
                         "checkpoint not signed",
                         extra={"channel": self.channel.id.hex()[:8], "reason": said},
@@ -333,6 +336,7 @@ class Closer:
 
         def refuse(reason: str) -> None:
             send(RefuseCheckpoint(channel.id, digest, reason))
+            self._news.refused(digest, reason, ours=True)
 
         await channel.store.commit(lambda txn: None)  # so that the co-signatures are on disk
         await self._settled()
@@ -340,6 +344,7 @@ class Closer:
             if row.digest == digest:  # our signature got lost on the way
                 send(SignCheckpoint(channel.id, digest, self._sign(theirs).blob))
                 return
+        self._news.proposed(theirs, ours=False)
         if self._proposal is not None and channel.role == "provider":
             refuse("a proposal of the provider's is under way")
             return
@@ -516,6 +521,7 @@ class Closer:
             def closed() -> None:
                 self.rows.append(row)
                 channel.closed_bytes += _held_bytes(row)
+                channel.news.changed(channel.id)
 
             await flush(logs, bill)
 
@@ -562,6 +568,7 @@ class Closer:
         b = encode_line(other) if other else b""
         send(Difference(self.channel.id, message.digest, a, b))
         self.difference = first_line(a, b, "we", "the peer")
+        self._news.differs(message.digest, self.difference)
         self._fail(
             message.digest,
             DiffersError(

@@ -34,6 +34,22 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     requests_at_once: Annotated[int, Meta(ge=1, le=10**5)] = 64
 
 
+class PacspaceCustomer(Struct, frozen=True, forbid_unknown_fields=True):
+    """A customer as clients of the PacSpace interface call it, and which usage that is."""
+
+    id: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.:-]{1,128}\Z")]
+    channel: Annotated[str, Meta(min_length=1)]
+    meter: str = ""
+    subject: Annotated[str, Meta(max_length=128)] = ""
+    usage: Literal["positive", "negative"] = "positive"
+
+
+class Pacspace(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is whose customer at the PacSpace interface; without an entry, a channel's peer is."""
+
+    customers: list[PacspaceCustomer] = []
+
+
 class Checkpoints(Struct, frozen=True, forbid_unknown_fields=True):
     """How this node answers proposals to close a period."""
 
@@ -116,11 +132,34 @@ class Intake(Struct, frozen=True, forbid_unknown_fields=True):
     stall_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
 
 
+class FeedConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """How long events are kept, and when those are told that silence makes."""
+
+    keep_days: Annotated[int, Meta(ge=1, le=3660)] = 30
+    keep_events: Annotated[int, Meta(ge=1000, le=10**8)] = 500_000
+    due_hours: Annotated[float, Meta(ge=0, le=8784)] = 72.0
+    silent_seconds: Annotated[float, Meta(gt=0, le=10**7)] = 60.0
+
+
+class WebhooksConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """How events are sent to endpoints."""
+
+    timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 10.0
+    first_retry_seconds: Annotated[float, Meta(gt=0, le=3600)] = 2.0
+    attempts: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    give_up_hours: Annotated[float, Meta(gt=0, le=8784)] = 72.0
+    parallel: Annotated[int, Meta(ge=1, le=64)] = 4
+    keep_deliveries: Annotated[int, Meta(ge=10, le=10**6)] = 10_000
+    allow_http: bool = False
+    ca_file: str = ""
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings."""
 
     network: Network = Network()
     http: Http = Http()
+    pacspace: Pacspace = Pacspace()
     checkpoints: Checkpoints = Checkpoints()
     quotas: Quotas = Quotas()
     connections: Connections = Connections()
@@ -129,6 +168,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     metrics: Metrics = Metrics()
     health: Health = Health()
     intake: Intake = Intake()
+    feed: FeedConfig = FeedConfig()
+    webhooks: WebhooksConfig = WebhooksConfig()
 
 
 TEMPLATE = """\
@@ -164,6 +205,19 @@ TEMPLATE = """\
 # body_mebibytes = 16
 # requests_per_second = 5000
 # requests_at_once = 64
+
+[pacspace]
+# Which usage a customer of the PacSpace interface is, each in a table of its own: the id that
+# clients use, the channel (the peer's name, or the beginning of its id), the meter (not needed if
+# there is one), the subject (if absent, all subjects count), and the sign of usage ("negative"
+# where clients emit -42 for 42 used). A channel without an entry is a customer by its peer's name.
+#   [[pacspace.customers]]
+#   id = "cust_123"
+#   channel = "beta.example"
+#   meter = "output-tokens"
+#   subject = "project-7"
+#   usage = "positive"
+# customers = []
 
 [checkpoints]
 # Whether to sign a period that the peer closes before its grace time is over (its --force), if
@@ -244,6 +298,36 @@ TEMPLATE = """\
 #   channel = "beta.example"
 #   map = "events.toml"
 # cloudevents = []
+
+[feed]
+# What happens is kept as a list of events (see tally events), for so many days, and no more than
+# so many events.
+# keep_days = 30
+# keep_events = 500000
+
+# How long before a deadline it is told, and after how long without a connection a peer is silent.
+# due_hours = 72.0
+# silent_seconds = 60.0
+
+[webhooks]
+# How events are sent to the endpoints of tally webhooks: how long one attempt may take; when the
+# first repetition follows (each later one after about twice the time, up to an hour); when an
+# event is given up as dead, by attempts or by its age, whichever comes first; and how many
+# channels' events one endpoint is sent at once.
+# timeout_seconds = 10.0
+# first_retry_seconds = 2.0
+# attempts = 100
+# give_up_hours = 72.0
+# parallel = 4
+
+# How many deliveries are kept to look up, of those that arrived and of the dead, each.
+# keep_deliveries = 10000
+
+# Whether events may go unencrypted to other machines than this one.
+# allow_http = false
+
+# A file of certificates (PEM) that https endpoints may have beside those that the system trusts.
+# ca_file = ""
 """
 
 

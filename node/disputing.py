@@ -68,10 +68,14 @@ def scale_of(meter: Meter) -> int:
 
 def standing_all(channel: Channel) -> list[Standing]:
     """Where every dispute of a channel stands, by what is durable here."""
+    sizes = channel.provider_log.durable_size, channel.consumer_log.durable_size
+    return standings_at(channel, *sizes)
+
+
+def standings_at(channel: Channel, provider_size: int, consumer_size: int) -> list[Standing]:
+    """Where the disputes stand that both logs have up to these sizes."""
     provider, consumer = channel.provider_log, channel.consumer_log
-    return _standings(
-        channel, provider.matters(provider.durable_size), consumer.matters(consumer.durable_size)
-    )
+    return _standings(channel, provider.matters(provider_size), consumer.matters(consumer_size))
 
 
 def _standings(

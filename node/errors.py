@@ -23,3 +23,11 @@ class StoreError(WorldError):
 
 class HomeError(InputError):
     """A home is missing, already there, locked, or written by a newer version."""
+
+
+class CursorError(InputError):
+    """A cursor of the feed is too old, or of another feed."""
+
+
+class EndpointError(InputError):
+    """There is no such webhook endpoint, or its address is not one to send to."""

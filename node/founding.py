@@ -12,6 +12,7 @@ from collections.abc import Callable
 import msgspec
 import trio
 
+from tallystick.node.news import News
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import ChannelRow, encode_row
 from tallystick.protocol.errors import (
@@ -47,8 +48,9 @@ def first_head(party: str, terms: Terms) -> Head:
 class Founding:
     """The channels' rows, from proposal to opening."""
 
-    def __init__(self, store: Store, identity: Identity) -> None:
+    def __init__(self, store: Store, identity: Identity, news: News | None = None) -> None:
         self._store = store
+        self._news = news or News()
         self._identity = identity
         self._changing = trio.Lock()  # `rows` is what is on disk, so changes go one by one
         with store.read() as txn:
@@ -139,6 +141,8 @@ class Founding:
             self.rows |= halted
             for key in gone:
                 del self.rows[key]
+            for key in old:
+                self._news.changed(key)
 
     def is_past(self, channel: bytes, peer: PeerIdentity) -> bool:
         """Whether a channel is under keys of the peer's that these have replaced."""
@@ -213,3 +217,4 @@ class Founding:
 
         await self._store.commit(job)
         self.rows[channel] = row
+        self._news.changed(channel)

@@ -8,7 +8,6 @@ and memory is loaded again, so a log never continues from records that were not 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,15 +28,17 @@ from tallystick.node.store.keyspace import (
     DerivedRow,
     HeadRow,
     LogRow,
+    delta_key,
     encode_row,
     index_key,
     index_of,
     line_key,
     line_of,
     log_key,
+    record_name,
     unpack_tally,
 )
-from tallystick.node.store.matters import LogMatters, counted_rows
+from tallystick.node.store.matters import LogMatters, Row, counted_rows
 from tallystick.node.store.tiles import put_tile, tile_rows
 from tallystick.node.telemetry.counts import Growth
 from tallystick.node.tree import LogTree
@@ -98,15 +99,6 @@ class _Prepared:
     data: bytes
     head: HeadRow
     changes: Changes
-
-
-def record_name(meter: str, id: str) -> bytes:
-    """What an id's fingerprint is of."""
-    return f"{meter}\0{id}".encode()
-
-
-def _correction_prefix(log: int, meter: str, id: str) -> bytes:
-    return log_key(log) + hashlib.sha256(record_name(meter, id)).digest()[:16]
 
 
 class ChannelLog(LogMatters):
@@ -242,10 +234,15 @@ class ChannelLog(LogMatters):
         for prepared in self._in_flight:
             if prepared.first <= index < prepared.first + len(prepared.records):
                 return prepared.records[index - prepared.first]
+        first, records = self.batch_around(index)
+        return records[index - first]
+
+    def batch_around(self, index: int) -> tuple[int, list[Record]]:
+        """The durable batch that a record is in, and its first index."""
         # Look-ups come in runs (a file is imported again), so a few batches are kept decoded.
         for first, records in self._decoded.items():
             if first <= index < first + len(records):
-                return records[index - first]
+                return first, records
         with self.store.read() as txn:
             found = txn.floor("batches", index_key(self.number, index))
         assert found is not None and found[0][:4] == log_key(self.number)
@@ -253,7 +250,7 @@ class ChannelLog(LogMatters):
         if len(self._decoded) >= DECODED_MAX:
             del self._decoded[next(iter(self._decoded))]
         self._decoded[first] = records
-        return records[index - first]
+        return first, records
 
     def find(self, meter: str, id: str) -> tuple[int, Delta] | None:
         """The delta with this meter and id, and its index."""
@@ -278,24 +275,12 @@ class ChannelLog(LogMatters):
 
     def _corrected(self, txn: Txn, delta: Delta, before: int) -> int | None:
         """A delta's quantity by the corrections before an index of the log."""
-        prefix = _correction_prefix(self.number, delta.meter, delta.id)
+        prefix = delta_key(self.number, delta.meter, delta.id)
         found = txn.floor("corrections", prefix + (before - 1).to_bytes(8, "big"))
         if found is None or not found[0].startswith(prefix):
             return delta.quantity
         quantity: int | None = msgspec.msgpack.decode(found[1], type=int | None)
         return quantity
-
-    def corrected(self) -> dict[tuple[str, str], int | None]:
-        """The effective quantity of every delta that was corrected (None: voided)."""
-        found: dict[tuple[str, str], int | None] = {}
-        with self.store.read() as txn:
-            scan = txn.scan("corrections", log_key(self.number), log_key(self.number + 1))
-            indexes = sorted(int.from_bytes(key[-8:], "big") for key, _ in scan)
-        for index in indexes:
-            record = self.record(index)
-            assert isinstance(record, Correction)
-            found[record.meter, record.id] = record.quantity
-        return found
 
     def root_at(self, size: int) -> bytes:
         """The root of the log's first `size` durable records."""
@@ -471,8 +456,9 @@ class ChannelLog(LogMatters):
         facts: LogFacts,
         sign: Sign,
         then: Callable[[Batch], None],
+        beside: Sequence[Row] = (),
     ) -> Ticket:
-        """The same for records that `Rules.check_batch` has passed already."""
+        """The same for records that `Rules.check_batch` has passed already, with rows `beside`."""
         first = self.state.size
         appended = append(self.state, parts, facts)
         root = appended.state.frontier.root()
@@ -506,10 +492,10 @@ class ChannelLog(LogMatters):
             for number, value in tiles:
                 put_tile(txn, self.number, number, value)
             for index, record in corrections:
-                prefix = _correction_prefix(self.number, record.meter, record.id)
+                prefix = delta_key(self.number, record.meter, record.id)
                 value = msgspec.msgpack.encode(record.quantity)
                 txn.put("corrections", prefix + index.to_bytes(8, "big"), value)
-            for table, key, value in matters:
+            for table, key, value in (*matters, *beside):
                 txn.put(table, key, value)
 
         def done() -> None:

@@ -15,6 +15,8 @@ import trio
 
 from tallystick.node.books import Books
 from tallystick.node.errors import HomeError
+from tallystick.node.feed.feed import Feed
+from tallystick.node.feed.silence import Silence
 from tallystick.node.home import Home
 from tallystick.node.pairing import serve_join
 from tallystick.node.peering import Peering
@@ -24,6 +26,7 @@ from tallystick.node.store.residency import keep_small
 from tallystick.node.transport import tls
 from tallystick.node.transport.outward import outward
 from tallystick.node.upkeep import flush
+from tallystick.node.webhooks.webhooks import Webhooks
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.keys import KEYS_MAX
 from tallystick.protocol.pairing import PeerIdentity
@@ -43,6 +46,9 @@ class Node:
         self.identity = books.identity
         self.certificate = tls.certificate_der(self.identity.name, self.identity.transport)
         self.peering = Peering(books, self._dial, SystemRandom())
+        self.feed = Feed(books, self.peering.caught_up)
+        self.webhooks = Webhooks(home.path, books, self.feed)
+        self._silence = Silence(self.feed, self.peering, books.config.feed.silent_seconds)
         self.gate = Gate(books.config.connections)
         self._lines = Bucket(1, LINES_BURST, 0)  # of the log, about strangers
         self._unsaid = 0  # refusals without a line of their own
@@ -60,6 +66,9 @@ class Node:
             nursery.start_soon(self.books.store.run)
             nursery.start_soon(keep_small, self.home.store_path / "data.mdb")
             nursery.start_soon(self._report_refusals)
+            nursery.start_soon(self.feed.run)
+            nursery.start_soon(self._silence.run)
+            nursery.start_soon(self.webhooks.run)
             self.peering.start(nursery)
             listeners = await self._bind(host, port)
             bound = listeners[0].socket.getsockname()

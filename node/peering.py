@@ -57,8 +57,8 @@ class Peering:
         self.identity = books.identity
         self.rotator = Rotator(books)
         self.reconciler = Reconciler(books, books.index_folder.parent)
-        self.lapser = Lapser(books, self._caught_up)
-        self.declarer = Declarer(books, self._caught_up)
+        self.lapser = Lapser(books, self.caught_up)
+        self.declarer = Declarer(books, self.caught_up)
         self.links: dict[str, Link] = {}
         self.address = ""
         self.held: set[bytes] = set()  # proposals that the peer said it holds
@@ -98,7 +98,7 @@ class Peering:
             self._nursery.start_soon(tend, log)
             self._nursery.start_soon(tend_index, log)
 
-    def _caught_up(self, channel: Channel) -> bool:
+    def caught_up(self, channel: Channel) -> bool:
         """Whether the peer is connected and all that it said it has of its log is here."""
         link = self.links.get(channel.peer_keys.name)
         held = link.holding(channel.id) if link is not None and link.live else None

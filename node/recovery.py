@@ -17,6 +17,7 @@ from tallystick.node.channel import Channel
 from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.rebuilding import aside_rows, cut, free_number
+from tallystick.node.sealing import sealed_of
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import UnplacedRow, encode_row, index_key
 from tallystick.node.upkeep import RETRY_SECONDS
@@ -165,7 +166,10 @@ async def _again(
     """Record what is not in the log by now; those that contradict it, and why."""
     unplaced: list[tuple[Record, str]] = []
     deltas = [record for record in records if isinstance(record, Delta)]
-    drafts = [Draft(d.id, d.meter, d.subject, d.quantity, d.occurred_at) for d in deltas]
+    drafts = [
+        Draft(d.id, d.meter, d.subject, d.quantity, d.occurred_at, sealed_of(channel.own, d))
+        for d in deltas
+    ]
     if drafts:
         result = await channel.emit_paused(drafts)
         unplaced += [(deltas[place], reason) for place, _, reason in result.problems]

@@ -80,6 +80,8 @@ class Service:
             "live": self.live,
             "recovery": self.recovery,
             "agree": self.agree,
+            "webhooks_changed": self.webhooks_changed,
+            "webhooks_replay": self.webhooks_replay,
         }
 
     async def invite(
@@ -321,6 +323,14 @@ class Service:
             raise InputError(f"{peer} still returns records of ours", "Try again when it is done")
         await self._node.peering.agree_on_loss(found)
         return {"channel": found.id.hex(), "peer": peer}
+
+    async def webhooks_changed(self) -> None:
+        """The home's file of endpoints is another one now."""
+        self._node.webhooks.reload()
+
+    async def webhooks_replay(self, name: str | None) -> dict[str, Any]:
+        """Send deliveries again: of an event, or all that are dead."""
+        return {"replaying": await self._node.webhooks.replay(name)}
 
     async def rotate(
         self, channel: str | None, job: Job, overlap_seconds: int

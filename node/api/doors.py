@@ -6,9 +6,11 @@ where a path is open to all or checks its callers itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tallystick.node.api import problems
@@ -32,6 +34,7 @@ class OwnersDoor:
 @dataclass(frozen=True, slots=True)
 class KeyedDoor:
     """TCP. `open_paths` need no key; what begins with one of `own_rules` checks its callers itself.
+    `refusals` say what is refused here in the form of what begins with a prefix.
 
     `hosts` are the names in the header Host that are ours: a page elsewhere whose name leads here
     must not reach us through a person's browser.
@@ -43,6 +46,7 @@ class KeyedDoor:
     hosts: frozenset[str]
     open_paths: frozenset[str]
     own_rules: tuple[str, ...]
+    refusals: Mapping[str, Callable[[Refused], Response]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -65,10 +69,13 @@ class KeyedDoor:
                 await self.app(scope, receive, send)
         except Refused as refused:
             # Only what was refused before the application began to answer arrives here.
-            answer = problems.problem(
-                refused.status, "", refused.detail, refused.advice, refused.headers
-            )
-            await answer(scope, receive, send)
+            await self._say(scope["path"], refused)(scope, receive, send)
+
+    def _say(self, path: str, refused: Refused) -> Response:
+        for prefix, say in self.refusals.items():
+            if path.startswith(prefix):
+                return say(refused)
+        return problems.problem(refused.status, "", refused.detail, refused.advice, refused.headers)
 
     def _check_host(self, host: str) -> None:
         before, _, port = host.rpartition(":")

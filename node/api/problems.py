@@ -15,7 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tallystick.node.errors import NodeUnreachable, PairingError, PeerUnreachable, StoreError
+from tallystick.node.errors import (
+    CursorError,
+    NodeUnreachable,
+    PairingError,
+    PeerUnreachable,
+    StoreError,
+)
 from tallystick.protocol.errors import (
     ConflictError,
     DiffersError,
@@ -35,6 +41,7 @@ RETRY_SECONDS = 5
 # The first class that fits counts.
 _STATUS: tuple[tuple[type[TallyError], int], ...] = (
     (UnknownName, 404),
+    (CursorError, 410),
     (InputError, 400),
     (FormatError, 400),
     (ConflictError, 409),

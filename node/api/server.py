@@ -19,6 +19,8 @@ from tallystick.node.api.doors import KeyedDoor, OwnersDoor
 from tallystick.node.api.keys import ApiKeys
 from tallystick.node.api.limits import Limits
 from tallystick.node.api.operations import Operation
+from tallystick.node.api.pacspace.interface import PREFIXES, Interface
+from tallystick.node.api.pacspace.wire import refused_at_door
 from tallystick.node.api.reading import Reader
 from tallystick.node.api.routes import (
     balances,
@@ -26,6 +28,7 @@ from tallystick.node.api.routes import (
     closing,
     deltas,
     disputes,
+    events,
     intake,
     observing,
     statements,
@@ -47,7 +50,7 @@ _log = logging.getLogger("tallystick.api")
 
 def operations(config: Config) -> list[Operation]:
     """Every operation of the native interface."""
-    modules = (channels, deltas, intake, balances, closing, statements, disputes)
+    modules = (channels, deltas, intake, balances, closing, statements, disputes, events)
     native = [operation for module in modules for operation in module.OPERATIONS]
     return [*native, *observing.operations(config.metrics)]
 
@@ -60,6 +63,7 @@ class HttpServer:
         self._service = service
         self._monitor = monitor
         self.keys = ApiKeys(node.home)
+        self._pacspace = Interface(node.books)
         rules = node.books.config.intake.cloudevents
         self._events = EventSink(node.books, rules, node.home.path, service.record)
 
@@ -70,8 +74,8 @@ class HttpServer:
         config = self._node.books.config.http
         offered = operations(self._node.books.config)
         counted = self._monitor.http.middleware
-        others: list[BaseRoute] = []
-        own_rules: tuple[str, ...] = ()
+        others: list[BaseRoute] = [*self._pacspace.routes]
+        own_rules: tuple[str, ...] = PREFIXES
         async with trio.open_nursery() as working, trio.open_nursery() as nursery:
             reader = Reader(self._node.books)
             world = World(
@@ -94,6 +98,7 @@ class HttpServer:
                     hosts | {host.lower(), f"[{host.lower()}]"},
                     open_paths(offered),
                     own_rules or ("/\0",),
+                    dict.fromkeys(PREFIXES, refused_at_door),
                 )
                 served = Connections(counted(door), config.connections)
                 nursery.start_soon(served.serve, listeners)

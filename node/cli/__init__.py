@@ -53,6 +53,8 @@ VERBS = {
     "status": ("status", "command", "show how each channel stands"),
     "peers": ("pairing", "peers", "list the peers"),
     "channels": ("founding", "channels", "list the channels"),
+    "events": ("events", "command", "list what happened, and follow it"),
+    "webhooks": ("webhooks", "command", "send events to your own systems"),
     "log": ("records", "log", "list records"),
     "show": ("records", "show", "show a delta"),
     "backup": ("backup", "backup", "copy the home, while its node runs"),

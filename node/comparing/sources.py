@@ -18,6 +18,7 @@ import pyarrow
 import pyarrow.compute
 
 from tallystick.node.comparing.tables import EVENTS, Progress
+from tallystick.node.corrected import corrected as all_corrected
 from tallystick.node.importing.bulk import read_columns
 from tallystick.node.importing.drafts import Reject
 from tallystick.node.importing.mapping import Mapping
@@ -76,7 +77,7 @@ def record_tables(
     log: ChannelLog, names: set[str], reach: tuple[int, int], progress: Progress
 ) -> Iterator[Any]:
     """The record's events, with their corrected quantities; voided ones are left out."""
-    corrected = log.corrected()
+    corrected = all_corrected(log)
     wanted = pyarrow.array(sorted(names), pyarrow.string())
     waiting: list[Any] = []
     for first, batch in _batches(log):

@@ -20,6 +20,7 @@ from tallystick.node.doctor.balances import (
     size_in,
     unjudged,
 )
+from tallystick.node.doctor.feed import check_feed
 from tallystick.node.doctor.findings import Check, Findings
 from tallystick.node.doctor.logs import LogExamination
 from tallystick.node.doctor.tables import (
@@ -102,6 +103,7 @@ class _Examination:
         check_sums(txn, found)
         channels = read_channels(txn, found)
         check_rows(txn, found, channels)
+        check_feed(txn, found)
         seed = value_of("meta", b"fingerprints", txn.raw("meta", b"fingerprints"))
         self._seed = int.from_bytes(seed, "big") if seed else None
         with_logs = {int.from_bytes(key[:4], "big") // 2 for key in txn.keys("batches")}

@@ -27,6 +27,7 @@ from tallystick.node.doctor.salvage import salvage
 from tallystick.node.doctor.structure import walk_snapshot
 from tallystick.node.doctor.tables import name_row, value_of
 from tallystick.node.errors import StoreError
+from tallystick.node.feed.rows import FEED_TABLES, STATE, forget_feed
 from tallystick.node.founding import decode_channel
 from tallystick.node.rebuilding import free_number
 from tallystick.node.store.disk import Store, Txn
@@ -132,6 +133,8 @@ class _Mending:
         for row in away:
             txn.delete(row.table, row.key)
         seed_lost = self._settings(txn)
+        if any(row.table in FEED_TABLES or row.key == STATE for row in away):
+            forget_feed(txn)  # else it would tell again what a lost row said was told
         for log in self._findings.logs:
             if log.torn:
                 self._keep(txn, log, away)

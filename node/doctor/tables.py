@@ -18,9 +18,11 @@ from tallystick.node.store.keyspace import (
     FORMAT_VERSION,
     META_KEYS,
     TABLES,
+    AnswerRow,
     ChannelRow,
     CheckpointRow,
     DeclarationRow,
+    SnapshotRow,
     UnplacedRow,
     index_of,
     log_key,
@@ -36,13 +38,15 @@ from tallystick.protocol.terms import channel_id
 T = TypeVar("T")
 
 OF_LOGS = ("logs", "batches", "heads", "tiles", "corrections", "derived", "lines", "aside",
-           "unplaced", *FOLLOWING)  # fmt: skip
+           "unplaced", "attributes", *FOLLOWING)  # fmt: skip
 OF_CHANNELS = ("checkpoints", "evidence", "declarations")
 STATES = ("proposed", "offered", "open", "halted")
 
 decode_checkpoint = msgspec.msgpack.Decoder(CheckpointRow).decode
 _decode_declaration = msgspec.msgpack.Decoder(DeclarationRow).decode
 _decode_invite = msgspec.msgpack.Decoder(StoredInvite).decode
+_decode_answer = msgspec.msgpack.Decoder(AnswerRow).decode
+_decode_snapshot = msgspec.msgpack.Decoder(SnapshotRow).decode
 _decode_unplaced = msgspec.msgpack.Decoder(UnplacedRow).decode
 # msgspec lets out UnicodeDecodeError and RecursionError as they are.
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -218,10 +222,21 @@ def _unplaced_row(key: bytes, value: bytes) -> None:
     decode_record(_decode_unplaced(value).record)
 
 
+def _answer_row(key: bytes, value: bytes) -> None:
+    _decode_answer(value)
+
+
+def _snapshot_row(key: bytes, value: bytes) -> None:
+    if not key.startswith(_decode_snapshot(value).root):
+        raise ValueError("it is another root's")
+
+
 _ALONE: dict[str, Callable[[bytes, bytes], None]] = {
     "meta": _meta_row,
     "peers": _peer_row,
     "invites": _invite_row,
     "aside": lambda key, value: decode_batch(value) and None,
     "unplaced": _unplaced_row,
+    "answers": _answer_row,
+    "snapshots": _snapshot_row,
 }

@@ -25,13 +25,14 @@ WELL = frozenset({"ok", "success", "succeeded", "done", "acknowledged", "complet
 
 
 class Draft(Struct, array_like=True, forbid_unknown_fields=True, frozen=True, gc=False):
-    """A delta before its node recorded it."""
+    """A delta before its node recorded it. `sealed` is what is kept beside it (`node.sealing`)."""
 
     id: str
     meter: str
     subject: str
     quantity: int
     occurred_at: TimeUs
+    sealed: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

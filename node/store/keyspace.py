@@ -26,15 +26,27 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | unplaced    | log, number                        | UnplacedRow: what could not be                |
 | evidence    | channel number, digest             | an evidence file                              |
 | declarations | channel number, commitment        | DeclarationRow: what opens it                 |
+| attributes  | log, hash of meter and id          | what is kept beside a delta, salted           |
+| answers     | time, hash of an idempotency key   | AnswerRow: what was answered to it            |
+| snapshots   | proof root, hash of what it is of  | SnapshotRow: a checkpoint asked for over HTTP |
+| feed        | cursor                             | FeedRow: something that happened              |
+| concerning  | channel id, cursor                 | empty: the event concerns that channel        |
+| followed    | channel id                         | FollowedRow: how far the feed follows it      |
+| told        | channel id, what                   | empty: evidence or a deadline was told        |
+| silent      | party name                         | since when (µs) it is silent, as was told     |
+| lanes       | endpoint, channel id               | LaneRow: how far an endpoint was sent it      |
+| deliveries  | state, number                      | DeliveryRow: what became of a delivery        |
 
 `tiles`, `corrections`, `matters`, `closes`, `named`, `ended`, `derived`, `lines` and the id index's
-files follow from the rest and can be rebuilt.
+files follow from the rest and can be rebuilt. The tables from `feed` on only tell others what
+happened: where they are gone the feed begins anew. An event of no channel has 32 zeros for its id.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
@@ -67,15 +79,26 @@ TABLES = (
     "named",
     "ended",
     "declarations",
+    "attributes",
+    "answers",
+    "snapshots",
+    "feed",
+    "concerning",
+    "followed",
+    "told",
+    "silent",
+    "lanes",
+    "deliveries",
 )
 
-META_KEYS = (b"format", b"fingerprints", b"place", b"port", b"http-port", b"restored")
+META_KEYS = (b"format", b"fingerprints", b"place", b"port", b"http-port", b"restored", b"feed")
 
 _LOG = struct.Struct(">I")
 _LOG_INDEX = struct.Struct(">IQ")
 _LOG_TILE = struct.Struct(">IBQ")
 _LOG_START = struct.Struct(">IQ")
 _TALLY = struct.Struct(">16sq16sq")
+_CURSOR = struct.Struct(">Q")
 _SIGN = 1 << 63  # moves signed times into the unsigned range, so that keys sort by time
 
 
@@ -151,6 +174,35 @@ class DeclarationRow(Struct, array_like=True):
     totals: tuple[DeclaredTotal, ...]
 
 
+class AnswerRow(Struct, array_like=True):
+    """The answer to a request with an idempotency key: the digest of the request, status, body."""
+
+    request: bytes
+    status: int
+    body: bytes
+
+
+class SnapshotRow(Struct, array_like=True):
+    """A checkpoint or an invoice proof that the PacSpace interface gave (`node.api.pacspace`).
+
+    `label` is that of a closed or closing period, empty for a co-signed head of the log of `role`,
+    of that `size`; `total` is a decimal. `listed` ones were asked for as checkpoints.
+    """
+
+    root: bytes
+    channel: bytes
+    customer: str
+    scope: str
+    label: str
+    role: str
+    size: int
+    total: str
+    deltas: int
+    created_us: int
+    listed: bool
+    extras: bytes
+
+
 class CheckpointRow(Struct, array_like=True):
     """A closed period: the note, its bounds and sizes, and the statement's lines as bytes.
 
@@ -165,6 +217,89 @@ class CheckpointRow(Struct, array_like=True):
     consumer_size: int
     lines: list[bytes]
     verdict: bytes = b""
+
+
+class FeedState(Struct, array_like=True):
+    """In `meta`: the oldest event that the feed still has, and the cursor of the next one."""
+
+    first: int
+    next: int
+
+
+class FeedRow(Struct, array_like=True):
+    """An event: what names it wherever it is sent, when it was noticed, and what it is.
+
+    `also` are other channels that it concerns.
+    """
+
+    id: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    at_us: int
+    kind: str
+    channel: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    peer: str
+    data: dict[str, Any]
+    also: list[bytes] = []
+
+
+class FollowedRow(Struct, array_like=True):
+    """What the feed has told of a channel: its state and doubt (see `ChannelRow`), the co-signed
+    sizes of our log and the peer's, how many checkpoints, and how much that could not be placed.
+
+    While `returning`, records that were lost here come back: what they say was told before.
+    """
+
+    state: str
+    doubt: int
+    returning: bool
+    own: int = 0
+    peer: int = 0
+    checkpoints: int = 0
+    unplaced: int = 0
+
+
+class LaneRow(Struct, array_like=True):
+    """How far an endpoint was sent the events of a channel.
+
+    All is settled up to the event `cursor`; of the next one, what comes before `step` and `item`
+    (see `webhooks.bodies`). `attempts` of the one after that failed, the first at `since_us`; it is
+    tried again at `next_us`. `said` is how the last attempt ended.
+    """
+
+    cursor: int
+    step: int = 0
+    item: int = 0
+    attempts: int = 0
+    since_us: int = 0
+    next_us: int = 0
+    said: str = ""
+
+
+class DeliveryRow(Struct, array_like=True):
+    """What was sent to an endpoint, byte for byte, and how that ended.
+
+    `channel` is empty for an event of none; `since_us` is when the first attempt was made.
+    """
+
+    endpoint: str
+    event_id: str
+    event: str
+    channel: bytes
+    cursor: int
+    body: bytes
+    attempts: int
+    since_us: int
+    ended_us: int
+    said: str
+
+
+def cursor_key(cursor: int) -> bytes:
+    """Key of an event."""
+    return _CURSOR.pack(cursor)
+
+
+def cursor_of(key: bytes) -> int:
+    """The cursor at the end of such a key."""
+    return int(_CURSOR.unpack(key[-8:])[0])
 
 
 def log_key(log: int) -> bytes:
@@ -195,6 +330,16 @@ def evidence_key(channel: int, digest: bytes) -> bytes:
 def declaration_key(channel: int, commitment: bytes) -> bytes:
     """Key of what opens a declaration, by its channel's number and its commitment."""
     return _LOG.pack(channel) + commitment
+
+
+def record_name(meter: str, id: str) -> bytes:
+    """What an id's fingerprint is of."""
+    return f"{meter}\0{id}".encode()
+
+
+def delta_key(log: int, meter: str, id: str) -> bytes:
+    """Key of what belongs to a delta of a log, whatever its index."""
+    return _LOG.pack(log) + hashlib.sha256(record_name(meter, id)).digest()[:16]
 
 
 def tile_key(log: int, level: int, number: int) -> bytes:

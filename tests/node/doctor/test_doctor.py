@@ -134,7 +134,7 @@ def test_a_sound_store_passes_and_nothing_in_it_changes(home: Home) -> None:
     before = (home.store_path / "data.mdb").read_bytes()
     checks = examine_apart(home.store_path, home.path / "ids", home.name)
     assert {check.ok for check in checks} == {True}
-    assert len(checks) == 26
+    assert len(checks) == 27
     assert (home.store_path / "data.mdb").read_bytes() == before
     assert _mend(home) == []
 

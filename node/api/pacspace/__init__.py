@@ -1,0 +1,1 @@
+"""The REST interface that the PacSpace client speaks, on this node's channels."""
