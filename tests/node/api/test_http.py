@@ -309,6 +309,8 @@ def test_answers_are_what_the_document_says(http: httpx.Client) -> None:
         (media, kind), *_ = operation.gives.items()
         if operation.method != "GET" or media != "application/json" or "period" in operation.path:
             continue
+        if "{dispute}" in operation.path:  # see test_dispute_operations
+            continue
         answer = http.get(operation.path.replace(":path", "").format(**paths))
         msgspec.json.decode(answer.content, type=kind, strict=True)
         fields = {field.encode_name for field in msgspec.structs.fields(kind)}
