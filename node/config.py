@@ -192,6 +192,7 @@ TEMPLATE = """\
 # listen = "127.0.0.1:7450"
 
 # The address that peers are told to dial, if it is not the one above (behind a NAT or a name).
+# Of a node that listens on 0.0.0.0 they are told the address from which this machine dials others.
 # advertise = ""
 
 # How long to wait for a peer to answer when dialling.

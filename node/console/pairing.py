@@ -63,6 +63,7 @@ async def _invite(visit: Visit) -> Response:
         code=answer["code"],
         drawing=qr(answer["code"]),
         until=f"{until:%Y-%m-%d %H:%M} UTC",
+        address=answer["address"],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -286,9 +287,14 @@ def test_each_operation_is_in_the_document_and_on_its_page(http: httpx.Client) -
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "//" not in page.text.replace("<!--", "")
     for operation in operations(Config()):
-        described = found["paths"][operation.path][operation.method.lower()]
+        path = operation.path.replace(":path", "")
+        described = found["paths"][path][operation.method.lower()]
         assert described["summary"] == operation.summary
-        assert f"{operation.method} {operation.path}" in page.text
+        assert f"{operation.method} {path}" in page.text
+        placed = {one["name"] for one in described["parameters"] if one["in"] == "path"}
+        assert placed == set(re.findall(r"{([^}]+)}", path))
+    for name in found["components"]["schemas"]:
+        assert f"<details id='{name}'>" in page.text
 
 
 def test_the_verifier_is_open_to_all_and_is_the_very_file(api: Api) -> None:

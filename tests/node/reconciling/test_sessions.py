@@ -297,6 +297,7 @@ def test_wrong_use_is_said(pair: Pair, tmp_path: Path) -> None:
         ("reconcile",),
         ("reconcile", "beta.example", file),
         ("reconcile", "gamma.example", file, *files.options()),
+        ("reconcile", "gamma.example", file, *files.options(), "--channel", "beta.example"),
         ("reconcile", "beta.example", file, "--period", "2025-06", *files.options()[2:]),
         ("reconcile", "--show", "ffff"),
     ):
