@@ -2,8 +2,9 @@
 
 A backup is a folder: the home's files, the store as one snapshot had it, and `manifest.json`, which
 says what is in it down to the bytes. Nothing in it needs this code: the store is an LMDB file. The
-id index is left out, for it follows from the records. A home that is made of a backup holds what
-was true then, so it is marked: every channel is in doubt until its peer has spoken.
+id index is left out, for it follows from the records; what is kept of reconciliation sessions is in
+it, for it follows from nothing. A home that is made of a backup holds what was true then, so it is
+marked: every channel is in doubt until its peer has spoken.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +28,8 @@ from tallystick.node.doctor.structure import walk_snapshot
 from tallystick.node.errors import HomeError, StoreError
 from tallystick.node.founding import decode_channel
 from tallystick.node.home import Home, open_home, sync, whole_folder, whole_home
+from tallystick.node.reconciling.disclosing import SUFFIX as NOTE_SUFFIX
+from tallystick.node.reconciling.kept import FOLDER as SESSIONS
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import ChannelRow, HeadRow, LogRow, index_key, log_key
 from tallystick.node.webhooks.endpoints import FILE as ENDPOINTS_FILE
@@ -90,7 +94,10 @@ def make_backup(home: Home, target: Path, *, with_seed: bool) -> Manifest:
 
 def _fill(home: Home, made: Path, *, with_seed: bool) -> Manifest:
     (made / "store").mkdir(mode=0o700)
+    # Before the store: what is gone by the time that it is copied is in a log there.
+    _copy_sessions(home, made, f"[0-9a-f]*{NOTE_SUFFIX}")
     _copy_store(home.store_path, made / "store")
+    _copy_sessions(home, made, "[0-9a-f]*/[!.]*")
     for file in sorted(home.path.iterdir()):
         wanted = file.is_file() and not file.is_symlink() and file.name not in _OF_THE_PROCESS
         if wanted and (with_seed or not _is_secret(file.name)):
@@ -106,11 +113,36 @@ def _fill(home: Home, made: Path, *, with_seed: bool) -> Manifest:
     manifest = Manifest(BACKUP_FORMAT, home.name, now, version("tallystick"), files, channels)
     text = json.dumps(msgspec.to_builtins(manifest), indent=2, ensure_ascii=False) + "\n"
     (made / MANIFEST).write_text(text, "utf-8")
-    for file in (*(made / name for name in _files(made)), made / "store"):
-        if file.is_file():
-            file.chmod(0o600)
+    for file in (made / name for name in _files(made)):
+        file.chmod(0o600)
         sync(file)
+    _sync_folders(made)
     return manifest
+
+
+def _copy_sessions(home: Home, made: Path, pattern: str) -> None:
+    """Copy what is kept of reconciliation sessions; links are not followed."""
+    folder = home.path / SESSIONS
+    for file in sorted(folder.glob(pattern)):
+        links = any(path.is_symlink() for path in (folder, file.parent, file))
+        if links or not file.is_file():
+            continue
+        target = made / file.relative_to(home.path)
+        _make_parents(made, target)
+        with suppress(FileNotFoundError):  # a note goes when its session ends
+            _copy(file, target)
+
+
+def _make_parents(made: Path, target: Path) -> None:
+    """The folders of a file that is going to be in `made`, for their owner only."""
+    for folder in reversed(target.relative_to(made).parents[:-1]):
+        (made / folder).mkdir(mode=0o700, exist_ok=True)
+
+
+def _sync_folders(made: Path) -> None:
+    for path in made.rglob("*"):
+        if path.is_dir():
+            sync(path)
 
 
 def _copy_store(store: Path, target: Path) -> None:
@@ -131,13 +163,14 @@ def _copy_store(store: Path, target: Path) -> None:
 def _copy(source: Path, target: Path) -> str:
     """Copy a file for its owner only, durably; its SHA-256 in hex, as it was read."""
     digest = hashlib.sha256()
-    handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with source.open("rb") as opened, os.fdopen(handle, "wb") as written:
-        while chunk := opened.read(_CHUNK):
-            digest.update(chunk)
-            written.write(chunk)
-        written.flush()
-        os.fsync(written.fileno())
+    with source.open("rb") as opened:
+        handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as written:
+            while chunk := opened.read(_CHUNK):
+                digest.update(chunk)
+                written.write(chunk)
+            written.flush()
+            os.fsync(written.fileno())
     return digest.hexdigest()
 
 
@@ -217,6 +250,7 @@ def restore_backup(folder: Path, path: Path, seed_file: Path | None) -> Manifest
     with whole_home(path.absolute()) as made:
         (made / "store").mkdir(mode=0o700)
         for name, entry in manifest.files.items():
+            _make_parents(made, made / name)
             if _copy(folder / name, made / name) != entry.sha256:
                 raise InputError(f"{folder / name} is damaged", "Use another backup")
         if seed_file is not None:
@@ -225,8 +259,7 @@ def restore_backup(folder: Path, path: Path, seed_file: Path | None) -> Manifest
         if home.name != manifest.party:
             raise InputError(f"the backup is of {home.name}, its manifest of {manifest.party}")
         _doubt(home)
-        for file in ("ids", "store"):
-            sync(made / file)
+        _sync_folders(made)
     return manifest
 
 

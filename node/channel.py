@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -72,6 +73,8 @@ from tallystick.protocol.records import (
 )
 from tallystick.protocol.terms import channel_id, role_of
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_INSTANT = "%Y-%m-%dT%H:%M:%S.%fZ"  # to the microsecond: that may be all that differs
 BATCHES_AHEAD_MAX = 2  # prepared but not yet durable: one on the disk, one being hashed
 
 
@@ -366,7 +369,7 @@ class Channel:
             scale = next(m.scale for m in self.terms.meters if m.name == draft.meter)
 
             def show(subject: str, quantity: int, occurred_at: int) -> str:
-                when = msgspec.json.encode(occurred_at / 1e6).decode()
+                when = (_EPOCH + timedelta(microseconds=occurred_at)).strftime(_INSTANT)
                 return f"{format_quantity(quantity, scale)} for {subject} at {when}"
 
             raise ConflictError(

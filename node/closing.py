@@ -19,7 +19,7 @@ from tallystick.node.closing_news import ClosingNews
 from tallystick.node.differing import first_line, other_verdict
 from tallystick.node.errors import PeerUnreachable
 from tallystick.node.logs import ChannelLog
-from tallystick.node.quotas import HEAD_BYTES
+from tallystick.node.quotas import checkpoint_bytes
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import CheckpointRow, encode_row, index_key, log_key
 from tallystick.node.upkeep import flush
@@ -116,7 +116,7 @@ class Closer:
         with self.channel.store.read() as txn:
             scan = txn.scan("checkpoints", log_key(number), log_key(number + 1))
             self.rows = [_decode(value) for _, value in scan]
-        self.channel.closed_bytes = sum(map(_held_bytes, self.rows))
+        self.channel.closed_bytes = sum(map(checkpoint_bytes, self.rows))
         self.channel.late_lines.follow(self.rows)
 
     @property
@@ -282,6 +282,11 @@ class Closer:
             channel.terms, channel.id, period, previous, heads, lines, verdict_digest(verdict)
         )
         return Closing(checkpoint, lines, verdict)
+
+    def drafted(self, period: Period) -> Checkpoint:
+        """The checkpoint of a period as it would be now, at the co-signed heads."""
+        sizes = self.channel.provider_log.cosigned_size, self.channel.consumer_log.cosigned_size
+        return self._compute(period, sizes).checkpoint
 
     def _head(self, log: ChannelLog, size: int) -> LogHead:
         return LogHead(log.party.name, size, log.root_at(size))
@@ -520,7 +525,8 @@ class Closer:
 
             def closed() -> None:
                 self.rows.append(row)
-                channel.closed_bytes += _held_bytes(row)
+                self.difference = ""
+                channel.closed_bytes += checkpoint_bytes(row)
                 channel.news.changed(channel.id)
 
             await flush(logs, bill)
@@ -591,8 +597,3 @@ class Closer:
         if proposal is not None and digest == proposal.closing.checkpoint.digest():
             proposal.error = error
             proposal.answered.set()
-
-
-def _held_bytes(row: CheckpointRow) -> int:
-    """What a checkpoint counts against the peer's quota: its row, and our log's Close of it."""
-    return 2 * len(row.note) + sum(map(len, row.lines)) + len(row.verdict) + HEAD_BYTES

@@ -34,6 +34,16 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     requests_at_once: Annotated[int, Meta(ge=1, le=10**5)] = 64
 
 
+class ConsoleSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The pages for people: how long a login lasts, and what may be uploaded to be compared."""
+
+    session_minutes: Annotated[float, Meta(gt=0, le=10_080)] = 480.0
+    idle_minutes: Annotated[float, Meta(gt=0, le=10_080)] = 30.0
+    upload_mebibytes: Annotated[int, Meta(ge=1, le=4096)] = 64
+    compare_seconds: Annotated[int, Meta(ge=1, le=3600)] = 120
+    compare_mebibytes: Annotated[int, Meta(ge=256, le=2**20)] = 4096
+
+
 class PacspaceCustomer(Struct, frozen=True, forbid_unknown_fields=True):
     """A customer as clients of the PacSpace interface call it, and which usage that is."""
 
@@ -159,6 +169,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
     network: Network = Network()
     http: Http = Http()
+    console: ConsoleSettings = ConsoleSettings()
     pacspace: Pacspace = Pacspace()
     checkpoints: Checkpoints = Checkpoints()
     quotas: Quotas = Quotas()
@@ -181,6 +192,7 @@ TEMPLATE = """\
 # listen = "127.0.0.1:7450"
 
 # The address that peers are told to dial, if it is not the one above (behind a NAT or a name).
+# Of a node that listens on 0.0.0.0 they are told the address from which this machine dials others.
 # advertise = ""
 
 # How long to wait for a peer to answer when dialling.
@@ -205,6 +217,16 @@ TEMPLATE = """\
 # requests_per_second = 5000
 # requests_at_once = 64
 
+[console]
+# The pages of tally console. How long a login lasts, and how long one that nobody uses.
+# session_minutes = 480.0
+# idle_minutes = 30.0
+
+# A file that is compared there: how large it may be; how long the comparison, a process of its
+# own, may run; and how much memory it may take.
+# upload_mebibytes = 64
+# compare_seconds = 120
+# compare_mebibytes = 4096
 [pacspace]
 # Which usage a customer of the PacSpace interface is, each in a table of its own: the id that
 # clients use, the channel (the peer's name, or the beginning of its id), the meter (not needed if

@@ -24,6 +24,7 @@ from tallystick.node.pins import Pins
 from tallystick.node.quotas import Bucket, Gate
 from tallystick.node.store.residency import keep_small
 from tallystick.node.transport import tls
+from tallystick.node.transport.outward import outward
 from tallystick.node.upkeep import flush
 from tallystick.node.webhooks.webhooks import Webhooks
 from tallystick.protocol.errors import TallyError
@@ -71,12 +72,13 @@ class Node:
             self.peering.start(nursery)
             listeners = await self._bind(host, port)
             bound = listeners[0].socket.getsockname()
-            shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-            self.peering.address = self.books.config.network.advertise or f"{shown}:{bound[1]}"
+            # "Every address" is nothing that a peer could dial.
+            reached = tls.address_text(outward(bound[0]), bound[1])
+            self.peering.address = self.books.config.network.advertise or reached
             self.peering.dial_all()
             await nursery.start(self._listen, listeners, nursery)
             self.listening = True
-            ready(f"{shown}:{bound[1]}")
+            ready(tls.address_text(bound[0], bound[1]))
 
     async def _bind(self, host: str, port: int) -> list[trio.SocketListener]:
         """Listen. With port 0, on the same port as last time if it is free: peers know that one."""

@@ -10,6 +10,7 @@ import ipaddress
 from collections import Counter
 
 from tallystick.node.config import Connections, Quotas
+from tallystick.node.store.keyspace import CheckpointRow
 
 MEBIBYTE = 1024 * 1024
 # What a batch takes in the store beside its records' bytes, at most: its head with signatures and
@@ -167,3 +168,8 @@ def source_of(address: str) -> str:
 def counted_bytes(batch_bytes: int, records: int, lines: int) -> int:
     """What a batch of the peer's counts against its quota: no less than it takes of the disk."""
     return batch_bytes + HEAD_BYTES + records * ENTRY_BYTES + lines * LINE_BYTES
+
+
+def checkpoint_bytes(row: CheckpointRow) -> int:
+    """What a checkpoint counts against the peer's quota: its row, and our log's Close of it."""
+    return 2 * len(row.note) + sum(map(len, row.lines)) + len(row.verdict) + HEAD_BYTES

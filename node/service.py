@@ -24,6 +24,7 @@ from tallystick.node.node import Node
 from tallystick.node.pairing import join, new_invite
 from tallystick.node.reconciling.service import Reconciling
 from tallystick.node.rotating import JOBS, waiting
+from tallystick.node.transport.tls import parse_address
 from tallystick.protocol.declarations import read_totals
 from tallystick.protocol.errors import (
     ConflictError,
@@ -83,21 +84,25 @@ class Service:
             "webhooks_replay": self.webhooks_replay,
         }
 
-    async def invite(self, lifetime_seconds: int, replaces: str = "") -> dict[str, Any]:
+    async def invite(
+        self, lifetime_seconds: int, replaces: str = "", address: str = ""
+    ) -> dict[str, Any]:
         """A new pairing code; with `replaces` for that peer's new keys."""
         node = self._node
+        address = address or node.peering.address
+        parse_address(address)
         if replaces:
             self._books.peer(replaces)
         invite, stored = new_invite(
             node.identity,
-            node.peering.address,
+            address,
             lifetime_seconds,
             clock_us() / 1e6,
             secrets.token_bytes(16),
             replaces,
         )
         await self._books.pairing_book().add(stored)
-        return {"code": invite.encode(), "expires_at": invite.expires_at_s}
+        return {"code": invite.encode(), "expires_at": invite.expires_at_s, "address": address}
 
     async def join(self, code: str) -> dict[str, Any]:
         """Pair with the node that made the code."""

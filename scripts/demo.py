@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 import shutil
 import sys
+import textwrap
 import time
 from collections import Counter
 from datetime import datetime, timedelta
@@ -22,7 +24,7 @@ from typing import Any
 import nodes
 
 HERE = Path(__file__).parent
-TRACE = HERE / "data" / "azure_llm_2023_conv.csv"
+TRACE = "azure_llm_2023_conv.csv"
 FOLDER = HERE.parent / ".demo"
 PERIOD = "2023-11-16T18"
 END = datetime(2023, 11, 16, 19)
@@ -74,6 +76,8 @@ def main() -> None:
     """Show it all, and check on the way that it is so."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
+    os.chdir(FOLDER)  # so that what is typed and printed has no paths of this machine
+    shutil.copy(HERE / "data" / TRACE, TRACE)
     began = time.monotonic()
     with nodes.running(FOLDER) as (acme, beta):
         show = Show(acme, beta)
@@ -84,7 +88,12 @@ def main() -> None:
         _declare(show)
         _close(show)
     show.title("Both nodes are stopped")
-    show.text(f"It took {time.monotonic() - began:.0f} seconds. What it made is in .demo/")
+    show.text(
+        f"It took {time.monotonic() - began:.0f} seconds. What it made is in .demo/; look at\n"
+        f"  beta.html          why the numbers differ, as a page\n"
+        f"  {PERIOD}.pdf  the statement, with the bundle inside\n"
+        f"  verify.html        drop the statement or the bundle on it"
+    )
 
 
 class Show:
@@ -105,18 +114,16 @@ class Show:
         self, party: nodes.Party, *arguments: str, code: int = 0, shown: tuple[str, ...] = ()
     ) -> str:
         """A verb and its output; any other exit code ends the demonstration."""
-        words = [_short(word) for word in (shown or arguments)]
-        print(f"\n{party.name.split('.')[0]}$ tally {' '.join(words)}", flush=True)
+        line = f"{party.name.split('.')[0]}$ tally {' '.join(shown or arguments)}"
+        folded = textwrap.wrap(
+            line, 78, subsequent_indent=" " * 8, break_long_words=False, break_on_hyphens=False
+        )
+        print("\n" + " \\\n".join(folded), flush=True)
         done = party.tally(*arguments, check=False)
         print((done.stdout + done.stderr).rstrip(), flush=True)
         if done.returncode != code:
             sys.exit(f"the demonstration failed: exit code {done.returncode}, expected {code}")
         return done.stdout
-
-
-def _short(word: str) -> str:
-    """A word of a command line as the reader needs to see it."""
-    return word.replace(f"{FOLDER}/", "").replace(f"{HERE}/data/", "")
 
 
 def _pair(show: Show) -> None:
@@ -131,18 +138,16 @@ def _pair(show: Show) -> None:
 
 def _agree(show: Show) -> None:
     show.title("2. They agree on terms")
-    file = FOLDER / "terms.toml"
-    file.write_text(TERMS)
-    channel = show.acme.json("propose", str(file), "--to", show.beta.name)["channel"]
-    show.text(f"acme$ tally propose terms.toml --to {show.beta.name}   (channel {channel[:8]})")
+    Path("terms.toml").write_text(TERMS)
+    channel = show.acme.json("propose", "terms.toml", "--to", show.beta.name)["channel"]
+    show.text(f"\nacme$ tally propose terms.toml --to {show.beta.name}   (channel {channel[:8]})")
     show.run(show.beta, "accept", "--yes")
 
 
 def _record(show: Show) -> None:
     show.title("3. acme records a real trace; beta's node co-signs it")
-    mapping = FOLDER / "acme.toml"
-    mapping.write_text(PROVIDER_MAP)
-    show.run(show.acme, "import", str(TRACE), "--map", str(mapping), "--wait")
+    Path("acme.toml").write_text(PROVIDER_MAP)
+    show.run(show.acme, "import", TRACE, "--map", "acme.toml", "--wait")
     show.run(show.acme, "derive")
     show.text("\nbeta derives the same from its own copy of both logs:")
     mine, theirs = show.acme.json("derive"), show.beta.json("derive")
@@ -153,17 +158,15 @@ def _record(show: Show) -> None:
 
 def _compare(show: Show) -> None:
     show.title("4. beta compares its own export, in which we planted differences")
-    planted = _plant(FOLDER / "beta.csv")
+    planted = _plant(Path("beta.csv"))
     show.text(
         f"planted: a feed that stood still for a minute, times {LAG.seconds} s late,\n  "
         + ", ".join(f"{count} {what}" for what, count in PLANTED.items())
     )
-    mapping = FOLDER / "beta.toml"
-    mapping.write_text(MAP)
-    arguments = ("compare", str(FOLDER / "beta.csv"), "--period", PERIOD, "--map", str(mapping))
-    page = str(FOLDER / "beta.html")
-    show.run(show.beta, *arguments, "--html", page, code=1)
-    events = FOLDER / "beta.events.csv"
+    Path("beta.toml").write_text(MAP)
+    arguments: tuple[str, ...] = ("compare", "beta.csv", "--period", PERIOD, "--map", "beta.toml")
+    show.run(show.beta, *arguments, "--html", "beta.html", code=1)
+    events = Path("beta.events.csv")
     arguments += ("--csv", str(events), "--json")
     document = json.loads(show.beta.tally(*arguments, check=False).stdout)
     _check(document, events, planted)
@@ -172,7 +175,7 @@ def _compare(show: Show) -> None:
 
 def _plant(file: Path) -> Planted:
     """Write beta's export; the ids that were changed, by the cause or the class to be named."""
-    with TRACE.open(newline="") as opened:
+    with Path(TRACE).open(newline="") as opened:
         rows = [
             {"request_id": f"conv-{number}", **row}
             for number, row in enumerate(csv.DictReader(opened), 1)
@@ -230,7 +233,7 @@ def _check(document: dict[str, Any], events: Path, planted: Planted) -> None:
 
 def _declare(show: Show) -> None:
     show.title("5. beta puts its export right, and both declare what they counted")
-    arguments = ("declare", PERIOD, str(TRACE), "--map", str(FOLDER / "acme.toml"))
+    arguments = ("declare", PERIOD, TRACE, "--map", "acme.toml")
     show.run(show.beta, *arguments)
     show.run(show.acme, *arguments)
 
@@ -245,10 +248,12 @@ def _declare(show: Show) -> None:
 def _close(show: Show) -> None:
     show.title("6. Both close the hour, and anybody can verify it")
     show.run(show.acme, "checkpoint", PERIOD)
-    bundle = str(FOLDER / f"{PERIOD}.tally")
+    bundle = f"{PERIOD}.tally"
     show.run(show.acme, "bundle", PERIOD, "-o", bundle, "--full")
     empty = nodes.Party(FOLDER, "auditor.example")
     show.run(empty, "verify", bundle)
+    show.run(show.acme, "statement", PERIOD, "-o", f"{PERIOD}.pdf")
+    show.run(empty, "verifier", "-o", "verify.html")
 
 
 if __name__ == "__main__":

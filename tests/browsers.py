@@ -62,6 +62,7 @@ def opened(
     *,
     size: tuple[int, int] = DESKTOP,
     scheme: Literal["light", "dark"] = "light",
+    scripts: bool = True,
     allow_errors: bool = False,
     script: str = "",
 ) -> Iterator[Page]:
@@ -69,7 +70,7 @@ def opened(
     this disk) and nothing else.
 
     `allow_errors` is for pages that are meant to answer 4xx: Chromium writes those on the console.
-    `script` runs before anything of the page does.
+    `script` runs before anything of the page does; without `scripts` none does.
     """
     faults: list[str] = []
     own = (f"{origin.rstrip('/')}/" if origin else "file:///", "data:", "blob:")
@@ -83,7 +84,9 @@ def opened(
         route.abort()
 
     context = browser.new_context(
-        viewport={"width": size[0], "height": size[1]}, color_scheme=scheme
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme=scheme,
+        java_script_enabled=scripts,
     )
     try:
         context.route("**/*", judge)

@@ -76,7 +76,7 @@ def _check_scope(request: Request, scope: Scope) -> None:
     if not caller.may(scope):
         raise Refused(
             403,
-            f"the key {caller.name} has not the scope {scope}",
+            f"the key {caller.name} lacks the scope {scope}",
             f"Make one: tally keys add NAME --scope {scope}",
         )
 

@@ -35,6 +35,7 @@ from tallystick.node.api.routes import (
 )
 from tallystick.node.api.rpc import Rpc
 from tallystick.node.config import Config, Http
+from tallystick.node.console.app import Console
 from tallystick.node.errors import HomeError
 from tallystick.node.intake.sink import EventSink
 from tallystick.node.node import Node
@@ -75,13 +76,15 @@ class HttpServer:
         offered = operations(self._node.books.config)
         counted = self._monitor.http.middleware
         others: list[BaseRoute] = [*self._pacspace.routes]
-        own_rules: tuple[str, ...] = PREFIXES
+        own_rules: tuple[str, ...] = (*PREFIXES, "/console/")
         async with trio.open_nursery() as working, trio.open_nursery() as nursery:
             reader = Reader(self._node.books)
             world = World(
                 self._node, self._service, reader, self.keys, self._monitor, self._events, working
             )
-            rpc = Rpc({**self._service.methods, **self._monitor.methods}, working)
+            console = Console(world)
+            methods = {**self._service.methods, **self._monitor.methods, **console.methods}
+            rpc = Rpc(methods, working)
             owners = Connections(
                 counted(OwnersDoor(build(world, offered, [*others, *rpc.routes]))),
                 OWNERS_CONNECTIONS_MAX,
@@ -92,12 +95,12 @@ class HttpServer:
                 hosts = LOOPBACK | {host.lower() for host in config.hosts}
                 host = parse_address(config.listen)[0]
                 door = KeyedDoor(
-                    build(world, offered, others),
+                    build(world, offered, [*others, *console.routes]),
                     self.keys,
                     Limits(config),
                     hosts | {host.lower(), f"[{host.lower()}]"},
-                    open_paths(offered),
-                    own_rules or ("/\0",),
+                    open_paths(offered) | {"/console"},
+                    own_rules,
                     dict.fromkeys(PREFIXES, refused_at_door),
                 )
                 served = Connections(counted(door), config.connections)

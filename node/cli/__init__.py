@@ -61,6 +61,7 @@ VERBS = {
     "restore": ("backup", "restore", "make a home of a backup"),
     "recover": ("recover", "command", "make a home of its seed; show what was lost"),
     "doctor": ("doctor", "command", "check the store against its records"),
+    "console": ("console", "command", "open the pages of the running node in a browser"),
     "keys": ("apikeys", "command", "keys of the HTTP interface: list, add, remove"),
     "vkey": ("init", "vkey", "print the verifier keys"),
     "config": ("config", "command", "explain each setting, or check the file"),

@@ -121,6 +121,7 @@ def _running(context: Context, config: Config) -> dict[str, dict[str, object]]:
 def _check(context: Context, path: Path, config: Config, count: int) -> None:
     """Look at what the types of the settings cannot tell."""
     from tallystick.node.api.server import checked_address
+    from tallystick.node.intake.eventmap import load_event_mapping
     from tallystick.node.transport.tls import parse_address
 
     checks: dict[str, Callable[[], object]] = {
@@ -139,6 +140,8 @@ def _check(context: Context, path: Path, config: Config, count: int) -> None:
                 f"{path}: reconcile.rules: there is no file {rule.map}",
                 f"It is the map of the rule for {rule.peer}",
             )
+    for event_rule in config.intake.cloudevents:
+        load_event_mapping(path.parent / event_rule.map)
     if context.json:
         print_json({"file": str(path), "ok": True, "set": count})
         return

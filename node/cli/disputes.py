@@ -38,12 +38,9 @@ def chosen_channels(context: Context, books: Books) -> list[Channel]:
 
 def _say(context: Context, channel: bytes, record: Sayable, done: str, before: str) -> None:
     """Have the node say it, and show where the dispute stands then."""
-    from tallystick.node import disputing, worklist
-    from tallystick.node.rpc import encode_arguments
-    from tallystick.protocol.records import encode_record
+    from tallystick.node import disputing, filing, worklist
 
-    encode_arguments(record)  # what is not UTF-8 is refused here
-    answer = context.call("say", channel=channel.hex(), record=encode_record(record))
+    answer = context.call("say", channel=channel.hex(), record=filing.sayable_bytes(record))
     digest: bytes = answer["dispute"]
     with context.books() as books:
         found, one = disputing.find([books.channels[channel][0]], digest.hex())
@@ -75,44 +72,13 @@ def dispute(
     reason: str,
 ) -> None:
     """Contest a balance line, by records or by an amount; the peer has to answer in time."""
-    from tallystick.node import disputing
-    from tallystick.protocol.records import Dispute
+    from tallystick.node import filing
 
-    if bool(names) == (line is not None):
-        raise InputError(
-            "say what is disputed: records (METER/ID), or a balance line with --line",
-            "As in: tally dispute --line 2026-10/tokens/project-7 --amount 12 ...",
-        )
-    known = disputing.PEPPOL_CODES
-    chosen = next((one for one in known if one == code), None)
-    if chosen is None:
-        raise InputError(f"there is no code {code!r}", f"Say one of: {', '.join(known)}")
+    claim = filing.Claim(code, reason, names, line, amount)
     with context.books() as books:
         key = books.select(context.channel)
-        channel, closer = books.channels[key]
-        if line is not None:
-            drafted = disputing.draft_of_line(channel, line, amount)
-        else:
-            drafted = disputing.draft_of_records(channel, names, amount)
-        record = Dispute(
-            drafted.period,
-            drafted.meter,
-            drafted.subject,
-            drafted.amount,
-            chosen,
-            _checked(reason),
-            drafted.records,
-            0,
-        )
-        disputing.check_amount(channel, closer, record)
+        record = filing.dispute_of(*books.channels[key], claim)
     _say(context, key, record, "filed", "there already")
-
-
-def _checked(reason: str) -> str:
-    """A reason that a record can hold."""
-    if not 1 <= len(reason) <= 500:
-        raise InputError(f"a reason of {len(reason)} characters", "1 to 500 are allowed")
-    return reason
 
 
 @verb("answer")
@@ -138,50 +104,18 @@ def answer(
     reason: str,
 ) -> None:
     """Answer a dispute of the peer's, or insist on one of yours after its answer."""
-    from tallystick.node import disputing
-    from tallystick.protocol.quantities import parse_quantity
-    from tallystick.protocol.records import Answer
-    from tallystick.protocol.terms import meter_named
+    from tallystick.node import disputing, filing
 
     if (concede is not None) + reject + insist != 1:
         raise InputError("say one of --concede [AMOUNT], --reject and --insist")
+    kind: filing.Kind = "reject" if reject else "insist" if insist else "concede"
+    amount = None if concede == ALL else concede
     with context.books() as books:
         channel, one = disputing.find(chosen_channels(context, books), name)
-        ours = one.role == channel.role
-        short = one.digest.hex()[:8]
-        if insist != ours:
-            raise InputError(
-                f"dispute {short} is {'yours' if ours else 'the other side’s'}",
-                "Say --insist, or: tally withdraw" if ours else "Say --concede or --reject",
-            )
-        scale = disputing.scale_of(meter_named(channel.terms, one.dispute.meter))
-        amount = one.dispute.amount
-        if concede is None:
-            conceded = 0
-        elif concede == ALL:
-            conceded = amount
-        else:
-            # How much of it, whichever sign it has: click takes a value with a minus for an option.
-            part = parse_quantity(concede, scale)
-            _check_part(part, abs(amount), scale, "conceded")
-            conceded = part if amount > 0 else -part
-        named = disputing.named_records(channel, records)
+        reply = filing.Reply(kind, reason, amount, records)
+        record = filing.answer_of(channel, one, reply)
         key = channel.id
-    record = Answer(one.digest, conceded, _checked(reason), named, 0)
     _say(context, key, record, "answered", "there already")
-
-
-def _check_part(value: int, amount: int, scale: int, what: str) -> None:
-    """Refuse what is not a part of the disputed amount."""
-    from tallystick.protocol.quantities import format_quantity
-
-    low, high = sorted((0, amount))
-    if not low <= value <= high:
-        raise InputError(
-            f"{format_quantity(value, scale)} cannot be {what} of a dispute of"
-            f" {format_quantity(amount, scale)}",
-            f"Say an amount from {format_quantity(low, scale)} to {format_quantity(high, scale)}",
-        )
 
 
 @verb("resolve")
@@ -190,18 +124,12 @@ def _check_part(value: int, amount: int, scale: int, what: str) -> None:
 @_reason
 def resolve(context: Context, name: str, amount: str, reason: str) -> None:
     """Say what you would settle a dispute for; it is settled when both said the same."""
-    from tallystick.node import disputing
-    from tallystick.protocol.quantities import parse_quantity
-    from tallystick.protocol.records import Resolution
-    from tallystick.protocol.terms import meter_named
+    from tallystick.node import disputing, filing
 
     with context.books() as books:
         channel, one = disputing.find(chosen_channels(context, books), name)
-        scale = disputing.scale_of(meter_named(channel.terms, one.dispute.meter))
-        upheld = parse_quantity(amount, scale)
-        _check_part(upheld, one.dispute.amount, scale, "settled")
+        record = filing.resolution_of(channel, one, amount, reason)
         key = channel.id
-    record = Resolution(one.digest, upheld, _checked(reason), 0)
     _say(context, key, record, "said", "there already")
 
 
@@ -210,13 +138,12 @@ def resolve(context: Context, name: str, amount: str, reason: str) -> None:
 @_reason
 def withdraw(context: Context, name: str, reason: str) -> None:
     """Give up a dispute of yours."""
-    from tallystick.node import disputing
-    from tallystick.protocol.records import Withdrawal
+    from tallystick.node import disputing, filing
 
     with context.books() as books:
         channel, one = disputing.find(chosen_channels(context, books), name)
+        record = filing.withdrawal_of(one, reason)
         key = channel.id
-    record = Withdrawal(one.digest, _checked(reason), 0)
     _say(context, key, record, "withdrawn", "there already")
 
 

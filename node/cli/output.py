@@ -68,7 +68,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         made.add_column(column, justify="right" if numeric and cells else "left", overflow="fold")
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))
-    _console().print(made)
+    console = _console()
+    with console.capture() as captured:
+        console.print(made)
+    # The last column is padded as well, which only shows when a line is copied or does not fit.
+    say("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 class Progress:

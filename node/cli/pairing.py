@@ -15,9 +15,12 @@ from tallystick.protocol.errors import InputError
 
 @verb("invite")
 @click.option("--expires", default="1d", show_default=True, help="How long the code works.")
+@click.option("--address", metavar="HOST:PORT", help="Where they reach this node, if elsewhere.")
 @click.option("--replace", metavar="PEER", help="For a peer that lost its keys.")
 @click.option("--yes", is_flag=True, help="With --replace: do not ask.")
-def invite(context: Context, expires: str, replace: str | None, yes: bool) -> None:
+def invite(
+    context: Context, expires: str, address: str | None, replace: str | None, yes: bool
+) -> None:
     """Print a code with which one other node can pair with this one.
 
     With --replace the code is for a peer that lost its seed, or whose seed was stolen: when its new
@@ -25,7 +28,12 @@ def invite(context: Context, expires: str, replace: str | None, yes: bool) -> No
     """
     if replace:
         _confirm_replacing(context, replace, yes)
-    answer = context.call("invite", lifetime_seconds=seconds(expires), replaces=replace or "")
+    answer = context.call(
+        "invite",
+        lifetime_seconds=seconds(expires),
+        replaces=replace or "",
+        address=address or "",
+    )
     if context.json:
         print_json(answer)
         return
@@ -33,7 +41,8 @@ def invite(context: Context, expires: str, replace: str | None, yes: bool) -> No
     say(answer["code"])
     context.hint(
         f"Send this code to your counterparty. It works once, until {until}.\n"
-        "They run: tally join CODE"
+        f"They run: tally join CODE, and reach this node at {answer['address']}\n"
+        "(if that is wrong: tally invite --address HOST:PORT)"
     )
 
 

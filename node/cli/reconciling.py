@@ -102,7 +102,11 @@ def command(
 def _file(context: Context, words: Sequence[str], offer: bool) -> Path:
     """The file; the peer that is named with it chooses the channel."""
     if len(words) == 2:
-        context.channel, file = words
+        peer, file = words
+        if context.channel is None:
+            context.channel = peer
+        else:
+            _check_peer(context, peer)
     elif len(words) == 1 and offer:
         file = words[0]
     else:
@@ -112,6 +116,16 @@ def _file(context: Context, words: Sequence[str], offer: bool) -> Path:
     if not path.is_file():
         raise InputError(f"there is no file {path}")
     return path
+
+
+def _check_peer(context: Context, peer: str) -> None:
+    """Refuse a peer that is not that of the channel which `--channel` names."""
+    with context.books() as books:
+        key = books.select(context.channel)
+        if peer != books.founding.rows[key].peer and not key.hex().startswith(peer):
+            raise InputError(
+                f"the channel {key.hex()[:8]} is not with {peer}", "See: tally channels"
+            )
 
 
 def _prepare(

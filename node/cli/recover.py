@@ -56,8 +56,8 @@ def _make_home(context: Context, name: str, seed_file: str) -> None:
     say(f"Made {home.path} for {name}. It holds no channel yet.")
     context.hint(
         f"Next: tally --home {home.path} run\n"
-        "Then ask each peer for a code (tally invite) and run tally join CODE: its node returns\n"
-        "the channel and all records. tally recover shows how far that is."
+        "Then ask each peer for a code (tally invite) and run tally join CODE: its node\n"
+        "returns the channel and all records. tally recover shows how far that is."
     )
 
 

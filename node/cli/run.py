@@ -21,6 +21,7 @@ from tallystick.node.service import Service
 from tallystick.node.store.residency import give_back_freed
 from tallystick.node.telemetry.lines import Lines
 from tallystick.node.telemetry.monitor import Monitor
+from tallystick.node.telemetry.outgoing import watch_outgoing
 
 
 @verb("run")
@@ -54,6 +55,7 @@ def command(
 async def _serve(home: Home, books: Books, lines: Lines, flags: dict[str, str]) -> None:
     node = Node(home, books)
     monitor = Monitor(node, lines.counts, flags)
+    watch_outgoing(monitor)
     server = HttpServer(node, Service(node), monitor)
 
     def ready(address: str) -> None:

@@ -44,7 +44,8 @@ def _say_channel(channel: dict[str, Any]) -> None:
     for name, log in (("our log", channel["own"]), ("their log", channel["theirs"])):
         waiting = log["size"] - log["cosigned"]
         lag = "all co-signed" if not waiting else f"{waiting:,} not yet co-signed"
-        say(f"  {name:<10} {log['size']:>12,} records  {lag}")
+        what = "record " if log["size"] == 1 else "records"
+        say(f"  {name:<10} {log['size']:>12,} {what}  {lag}")
     say(f"  {'closed':<10} {channel['last_checkpoint'] or 'nothing yet':>12}")
     if channel["evidence"]:
         files = len(channel["evidence"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import sys
 from pathlib import Path
 
 import click
@@ -14,11 +13,13 @@ import trio
 
 from tallystick.node.cli.context import Context, verb
 from tallystick.node.cli.output import print_json
+from tallystick.node.config import load_config
 from tallystick.node.importing.drafts import Converter
 from tallystick.node.importing.mapping import Mapping, load_import_mapping
 from tallystick.node.intake.ledger import Ledger
 from tallystick.node.intake.watch import FileResult, Watcher
 from tallystick.node.rpc import RpcClient
+from tallystick.node.telemetry.lines import Lines
 from tallystick.protocol.errors import InputError, MappingError, lone_error
 
 
@@ -51,13 +52,9 @@ def command(
     _check_ids(mapping_file, mapping)
     if not directory.is_dir():
         raise InputError(f"{directory} is not a directory")
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-    )
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)
     home = context.open_home()
+    Lines(load_config(home.config_path).log)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
     with context.books() as books:
         key = books.select(context.channel)
         meters = {meter.name: meter for meter in books.founding.terms_of(key).meters}

@@ -37,7 +37,7 @@ class Answered(ClientError):
 
 
 class NotAllowed(Answered):
-    """401 or 403: the key is not known, or has not the scope."""
+    """401 or 403: the key is not known, or lacks the scope."""
 
 
 class NotFound(Answered):

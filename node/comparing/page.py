@@ -280,7 +280,9 @@ def _examples(comparison: Comparison, meters: Sequence[MeterComparison]) -> Mark
     if not rows:
         return None
     columns = [(name, "") for name in ("meter", "step", "event", "ours", "theirs")]
-    where = f"The first events of each step; all are in {comparison.events_file}"
+    # The page is sent to others: what this machine's folders are called is not for them.
+    file = comparison.events_file.name if comparison.events_file else "no file"
+    where = f"The first events of each step; all are in {file}"
     return tag("section", tag("h2", "Events"), _table(where, columns, rows, wide=True))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -43,9 +43,14 @@ class Consents:
         self._tries: Counter[str] = Counter()
         self._uses: dict[int, list[float]] = {}  # of each rule, when
 
-    def load(self) -> None:
-        """Take the offers that stand from an earlier start; remove what else is left of then."""
+    def load(self, used: Collection[str] = ()) -> None:
+        """Take the offers that stand from an earlier start; remove what else is left of then, and
+        the sets that were `used`: rows were opened with them.
+        """
         for path in (self._home / FOLDER).glob("*"):
+            if path.name in used:
+                shutil.rmtree(path, ignore_errors=True)
+                continue
             try:
                 found = PreparedSet(path)
                 if found.about.expires_at_s > self._clock_s():
@@ -81,18 +86,21 @@ class Consents:
 
     def end(self, offer: PreparedSet) -> None:
         """An offer is used up, or too old."""
-        self._offers.pop(offer.name, None)
-        self._tries.pop(offer.name, None)
+        self._forget(offer)
         offer.remove()
 
-    def used(self, with_: PreparedSet, *, opened: bool) -> None:
-        """A session with a set has ended."""
-        if with_.name not in self._offers:
-            with_.remove()
-            return
-        self._tries[with_.name] += 1
-        if opened or self._tries[with_.name] >= TRIES_MAX:
-            self.end(with_)
+    def _forget(self, offer: PreparedSet) -> None:
+        self._offers.pop(offer.name, None)
+        self._tries.pop(offer.name, None)
+
+    async def used(self, with_: PreparedSet, *, opened: bool) -> None:
+        """A session with a set has ended. A large set takes a while to be removed."""
+        if with_.name in self._offers:
+            self._tries[with_.name] += 1
+            if not opened and self._tries[with_.name] < TRIES_MAX:
+                return
+            self._forget(with_)
+        await trio.to_thread.run_sync(with_.discard)
 
     async def find(self, channel: Channel, ask: AskReconcile) -> PreparedSet:
         """The rows that may be reconciled with what a peer asks; `SessionStopped` if none may."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import repeat
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,7 @@ from tallystick.node.errors import StoreError
 from tallystick.node.home import sync, whole_folder
 from tallystick.node.reconciling.sets import About, PreparedSet
 from tallystick.protocol.errors import InputError
+from tallystick.protocol.opening import Opening
 from tallystick.protocol.rowset import Row, decode_row
 
 FOLDER = "reconciled"
@@ -61,7 +63,9 @@ class Ended(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class KeptRow(Struct, frozen=True, forbid_unknown_fields=True):
-    """A row: whose it is, and why it is kept."""
+    """A row: whose it is, and why it is kept. `file_row` is where it is in our export, from 1; the
+    peer's rows have none, nor do those that an older version kept.
+    """
 
     whose: Literal["ours", "theirs"]
     why: Why
@@ -71,6 +75,7 @@ class KeptRow(Struct, frozen=True, forbid_unknown_fields=True):
     quantity: int
     occurred_at: int
     copy: int
+    file_row: int | None = None
 
     @property
     def row(self) -> Row:
@@ -78,14 +83,33 @@ class KeptRow(Struct, frozen=True, forbid_unknown_fields=True):
         return Row(self.meter, self.id, self.subject, self.quantity, self.occurred_at, self.copy)
 
 
-def kept_rows(whose: Literal["ours", "theirs"], why: Why, rows: Iterable[bytes]) -> list[KeptRow]:
+def kept_rows(
+    whose: Literal["ours", "theirs"],
+    why: Why,
+    rows: Sequence[bytes],
+    file_rows: Iterable[int | None] = repeat(None),
+) -> list[KeptRow]:
     """Rows as they are kept."""
     made = []
-    for data in rows:
+    for data, file_row in zip(rows, file_rows, strict=False):
         row = decode_row(data)
         values = (row.meter, row.id, row.subject, row.quantity, row.occurred_at, row.copy)
-        made.append(KeptRow(whose, why, *values))
+        made.append(KeptRow(whose, why, *values, file_row))
     return made
+
+
+def all_rows(prepared: PreparedSet, opening: Opening, both: Sequence[bytes]) -> list[KeptRow]:
+    """What was opened on either side, and rows that both have; of ours with where they are in the
+    export.
+    """
+    opened, kin = opening.opened, opening.kin_opened
+    return [
+        *kept_rows("ours", "differs", opened, prepared.file_rows(opened)),
+        *kept_rows("ours", "kin", kin, prepared.near_file_rows(kin)),
+        *kept_rows("theirs", "differs", opening.received),
+        *kept_rows("theirs", "kin", opening.kin_received),
+        *kept_rows("ours", "both", both, prepared.file_rows(both)),
+    ]
 
 
 def keep(home: Path, ended: Ended, rows: Iterable[KeptRow]) -> Path:

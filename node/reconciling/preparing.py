@@ -64,13 +64,14 @@ def prepare(
             if batch.rejects and not first_reject:
                 reject = batch.rejects[0]
                 first_reject = f"row {reject.row}, {reject.column}: {reject.reason}"
-            rows = [_row(draft) for draft in batch.drafts]
-            inside = [row for row in rows if period.start_us <= row.occurred_at < period.end_us]
+            made = [_row(draft) for draft in batch.drafts]
+            rows = list(zip(batch.draft_rows, made, strict=True))
+            inside = [one for one in rows if period.start_us <= one[1].occurred_at < period.end_us]
             writer.add(inside)
             if len(inside) < len(rows):
                 writer.add_near(
-                    row
-                    for row in rows
+                    (file_row, row)
+                    for file_row, row in rows
                     if reach[0] <= row.occurred_at < reach[1]
                     and not period.start_us <= row.occurred_at < period.end_us
                 )

@@ -7,6 +7,7 @@ there. The other side's total is not exchanged: it follows from our total and th
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,14 +62,13 @@ def result_of(channel: Channel, folder: Path) -> Result:
     period = Period(about.period, about.start_us, about.end_us)
     examples: dict[Example, list[Finding]] = {}
     file = folder / "differences.csv"
+    ours, theirs = _side(folder, "ours"), _side(folder, "theirs")
     with (
         tempfile.TemporaryDirectory(prefix="tallystick-reconcile-") as spill,
-        explained(
-            meters, period, [_events(folder, "ours")], [_events(folder, "theirs")], Path(spill)
-        ) as explainer,
+        explained(meters, period, [_events(ours)], [_events(theirs)], Path(spill)) as explainer,
     ):
         comparisons, causes = explainer.comparisons(channel.role)
-        found = noted(explainer.findings(), examples)
+        found = noted(_placed(explainer.findings(), ours, theirs), examples)
         written = write_differences(file, found, explainer.meters, of_exports=True)
         pairing = {meter.name: explainer.pairing(meter) for meter in meters}
         counts = {m.name: max(explainer.total(s, m)[1] for s in SIDES) for m in meters}
@@ -90,14 +90,37 @@ def result_of(channel: Channel, folder: Path) -> Result:
     return Result(folder, ended, comparison)
 
 
-def _events(folder: Path, whose: str) -> list[Event]:
-    """A side's kept rows, those that both have first, so that what repeats them comes after."""
-    rows = [row for row in kept.rows_of(folder) if row.why == "both" or row.whose == whose]
-    rows.sort(key=lambda row: (row.why != "both", row.copy))
+def _side(folder: Path, whose: str) -> list[tuple[int, kept.KeptRow]]:
+    """A side's kept rows and their lines in the file of them, those that both have first, so that
+    what repeats them comes after.
+    """
+    lines = enumerate(kept.rows_of(folder), 1)
+    rows = [one for one in lines if one[1].why == "both" or one[1].whose == whose]
+    rows.sort(key=lambda one: (one[1].why != "both", one[1].copy))
+    return rows
+
+
+def _events(rows: list[tuple[int, kept.KeptRow]]) -> list[Event]:
     return [
         Event(place, row.id or None, row.meter, row.subject, row.quantity, row.occurred_at)
-        for place, row in enumerate(rows, 1)
+        for place, (_, row) in enumerate(rows, 1)
     ]
+
+
+def _placed(
+    findings: Iterable[Finding],
+    ours: list[tuple[int, kept.KeptRow]],
+    theirs: list[tuple[int, kept.KeptRow]],
+) -> Iterator[Finding]:
+    """The findings with places that people can look up: of ours the row in our export, of theirs,
+    which is not here, the line in the file of kept rows.
+    """
+    for found in findings:
+        here, there = found.our_place, found.their_place
+        yield found._replace(
+            our_place=None if here is None else ours[here - 1][1].file_row,
+            their_place=None if there is None else theirs[there - 1][0],
+        )
 
 
 def _whole(

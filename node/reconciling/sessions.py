@@ -3,7 +3,8 @@ state machine, which runs in a thread and decides everything.
 
 One session at a time in a channel. It has its own queue and its own task, waits for the peer only
 so long, and ends when the link does. Whatever happens in it stops this session alone: nothing of it
-touches the channel's logs but one `Disclosure` record at its end, if rows were opened.
+touches the channel's logs but one `Disclosure` record at its end, if rows were opened. If the node
+does not live to write it, its next start does.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import trio
 
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
-from tallystick.node.reconciling import kept
+from tallystick.node.reconciling import disclosing, kept
 from tallystick.node.reconciling.consent import Consents
+from tallystick.node.reconciling.disclosing import Opened
 from tallystick.node.reconciling.sets import PreparedSet, folder_of
 from tallystick.protocol.errors import InputError, PeriodError, SessionStopped, TallyError
 from tallystick.protocol.messages import (
@@ -31,7 +33,6 @@ from tallystick.protocol.messages import (
     plain,
 )
 from tallystick.protocol.reconcile import CHANCE_SIZE, Asker, Consenter
-from tallystick.protocol.records import Disclosure
 
 if TYPE_CHECKING:
     from tallystick.node.link import Link
@@ -72,6 +73,7 @@ class Run:
         self.side: Asker | Consenter | None = None
         self.prepared: PreparedSet | None = None
         self.prepared_name = ""
+        self.noted = (0, 0)  # rows opened and received that the disk knows of
         self.bytes_sent = self.bytes_received = 0
         self.began_at = trio.current_time()
         self.ended = trio.Event()
@@ -93,11 +95,30 @@ class Run:
             )
         return self.standing
 
+    def opened(self) -> Opened | None:
+        """What was opened in it and by whom; None if nothing was."""
+        side, prepared = self.side, self.prepared
+        if side is None or prepared is None or side.opening is None:
+            return None
+        opening, about = side.opening, prepared.about
+        found = Opened(
+            about.channel,
+            side.name.hex(),
+            about.peer,
+            about.period,
+            prepared.name,
+            len(opening.opened) + len(opening.kin_opened),
+            len(opening.received) + len(opening.kin_received),
+            opening.opened_digest.hex(),
+        )
+        return found if found.opened or found.received else None
+
     def let_go(self) -> None:
-        """It has ended: keep how it stands, and not its rows."""
+        """It is over: keep how it stands, and not its rows, which tracebacks hold as well."""
         self.look()
-        self.side = self.prepared = None
-        self.ended.set()
+        self.side = None
+        if self.stopped is not None:
+            self.stopped.__traceback__ = self.stopped.__context__ = None
 
     def arrived(self, message: InReconciliation) -> None:
         """A message of the peer's came for it."""
@@ -155,9 +176,29 @@ class Reconciler:
         self._nursery: trio.Nursery | None = None
 
     def start(self, nursery: trio.Nursery) -> None:
-        """Serve peers from now on."""
+        """Serve peers from now on; first record what an earlier start opened and did not record."""
         self._nursery = nursery
-        self.consents.load()
+        left = disclosing.left(self._home)
+        self.consents.load({opened.prepared for opened in left})
+        for opened in left:
+            _log.warning(
+                "the node stopped in a session: so many rows were opened, or fewer",
+                extra={"peer": opened.peer, "period": opened.period, "rows": opened.opened},
+            )
+            nursery.start_soon(self._disclose_late, opened)
+
+    async def _disclose_late(self, opened: Opened) -> None:
+        """Record what was opened as soon as our log takes it."""
+        channel, _ = self._books.channels.get(bytes.fromhex(opened.channel), (None, None))
+        try:
+            if channel is None:
+                raise InputError(f"the channel {opened.channel[:8]} is not here")
+            await disclosing.disclose(channel, self._home, opened)
+        except Exception as error:  # noqa: BLE001 - it stays on the disk for the next start
+            _log.error(
+                "a session cannot be recorded in our log",
+                extra={"session": opened.session, "reason": error},
+            )
 
     def run_of(self, session: bytes) -> Run:
         """A session that runs or has ended."""
@@ -273,11 +314,22 @@ class Reconciler:
         side = run.side
         assert side is not None
         while True:
-            for answer in await self._in_thread(side.receive, message):
+            for answer in await self._in_thread(self._receive, run, side, message):
                 run.say(answer)
             if side.found is not None:
                 return
             message = await run.next_message(SILENCE_SECONDS)
+
+    def _receive(
+        self, run: Run, side: Asker | Consenter, message: InReconciliation
+    ) -> list[InReconciliation]:
+        """What to answer; what is opened with it is on the disk then."""
+        answers = side.receive(message)
+        opened = run.opened()
+        if opened is not None and (opened.opened, opened.received) != run.noted:
+            disclosing.note(self._home, opened)
+            run.noted = (opened.opened, opened.received)
+        return answers
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
         return await trio.to_thread.run_sync(function, *arguments, limiter=self._threads)
@@ -286,14 +338,19 @@ class Reconciler:
 
     async def _end(self, run: Run) -> None:
         peer = run.channel.peer_keys.name
+        opened, opening = run.opened(), run.side is not None and run.side.opening is not None
         try:
-            opened = run.side is not None and run.side.opening is not None
-            if run.side is not None and (run.side.found or opened):
-                await self._keep(run)
             if run.stopped is not None:
                 _log.warning("reconciling stopped", extra={"peer": peer, "reason": run.stopped})
-            if run.prepared is not None:
-                self.consents.used(run.prepared, opened=opened)
+            try:
+                if opening:
+                    await self._keep(run)
+            finally:
+                run.let_go()
+                if run.prepared is not None:
+                    await self.consents.used(run.prepared, opened=opening)
+                if opened is not None:  # last: until then, a kill ends the offer as well
+                    await self._disclose(run.channel, opened)
         except Exception as error:  # noqa: BLE001 - one session must not take the node with it
             _log.exception("the end of a session cannot be kept", extra={"peer": peer})
             run.stopped = run.stopped or SessionStopped(str(error), code="failed")
@@ -302,10 +359,11 @@ class Reconciler:
             self._ended[run.session] = run
             while len(self._ended) > ENDED_MAX:
                 del self._ended[next(iter(self._ended))]
-            run.let_go()
+            run.prepared = None
+            run.ended.set()
 
     async def _keep(self, run: Run) -> None:
-        """Keep what was opened, and record in our log that it was."""
+        """Keep what was opened."""
         side, prepared = run.side, run.prepared
         assert side is not None and side.opening is not None and prepared is not None
         opening, about = side.opening, prepared.about
@@ -333,27 +391,16 @@ class Reconciler:
             round(trio.current_time() - run.began_at, 3),
             shared,
         )
-        rows = [
-            *kept.kept_rows("ours", "differs", opening.opened),
-            *kept.kept_rows("ours", "kin", opening.kin_opened),
-            *kept.kept_rows("theirs", "differs", opening.received),
-            *kept.kept_rows("theirs", "kin", opening.kin_received),
-            *kept.kept_rows("ours", "both", both),
-        ]
+        rows = await self._in_thread(kept.all_rows, prepared, opening, both)
         await self._in_thread(kept.keep, self._home, ended, rows)
-        if ended.opened_ours or ended.opened_theirs:
-            record = Disclosure(
-                side.name,
-                about.period,
-                ended.opened_ours,
-                ended.opened_theirs,
-                opening.opened_digest,
-                run.channel.now_recorded_at(),
+
+    async def _disclose(self, channel: Channel, opened: Opened) -> None:
+        """Record in our log what was opened."""
+        with trio.move_on_after(SILENCE_SECONDS) as waiting:
+            await disclosing.disclose(channel, self._home, opened)
+        if waiting.cancelled_caught and self._nursery is not None:
+            _log.error(
+                "a session is not in our log, which takes nothing now",
+                extra={"session": opened.session},
             )
-            with trio.move_on_after(SILENCE_SECONDS) as waiting:
-                await run.channel.append_own(record)
-            if waiting.cancelled_caught:
-                _log.error(
-                    "a session is not in our log, which takes nothing now",
-                    extra={"session": ended.session},
-                )
+            self._nursery.start_soon(self._disclose_late, opened)

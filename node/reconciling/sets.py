@@ -37,8 +37,8 @@ from tallystick.protocol.rowset import (
 )
 
 FOLDER = "reconciling"
-COLUMNS = ("digests", "instants", "copies", "starts", "ends", "meters", "quantities")
-NEAR_COLUMNS = ("near_kin", "near_starts", "near_ends")
+COLUMNS = ("digests", "instants", "copies", "starts", "ends", "meters", "quantities", "file_rows")
+NEAR_COLUMNS = ("near_kin", "near_starts", "near_ends", "near_file_rows")
 
 
 class About(Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,7 +90,7 @@ class PreparedSet:
                 name: np.load(path / f"{name}.npy", mmap_mode="r")
                 for name in (*COLUMNS, *NEAR_COLUMNS)
             }
-            self._rows = np.memmap(path / "rows", np.uint8, "r")
+            self._rows: Any = np.memmap(path / "rows", np.uint8, "r")
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             raise StoreError(
                 f"the prepared rows in {path} cannot be read: {error}", "Prepare them again"
@@ -104,6 +104,14 @@ class PreparedSet:
     def remove(self) -> None:
         """Remove the folder; what is mapped stays readable until it is let go."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove the folder of a set that nobody reads any more. To let go first is quick; a file
+        that is removed before it is let go is removed by what holds up all other threads.
+        """
+        self._columns.clear()
+        self._rows = None
+        self.remove()
 
     def row_set(self) -> RowSet:
         """The rows as a session takes them."""
@@ -124,8 +132,26 @@ class PreparedSet:
         copy = int(columns["copies"][place])
         return encode_row(msgspec.structs.replace(decode_row(data), copy=copy)) if copy else data
 
+    def file_rows(self, rows: Iterable[bytes]) -> list[int]:
+        """Where rows of the period, copies told apart, are in the file, counted from 1."""
+        digests, digest = self.row_set(), self.about.likeness.digest
+        places = [digests.place_of(digest(decode_row(data))) for data in rows]
+        return [int(self._columns["file_rows"][place]) for place in places]
+
+    def near_file_rows(self, rows: Iterable[bytes]) -> list[int]:
+        """The same of rows near the period; of equal ones each has its own."""
+        found, taken, kin = self.row_set(), set[int](), self.about.likeness.kin
+        places = []
+        for data in rows:
+            near = found.near(kin(decode_row(data)))
+            place = next(n for n in near if n not in taken and found.near_row(n) == data)
+            taken.add(place)
+            places.append(place)
+        return [int(self._columns["near_file_rows"][place]) for place in places]
+
     def _bytes(self, start: int, end: int) -> bytes:
-        return self._rows[int(start) : int(end)].tobytes()
+        data: bytes = self._rows[int(start) : int(end)].tobytes()
+        return data
 
     def totals(self, without: Iterable[int]) -> dict[str, tuple[int, int, int | None]]:
         """By meter, of all rows but some places: the sum of quantities, how many rows, and the
@@ -157,6 +183,7 @@ class Writer:
         self._meters, self._quantities = array("q"), array("q")
         self._near_starts, self._near_ends = array("q"), array("q")
         self._starts = array("q")
+        self._file_rows, self._near_file_rows = array("q"), array("q")
         self._end = 0
         handle = os.open(folder / "rows", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._file = os.fdopen(handle, "wb", buffering=1 << 20)
@@ -166,10 +193,11 @@ class Writer:
         """How many rows of the period there are."""
         return len(self._ends)
 
-    def add(self, rows: Iterable[Row]) -> None:
-        """Add rows of the period."""
+    def add(self, rows: Iterable[tuple[int, Row]]) -> None:
+        """Add rows of the period, each with its place in the file."""
         digest = self._likeness.digest
-        for row in rows:
+        for file_row, row in rows:
+            self._file_rows.append(file_row)
             self._starts.append(self._end)
             self._write(row)
             self._ends.append(self._end)
@@ -182,9 +210,10 @@ class Writer:
                 f"more than {ROWS_MAX:,} rows in the period", "Reconcile a smaller period"
             )
 
-    def add_near(self, rows: Iterable[Row]) -> None:
-        """Add rows near the period."""
-        for row in rows:
+    def add_near(self, rows: Iterable[tuple[int, Row]]) -> None:
+        """Add rows near the period, each with its place in the file."""
+        for file_row, row in rows:
+            self._near_file_rows.append(file_row)
             self._near_starts.append(self._end)
             self._write(row)
             self._near_ends.append(self._end)
@@ -213,12 +242,18 @@ class Writer:
             _column(self._ends),
             _column(self._meters),
             _column(self._quantities),
+            _column(self._file_rows),
         )
         for name, column in zip(COLUMNS, columns, strict=True):
             np.save(self._folder / f"{name}.npy", np.asfortranarray(column[order]))
         kin = as_words(bytes(self._kin))
         near_order = order_of(kin)
-        near = (kin, _column(self._near_starts), _column(self._near_ends))
+        near = (
+            kin,
+            _column(self._near_starts),
+            _column(self._near_ends),
+            _column(self._near_file_rows),
+        )
         for name, column in zip(NEAR_COLUMNS, near, strict=True):
             np.save(self._folder / f"{name}.npy", np.asfortranarray(column[near_order]))
         return self.count

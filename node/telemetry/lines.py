@@ -3,7 +3,8 @@
 Modules say `logging.getLogger(name).info("event", extra={"peer": …})`; here structlog makes a line
 of it, for people on a terminal and JSON for machines. Lines of libraries go the same way. What came
 from outside is escaped, so nobody can forge a line or move a terminal's cursor, and what is secret
-is left out wherever it stands. Only `tally run` loads this module: structlog is slow to import.
+is left out wherever it stands. Only `tally run` and `tally watch` load this module: structlog is
+slow to import.
 """
 
 from __future__ import annotations

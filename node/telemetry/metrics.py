@@ -165,6 +165,10 @@ METRICS = (
         ("method", "route", "status"),
     ),
     Metric("http_request_seconds", "histogram", "How long an answer took.", ("route",)),
+    # Events out
+    Metric("feed_events", "gauge", "Events that the feed keeps."),
+    Metric("webhook_endpoints", "gauge", "Endpoints that get webhooks."),
+    Metric("webhook_deliveries_dead", "gauge", "Deliveries that were given up and are kept."),
 )
 
 BY_NAME = {metric.name: metric for metric in METRICS}

@@ -242,6 +242,11 @@ def parse_address(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def address_text(host: str, port: int) -> str:
+    """The reverse of `parse_address`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 async def dial(
     address: str, context: ssl.SSLContext, server_key: bytes, timeout_seconds: float
 ) -> PeerStream:

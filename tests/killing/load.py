@@ -18,7 +18,7 @@ import trio
 from killing.ledger import METERS, Ledger, SentCorrection
 from tallystick.node.errors import NodeUnreachable, PeerUnreachable
 from tallystick.node.home import open_home
-from tallystick.node.importing.drafts import Draft
+from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.rpc import RpcClient
 from tallystick.protocol.errors import ConflictError, InputError, TallyError
 
@@ -159,7 +159,9 @@ class Emitter(Source):
         """What to send: what is in doubt as it was or among other deltas, or something new."""
         dice = self.dice
         drafts = list(self._doubtful)
-        if drafts and (self._stop.is_set() or dice.random() < 0.5):
+        # Doubts pile up while the node keeps dying; one request takes DRAFTS_MAX.
+        many = len(drafts) > DRAFTS_MAX // 2
+        if drafts and (self._stop.is_set() or many or dice.random() < 0.5):
             return drafts
         drafts += [self._draft() for _ in range(dice.choice(SIZES))]
         if dice.random() < 0.3:

@@ -94,6 +94,55 @@ def test_a_restored_home_holds_the_same_and_is_marked(
         restore_backup(backup, tmp_path / "new", None)
 
 
+def test_what_is_kept_of_sessions_comes_back(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole sessions and notes of running ones; no links, nothing half done, nothing of others."""
+    copy = Home(Path(shutil.copytree(home.path, tmp_path / "home")), home.name)
+    known = {
+        f"reconciled/{'a' * 64}/session.json": b"{}",
+        f"reconciled/{'a' * 64}/rows.jsonl": bytes(3_000_000),
+        f"reconciled/{'b' * 64}/session.json": b"x",
+        f"reconciled/{'c' * 64}.opening": b"note",
+    }
+    no_part = [
+        f"reconciled/{'a' * 64}/.rows.part",
+        f"reconciled/.{'d' * 64}.abc/session.json",
+        f"reconciled/.{'d' * 64}.opening",
+        "reconciled/mine.txt",
+        "reconciling/0123456789abcdef/rows",
+    ]
+    for name, data in [*known.items(), *((name, b"no") for name in no_part)]:
+        (copy.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy.path / name).write_bytes(data)
+    (copy.path / "reconciled" / ("e" * 64)).symlink_to(tmp_path)
+    (copy.path / "reconciled" / ("f" * 64 + ".opening")).symlink_to("/etc/hostname")
+    (copy.path / "reconciled" / ("a" * 64) / "link").symlink_to("/etc/hostname")
+    manifest = make_backup(copy, tmp_path / "b", with_seed=True)
+    assert {name for name in manifest.files if "reconcil" in name} == known.keys()
+    for path in (tmp_path / "b").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
+    restore_backup(tmp_path / "b", tmp_path / "new", None)
+    for name, data in known.items():
+        assert (tmp_path / "new" / name).read_bytes() == data
+        assert stat.S_IMODE((tmp_path / "new" / name).stat().st_mode) == 0o600
+        assert stat.S_IMODE((tmp_path / "new" / name).parent.stat().st_mode) == 0o700
+
+    # A note whose session ends meanwhile is in the log; it leaves nothing behind.
+    open_file = Path.open
+
+    def gone(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.suffix == ".opening":
+            path.unlink()
+        return open_file(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", gone)
+    later = make_backup(copy, tmp_path / "later", with_seed=True)
+    assert {name for name in manifest.files if name not in later.files} == {
+        f"reconciled/{'c' * 64}.opening"
+    }
+
+
 def _lines(home: Home) -> list[Line]:
     books = Books.open(home, read_only=True)
     lines = [line for _, closer in books.channels.values() for line in closer.all_lines()]

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 
-from tallystick.node.cli.output import Steps
+from tallystick.node.cli.output import Steps, table
 
 
 def _work() -> None:
@@ -44,3 +44,12 @@ def test_nothing_is_shown_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", said)
     _work()
     assert said.getvalue() == ""
+
+
+def test_a_table_has_no_padding_at_its_lines_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    table(["name", "state"], [["a", "open"], ["b", "confirming"]])
+    lines = capsys.readouterr().out.split("\n")
+    assert lines == [line.rstrip() for line in lines]
+    assert [line.split() for line in lines if "─" not in line] == [
+        ["name", "state"], ["a", "open"], ["b", "confirming"], [],
+    ]  # fmt: skip

@@ -163,6 +163,7 @@ def test_what_the_running_node_has_instead_is_said(party: nodes.Party) -> None:
         ('[http]\nlisten = "0.0.0.0:7451"\nremote = true\n', ""),
         ("[quotas]\nproposals = 0\n", "proposals"),
         ("[netwrok]\n", "Did you mean network"),
+        ('[[intake.cloudevents]]\ntype="*"\nchannel="b"\nmap="nowhere.toml"\n', "nowhere.toml"),
         ('[[reconcile.rules]]\npeer="b"\nfile="f"\nmap="/nowhere"\n', "/nowhere"),
     ],
 )

@@ -12,6 +12,8 @@ from typing import Any
 import nodes
 import pytest
 
+from tallystick.protocol.pairing import parse_invite
+
 MAP = """\
 time = { column = "time" }
 id = { column = "id" }
@@ -66,7 +68,7 @@ def test_the_same_id_with_other_content_is_a_conflict_that_shows_both(pair: Pair
     )  # fmt: skip
     assert again.returncode == 1
     assert "recorded 5 for s" in " ".join(again.stderr.split())
-    assert "now 6 for s" in " ".join(again.stderr.split())
+    assert "now 6 for s at 2026-01-05T10:00:00.000000Z" in " ".join(again.stderr.split())
 
 
 def test_an_import_twice_records_nothing_twice(pair: Pair, tmp_path: Path) -> None:
@@ -391,3 +393,23 @@ def test_verify_of_garbage_is_a_clear_no(pair: Pair, tmp_path: Path, content: by
     assert done.returncode == 1
     assert "NOT PROVEN" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_the_code_of_a_node_on_every_address_can_be_joined(tmp_path: Path) -> None:
+    acme, beta = (nodes.Party(tmp_path, name) for name in ("acme.example", "beta.example"))
+    try:
+        for party in (acme, beta):
+            party.tally("init", "--name", party.name)
+            party.start("--listen", "0.0.0.0:0")
+        made = acme.json("invite")
+        assert parse_invite(made["code"]).address == made["address"]
+        host, port = made["address"].rsplit(":", 1)
+        assert (host != "0.0.0.0", port) == (True, acme.address.rpartition(":")[2])
+        beta.tally("join", made["code"])
+        elsewhere = acme.json("invite", "--address", "tally.acme.example:7450")
+        assert parse_invite(elsewhere["code"]).address == "tally.acme.example:7450"
+        wrong = acme.tally("invite", "--address", "tally.acme.example", check=False)
+        assert (wrong.returncode, "HOST:PORT" in wrong.stderr) == (2, True)
+    finally:
+        acme.stop()
+        beta.stop()

@@ -106,7 +106,7 @@ class Interface:
                     wanted = " or ".join(route.scopes)
                     raise Refusal(
                         403,
-                        f"the key {caller.name} has not the scope {wanted}",
+                        f"the key {caller.name} lacks the scope {wanted}",
                         "INSUFFICIENT_SCOPE",
                     )
                 return await self._run(request, route, segments, caller)

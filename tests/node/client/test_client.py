@@ -121,7 +121,7 @@ def test_errors_carry_the_problem(acme: emitting.Emitter) -> None:
         assert raised.value.problem.status == 401
         assert "tally keys add" in raised.value.problem.advice
     reader = Client(acme.url, key=acme.read_key, channel=CHANNEL)
-    with reader, pytest.raises(NotAllowed, match="has not the scope emit"):
+    with reader, pytest.raises(NotAllowed, match="lacks the scope emit"):
         reader.emit(METER, 1, "s")
     with Client(acme.url, key=acme.emit_key, channel="nobody.example") as client:
         with pytest.raises(NotFound, match="no channel matches 'nobody"):

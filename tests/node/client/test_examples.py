@@ -14,7 +14,6 @@ import nodes
 import pytest
 
 from tallystick.client import Client
-from tallystick.node.api.server import operations
 
 FOLDER = Path(__file__).parents[3] / "docs" / "examples"
 RULES = """\
@@ -78,10 +77,6 @@ def test_keep_what_is_left(acme: emitting.Emitter, tmp_path: Path) -> None:
     assert acme.recorded("kept-") == [1]
 
 
-@pytest.mark.skipif(
-    not any(operation.path == "/v1/events" for operation in operations()),
-    reason="this node has no events",
-)
 def test_follow_events(acme: emitting.Emitter, tmp_path: Path) -> None:
     cursor = tmp_path / "cursor"
     settings = {"key": acme.read_key, "CURSOR_FILE": str(cursor), "UNTIL": "delta.cosigned"}

@@ -87,12 +87,12 @@ async def test_an_offer_stands_until_it_is_used(home: Home, books: Books, tmp_pa
     found = await world.consents.find(world.channel, world.ask())
     assert found is offer and found.about.rows == 5
     for _ in range(TRIES_MAX - 1):
-        world.consents.used(offer, opened=False)
+        await world.consents.used(offer, opened=False)
         assert world.consents.offers() == [offer]
-    world.consents.used(offer, opened=False)
+    await world.consents.used(offer, opened=False)
     assert world.consents.offers() == [] and not offer.path.exists()
     again = world.offer()
-    world.consents.used(again, opened=True)
+    await world.consents.used(again, opened=True)
     assert world.consents.offers() == [] and not again.path.exists()
 
 
@@ -161,12 +161,12 @@ async def test_a_rule_prepares_the_file_of_the_period(
     for _ in range(2):
         found = await world.consents.find(world.channel, world.ask())
         assert (found.about.rows, found.about.opens_max) == (5, 10_000)
-        world.consents.used(found, opened=False)
+        await world.consents.used(found, opened=False)
         assert not found.path.exists()
     with pytest.raises(SessionStopped, match="no more are consented to"):
         await world.consents.find(world.channel, world.ask())
     world.now_s += DAY_SECONDS + 1
-    world.consents.used(await world.consents.find(world.channel, world.ask()), opened=True)
+    await world.consents.used(await world.consents.find(world.channel, world.ask()), opened=True)
 
 
 async def test_a_rule_is_for_its_peer_and_its_periods(

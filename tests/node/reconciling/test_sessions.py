@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -113,7 +115,15 @@ def test_both_are_told_what_differs(pair: Pair, tmp_path: Path) -> None:
     found = here["meters"]["context-tokens"]
     assert [int(found["ours"]), int(found["theirs"])] == totals
     _check_recorded(acme, beta, here, there)
+    _check_places(here, ours)
+    _check_places(there, theirs)
     assert _held(acme) == _held(beta) == []  # the offer is used up
+    restored = nodes.Party(tmp_path, "restored")
+    acme.tally("backup", "-o", str(tmp_path / "copy"))
+    restored.tally("restore", str(tmp_path / "copy"))
+    again = _json(restored.tally("reconcile", "--show", here["session"], "--json", check=False))
+    paths = ("rows_file", "events_file")
+    assert {**again, **dict.fromkeys(paths)} == {**here, **dict.fromkeys(paths)}
 
 
 def _check_mirrored(here: Any, there: Any) -> None:
@@ -146,6 +156,70 @@ def _check_recorded(acme: nodes.Party, beta: nodes.Party, here: Any, there: Any)
         assert whose.count("theirs") == document["opened_theirs"]
         listed = party.json("reconcile", "--list")["sessions"]
         assert document["session"] in [session["session"] for session in listed]
+
+
+def _check_places(document: Any, export: str) -> None:
+    """The events behind each step say where our row is in the file and theirs among those kept."""
+    lines = Path(export).read_text().splitlines()
+    kept = [json.loads(line) for line in Path(document["rows_file"]).read_text().splitlines()]
+    with Path(document["events_file"]).open(newline="") as file:
+        found = list(csv.DictReader(file))
+    ours = [
+        (lines[int(row["our_row"])].split(","), row["our_time"], row["our_quantity"])
+        for row in found
+        if row["our_row"]
+    ]
+    assert ours
+    assert [(_ms(time), quantity) for _, time, quantity in ours] == [
+        (int(values[0]), values[3]) for values, _, _ in ours
+    ]
+    theirs = [
+        (kept[int(row["their_row"]) - 1], row["their_time"], row["their_quantity"])
+        for row in found
+        if row["their_row"]
+    ]
+    assert theirs
+    assert [(_ms(time), int(quantity)) for _, time, quantity in theirs] == [
+        (row["occurred_at"] // 1000, row["quantity"]) for row, _, _ in theirs
+    ]
+    assert all(row["our_row"] for row in found if row["our_time"])
+
+
+def _ms(time: str) -> int:
+    return round(datetime.fromisoformat(time).timestamp() * 1000)
+
+
+def test_our_row_is_that_of_the_file(pair: Pair, tmp_path: Path) -> None:
+    """Also after rows that cannot be read, of copies, and of rows beside the period."""
+    acme, beta = pair
+    files = Files(tmp_path, 8, WITHOUT_IDS)
+    rows = _rows(400)
+    edges = [(-5, "edge", 40), (-5, "edge", 40)]
+    ours = files.write("ours.csv", [*edges, *rows[::-1], rows[7], rows[7]])
+    broken = Path(ours).read_text().splitlines()
+    broken[1:1] = ["never,r,p,1", "never,r,p,2"]
+    Path(ours).write_text("\n".join(broken) + "\n")
+    theirs = files.write("theirs.csv", [*rows[3:], (2, "edge", 40), (2, "edge", 40), (9, "r", 5)])
+    beta.tally("reconcile", "--offer", theirs, *files.options())
+    done = acme.tally("reconcile", beta.name, ours, *files.options(), "--json", check=False)
+    here = _json(done)
+    shown = beta.tally("reconcile", "--show", here["session"][:8], "--json", check=False)
+    mine = [row for row in _kept(here) if row["whose"] == "ours"]
+    assert {row["file_row"] for row in mine if row["why"] == "kin"} == {3, 4}
+    assert {row["file_row"] for row in mine if row["copy"]} == {405, 406}
+    _check_places(here, ours)
+    _check_places(_json(shown), theirs)
+    # Rows that an older version kept do not say where they were.
+    for row in (kept := _kept(here)):
+        del row["file_row"]
+    Path(here["rows_file"]).write_text("".join(json.dumps(row) + "\n" for row in kept))
+    again = _json(acme.tally("reconcile", "--show", here["session"], "--json", check=False))
+    assert again["meters"] == here["meters"]
+    assert ",,2025-06-15T" in Path(here["events_file"]).read_text()
+
+
+def _kept(document: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(document["rows_file"]).read_text().splitlines()]
 
 
 def test_without_ids_and_for_people(pair: Pair, tmp_path: Path) -> None:
@@ -223,6 +297,7 @@ def test_wrong_use_is_said(pair: Pair, tmp_path: Path) -> None:
         ("reconcile",),
         ("reconcile", "beta.example", file),
         ("reconcile", "gamma.example", file, *files.options()),
+        ("reconcile", "gamma.example", file, *files.options(), "--channel", "beta.example"),
         ("reconcile", "beta.example", file, "--period", "2025-06", *files.options()[2:]),
         ("reconcile", "--show", "ffff"),
     ):

@@ -24,6 +24,7 @@ from tallystick.node.telemetry.collector import short_names
 from tallystick.node.telemetry.following import Following
 from tallystick.node.telemetry.metrics import METRICS, Metric
 from tallystick.node.telemetry.monitor import CHANNELS_A_TURN
+from tallystick.node.telemetry.outgoing import watch_outgoing
 from tallystick.protocol.records import Dispute
 
 CONVENTION = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -310,7 +311,9 @@ async def test_every_metric_has_values(tmp_path: Path) -> None:
         await homes.exchange(a, b)
         monitor = monitor_of(a)
         monitor.http.count("GET", "/v1/status", 200, 0.01)
+        watch_outgoing(monitor)
         found = await scrape(monitor)
+    assert found.value("webhook_endpoints") == 0
     given = {sample.name for sample in found.samples}
     names = [m.full_name + ("_count" if m.kind == "histogram" else "") for m in METRICS]
     missing = set(names) - given

@@ -237,5 +237,5 @@ def test_the_peer_derives_the_same(world: World, pac: PacSpace) -> None:
     proofs = pac.balance.invoice_proof("c0"), theirs.balance.invoice_proof("acme")
     assert proofs[0]["proofRoot"] == proofs[1]["proofRoot"]
     assert theirs.verify(proofs[1]["proofRoot"])["verified"]
-    with pytest.raises(PacSpaceError, match="has not the scope emit"):
+    with pytest.raises(PacSpaceError, match="lacks the scope emit"):
         theirs.balance.emit("acme", 1, "usage")
