@@ -22,6 +22,8 @@ from tallystick.node.api.problems import Refused
 from tallystick.node.api.reading import ASKER
 from tallystick.node.errors import HomeError
 
+STRANGERS = "strangers"  # who share what one caller may ask
+
 _log = logging.getLogger("tallystick.api")
 
 
@@ -40,7 +42,8 @@ class OwnersDoor:
 @dataclass(frozen=True, slots=True)
 class KeyedDoor:
     """TCP. `open_paths` need no key; what begins with one of `own_rules` checks its callers itself.
-    `refusals` say what is refused here in the form of what begins with a prefix.
+    `refusals` say what is refused here in the form of what begins with a prefix; `visitor` names
+    whoever is known without a key.
 
     `hosts` are the names in the header Host that are ours: a page elsewhere whose name leads here
     must not reach us through a person's browser.
@@ -53,6 +56,7 @@ class KeyedDoor:
     open_paths: frozenset[str]
     own_rules: tuple[str, ...]
     refusals: Mapping[str, Callable[[Refused], Response]] = field(default_factory=dict)
+    visitor: Callable[[Scope], str | None] = lambda scope: None
     said: list[str] = field(default_factory=lambda: [""])  # what is wrong with the keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,10 +74,10 @@ class KeyedDoor:
                     {"WWW-Authenticate": 'Bearer realm="tallystick"'},
                 )
             scope["state"]["caller"] = caller
-            name = caller.id if caller else "strangers"
-            ASKER.set(name)
-            async with self.limits.hold(name):
-                with place.work(known=caller is not None):
+            name = caller.id if caller else self.visitor(scope)
+            ASKER.set(name or STRANGERS)
+            async with self.limits.hold(name or STRANGERS):
+                with place.work(known=name is not None):
                     await self.app(scope, receive, send)
         except Refused as refused:
             # Only what was refused before the application began to answer arrives here.
