@@ -341,7 +341,7 @@ def _describe_meter(meter: Meter) -> list[str]:
         lines.append("  Any difference counts.")
     else:
         t = meter.tolerance
-        percent = format_quantity(t.relative_ppm, 4).rstrip("0").rstrip(".")
+        percent = format_quantity(t.relative_ppm, 4)  # bundles hold this text: it never changes
         lines.append(
             f"  A difference up to {percent}% of the {t.base}'s number or"
             f" {format_quantity(t.absolute, meter.scale)}"

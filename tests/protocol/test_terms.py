@@ -137,5 +137,5 @@ def test_the_description_fits_a_terminal_and_names_what_matters() -> None:
     lines = describe_terms(_parse(SOURCE))
     assert max(map(len, lines)) <= 78
     text = "\n".join(lines)
-    for word in ("acme.example provides", "Europe/Berlin", "Both record it", "up to 0.5% of"):
+    for word in ("acme.example provides", "Europe/Berlin", "Both record it", "up to 0.5000% of"):
         assert word in text
