@@ -26,6 +26,20 @@ def _balance(pac: PacSpace, customer: str) -> tuple[float, int]:
     return derived["computedBalance"], derived["deltasCount"]
 
 
+@pytest.mark.parametrize("inside", [b'"\xff"', b"1e999", b'{"\xff": 1}'])
+def test_metadata_that_no_client_could_read_again_is_refused(
+    world: World, customer: str, inside: bytes
+) -> None:
+    with world.http() as client:
+        body = b'{"customerId": "%b", "delta": 1, "reason": "x", "metadata": {"a": %b}}'
+        made = body % (customer.encode(), inside)
+        answer = client.post("/api/v1/balance/delta", content=made)
+        assert (answer.status_code, "metadata" in answer.text) == (400, True)
+        extras = b'{"customerId": "%b", "fingerprints": {"a": %b}}' % (customer.encode(), inside)
+        answer = client.post("/api/v1/balance/checkpoint", content=extras)
+        assert (answer.status_code, "fingerprints" in answer.text) == (400, True)
+
+
 def test_an_emit_is_answered_and_found_again(pac: PacSpace, customer: str) -> None:
     said = {"model": "m-1", "tags": ["a", "ü"], "cost": 1.25, "nothing": None}
     options = {"referenceId": _reference(), "metadata": said}
