@@ -36,7 +36,6 @@ from tallystick.node.api.pacspace.wire import Refusal, bad, refusal_of
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.store.keyspace import CheckpointRow, SnapshotRow
-from tallystick.protocol.errors import TallyError
 from tallystick.protocol.periods import Period
 
 PATIENCE_SECONDS = 15  # the client gives up after 30

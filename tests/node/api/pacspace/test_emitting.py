@@ -26,6 +26,27 @@ def _balance(pac: PacSpace, customer: str) -> tuple[float, int]:
     return derived["computedBalance"], derived["deltasCount"]
 
 
+def test_references_of_two_customers_are_never_one(pac: PacSpace) -> None:
+    one = pac.balance.emit("tokens", 3, "usage", {"referenceId": "n:1"})  # of the subject t
+    other = pac.balance.emit("nested", 4, "usage", {"referenceId": "1"})  # of the subject t:n
+    assert one["recordId"] != other["recordId"]
+    again = pac.balance.emit("nested", 4, "usage", {"referenceId": "1"})
+    assert (again["recordId"], again["idempotent"]) == (other["recordId"], True)
+
+
+def test_who_only_emits_sees_nothing_that_the_peer_recorded(world: World) -> None:
+    options = ("--subject", "x", "--id", "peers", "--wait")
+    world.beta.tally("emit", "requests", "2", *options)
+    world.client().balance.derive("theirs")
+    channel = world.acme.json("status")["channels"][0]["channel"][:16]
+    path = f"/api/v1/balance/delta/{channel}.c%3Arequests%3Apeers"
+    found = {}
+    for scope in ("read", "emit"):
+        with world.http(scope) as client:
+            found[scope] = client.get(path).status_code
+    assert found == {"read": 200, "emit": 404}
+
+
 @pytest.mark.parametrize("inside", [b'"\xff"', b"1e999", b'{"\xff": 1}'])
 def test_metadata_that_no_client_could_read_again_is_refused(
     world: World, customer: str, inside: bytes
