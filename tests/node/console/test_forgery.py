@@ -359,6 +359,30 @@ def test_a_record_that_is_not_there_is_not_found(door: Door) -> None:
             assert answer.status_code == 404, index
 
 
+def test_odd_periods_and_names_never_fail_inside_the_node(door: Door) -> None:
+    channel = f"/console/channels/{door.channel}"
+    hours = ("0001-01-01T00", "1970-01-01T00", "1969-12-31T23", "9998-12-31T23", "9999-12-31T23")
+    with door.owner() as client:
+        for hour in (*hours, "2026-10-03T10%00", "x" * 2000, "%ff", "..", "2026-10-03T99"):
+            for more in ("", "/close", "/bundle", "/checkpoint", "/statement?as=pdf", "?page=99"):
+                answer = client.get(f"{channel}/periods/{hour}{more}")
+                assert answer.status_code < 500, (hour, more)
+            path = f"{channel}/dispute?period={hour}&meter=%ff&subject=%00"
+            assert client.get(path).status_code < 500, hour
+        for name in ("%ff", "%00", "x" * 5000, "a/b/c", "/", "\u202e"):
+            for path in (
+                f"/console/deltas?name={name}",
+                f"{channel}/proof?name={name}&log=provider",
+                f"/console/disputes/{name}",
+                f"/console/evidence/{name}",
+                f"/console/comparisons/{name}",
+                f"/console/channels/{name}",
+                f"/console/peers/{name}/propose",
+                f"/console/proposals/{name}",
+            ):
+                assert client.get(path).status_code < 500, path
+
+
 def test_nothing_of_a_login_is_logged_or_in_an_address(door: Door) -> None:
     key = tally_json(door.party, "keys", "add", "quiet", "--scope", "admin")["key"]
     with door.client() as client:
