@@ -26,6 +26,7 @@ from tallystick.node.news import News
 from tallystick.node.sealing import (
     SEALED_BYTES_MAX,
     check_sealed,
+    check_time,
     deltas_of,
     rows_beside,
 )
@@ -54,6 +55,7 @@ from tallystick.protocol.messages import Append
 from tallystick.protocol.moves import Moves, unbilled
 from tallystick.protocol.quantities import format_quantity
 from tallystick.protocol.records import (
+    TIME_MAX_US,
     Close,
     Correction,
     Delta,
@@ -274,6 +276,7 @@ class Channel:
             and texts_plain("".join([draft.id + draft.subject for draft in drafts]))
             and all([0 < len(d.id) <= 128 and 0 < len(d.subject) <= 128 for d in drafts])
             and max([len(draft.sealed) for draft in drafts], default=0) <= SEALED_BYTES_MAX
+            and all([0 <= draft.occurred_at <= TIME_MAX_US for draft in drafts])
         ):
             fresh = drafts
             places = list(range(first, first + len(drafts)))
@@ -332,6 +335,7 @@ class Channel:
                     check_texts(draft.subject, what="subject")
                     own.rules.check_delta(draft.meter, draft.quantity)
                     check_sealed(draft)
+                    check_time(draft)
                     index = own.state.size + len(fresh)
                     fresh_places[draft.meter, draft.id] = len(fresh)
                     fresh.append(draft)
@@ -435,7 +439,7 @@ class Channel:
 
     def now_recorded_at(self) -> int:
         """The `recorded_at` of a record made now: a log's never goes back."""
-        return max(self._clock_us(), self.own.state.facts.recorded_at)
+        return min(max(self._clock_us(), self.own.state.facts.recorded_at), TIME_MAX_US)
 
     def _sign(self, head: Head, facts: LogFacts) -> tuple[bytes, bytes]:
         if not self.live:

@@ -15,7 +15,7 @@ from tallystick.node.logs import ChannelLog
 from tallystick.node.store.keyspace import delta_key
 from tallystick.node.store.matters import Row
 from tallystick.protocol.errors import InvalidRecord
-from tallystick.protocol.records import Delta
+from tallystick.protocol.records import TIME_MAX_US, Delta
 
 SALT_BYTES = 16
 SEALED_BYTES_MAX = 64 * 1024
@@ -57,6 +57,15 @@ def check_sealed(draft: Draft) -> None:
         raise InvalidRecord(
             f"{len(draft.sealed)} bytes beside {draft.meter}/{draft.id};"
             f" {SEALED_BYTES_MAX} are allowed"
+        )
+
+
+def check_time(draft: Draft) -> None:
+    """`InvalidRecord` if a delta is of a time that no record can hold, as by a wrong clock."""
+    if not 0 <= draft.occurred_at <= TIME_MAX_US:
+        raise InvalidRecord(
+            f"{draft.meter}/{draft.id} is not of a time between 1970 and 9998;"
+            " is this machine's clock right?"
         )
 
 

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from tallystick.node.api import openapi, problems
 from tallystick.node.api.keys import ApiKeys
-from tallystick.node.api.operations import Operation, answer_json, guarded
+from tallystick.node.api.operations import Handler, Operation, answer_json, guarded
 from tallystick.node.api.reading import Reader
 from tallystick.node.intake.sink import EventSink
 from tallystick.node.node import Node
@@ -74,7 +74,7 @@ def build(world: World, operations: Sequence[Operation], others: Sequence[BaseRo
         Route("/docs", show_page),
         Route("/verify", show_verifier),
         *others,
-        *(Route(one.path, guarded(one), methods=[one.method]) for one in operations),
+        *_routes(operations),
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: problems.answer})
     app.router.default = _nothing_here
@@ -82,6 +82,22 @@ def build(world: World, operations: Sequence[Operation], others: Sequence[BaseRo
     app.state.world = world
     app.state.config = world.node.books.config.http
     return app
+
+
+def _routes(operations: Sequence[Operation]) -> list[Route]:
+    """One route a path, so that a method which it does not take is told all that it takes."""
+    by_path: dict[str, dict[str, Handler]] = {}
+    for one in operations:
+        by_path.setdefault(one.path, {})[one.method] = guarded(one)
+
+    def chosen(handlers: dict[str, Handler]) -> Handler:
+        async def handle(request: Request) -> Response:
+            method = "GET" if request.method == "HEAD" else request.method
+            return await handlers[method](request)
+
+        return handle
+
+    return [Route(path, chosen(by), methods=list(by)) for path, by in by_path.items()]
 
 
 def open_paths(operations: Sequence[Operation]) -> frozenset[str]:

@@ -7,17 +7,18 @@ is given up after a while, and all are when the node stops.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Event, Updated
-from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
+from starlette.types import Scope
+
+from tallystick.node.api.http1 import Http1Server
 
 KEEP_ALIVE_SECONDS = 75
 HEADER_BYTES_MAX = 64 * 1024
@@ -62,19 +63,38 @@ class _Stream:
         await self._stream.aclose()
 
 
-class _Server(TCPServer):
-    """Hypercorn's side of a connection; it would wait for the next request also after the end."""
+class Place:
+    """One connection's place: whose it is, and whether it has something to do.
 
-    _ended = False
+    Who has not shown a key is a stranger, as everybody is at first.
+    """
 
-    async def _read_data(self) -> None:
-        await super()._read_data()
-        self._ended = True
-        await self.idle_task.stop()
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self.known = False
+        self.requests = 0  # of a known caller, under way
+        self.rests_since = trio.current_time()
 
-    async def protocol_send(self, event: Event) -> None:
-        if not (self._ended and isinstance(event, Updated)):
-            await super().protocol_send(event)
+    @contextmanager
+    def work(self, *, known: bool) -> Iterator[None]:
+        """Work on a request, of a caller that is known or not."""
+        self.known = known
+        self.requests += 1
+        try:
+            yield
+        finally:
+            self.requests -= 1
+            self.rests_since = trio.current_time()
+
+    def clear(self) -> None:
+        """End the connection, whatever it does."""
+        self._stream.socket.close()
+
+
+def place_of(scope: Scope) -> Place:
+    """The place of the connection that a request came on."""
+    found: Place = scope["state"]["place"]
+    return found
 
 
 class Connections:
@@ -91,7 +111,7 @@ class Connections:
         self._app = ASGIWrapper(app)
         self._context = WorkerContext(None)
         self._max = connections_max
-        self._open: set[trio.SocketStream] = set()
+        self._open: dict[Place, None] = {}  # in the order in which they came
 
     async def serve(self, listeners: list[trio.SocketListener]) -> None:
         """Serve until cancelled."""
@@ -104,25 +124,41 @@ class Connections:
         try:
             await trio.sleep_forever()
         finally:
-            for stream in self._open:
-                stream.socket.close()
+            for place in self._open:
+                place.clear()
+
+    def _make_room(self) -> bool:
+        """Whether there is a place. If all are taken, the stranger who came first gives up his, or
+        else the known caller who asked nothing for longest: so those without a key keep out nobody.
+        """
+        if len(self._open) < self._max:
+            return True
+        stranger = next((place for place in self._open if not place.known), None)
+        resting = (place for place in self._open if not place.requests)
+        left = stranger or min(resting, key=lambda place: place.rests_since, default=None)
+        if left is None:
+            return False
+        del self._open[left]
+        left.clear()
+        return True
 
     async def _serve(self, stream: trio.SocketStream) -> None:
-        if len(self._open) >= self._max:
+        if not self._make_room():
             with suppress(trio.BrokenResourceError, OSError):
                 stream.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, 4096)
                 await stream.socket.send(_BUSY)
             await trio.aclose_forcefully(stream)
             return
-        self._open.add(stream)
-        state = ConnectionState({})
+        place = Place(stream)
+        self._open[place] = None
+        state = ConnectionState({"place": place})
         try:
             guarded: Any = _Stream(stream)
-            await _Server(self._app, self._config, self._context, state, guarded)
+            await Http1Server(self._app, self._config, self._context, state, guarded)
         except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             pass
         except* Exception:  # noqa: BLE001 - one connection must not take the node with it
             _log.exception("a connection failed inside the node")
         finally:
-            self._open.discard(stream)
+            self._open.pop(place, None)
             await trio.aclose_forcefully(stream)

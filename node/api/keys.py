@@ -13,6 +13,7 @@ import hmac
 import os
 import re
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from tallystick.protocol.errors import InputError
 Scope = Literal["emit", "read", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 FILE = "api-keys.json"
+BYTES_MAX = 4 * 1024 * 1024  # of the file: some 20,000 keys
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _KEY = re.compile(r"tally_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 
@@ -63,6 +65,7 @@ class ApiKeys:
         self._path = home.path / FILE
         self._stamp: tuple[int, int, int] | None = None
         self._known: dict[str, ApiKey] = {}
+        self._wrong = ""
 
     def find(self, presented: str) -> ApiKey | None:
         """The key that was presented; None if it is not one of ours."""
@@ -113,21 +116,37 @@ class ApiKeys:
         try:
             found = self._path.stat()
         except FileNotFoundError:
-            self._stamp, self._known = None, {}
+            self._stamp, self._known, self._wrong = None, {}, ""
             return self._known
         except OSError as error:
             raise HomeError(f"{self._path} cannot be read: {error.strerror}") from None
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
         if stamp != self._stamp:
-            try:
-                keys = _decode(self._path.read_bytes())
-            except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-                raise HomeError(
-                    f"{self._path} is damaged: {error}",
-                    "Remove it and make the keys anew: tally keys add",
-                ) from None
-            self._stamp, self._known = stamp, {key.id: key for key in keys}
+            # What is wrong is kept too: a file is read once, however many ask.
+            self._stamp, self._known = stamp, {}
+            self._wrong = self._read(found)
+        if self._wrong:
+            raise HomeError(
+                f"{self._path} is damaged: {self._wrong}",
+                "Remove it and make the keys anew: tally keys add",
+            )
         return self._known
+
+    def _read(self, found: os.stat_result) -> str:
+        """Read the file; what is wrong with it, in words, if anything is."""
+        if not stat.S_ISREG(found.st_mode):
+            return "it is no file"
+        if found.st_size > BYTES_MAX:
+            return f"it has more than {BYTES_MAX} bytes"
+        try:
+            with self._path.open("rb") as file:
+                keys = _decode(file.read(BYTES_MAX))
+        except OSError as error:
+            return error.strerror or "it cannot be read"
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            return str(error)
+        self._known = {key.id: key for key in keys}
+        return ""
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

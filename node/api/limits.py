@@ -13,6 +13,8 @@ from tallystick.node.config import Http
 from tallystick.node.quotas import MEBIBYTE, Bucket
 
 CALLERS_MAX = 1024  # whose use is remembered
+BODY_SECONDS = 30
+BODY_BYTES_PER_SECOND = 16 * 1024  # that a body must come at, after that
 
 
 class Limits:
@@ -27,7 +29,11 @@ class Limits:
         if found is None:
             now = trio.current_time()
             if len(self._callers) >= CALLERS_MAX:
-                self._callers = {k: v for k, v in self._callers.items() if not v[0].full(now)}
+                self._callers = {
+                    known: (bucket, working)
+                    for known, (bucket, working) in self._callers.items()
+                    if not bucket.full(now) or working.value < self._config.requests_at_once
+                }
             rate = self._config.requests_per_second
             found = Bucket(rate, rate, now), trio.Semaphore(self._config.requests_at_once)
             self._callers[caller] = found
@@ -69,12 +75,22 @@ async def read_body(request: Request, bytes_max: int | None = None) -> bytes:
     if announced.isdigit() and int(announced) > bytes_max:
         raise too_large
     pieces, size = [], 0
+    began = trio.current_time()
     try:
-        async for piece in request.stream():
-            size += len(piece)
-            if size > bytes_max:
-                raise too_large
-            pieces.append(piece)
+        with trio.move_on_after(BODY_SECONDS) as waiting:
+            async for piece in request.stream():
+                size += len(piece)
+                if size > bytes_max:
+                    raise too_large
+                pieces.append(piece)
+                # So long as it comes at a pace at all, a large one may take longer.
+                waiting.deadline = began + BODY_SECONDS + size / BODY_BYTES_PER_SECOND
     except ClientDisconnect:
         raise Refused(400, "the body broke off") from None
+    if waiting.cancelled_caught:
+        raise Refused(
+            408,
+            f"the body came too slowly: {size} bytes in {trio.current_time() - began:.0f} seconds",
+            "Send it again, all at once; what comes little by little is for a stream (NDJSON)",
+        )
     return b"".join(pieces)

@@ -125,7 +125,7 @@ def _schema(kind: Any) -> dict[str, Any]:
     if kind is bytes:
         return {}
     if isinstance(kind, tuple):
-        return {"oneOf": [_schema(one) for one in kind]}
+        return {"anyOf": [_schema(one) for one in kind]}
     (found,), _ = msgspec.json.schema_components([kind], ref_template=_REF)
     return dict(found)
 
@@ -179,7 +179,7 @@ def _bodies(content: Mapping[str, Any]) -> str:
     for media, held in content.items():
         schema = held["schema"]
         names = [
-            one["$ref"].rpartition("/")[2] for one in schema.get("oneOf", [schema]) if "$ref" in one
+            one["$ref"].rpartition("/")[2] for one in schema.get("anyOf", [schema]) if "$ref" in one
         ]
         links = " or ".join(f"<a href='#{name}'>{name}</a>" for name in names)
         said.append(f"<code>{html.escape(media)}</code>" + (f" ({links})" if links else ""))

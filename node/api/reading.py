@@ -1,11 +1,13 @@
 """Questions that take long, answered beside the node's work: on threads, at a moment of its store.
 
-So nobody who records waits for one who reads, and nobody who reads for one who records.
+So nobody who records waits for one who reads, and nobody who reads for one who records. A caller
+has one thread at a time: many long questions of one are not in the way of the others'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import TypeVar
 
 import trio
@@ -19,6 +21,8 @@ LINES_FEW = 5_000  # so many are derived in less time than a moment takes to ope
 
 T = TypeVar("T")
 
+ASKER: ContextVar[str] = ContextVar("asker", default="owner")  # whose request a task works on
+
 
 class Reader:
     """Asks the books of a running node."""
@@ -26,6 +30,7 @@ class Reader:
     def __init__(self, books: Books) -> None:
         self._books = books
         self._threads = trio.CapacityLimiter(AT_ONCE)
+        self._turns: dict[str, trio.Lock] = {}
 
     async def ask_lines(self, channel: bytes, question: Callable[[Channel, Closer], T]) -> T:
         """The answer to a question that takes as long as there are balance lines: at once, from
@@ -44,4 +49,15 @@ class Reader:
             with self._books.at_a_moment(channel) as opened:
                 return question(*opened)
 
-        return await trio.to_thread.run_sync(work, limiter=self._threads)
+        return await self.in_turn(lambda: trio.to_thread.run_sync(work, limiter=self._threads))
+
+    async def in_turn(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do some work when the caller's work before it is done."""
+        asker = ASKER.get()
+        turn = self._turns.setdefault(asker, trio.Lock())
+        try:
+            async with turn:
+                return await work()
+        finally:
+            if not turn.locked():
+                self._turns.pop(asker, None)

@@ -102,6 +102,7 @@ class HttpServer:
                     open_paths(offered) | {"/console"},
                     own_rules,
                     dict.fromkeys(PREFIXES, refused_at_door),
+                    console.visitor,
                 )
                 served = Connections(counted(door), config.connections)
                 nursery.start_soon(served.serve, listeners)

@@ -64,6 +64,12 @@ class Console:
             Mount("/console", Hardened(self._app())),
         )
 
+    def visitor(self, scope: Scope) -> str | None:
+        """A name for whoever a request's session is of, if it has one that lives."""
+        token = Request(scope).cookies.get(self._desk.cookie, "")
+        session = self._desk.sessions.find(token, used=False) if token else None
+        return None if session is None else f"console {session.caller.id}"
+
     def _app(self) -> Starlette:
         modules = (overview, channels, periods, comparisons, deltas, disputes, pairing, evidence)
         pages = [page for module in modules for page in module.PAGES]

@@ -92,12 +92,19 @@ class Watcher:
         async def listen() -> None:
             nonlocal changed
             while True:
-                with suppress(OSError, RuntimeError):  # no such folder now, or no more watches
+                rest = LOOK_SECONDS
+                try:
                     async for _ in awatch(
                         self._folder.path, recursive=False, debounce=400, rust_timeout=1000
                     ):
                         changed.set()
-                await trio.sleep(LOOK_SECONDS)
+                except* OSError:
+                    pass  # no such folder now, or no more watches
+                except* RuntimeError:
+                    rest = RETRY_SECONDS[0]  # it cannot say which file, as a name is no UTF-8
+                    changed.set()
+                await trio.sleep(rest)
+                changed.set()  # what came meanwhile was not heard
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(listen)

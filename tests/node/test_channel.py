@@ -38,6 +38,7 @@ from tallystick.protocol.keys import ED25519_COSIGNATURE, ED25519_NOTE, Vkey, or
 from tallystick.protocol.messages import Append, Message
 from tallystick.protocol.proof import parse_proof, verify_proof
 from tallystick.protocol.records import (
+    TIME_MAX_US,
     Answer,
     Correction,
     Delta,
@@ -568,3 +569,19 @@ async def test_a_tail_that_is_set_aside_takes_its_keys_with_it(tmp_path: Path) -
         a.channel.go_live()
         await exchange(a, b)
         assert b.channel.peer.keyring.number("provider", "cosigner") == 1
+
+
+async def test_a_clock_before_1970_or_after_9998_spoils_no_log(tmp_path: Path) -> None:
+    async with two(tmp_path) as (a, b):
+        for now_us in (-1, TIME_MAX_US + 1):
+            a.now_us = now_us
+            wrong = Draft(f"now-{now_us}", "calls", "x", 1, now_us)
+            right = Draft(f"at-{now_us}", "calls", "x", 1, NOW_US)
+            result = await a.channel.emit([wrong, right])
+            assert [index >= 0 for index in result.indexes] == [False, True]
+            ((place, kind, said),) = result.problems
+            assert (place, kind) == (0, "rejected")
+            assert "this machine's clock" in said
+            await exchange(a, b)
+        assert b.channel.peer.state.size == 3
+        assert a.lines() == b.lines() == replayed(a)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import nodes
@@ -17,8 +18,9 @@ from starlette.routing import Route
 
 from tallystick.node.api import connections
 from tallystick.node.api.connections import Connections
-from tallystick.node.api.limits import Limits
+from tallystick.node.api.limits import Limits, read_body
 from tallystick.node.api.problems import Refused
+from tallystick.node.api.reading import ASKER, Reader
 from tallystick.node.config import Http
 
 
@@ -161,3 +163,62 @@ async def test_more_requests_than_agreed_are_refused(autojump_clock: trio.abc.Cl
                 pass
         async with limits.hold("b"):
             pass
+
+
+async def test_who_is_remembered_keeps_what_is_at_work(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.abc.Clock
+) -> None:
+    monkeypatch.setattr("tallystick.node.api.limits.CALLERS_MAX", 2)
+    limits = Limits(Http(requests_per_second=3, requests_at_once=1))
+    async with limits.hold("a"):
+        await trio.sleep(5)  # its bucket is full again
+        for other in "bcde":
+            async with limits.hold(other):
+                pass
+        with pytest.raises(Refused, match="1 requests at once"):
+            async with limits.hold("a"):
+                pass
+
+
+async def _bytes_of(pieces: int, each: int, seconds: float) -> bytes:
+    left = pieces
+
+    async def receive() -> dict[str, object]:
+        nonlocal left
+        await trio.sleep(seconds)
+        left -= 1
+        return {"type": "http.request", "body": bytes(each), "more_body": left > 0}
+
+    return await read_body(Request({"type": "http", "headers": []}, receive), 10**9)
+
+
+async def test_a_body_may_be_large_but_not_slow(autojump_clock: trio.abc.Clock) -> None:
+    assert len(await _bytes_of(100, 100_000, 5)) == 10_000_000
+    with pytest.raises(Refused, match="too slowly") as raised:
+        await _bytes_of(100, 1, 5)
+    assert raised.value.status == 408
+
+
+async def test_one_who_reads_much_is_not_in_the_way_of_others(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    nothing: Any = None  # no store is asked here
+    reader = Reader(nothing)
+    done: list[str] = []
+
+    async def ask(asker: str) -> None:
+        ASKER.set(asker)
+
+        async def work() -> None:
+            await trio.sleep(10)
+            done.append(asker)
+
+        await reader.in_turn(work)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(ask, "greedy")
+        await trio.sleep(1)
+        nursery.start_soon(ask, "modest")
+    assert done.index("modest") == 1
+    assert done.count("greedy") == 20

@@ -179,6 +179,8 @@ def test_what_is_not_there_is_said(http: httpx.Client, path: str, status: int, s
 
 def test_a_method_that_a_path_does_not_take(http: httpx.Client) -> None:
     _problem(http.delete("/v1/status"), 405, "Method Not Allowed")
+    refused = http.delete("/v1/channels/beta.example/checkpoints/2026-10-01T10")
+    assert set(refused.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
 
 
 @pytest.mark.parametrize(

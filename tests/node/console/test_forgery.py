@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -398,3 +399,15 @@ def test_nothing_of_a_login_is_logged_or_in_an_address(door: Door) -> None:
             assert not [one for one in secrets[:3] if one in str(answer.headers)]
     logged = door.party.log.read_text()
     assert not [one for one in secrets if one in logged]
+
+
+def test_strangers_use_up_nothing_of_whoever_is_logged_in(tmp_path: Path) -> None:
+    with nodes.running(tmp_path) as (party, _):
+        party.stop()
+        party.configure("[http]\nrequests_per_second = 20\n")
+        party.start()
+        door = Door(party, party.json("status")["http"], "")
+        with door.owner() as owner, door.client() as stranger:
+            answers = {stranger.get("/console/login").status_code for _ in range(60)}
+            assert 429 in answers
+            assert owner.get("/console/").status_code == 200

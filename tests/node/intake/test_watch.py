@@ -220,6 +220,18 @@ def test_files_are_taken_as_they_come_and_as_they_grow(spot: Spot) -> None:
     assert spot.recorded() == list(range(16))
 
 
+def test_a_name_that_is_no_utf8_ends_no_watching(spot: Spot) -> None:
+    with spot.watching() as process:
+        spot.write("a.csv", 0, 3)
+        nodes.wait_until(lambda: spot.logged("a.csv: 3 rows"))
+        spot.write(os.fsdecode(b"caf\xe9.csv"), 3, 6)
+        nodes.wait_until(lambda: spot.logged("udce9.csv: 3 rows"))
+        spot.write("b.csv", 6, 9)
+        nodes.wait_until(lambda: spot.logged("b.csv: 3 rows"), 90)
+        assert process.poll() is None
+    assert spot.recorded() == list(range(9))
+
+
 def test_a_node_that_is_down_is_waited_for(spot: Spot) -> None:
     spot.acme.stop()
     try:

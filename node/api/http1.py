@@ -1,0 +1,140 @@
+"""HTTP/1.1 on one connection, and nothing else: no HTTP/2, no WebSocket.
+
+Hypercorn's protocol, with what a hostile caller needs it to do: what a request still sends after
+its answer holds up nobody, and a request whose end is said twice is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import h11
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.task_group import TaskGroup, _handle
+from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
+from hypercorn.typing import AppWrapper, ConnectionState
+from hypercorn.utils import parse_socket_addr
+
+PIECES_WAITING = 10  # of a body that the application has not taken yet
+LINGER_SECONDS = 2  # in which a caller may read our last answer while it still sends
+LINGER_BYTES = 64 * 1024 * 1024
+
+
+class _Tasks(TaskGroup):
+    """Hypercorn's tasks; it would wait for ever to hand a body to one that does not ask for it."""
+
+    async def spawn_app(
+        self,
+        app: AppWrapper,
+        config: Config,
+        scope: Any,
+        send: Callable[[Any], Awaitable[None]],
+    ) -> Callable[[Any], Awaitable[None]]:
+        sender, receiver = trio.open_memory_channel[Any](PIECES_WAITING)
+
+        async def put(event: Any) -> None:
+            if event["type"] == "http.disconnect":
+                sender.close()  # whoever waits to hand over more gives up
+            else:
+                with suppress(trio.ClosedResourceError):
+                    await sender.send(event)
+
+        async def receive() -> Any:
+            try:
+                return await receiver.receive()
+            except trio.EndOfChannel:
+                return {"type": "http.disconnect"}
+
+        threads = trio.to_thread.run_sync, trio.from_thread.run
+        self.spawn(_handle, app, config, scope, receive, send, *threads)
+        return put
+
+
+class _Http1(H11Protocol):
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Hypercorn would change to HTTP/2 here, where one connection has many requests at once."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        names = [name for name, _ in request.headers]
+        # Where a proxy goes by the other end of the two, its next request is not what it thinks.
+        two_ends = b"transfer-encoding" in names and b"content-length" in names
+        if two_ends or request.http_version not in (b"1.0", b"1.1"):
+            await self._send_error_response(400 if two_ends else 505)
+            await self.send(Closed())
+            return
+        plain = [(name, value) for name, value in request.headers if name != b"upgrade"]
+        await super()._create_stream(
+            h11.Request(
+                method=request.method,
+                target=request.target,
+                headers=plain,
+                http_version=request.http_version,
+            )
+        )
+
+
+class Http1Server(TCPServer):
+    """Serves one connection."""
+
+    _ended = False  # by the caller
+    _ending = False  # by us
+
+    async def run(self) -> None:
+        """Serve until either side ends it."""
+        try:
+            socket = self.stream.socket
+            async with _Tasks() as tasks:
+                self._task_group = tasks
+                self.protocol: Any = _Http1(
+                    self.app,
+                    self.config,
+                    self.context,
+                    tasks,
+                    ConnectionState(self.state),
+                    ssl=False,
+                    client=parse_socket_addr(socket.family, socket.getpeername()),
+                    server=parse_socket_addr(socket.family, socket.getsockname()),
+                    send=self.protocol_send,
+                )
+                self._reading = trio.CancelScope()
+                await self.idle_task.restart(tasks, self._idle_timeout)
+                await self._read_data()
+        except OSError:
+            pass
+        finally:
+            await self.stream.aclose()
+
+    async def _read_data(self) -> None:
+        dropped = 0
+        with self._reading, suppress(trio.ClosedResourceError, trio.BrokenResourceError):
+            while dropped < LINGER_BYTES:
+                data = await self.stream.receive_some(MAX_RECV)
+                if self._ending:
+                    dropped += len(data)
+                else:
+                    await self.protocol.handle(RawData(bytes(data)))
+                if not data:
+                    break
+        self._ended = True
+        await self.protocol.handle(Closed())
+        await self.idle_task.stop()
+
+    async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, Closed):
+            await self._end()
+        elif not (self._ended and isinstance(event, Updated)):
+            # After the end, Hypercorn would still wait for the next request.
+            await super().protocol_send(event)
+
+    async def _end(self) -> None:
+        """End our side. A caller that still sends could not read our answer if we just closed."""
+        self._ending = True
+        self._reading.deadline = trio.current_time() + LINGER_SECONDS
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+            await self.stream.send_eof()
+        await self.protocol.handle(Closed())
