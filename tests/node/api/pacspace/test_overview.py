@@ -104,7 +104,7 @@ def test_customers_are_listed_in_pages(pac: PacSpace) -> None:
     found = pac.balance.customers({"limit": 5, "page": 2})
     assert len(found["customers"]) == 5
     assert (found["pagination"]["page"], found["pagination"]["limit"]) == (2, 5)
-    assert found["pagination"]["total"] == 126
+    assert found["pagination"]["total"] == 127
     searched = pac.balance.customers({"search": "WITH:COL"})
     assert [row["customerId"] for row in searched["customers"]] == ["cust:with:colons"]
     assert searched["customers"][0]["unit"] == "credit"
