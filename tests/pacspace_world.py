@@ -45,6 +45,7 @@ customers = [
   {{ id = "tokens", channel = "beta.example", meter = "tokens", subject = "t" }},
   {{ id = "drawn-down", channel = "{beta}", meter = "tokens", subject = "d", usage = "negative" }},
   {{ id = "cust:with:colons", channel = "beta.example", meter = "credits", subject = "colons" }},
+  {{ id = "nested", channel = "beta.example", meter = "tokens", subject = "t:n" }},
   {{ id = "theirs", channel = "beta.example", meter = "requests" }},
   {{ id = "no-such-meter", channel = "beta.example", meter = "peak" }},
   {{ id = "no-such-channel", channel = "gamma.example" }},

@@ -79,6 +79,15 @@ class ApiKeys:
         """Every key, in the order in which they were made."""
         return list(self._all().values())
 
+    def knows(self, caller: ApiKey) -> bool:
+        """Whether a caller may still come in: the owner, or a key that was not removed. While the
+        keys cannot be read, none may.
+        """
+        try:
+            return caller == OWNER or caller in self._all().values()
+        except HomeError:
+            return False
+
     def add(self, name: str, scopes: Sequence[Scope], created_at: str) -> str:
         """Make a key; it is returned here and never again. `InputError` if the name is taken."""
         if not _NAME.fullmatch(name):

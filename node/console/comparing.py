@@ -214,7 +214,7 @@ class Comparisons:
         if isinstance(error, dict):
             job.fault, job.advice = _pathless(str(error.get("message"))), str(error.get("advice"))
             return
-        text = told.read_text("utf-8", "replace")[-SAID_MAX:].strip()
+        text = _end_of(told)
         killed = code < 0 or "MemoryError" in text or "Out of Memory" in text
         job.fault = (
             "the comparison was stopped: it needs more time or memory than it may take here"
@@ -236,6 +236,13 @@ async def _write(folder: Path, file: Path, upload: UploadFile, mapping: str) -> 
         raise StoreError(f"the file cannot be kept: {error.strerror}") from None
     except UnicodeEncodeError:
         raise InputError("the mapping is not UTF-8") from None
+
+
+def _end_of(file: Path) -> str:
+    """The end of a text, however long that is."""
+    with file.open("rb") as opened:
+        opened.seek(max(file.stat().st_size - SAID_MAX, 0))
+        return opened.read(SAID_MAX).decode("utf-8", "replace").strip()
 
 
 def _environment() -> dict[str, str]:

@@ -83,9 +83,10 @@ async def _go(visit: Visit) -> Response:
     channel, _ = visit.channel()
     party, text = visit.asked("party"), visit.asked("index")
     log = next((o for o in (channel.own, channel.peer) if o.party.name == party), None)
-    if log is None or not (text.isascii() and text.isdigit() and int(text[:18]) < log.durable_size):
+    index = int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+    if log is None or index is None or index >= log.durable_size:
         raise UnknownName("there is no such record here")
-    record = log.record(int(text))
+    record = log.record(index)
     if not isinstance(record, Delta):
         raise InputError(f"record {text} of {party}'s log is no delta", "See: tally log")
     name = f"{record.meter}/{record.id}"

@@ -49,7 +49,8 @@ async def read_form(request: Request, mebibytes_max: int) -> Form:
     if kind not in (_PLAIN, _PARTS):
         raise Refused(415, "this is not a form")
     length = request.headers.get("content-length", "")
-    if not length.isdigit():
+    # A body in chunks is as long as it likes, whatever length it announces beside that.
+    if not length.isdigit() or "transfer-encoding" in request.headers:
         raise Refused(411, "the form does not say how large it is")
     most = mebibytes_max * MEBIBYTE if kind == _PARTS else FIELD_BYTES_MAX
     if len(length) > 18 or int(length) > most:

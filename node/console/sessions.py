@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tallystick.node.api.keys import OWNER, ApiKey, ApiKeys
+from tallystick.node.api.keys import ApiKey, ApiKeys
 from tallystick.node.config import ConsoleSettings
 
 TICKET_SECONDS = 60  # for a browser that was started with it
@@ -130,5 +130,5 @@ class Sessions:
         self._open.pop(_hash(token), None)
 
     def _lives(self, session: Session) -> bool:
-        known = session.caller == OWNER or session.caller in self._keys.all()
-        return known and self._clock() < min(session.ends_at, session.idle_until)
+        until = min(session.ends_at, session.idle_until)
+        return self._keys.knows(session.caller) and self._clock() < until

@@ -6,7 +6,7 @@ A reader that is slow only gets behind, and one that fell behind what is kept is
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Set
+from collections.abc import AsyncGenerator, Callable, Set
 
 import msgspec
 import trio
@@ -29,15 +29,16 @@ async def sse(
     kinds: Set[str] | None = None,
     *,
     heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    may: Callable[[], bool] = lambda: True,
 ) -> AsyncGenerator[bytes, None]:
     """Frames of `text/event-stream` from behind a cursor on (None: only what comes from now on).
 
     The cursor must have been checked (`Feed.after`), so that who asks in vain gets an error and no
-    stream.
+    stream. The stream ends when its reader `may` not read any more.
     """
     cursor = feed.last if after is None else after
     yield b"retry: %d\n\n" % RETRY_MS
-    while True:
+    while may():
         try:
             page = feed.after(cursor, PAGE_EVENTS, channel, kinds)
         except CursorError as error:

@@ -23,7 +23,12 @@ from tallystick.node.errors import EndpointError
 
 URL_LENGTH_MAX = 2048
 # Metadata services that are not on link-local addresses.
-METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
+METADATA = frozenset(
+    map(
+        ipaddress.ip_address,
+        ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"),
+    )
+)
 
 READ_BYTES_MAX = 65536  # of one answer, headers and all
 
@@ -64,7 +69,9 @@ def _may_be_loopback(host: str) -> bool:
 
 def check_address(address: Address, *, loopback_only: bool) -> None:
     """Refuse (`EndpointError`) an address that no webhook is sent to."""
-    inner = getattr(address, "ipv4_mapped", None) or address
+    # What is reached inside of an IPv6 address counts.
+    inside = (getattr(address, name, None) for name in ("ipv4_mapped", "sixtofour"))
+    inner: Address = next((one for one in inside if one is not None), address)
     if (
         inner.is_link_local
         or inner.is_multicast
@@ -136,7 +143,9 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         """Connect to the first address of a name that answers."""
         try:
-            found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            # As bytes: a name that no domain can have is not found then, and no error of its own.
+            name = host.encode("ascii")
+            found = await trio.socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise httpcore.ConnectError(f"{host} is not found: {error.strerror}") from None
         addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))

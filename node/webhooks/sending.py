@@ -78,6 +78,7 @@ class Sender:
                 httpcore.UnsupportedProtocol,
                 OSError,
                 trio.BrokenResourceError,
+                UnicodeError,  # a name that TLS cannot ask for
             ) as error:
                 outcome = Outcome(False, _words(error)[:SHOWN_CHARACTERS])
         return outcome

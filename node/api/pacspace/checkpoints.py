@@ -36,7 +36,6 @@ from tallystick.node.api.pacspace.wire import Refusal, bad, refusal_of
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.store.keyspace import CheckpointRow, SnapshotRow
-from tallystick.protocol.errors import TallyError
 from tallystick.protocol.periods import Period
 
 PATIENCE_SECONDS = 15  # the client gives up after 30
@@ -73,7 +72,7 @@ def _extras(fields: Fields) -> bytes:
     kept = [
         b'"%s":%s' % (name.encode(), bytes(value).strip())
         for name in ("mode", "fingerprints")
-        if (value := fields.raw(name)) is not None
+        if (value := fields.checked(name)) is not None
     ]
     made = b"{" + b",".join(kept) + b"}"
     if len(made) > EXTRAS_BYTES_MAX:
@@ -139,14 +138,14 @@ async def _close(
     if not labels:
         return True
     done = trio.Event()
-    failed: list[TallyError] = []
+    failed: list[Exception] = []
 
     async def work() -> None:
         try:
             async with call.customers.closing(customer.key):
                 for label in labels:
                     await call.world.service.checkpoint(customer.key.hex(), label, force=early)
-        except TallyError as error:
+        except Exception as error:  # noqa: BLE001 - told to who asked; it must not end the node
             failed.append(error)
         finally:
             done.set()

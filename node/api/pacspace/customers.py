@@ -60,10 +60,11 @@ class Customer:
         """The id of the delta that a client knows by a reference.
 
         Customers that share a meter have references of their own, so their subject is in it. What
-        cannot be an id is hashed.
+        cannot be an id is hashed, and what could be another customer's: a and b:c, or a:b and c.
         """
         name = reference if self.subject is None else f"{self.subject}:{reference}"
-        if len(name.encode()) <= TEXT_BYTES_MAX and not _control(name):
+        plain = ":" not in (self.subject or "") and not _control(name)
+        if plain and len(name.encode()) <= TEXT_BYTES_MAX:
             return name
         return "sha256-" + sha256(f"{self.subject or ''}\0{reference}".encode()).hexdigest()
 

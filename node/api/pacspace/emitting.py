@@ -262,7 +262,8 @@ async def show(call: Call) -> object:
     (channel,) = channels
     log = channel.provider_log if name.role == "provider" else channel.consumer_log
     found = log.find(name.meter, name.id)
-    if found is None:
+    # Who only emits sees what this party recorded, and nothing of its peer's.
+    if found is None or (log is not channel.own and not call.caller.may("read")):
         raise unknown
     if log is channel.own:
         await settle(channel, found[0] + 1)

@@ -14,6 +14,9 @@ import msgspec
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import SnapshotRow, encode_row
 
+SNAPSHOTS_MAX = 100_000
+DROPPED = 1_000  # of them at once, when there are so many
+
 _decode = msgspec.msgpack.Decoder(SnapshotRow).decode
 
 
@@ -43,7 +46,17 @@ async def remember(store: Store, row: SnapshotRow) -> SnapshotRow:
     made = encode_row(row)
 
     def job(txn: Txn) -> None:
+        if txn.entries("snapshots") >= SNAPSHOTS_MAX:
+            _drop_oldest(txn)
         txn.put("snapshots", key, made)
 
     await store.commit(job)
     return row
+
+
+def _drop_oldest(txn: Txn) -> None:
+    """Forget the oldest that were given out, those first that nobody asked for as a checkpoint."""
+    found = [(_decode(value), key) for key, value in txn.scan("snapshots", b"", b"\xff" * 49)]
+    found.sort(key=lambda one: (one[0].listed, one[0].created_us))
+    for _, key in found[:DROPPED]:
+        txn.delete("snapshots", key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -34,9 +35,9 @@ async def verify(call: Call) -> object:
                 if row.digest == root:
                     at_us = call.closed.at_us(channel, closer, place)
                     return _checkpoint(channel, row, at_us)
-        for snapshot in rows_of_root(books.store, root):
-            if snapshot.channel in books.channels:
-                return _head(books.channels[snapshot.channel][0], snapshot)
+        given = [row for row in rows_of_root(books.store, root) if row.channel in books.channels]
+        if given:
+            return _head(books.channels[given[0].channel][0], given)
     return _answer(text[:200], "This node gave out no such proof.", verified=False)
 
 
@@ -70,8 +71,11 @@ def _checkpoint(channel: Channel, row: CheckpointRow, at_us: int | None) -> dict
     }
 
 
-def _head(channel: Channel, snapshot: SnapshotRow) -> dict[str, Any]:
+def _head(channel: Channel, given: Sequence[SnapshotRow]) -> dict[str, Any]:
+    snapshot = max(given, key=lambda row: row.created_us)
     root = snapshot.root.hex()
+    # A log's head is the root of all who share the log: none is told what another one used.
+    alone = len({row.customer for row in given}) == 1
     try:
         note = _checked_note(channel, snapshot)
     except TallyError as error:
@@ -83,9 +87,9 @@ def _head(channel: Channel, snapshot: SnapshotRow) -> dict[str, Any]:
     ) | {
         "recordedAt": instant(snapshot.created_us),
         "summary": {
-            "period": snapshot.scope or None,
-            "recordCount": snapshot.deltas,
-            "netChange": json_number(Decimal(snapshot.total)),
+            "period": (snapshot.scope or None) if alone else None,
+            "recordCount": snapshot.deltas if alone else None,
+            "netChange": json_number(Decimal(snapshot.total)) if alone else None,
             "logSize": snapshot.size,
         },
         "evidence": note.decode(),

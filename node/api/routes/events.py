@@ -9,7 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from tallystick.node.api.app import world_of
-from tallystick.node.api.operations import JSON, Operation, Parameter, answer_json, whole_number
+from tallystick.node.api.operations import (
+    JSON,
+    Operation,
+    Parameter,
+    answer_json,
+    caller_of,
+    whole_number,
+)
 from tallystick.node.feed.events import check_kinds
 from tallystick.node.feed.sse import sse
 from tallystick.protocol.errors import InputError
@@ -40,7 +47,8 @@ class Events(Struct):
 
 
 async def _events(request: Request) -> Response:
-    node = world_of(request).node
+    world, caller = world_of(request), caller_of(request)
+    node = world.node
     asked = request.query_params
     cursor = _cursor(request)
     selector, kinds = asked.get("channel"), asked.get("kinds")
@@ -55,7 +63,7 @@ async def _events(request: Request) -> Response:
         shown = [event.document() for event in page.events]
         return answer_json({"events": shown, "cursor": page.cursor, "last": node.feed.last})
     return StreamingResponse(
-        sse(node.feed, cursor, channel, wanted),
+        sse(node.feed, cursor, channel, wanted, may=lambda: world.keys.knows(caller)),
         media_type=STREAM,
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

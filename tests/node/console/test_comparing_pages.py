@@ -15,6 +15,8 @@ from consoles import HOUR, check_accessible, opened, origin_of, tally, tally_jso
 from nodes import Party
 from playwright.sync_api import Browser, Page, expect
 
+from tallystick.node.console.comparing import SAID_MAX, _end_of
+
 MAP = """\
 time    = { column = "time", zone = "UTC" }
 id      = { column = "id" }
@@ -180,3 +182,12 @@ def test_limits_hold_and_the_node_goes_on(chromium: Browser, site: Site, tmp_pat
         said = page.inner_text("main")
         assert "took more than 1 seconds" in said or "more time or memory" in said
     assert tally_json(beta, "status")["running"] is True
+
+
+@pytest.mark.parametrize("size", [0, 10, SAID_MAX, 5 * SAID_MAX])
+def test_only_the_end_of_what_was_said_is_read(tmp_path: Path, size: int) -> None:
+    file = tmp_path / "told.txt"
+    file.write_bytes(b"\xc3\xa4" * (size // 2) + b" the reason\n")
+    said = _end_of(file)
+    assert said.endswith("the reason")
+    assert len(said) <= SAID_MAX

@@ -5,9 +5,10 @@ addresses that lead elsewhere. Spoken in plain HTTP, as an attacker would.
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -329,6 +330,58 @@ def test_what_is_no_form_is_refused_in_words(door: Door) -> None:
 
         headers = {"Content-Type": "application/x-www-form-urlencoded", **door.origin}
         assert client.post(path, content=endless(), headers=headers).status_code == 411
+
+
+def test_chunks_beside_a_length_are_not_read(door: Door) -> None:
+    # The length that is announced would be the limit, and what is read is the chunks.
+    host, _, port = door.base.removeprefix("http://").rpartition(":")
+    head = (
+        "POST /console/login HTTP/1.1\r\n"
+        f"Host: {host}:{port}\r\nOrigin: {door.base}\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\n"
+        "Content-Length: 10\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    part = b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'
+    rest = b"y" * 2_000_000 + b"\r\n--x--\r\n"
+    with socket.create_connection((host, int(port)), timeout=30) as peer:
+        peer.sendall(head.encode())
+        with suppress(OSError):  # it may be gone before all of this is sent
+            for chunk in (part, rest, b""):
+                peer.sendall(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        status = peer.makefile("rb").readline().split()[1]
+    assert status in (b"400", b"411")
+
+
+def test_a_record_that_is_not_there_is_not_found(door: Door) -> None:
+    with door.owner() as client:
+        path = f"/console/channels/{door.channel}/record"
+        for index in ("99", "0" * 18 + "9" * 30, "9" * 5000, "-1", "²", ""):
+            answer = client.get(path, params={"party": door.party.name, "index": index})
+            assert answer.status_code == 404, index
+
+
+def test_odd_periods_and_names_never_fail_inside_the_node(door: Door) -> None:
+    channel = f"/console/channels/{door.channel}"
+    hours = ("0001-01-01T00", "1970-01-01T00", "1969-12-31T23", "9998-12-31T23", "9999-12-31T23")
+    with door.owner() as client:
+        for hour in (*hours, "2026-10-03T10%00", "x" * 2000, "%ff", "..", "2026-10-03T99"):
+            for more in ("", "/close", "/bundle", "/checkpoint", "/statement?as=pdf", "?page=99"):
+                answer = client.get(f"{channel}/periods/{hour}{more}")
+                assert answer.status_code < 500, (hour, more)
+            path = f"{channel}/dispute?period={hour}&meter=%ff&subject=%00"
+            assert client.get(path).status_code < 500, hour
+        for name in ("%ff", "%00", "x" * 5000, "a/b/c", "/", "\u202e"):
+            for path in (
+                f"/console/deltas?name={name}",
+                f"{channel}/proof?name={name}&log=provider",
+                f"/console/disputes/{name}",
+                f"/console/evidence/{name}",
+                f"/console/comparisons/{name}",
+                f"/console/channels/{name}",
+                f"/console/peers/{name}/propose",
+                f"/console/proposals/{name}",
+            ):
+                assert client.get(path).status_code < 500, path
 
 
 def test_nothing_of_a_login_is_logged_or_in_an_address(door: Door) -> None:

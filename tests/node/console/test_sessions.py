@@ -125,6 +125,18 @@ def test_a_session_ends_with_its_key(clock: Clock, keys: ApiKeys, sessions: Sess
     assert sessions.find(token) is None
 
 
+def test_no_session_of_a_key_lives_while_keys_cannot_be_read(
+    keys: ApiKeys, sessions: Sessions, tmp_path: Path
+) -> None:
+    key = keys.find(keys.add("one", ["read"], "now"))
+    assert key is not None
+    token, owners = sessions.begin(key), sessions.begin(OWNER)
+    (file,) = tmp_path.rglob("api-keys.json")
+    file.write_text("{ damaged")
+    assert sessions.find(token) is None
+    assert sessions.find(owners) is not None
+
+
 def test_sessions_are_few_and_tokens_their_own(keys: ApiKeys, sessions: Sessions) -> None:
     key = keys.find(keys.add("one", ["read"], "now"))
     assert key is not None

@@ -233,6 +233,18 @@ def test_a_stream_resumes_from_the_last_event_id(told: Party) -> None:
         assert page["events"] == everything[1:3]
 
 
+def test_a_stream_ends_with_its_key(told: Party) -> None:
+    key = told.json("keys", "add", "leaving", "--scope", "read")["key"]
+    headers = {"Authorization": f"Bearer {key}"}
+    base = told.json("status")["http"]
+    with httpx.stream("GET", f"{base}/v1/events", headers=headers, timeout=60) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "retry: 2000"
+        told.tally("keys", "remove", "leaving")
+        _emit(told, "unseen")
+        assert not [line for line in lines if line.startswith("data")]
+
+
 def test_a_cursor_that_cannot_be_is_a_problem_and_no_stream(told: Party) -> None:
     with _client(told, "problems") as client:
         for asked, status, said in (

@@ -100,3 +100,18 @@ async def test_who_falls_too_far_behind_is_told_so_and_let_go(tmp_path: Path) ->
                 assert "not kept any more" in gap["said"]
                 with pytest.raises(StopAsyncIteration):
                     await anext(stream)
+
+
+async def test_who_may_not_read_any_more_gets_nothing(tmp_path: Path) -> None:
+    async with homes.founded(tmp_path) as (a, b), fed(a) as (feed,):
+        await told(feed)
+        allowed = [True]
+        with trio.fail_after(20):
+            stream = sse(feed, feed.last, kinds={"delta.cosigned"}, may=lambda: allowed[0])
+            async with aclosing(stream):
+                await _emit(a, b, "t1")
+                assert len(await _frames(stream, 1)) == 1
+                allowed.clear()
+                allowed.append(False)
+                await _emit(a, b, "t2")
+                assert await _frames(stream, 1) == []

@@ -74,7 +74,8 @@ def test_any_text_is_taken_or_refused(url: str) -> None:
 @pytest.mark.parametrize(
     "address",
     ["169.254.169.254", "fe80::1", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255",
-     "::ffff:169.254.169.254", "fd00:ec2::254", "100.100.100.200", "240.0.0.1"],
+     "::ffff:169.254.169.254", "fd00:ec2::254", "100.100.100.200", "240.0.0.1",
+     "fd20:ce::254", "168.63.129.16", "192.0.0.192", "2002:a9fe:a9fe::1", "64:ff9b::a9fe:a9fe"],
 )  # fmt: skip
 def test_addresses_that_no_receiver_has(address: str) -> None:
     with pytest.raises(EndpointError):
@@ -115,3 +116,10 @@ async def test_a_name_that_leads_to_such_an_address_is_not_dialled(
     assert dialled == ["127.0.0.1"]
     with pytest.raises(EndpointError):
         await backend.connect_unix_socket(str(tmp_path / "s"))
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".localhost", "a..localhost"])
+async def test_a_name_that_cannot_be_is_not_found(host: str) -> None:
+    backend = GuardedBackend(loopback_only=False)
+    with pytest.raises(httpcore.ConnectError, match="not found"):
+        await backend.connect_tcp(host, 80)

@@ -26,6 +26,41 @@ def _balance(pac: PacSpace, customer: str) -> tuple[float, int]:
     return derived["computedBalance"], derived["deltasCount"]
 
 
+def test_references_of_two_customers_are_never_one(pac: PacSpace) -> None:
+    one = pac.balance.emit("tokens", 3, "usage", {"referenceId": "n:1"})  # of the subject t
+    other = pac.balance.emit("nested", 4, "usage", {"referenceId": "1"})  # of the subject t:n
+    assert one["recordId"] != other["recordId"]
+    again = pac.balance.emit("nested", 4, "usage", {"referenceId": "1"})
+    assert (again["recordId"], again["idempotent"]) == (other["recordId"], True)
+
+
+def test_who_only_emits_sees_nothing_that_the_peer_recorded(world: World) -> None:
+    options = ("--subject", "x", "--id", "peers", "--wait")
+    world.beta.tally("emit", "requests", "2", *options)
+    world.client().balance.derive("theirs")
+    channel = world.acme.json("status")["channels"][0]["channel"][:16]
+    path = f"/api/v1/balance/delta/{channel}.c%3Arequests%3Apeers"
+    found = {}
+    for scope in ("read", "emit"):
+        with world.http(scope) as client:
+            found[scope] = client.get(path).status_code
+    assert found == {"read": 200, "emit": 404}
+
+
+@pytest.mark.parametrize("inside", [b'"\xff"', b"1e999", b'{"\xff": 1}'])
+def test_metadata_that_no_client_could_read_again_is_refused(
+    world: World, customer: str, inside: bytes
+) -> None:
+    with world.http() as client:
+        body = b'{"customerId": "%b", "delta": 1, "reason": "x", "metadata": {"a": %b}}'
+        made = body % (customer.encode(), inside)
+        answer = client.post("/api/v1/balance/delta", content=made)
+        assert (answer.status_code, "metadata" in answer.text) == (400, True)
+        extras = b'{"customerId": "%b", "fingerprints": {"a": %b}}' % (customer.encode(), inside)
+        answer = client.post("/api/v1/balance/checkpoint", content=extras)
+        assert (answer.status_code, "fingerprints" in answer.text) == (400, True)
+
+
 def test_an_emit_is_answered_and_found_again(pac: PacSpace, customer: str) -> None:
     said = {"model": "m-1", "tags": ["a", "ü"], "cost": 1.25, "nothing": None}
     options = {"referenceId": _reference(), "metadata": said}
@@ -282,9 +317,10 @@ def test_a_customer_that_is_mapped_to_no_sum_is_refused(pac: PacSpace) -> None:
 
 
 def test_what_the_peer_records_is_not_emitted_here(pac: PacSpace) -> None:
+    before = _balance(pac, "theirs")
     with pytest.raises(ValidationError, match=r"recorded by beta\.example"):
         pac.balance.emit("theirs", 1, "usage")
-    assert pac.balance.derive("theirs")["deltasCount"] == 0
+    assert _balance(pac, "theirs") == before
 
 
 @pytest.mark.parametrize(
