@@ -60,6 +60,23 @@ def decode_answer(status: int, body: bytes) -> Any:
     raise _error(kind, message, advice)
 
 
+class _Body:
+    """A request's body in one piece. httpcore's own is an async generator, which a call that is
+    given up leaves for the garbage collector.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._left = [data]
+
+    def __aiter__(self) -> _Body:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
+
+
 class RpcClient:
     """The way to the running node; several calls may be under way."""
 
@@ -83,8 +100,8 @@ class RpcClient:
             answer = await self._pool.request(
                 "POST",
                 f"http://node/rpc/{method}",
-                headers={"Content-Type": MEDIA_TYPE},
-                content=body,
+                headers={"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body))},
+                content=_Body(body),
             )
         except httpcore.ConnectError:
             home = self._home.path
