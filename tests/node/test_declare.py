@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ quantity = { column = "tokens" }
 """
 
 Pair = tuple[nodes.Party, nodes.Party]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two nodes of this file's own: it closes periods, and none before them."""
+    with nodes.channel(tmp_path_factory.mktemp("pair")) as parties:
+        yield parties
 
 
 def usage(folder: Path, *rows: str) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import resource
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,13 @@ quantity = { column = "q" }
 """
 
 Pair = tuple[nodes.Party, nodes.Party]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two nodes of this file's own, for it closes periods."""
+    with nodes.channel(tmp_path_factory.mktemp("pair")) as parties:
+        yield parties
 
 
 def _write(folder: Path, rows: list[str], header: str = "time,id,q") -> tuple[str, str]:
