@@ -49,10 +49,10 @@ def deadlines(channel: Channel, ahead_seconds: float) -> list[Deadline]:
             if until is not None:
                 data = {"period": label, "waits_for": other.party.name, "until": iso_s(until)}
                 add(log, index, "checkpoint.due", until, data)
-    for one in standing_all(channel):
-        waiting = waiting_record(channel, one) if one.state in PENDING else None
+    pending = [one for one in standing_all(channel) if one.state in PENDING]
+    for one, data in zip(pending, dispute_data(channel, pending), strict=True):
+        waiting = waiting_record(channel, one)
         if waiting is not None and waiting.until_s is not None:
-            data = dispute_data(channel, one)
-            data["then"] = THEN[one.state]
-            add(waiting.log, waiting.index, "dispute.due", waiting.until_s, data)
+            due = data | {"then": THEN[one.state]}
+            add(waiting.log, waiting.index, "dispute.due", waiting.until_s, due)
     return sorted(found, key=lambda one: one.tell_s)

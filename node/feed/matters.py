@@ -6,7 +6,7 @@ two standings, and the records of the stretch that change none: answers, and off
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,12 +98,14 @@ def rows_of_matters(telling: Telling) -> list[Told]:
         else:
             others += _of_no_dispute(log, record)
     told: list[Told] = []
-    for one in telling.standings(1):
+    moved = [
+        one
+        for one in telling.standings(1)
+        if before.get((one.role, one.digest)) != one.state or said.get(one.digest)
+    ]
+    for one, data in zip(moved, dispute_data(channel, moved), strict=True):
         was = before.get((one.role, one.digest))
         spoken = said.get(one.digest, ())
-        if was == one.state and not spoken:
-            continue
-        data = dispute_data(channel, one)
         if was is None:
             told.append(("dispute.opened", data))
         told += [_of_words(channel, one, data, log, record) for log, record in spoken]
@@ -112,12 +114,13 @@ def rows_of_matters(telling: Telling) -> list[Told]:
     return told + others
 
 
-def dispute_data(channel: Channel, one: Standing) -> dict[str, Any]:
-    """What events say of a dispute."""
-    document = dispute_documents(channel, [one])[0]
-    data = {name: document[name] for name in _FIELDS}
-    until = document["until_at"]
-    return {**data, "until": None if until is None else iso_s(until)}
+def dispute_data(channel: Channel, chosen: Sequence[Standing]) -> list[dict[str, Any]]:
+    """What events say of disputes: of all at once, since each look reads all that was said."""
+    return [
+        {name: document[name] for name in _FIELDS}
+        | {"until": None if document["until_at"] is None else iso_s(document["until_at"])}
+        for document in dispute_documents(channel, chosen)
+    ]
 
 
 def _of_words(
