@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import trio
+import trio.testing
 from documented import check_data
 from homes import Side
 
@@ -45,6 +46,7 @@ def all_events(feed: Feed) -> list[Event]:
 
 async def told(feed: Feed) -> list[Event]:
     """Everything, once it has looked at all that it was pointed at."""
+    await trio.testing.wait_all_tasks_blocked(0.01)  # what is durable is pointed at a moment later
     mark = f"mark-{next(_marks)}"
     feed.tell_of_peer("peer.back", mark, {"since": "now"}, silent=False)
     await until(lambda: any(event.peer == mark for event in all_events(feed)))
