@@ -26,8 +26,9 @@ from tallystick.node.doctor.anew import forget_derived, make_anew
 from tallystick.node.doctor.child import examine_apart
 from tallystick.node.doctor.structure import walk_snapshot
 from tallystick.node.errors import HomeError, StoreError
+from tallystick.node.files import sync, whole_folder
 from tallystick.node.founding import decode_channel
-from tallystick.node.home import Home, open_home, sync, whole_folder, whole_home
+from tallystick.node.home import Home, open_home, whole_home
 from tallystick.node.reconciling.disclosing import SUFFIX as NOTE_SUFFIX
 from tallystick.node.reconciling.kept import FOLDER as SESSIONS
 from tallystick.node.store.disk import Store, Txn
@@ -99,7 +100,9 @@ def _fill(home: Home, made: Path, *, with_seed: bool) -> Manifest:
     _copy_store(home.store_path, made / "store")
     _copy_sessions(home, made, "[0-9a-f]*/[!.]*")
     for file in sorted(home.path.iterdir()):
-        wanted = file.is_file() and not file.is_symlink() and file.name not in _OF_THE_PROCESS
+        if file.name in _OF_THE_PROCESS or file.name.startswith("."):  # or half written
+            continue
+        wanted = file.is_file() and not file.is_symlink()
         if wanted and (with_seed or not _is_secret(file.name)):
             _copy(file, made / file.name)
     store = Store(made / "store", read_only=True)

@@ -10,9 +10,7 @@ import fcntl
 import hashlib
 import os
 import re
-import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from typing import NoReturn
 
 from tallystick.node.config import TEMPLATE
 from tallystick.node.errors import HomeError
+from tallystick.node.files import sync, whole_folder, write_new
 from tallystick.node.seed import is_encrypted, parse_seed
 from tallystick.node.store.keyspace import FORMAT_VERSION
 from tallystick.protocol.keys import Identity, check_party_name
@@ -114,10 +113,10 @@ class Home:
         """
         try:
             if self._public_keys() is None:  # an older home: they are needed once it is locked
-                _write(self.path / "keys", _keys_text(self.identity()))
+                write_new(self.path / "keys", _keys_text(self.identity()))
             beside = self.path / "seed.new"
             beside.unlink(missing_ok=True)  # a crash may have left it
-            _write(beside, text)
+            write_new(beside, text)
             beside.rename(self.path / "seed")
             sync(self.path)
         except OSError as error:
@@ -207,7 +206,7 @@ def make_home(path: Path, identity: Identity, seed_text: str | None) -> Home:
             ("seed", seed_text),
         ):
             if text is not None:
-                _write(made / file, text)
+                write_new(made / file, text)
     return Home(path, name)
 
 
@@ -231,37 +230,6 @@ def whole_home(path: Path) -> Iterator[Path]:
         raise HomeError(
             f"{path} cannot be made: {error.strerror}", "Choose another place with --home"
         ) from None
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder beside `path`, for its owner only, that is renamed to it if nothing goes wrong."""
-    made = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        yield made
-        sync(made)
-        made.rename(path)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
-    sync(path.parent)
-
-
-def _write(path: Path, text: str) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync(path: Path) -> None:
-    """Make a folder's names, or a file's content, durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def open_home(path: Path) -> Home:

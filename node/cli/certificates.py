@@ -8,7 +8,6 @@ import click
 
 from tallystick.node.cli.context import Context, verb
 from tallystick.node.cli.output import folded, print_json, say
-from tallystick.node.errors import StoreError
 
 
 @verb("certificate")
@@ -19,6 +18,7 @@ def command(context: Context, name: str, theirs: bool, output: Path) -> None:
     """Write the certificate of a dispute or a closed period whose deadline passed."""
     from tallystick.node import certifying, disputing
     from tallystick.node.cli.disputes import chosen_channels
+    from tallystick.node.files import write_whole
     from tallystick.protocol.verify_certificate import verify_certificate
 
     with context.books() as books:
@@ -28,10 +28,7 @@ def command(context: Context, name: str, theirs: bool, output: Path) -> None:
         else:
             found = disputing.find(chosen_channels(context, books), name)
             data = certifying.of_dispute(*found)
-    try:
-        output.write_bytes(data)
-    except OSError as error:
-        raise StoreError(f"{output} cannot be written: {error.strerror}") from None
+    write_whole(output, data)
     said = verify_certificate(data)[-1].detail
     if context.json:
         print_json({"file": str(output), "bytes": len(data), "says": said})

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from pathlib import Path
 
 import click
@@ -12,7 +9,6 @@ import click
 from tallystick.node.cli.context import Context, verb
 from tallystick.node.cli.output import print_json, say
 from tallystick.node.cli.verdict import say_verdict
-from tallystick.node.errors import StoreError
 
 
 @verb("checkpoint")
@@ -57,27 +53,16 @@ def checkpoint(context: Context, period: str, force: bool) -> None:
 def bundle(context: Context, period: str, output: Path, full: bool) -> None:
     """Write the proof bundle of a closed PERIOD; tally verify checks it anywhere, offline."""
     from tallystick.node import proving, queries
+    from tallystick.node.files import whole_file
 
     with context.books() as books:
         channel, closer = books.channels[books.select(context.channel)]
         document = queries.checkpoint_document(channel, closer, period)
         row = closer.row_of(channel.own.folder.calendar.parse(period))
         assert row is not None
-        try:
-            # A whole file or none: it gets its name when it is complete.
-            handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
-        except OSError as error:
-            raise StoreError(f"{output} cannot be written: {error.strerror}") from None
-        try:
-            with os.fdopen(handle, "w+b") as file:
-                proving.bundle(channel, row, file, full=full)
-                size = file.tell()
-            Path(name).chmod(0o644)
-            Path(name).replace(output)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                Path(name).unlink()
-            raise
+        with whole_file(output) as part, part.open("w+b") as file:
+            proving.bundle(channel, row, file, full=full)
+            size = file.tell()
     if context.json:
         print_json({"file": str(output), "bytes": size, "digest": document["digest"]})
         return

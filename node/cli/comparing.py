@@ -61,10 +61,9 @@ def command(
         result = replace(result, statuses=meter_statuses(channel, closer, result.period, names))
     if html is not None:
         from tallystick.node.comparing.page import render_page
-        from tallystick.node.files import whole_file
+        from tallystick.node.files import write_whole
 
-        with whole_file(html) as part:
-            part.write_text(render_page(result), encoding="utf-8")
+        write_whole(html, render_page(result).encode())
     if context.json:
         print_json(result.document())
     else:

@@ -9,7 +9,6 @@ import click
 
 from tallystick.node.cli.context import Context, global_options, merge, verb
 from tallystick.node.cli.output import folded, print_json, say, table
-from tallystick.node.errors import StoreError
 from tallystick.protocol.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,9 +55,11 @@ def _list(context: Context) -> None:
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False))
 def export(context: Context, digest: str, output: Path) -> None:
     """Write evidence to a file; DIGEST is the beginning of its digest."""
+    from tallystick.node.files import write_whole
+
     with context.books() as books:
         found = _find(books, digest)
-    _write(output, found.data)
+    write_whole(output, found.data)
     if context.json:
         print_json({"file": str(output), "digest": found.digest.hex()})
         return
@@ -97,13 +98,14 @@ def refute(context: Context, file: Path, output: Path) -> None:
 
     FILE is evidence against us, or a signed head that is said not to be in our log.
     """
+    from tallystick.node.files import write_whole
     from tallystick.node.refuting import refute as answer
     from tallystick.protocol.refutation import parse_refutation
 
     data = _read(file)
     with context.books() as books:
         made = answer(books, data)
-    _write(output, made)
+    write_whole(output, made)
     parsed = parse_refutation(made)
     sizes = [noted.head.size for noted in parsed.answered]
     agreed = parsed.agreed_head.head.size
@@ -122,13 +124,6 @@ def _read(file: Path) -> bytes:
             return opened.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from None
-
-
-def _write(output: Path, data: bytes) -> None:
-    try:
-        output.write_bytes(data)
-    except OSError as error:
-        raise StoreError(f"{output} cannot be written: {error.strerror}") from None
 
 
 for _sub in (export, import_, refute):

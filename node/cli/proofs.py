@@ -30,6 +30,7 @@ def prove(
 ) -> None:
     """Write the proof of a delta or record (.tlog-proof, .leaf) or of a balance line."""
     from tallystick.node import proving, queries
+    from tallystick.node.files import write_whole
 
     if (name is not None) + (line is not None) + (index is not None) != 1:
         raise InputError("give METER/ID, --line PERIOD/METER/SUBJECT or --record INDEX")
@@ -54,10 +55,10 @@ def prove(
             files = {f"{stem}.line-proof": text, f"{stem}.line": data}
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for file, content in files.items():
-            (output / file).write_bytes(content)
     except OSError as error:
         raise StoreError(f"{output} cannot be written: {error.strerror}") from None
+    for file, content in files.items():
+        write_whole(output / file, content)
     paths = [str(output / file) for file in files]
     if context.json:
         print_json({"files": paths} | ({"status": status} if line else {}))

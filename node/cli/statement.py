@@ -38,7 +38,7 @@ def statement(
     source: Path | None,
 ) -> None:
     """Write the statement of PERIOD as PDF or HTML, with the proof bundle inside."""
-    from tallystick.node.files import whole_file
+    from tallystick.node.files import write_whole
 
     kind = _kind(output)
     if (period is None) == (source is None):
@@ -54,8 +54,7 @@ def statement(
         from tallystick.node.statement.html import render_html
 
         data = render_html(made.statement, made.attached)
-    with whole_file(output) as part:
-        part.write_bytes(data)
+    write_whole(output, data)
     proof = made.statement.proof
     if context.json:
         document = {
@@ -129,7 +128,7 @@ def attach(
     any_period: bool,
 ) -> None:
     """Put the proof of a period into INVOICE, a UBL 2.1 invoice or credit note."""
-    from tallystick.node.files import whole_file
+    from tallystick.node.files import write_whole
     from tallystick.node.statement.invoice import attach as attach_to
     from tallystick.node.statement.pdf import render_pdf
 
@@ -137,17 +136,13 @@ def attach(
     made = _of_books(context, period, full, draft=False)
     pdf = None if bundle else render_pdf(made.statement, made.attached)
     done = attach_to(data, made, pdf=pdf, any_period=any_period)
-    target = (output or invoice).resolve()
-    mode = target.stat().st_mode if target.exists() else None
-    with whole_file(target) as part:
-        part.write_bytes(done.data)
-    if mode is not None:
-        target.chmod(mode & 0o777)
+    target = output or invoice
+    write_whole(target, done.data)
     if context.json:
         proof = made.statement.proof
         print_json(
             {
-                "file": str(output or invoice),
+                "file": str(target),
                 "bytes": len(done.data),
                 "attached": done.name,
                 "mime_type": done.mime_type,
@@ -158,7 +153,7 @@ def attach(
         )
         return
     what = "replaced the proof in" if done.replaced else "attached the proof to"
-    say(folded(f"{what} {output or invoice}: {done.name}, {len(done.data):,} bytes in all", 2))
+    say(folded(f"{what} {target}: {done.name}, {len(done.data):,} bytes in all", 2))
     for note in done.notes:
         context.hint(folded(f"Note: {note}.", 2))
-    context.hint(f"Anybody checks it, offline, with: tally verify {output or invoice}")
+    context.hint(f"Anybody checks it, offline, with: tally verify {target}")

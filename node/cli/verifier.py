@@ -8,7 +8,6 @@ import click
 
 from tallystick.node.cli.context import Context, verb
 from tallystick.node.cli.output import print_json, say
-from tallystick.node.errors import StoreError
 
 
 @verb("verifier")
@@ -18,14 +17,12 @@ def command(context: Context, output: Path | None) -> None:
 
     Without -o only the SHA-256 is printed, to compare a copy with.
     """
+    from tallystick.node.files import write_whole
     from tallystick.node.verifier.page import page_digest, verifier_page
 
     page, digest = verifier_page(), page_digest()
     if output is not None:
-        try:
-            output.write_bytes(page)
-        except OSError as error:
-            raise StoreError(f"{output} cannot be written: {error.strerror}") from None
+        write_whole(output, page)
     if context.json:
         file = None if output is None else str(output)
         print_json({"file": file, "bytes": len(page), "sha256": digest})

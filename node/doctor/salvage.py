@@ -9,7 +9,7 @@ from tallystick.node.books import RESTORED
 from tallystick.node.doctor.examination import AnyStore
 from tallystick.node.doctor.structure import walk_file
 from tallystick.node.errors import StoreError
-from tallystick.node.home import sync
+from tallystick.node.files import sync
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import TABLES
 from tallystick.node.store.metas import read_metas

@@ -8,9 +8,7 @@ opened, since the last page may never have left.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import re
 import shutil
 from pathlib import Path
@@ -21,13 +19,12 @@ import trio
 from msgspec import Meta, Struct
 
 from tallystick.node.channel import Channel
-from tallystick.node.errors import StoreError
-from tallystick.node.home import sync
+from tallystick.node.files import PRIVATE, write_whole
 from tallystick.node.reconciling import kept
 from tallystick.protocol.records import Disclosure
 
 SUFFIX = ".opening"
-_HALF = re.compile(r"\.[0-9a-f]{64}\.")  # how names of what is not yet whole begin
+_HALF = re.compile(r"\.[0-9a-f]{40,64}\.")  # how names of what is not yet whole begin
 
 _log = logging.getLogger("tallystick.reconciling")
 
@@ -63,21 +60,8 @@ class Opened(Struct, frozen=True, forbid_unknown_fields=True):
 
 def note(home: Path, opened: Opened) -> None:
     """Write durably what will have been opened; `StoreError` if that fails."""
-    folder = home / kept.FOLDER
-    part = folder / f".{opened.session}{SUFFIX}"
-    try:
-        if not folder.is_dir():
-            folder.mkdir(mode=0o700)
-            sync(home)
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps(msgspec.to_builtins(opened)))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(_path(home, opened))
-        sync(folder)
-    except OSError as error:
-        raise StoreError(f"{part} cannot be written: {error.strerror}", "Free some space") from None
+    kept.make_folder(home)
+    write_whole(_path(home, opened), msgspec.json.encode(opened), PRIVATE)
 
 
 def forget(home: Path, opened: Opened) -> None:

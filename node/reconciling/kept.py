@@ -20,7 +20,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from tallystick.node.errors import StoreError
-from tallystick.node.home import sync, whole_folder
+from tallystick.node.files import sync, whole_folder, write_new
 from tallystick.node.reconciling.sets import About, PreparedSet
 from tallystick.protocol.errors import InputError
 from tallystick.protocol.opening import Opening
@@ -112,24 +112,29 @@ def all_rows(prepared: PreparedSet, opening: Opening, both: Sequence[bytes]) -> 
     ]
 
 
+def make_folder(home: Path) -> None:
+    """The folder of what is kept, made if it is not there."""
+    folder = home / FOLDER
+    try:
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, exist_ok=True)
+            sync(home)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be made: {error.strerror}") from None
+
+
 def keep(home: Path, ended: Ended, rows: Iterable[KeptRow]) -> Path:
     """Keep a session's end durably; its folder."""
+    make_folder(home)
     path = home / FOLDER / ended.session
     try:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
         with whole_folder(path) as made:
-            _write(made / "session.json", json.dumps(msgspec.to_builtins(ended), indent=1))
+            write_new(made / "session.json", json.dumps(msgspec.to_builtins(ended), indent=1))
             lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
-            _write(made / "rows.jsonl", lines.decode())
+            write_new(made / "rows.jsonl", lines.decode())
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from None
     return path
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-    path.chmod(0o600)
-    sync(path)
 
 
 def load(path: Path) -> Ended:

@@ -17,7 +17,8 @@ from msgspec import Struct
 
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
-from tallystick.node.home import open_home, whole_folder
+from tallystick.node.files import whole_folder
+from tallystick.node.home import open_home
 from tallystick.node.importing.drafts import Draft, read_drafts
 from tallystick.node.importing.mapping import Mapping, load_mapping
 from tallystick.node.reconciling.sets import About, PreparedSet, Writer, folder_of, write_about

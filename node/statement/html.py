@@ -21,9 +21,8 @@ from tallystick.node.statement import wording
 from tallystick.node.statement.model import NUMBERS, MeterPart, Statement
 from tallystick.node.statement.pdf import qr_svg
 from tallystick.node.statement.tables import Table, late_table, line_tables
-from tallystick.node.statement.texts import groups, readable
+from tallystick.node.statement.texts import groups, nonzero
 
-BUNDLE_TYPE = "application/zip"
 LINES_MAX = 50_000  # that a page shows
 
 
@@ -75,17 +74,13 @@ def render_html(statement: Statement, attached: dict[str, bytes]) -> bytes:
         late=_table(late) if late is not None else None,
         tables=[_table(table) for table in line_tables(statement)] if shown else [],
         shown=shown,
-        note=_note(statement),
+        note="\n".join(wording.note_rows(statement)),
         files=[
-            {"name": name, "type": _type_of(name), "base64": base64.b64encode(data).decode()}
+            {"name": name, "type": wording.file_type(name), "base64": base64.b64encode(data).decode()}
             for name, data in attached.items()
         ],
     )
     return text.encode()
-
-
-def _type_of(name: str) -> str:
-    return "application/json" if name.endswith(".json") else BUNDLE_TYPE
 
 
 def _paged(statement: Statement) -> str:
@@ -107,7 +102,7 @@ def _number(text: str | None) -> SimpleNamespace | None:
     if text is None:
         return None
     sign, parts, rest = groups(text)
-    return SimpleNamespace(sign=sign, groups=parts, rest=rest, zero=not text.strip("-0."))
+    return SimpleNamespace(sign=sign, groups=parts, rest=rest, zero=not nonzero(text))
 
 
 def _numbers(one: MeterPart) -> dict[str, Any]:
@@ -123,10 +118,3 @@ def _table(table: Table) -> dict[str, Any]:
         "rows": [(texts, [_number(one) for one in numbers]) for texts, numbers in table.rows],
         "total": total and (total[0], [_number(one) for one in total[1]]),
     }
-
-
-def _note(statement: Statement) -> str:
-    if statement.proof is None:
-        return ""
-    rows = statement.proof.text.rstrip("\n").split("\n")
-    return "\n".join([*map(readable, rows), "", *statement.proof.signature_lines])

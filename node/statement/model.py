@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, structs
 
-from tallystick.node.statement.texts import readable
+from tallystick.node.statement.texts import nonzero, readable
 from tallystick.protocol.checkpoint import format_instant, parse_checkpoint
 from tallystick.protocol.disputes import State
 from tallystick.protocol.notes import parse_note
@@ -200,7 +200,7 @@ def _statement(
     provider, consumer = terms.provider.name, terms.consumer.name
     meters = tuple(_parts(terms, lines))
     shown = [_readable_claim(claim) for claim in claims]
-    pending = tuple(claim for claim in shown if _nonzero(claim.pending))
+    pending = tuple(claim for claim in shown if nonzero(claim.pending))
     return Statement(
         title=f"Usage statement {period.label}{'' if proof else ' (draft)'}",
         provider=provider,
@@ -220,7 +220,7 @@ def _statement(
         meters=meters,
         verdicts=_verdicts(verdict),
         pending_claims=pending,
-        decided_claims=tuple(claim for claim in shown if not _nonzero(claim.pending)),
+        decided_claims=tuple(claim for claim in shown if not nonzero(claim.pending)),
         lines=len(lines),
         proof=proof,
     )
@@ -287,10 +287,6 @@ def _sum(lines: Sequence[Line], field: str, scale: int) -> str:
     return format_quantity(sum(parse_total(text, scale) for text in texts if text), scale)
 
 
-def _nonzero(number: str) -> bool:
-    return bool(number.strip("-0."))
-
-
 def _headline(
     meters: Sequence[MeterPart],
     verdict: Verdict | None,
@@ -305,7 +301,7 @@ def _headline(
         else "Nobody has signed these numbers, and they may still change."
     )
     results = [row.result for row in verdict.meters] if verdict else []
-    disputed = [part.meter for part in meters if _nonzero(part.disputed)]
+    disputed = [part.meter for part in meters if nonzero(part.disputed)]
     late = sum(len(part.late) for part in meters)
     parts = [first]
     differing = results.count("disputed")

@@ -27,13 +27,12 @@ from tallystick.node.statement import wording
 from tallystick.node.statement.glyphs import has_glyph
 from tallystick.node.statement.model import NUMBERS, Claim, Statement
 from tallystick.node.statement.tables import Table, late_table, line_tables
-from tallystick.node.statement.texts import covered, groups, readable
+from tallystick.node.statement.texts import covered, groups
 
 Paper = Literal["a4", "us-letter"]
 PAPERS: tuple[Paper, ...] = ("a4", "us-letter")
 
 LINES_MAX = 5_000  # that a PDF shows, on a hundred pages, in seconds and half a gibibyte
-BUNDLE_TYPE = "application/zip"
 _DIGITS_WHOLE = 130  # in a row of a table, beyond which numbers are broken into lines
 _TOKEN_MAX = 20  # characters without a place to break
 _WRAP = 92  # columns of the note
@@ -69,7 +68,7 @@ def _compile(data: dict[str, Any], attached: dict[str, bytes]) -> bytes:
         folder = Path(name)
         attachments = "".join(
             f'#pdf.attach({_quoted(path)}, read("attached-{place}", encoding: none),'
-            f' relationship: "source", mime-type: "{_type_of(path)}",'
+            f' relationship: "source", mime-type: "{wording.file_type(path)}",'
             f' description: "{_description(path)}")\n'
             for place, path in enumerate(attached)
         )
@@ -93,10 +92,6 @@ def _compile(data: dict[str, Any], attached: dict[str, bytes]) -> bytes:
 def _quoted(path: str) -> str:
     assert path.replace(".", "").replace("-", "").replace("+", "").isalnum(), path
     return f'"{path}"'
-
-
-def _type_of(path: str) -> str:
-    return "application/json" if path.endswith(".json") else BUNDLE_TYPE
 
 
 def _description(path: str) -> str:
@@ -191,7 +186,7 @@ def _data(statement: Statement, paper: Paper, has: Callable[[str], bool]) -> dic
         "columns_note": wording.columns_note(statement),
         "tables": tables,
         "signed_note": wording.SIGNED_NOTE,
-        "note": _note_rows(statement, words),
+        "note": [part for row in wording.note_rows(statement) for part in words.verbatim(row)],
         "signers": [list(signer) for signer in proof.signers] if proof else [],
         "steps": wording.steps(statement, "pdf") if proof else [],
         "proves": wording.proves(statement, "pdf") if proof else [],
@@ -236,14 +231,6 @@ def _claim(claim: Claim, words: _Words, pending: bool) -> dict[str, Any]:
         "stands": words(wording.claim_stands(claim)),
         "open": pending,
     }
-
-
-def _note_rows(statement: Statement, words: _Words) -> list[str]:
-    if statement.proof is None:
-        return []
-    text = [readable(row) for row in statement.proof.text.rstrip("\n").split("\n")]
-    rows = [*text, "", *statement.proof.signature_lines]
-    return [part for row in rows for part in words.verbatim(row)]
 
 
 def qr_svg(digest: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tallystick.node.statement.model import MeterPart, Row, Statement
+from tallystick.node.statement.texts import nonzero
 
 # With more meters than this, and few lines in each, all lines are in one table.
 METERS_APART = 4
@@ -73,7 +74,7 @@ def _columns(rows: Iterable[Row], *, both: bool) -> tuple[str, ...]:
     columns = ["provider", "consumer"] if both else []
     columns.append("payable")
     for name in ("disputed", "pending"):
-        if any(getattr(row, name).strip("-0.") for row in rows):
+        if any(nonzero(getattr(row, name)) for row in rows):
             columns.append(name)
     return (*columns, "deltas")
 

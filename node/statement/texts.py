@@ -63,6 +63,11 @@ def _joins(text: str, place: int) -> bool:
     return before in ("Lo", "Mn", "Mc") and after == "Lo"
 
 
+def nonzero(number: str) -> bool:
+    """Whether a decimal text is of another number than zero."""
+    return bool(number.strip("-0."))
+
+
 def groups(number: str) -> tuple[str, list[str], str]:
     """A decimal text's sign, its whole part in groups of three digits, and `.` with the rest."""
     sign = "-" if number.startswith("-") else ""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from tallystick.node.statement.model import Claim, Statement
+from tallystick.node.statement.texts import nonzero, readable
 
 Form = Literal["pdf", "html"]
 Step = Sequence[tuple[bool, str]]  # parts; True: a command or a file's name
@@ -34,7 +35,7 @@ def running(statement: Statement) -> str:
 def foot(statement: Statement) -> str:
     """The line at the bottom of every page."""
     if statement.proof is None:
-        return "Draft: not closed, not signed"
+        return statement.mark
     return f"Signed by {statement.provider} and {statement.consumer}"
 
 
@@ -141,9 +142,9 @@ def claim_stands(claim: Claim) -> str:
         until = f" until {claim.until}" if claim.until else ""
         then = f"; after that {_THEN[claim.then]}" if claim.then else ""
         parts.append(f"waits for {claim.waits_for}{until}{then}")
-    if claim.upheld.strip("-0."):
+    if nonzero(claim.upheld):
         parts.append(f"{claim.upheld} {claim.unit} of it upheld")
-    if claim.pending.strip("-0."):
+    if nonzero(claim.pending):
         parts.append(f"{claim.pending} {claim.unit} of it not decided")
     return f"{'; '.join(parts)}."
 
@@ -166,6 +167,19 @@ def no_lines(statement: Statement, *, shown: bool) -> str:
     if statement.lines:
         return "No usage of this period itself was recorded; see late usage."
     return "No usage was recorded in this period."
+
+
+def note_rows(statement: Statement) -> list[str]:
+    """The checkpoint's note, text and signatures; empty of a draft."""
+    if statement.proof is None:
+        return []
+    text = statement.proof.text.rstrip("\n").split("\n")
+    return [*map(readable, text), "", *statement.proof.signature_lines]
+
+
+def file_type(name: str) -> str:
+    """The media type of a file inside."""
+    return "application/json" if name.endswith(".json") else "application/zip"
 
 
 def steps(statement: Statement, form: Form) -> list[Step]:

@@ -150,6 +150,16 @@ def _lines(home: Home) -> list[Line]:
     return lines
 
 
+def test_what_is_half_written_in_a_home_is_in_no_backup(home: Home, tmp_path: Path) -> None:
+    """A private key for a moment, secrets of webhooks for ever if a kill came between."""
+    copy = Home(Path(shutil.copytree(home.path, tmp_path / "home")), home.name)
+    for name in (".tls-abc", ".webhooks.json.abc", "mine.txt"):
+        (copy.path / name).write_text("secret")
+    files = make_backup(copy, tmp_path / "b", with_seed=False).files
+    assert "mine.txt" in files
+    assert not {name for name in files if name.startswith(".")}
+
+
 def test_without_its_seed_a_backup_needs_the_right_one(home: Home, tmp_path: Path) -> None:
     manifest = make_backup(home, tmp_path / "b", with_seed=False)
     assert not manifest.has_seed

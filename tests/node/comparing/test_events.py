@@ -17,7 +17,6 @@ from tallystick.node.comparing.explaining import explained
 from tallystick.node.comparing.findings import Finding
 from tallystick.node.comparing.tables import Event
 from tallystick.node.errors import StoreError
-from tallystick.node.files import whole_file
 from tallystick.protocol.periods import Period
 from tallystick.protocol.quantities import format_quantity
 
@@ -98,13 +97,6 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     path = tmp_path / "gone" / "e.parquet"
     with pytest.raises(StoreError, match=r"gone/e\.parquet cannot be written: No such file"):
         write_parquet(path, FINDINGS, METERS)
-
-
-def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="stop"), whole_file(tmp_path / "page.html") as part:
-        part.write_text("half")
-        raise ValueError("stop")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_rows_of_each_cause_that_was_found_add_up_to_it(tmp_path: Path) -> None:

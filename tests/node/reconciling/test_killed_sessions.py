@@ -237,6 +237,7 @@ def test_a_note_that_cannot_be_read_stops_no_start(tmp_path: Path) -> None:
     (folder / f"{'4' * 64}.opening").write_text('{"channel": "../..", "prepared": ""}')
     (folder / f".{'5' * 64}.opening").write_text("{")
     (folder / f".{'5' * 64}.abc").mkdir()
+    (folder / f".{'6' * 40}.abc").write_text("{")  # as a note that a kill cut off
     (folder / ".mine").write_text("kept")
     assert disclosing.left(tmp_path) == [_opened(opened=7)]
     assert {path.name[0] for path in folder.glob(".*")} == {"."}
