@@ -1,14 +1,16 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and who may write those of a home."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tallystick.node.errors import StoreError
+from tallystick.node.errors import HomeError, StoreError
+from tallystick.node.home import sync
 
 
 @contextmanager
@@ -29,3 +31,33 @@ def whole_file(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)  # only still there if it did not become the file
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Change files of a home one at a time, over all processes."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise HomeError(f"{folder} cannot be opened: {error.strerror}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def replace_private(path: Path, data: bytes) -> None:
+    """Replace a file durably by one for its owner only. Whoever calls this is `alone` there."""
+    beside = path.with_name(f"{path.name}.new")
+    try:
+        beside.unlink(missing_ok=True)  # a crash may have left it
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.rename(path)
+        sync(path.parent)
+    except OSError as error:
+        raise HomeError(f"{path} cannot be written: {error.strerror}") from None

@@ -7,23 +7,20 @@ changed, so keys come and go while the node runs, and also while it does not.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
 import os
 import re
 import secrets
 import stat
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import msgspec
 
 from tallystick.node.errors import HomeError
-from tallystick.node.home import Home, sync
+from tallystick.node.files import alone, replace_private
+from tallystick.node.home import Home
 from tallystick.protocol.errors import InputError
 
 Scope = Literal["emit", "read", "admin"]
@@ -61,7 +58,6 @@ class ApiKeys:
     """The keys of a home."""
 
     def __init__(self, home: Home) -> None:
-        self._folder = home.path
         self._path = home.path / FILE
         self._stamp: tuple[int, int, int] | None = None
         self._known: dict[str, ApiKey] = {}
@@ -94,7 +90,7 @@ class ApiKeys:
             raise InputError(
                 f"{name!r} is no name for a key", "Letters, digits, and _ . - inside; at most 64"
             )
-        with self._changing():
+        with alone(self._path.parent):
             known = self.all()
             if any(key.name == name for key in known):
                 raise InputError(
@@ -109,7 +105,7 @@ class ApiKeys:
 
     def remove(self, name: str) -> None:
         """Remove a key by its name or id: from now on it opens nothing."""
-        with self._changing():
+        with alone(self._path.parent):
             known = self.all()
             left = [key for key in known if name not in (key.name, key.id)]
             if len(left) == len(known):
@@ -153,28 +149,6 @@ class ApiKeys:
         self._known = {key.id: key for key in keys}
         return ""
 
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """One at a time, over all processes."""
-        try:
-            handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise HomeError(f"{self._folder} cannot be opened: {error.strerror}") from None
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
-
     def _write(self, keys: Sequence[ApiKey]) -> None:
         text = msgspec.json.format(msgspec.json.encode(keys), indent=2)
-        try:
-            handle, name = tempfile.mkstemp(dir=self._folder, prefix=f".{FILE}.")
-            with os.fdopen(handle, "wb") as file:
-                file.write(text + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).rename(self._path)
-            sync(self._folder)
-        except OSError as error:
-            raise HomeError(f"{self._path} cannot be written: {error.strerror}") from None
+        replace_private(self._path, text + b"\n")

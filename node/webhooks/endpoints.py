@@ -6,11 +6,8 @@ because a signature cannot be made from a hash. The file is replaced whole or no
 
 from __future__ import annotations
 
-import fcntl
-import os
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +16,7 @@ from msgspec import Struct
 
 from tallystick.node.errors import EndpointError, HomeError
 from tallystick.node.feed.events import KINDS, check_kinds
-from tallystick.node.home import sync
+from tallystick.node.files import alone, replace_private
 from tallystick.node.webhooks.signing import new_secret
 
 FILE = "webhooks.json"
@@ -144,28 +141,7 @@ def find_endpoint(endpoints: list[Endpoint], id: str) -> Endpoint:
 
 def _change(home: Path, change: Callable[[list[Endpoint]], tuple[list[Endpoint], T]]) -> T:
     """Replace the file by what `change` makes of it, one process at a time."""
-    with _alone(home):
+    with alone(home):
         endpoints, result = change(load_endpoints(home))
-        beside = home / f"{FILE}.new"
-        try:
-            beside.unlink(missing_ok=True)  # a crash may have left it
-            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(msgspec.json.format(msgspec.json.encode(endpoints)) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            beside.rename(home / FILE)
-            sync(home)
-        except OSError as error:
-            raise HomeError(f"{home / FILE} cannot be written: {error.strerror}") from None
+        replace_private(home / FILE, msgspec.json.format(msgspec.json.encode(endpoints)) + b"\n")
         return result
-
-
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    handle = os.open(home, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
