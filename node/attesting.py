@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from tallystick.node.logs import ChannelLog
 from tallystick.node.store.keyspace import index_key, index_of, log_key
 from tallystick.protocol.errors import FormatError, ProofError
-from tallystick.protocol.heads import verify_head_cosignature
+from tallystick.protocol.heads import Head, verify_head_cosignature
 from tallystick.protocol.matters import attested_at_s, waiting_seconds
 from tallystick.protocol.records import ROLES, Attested
 
 HEADS_TRIED_MAX = 1024  # whose co-signature is not there, or not by the key in force
+VERIFIED_MAX = 16_384  # co-signatures that are not verified again
 
 
 def first_attested(log: ChannelLog, index: int) -> Attested | None:
@@ -43,9 +45,13 @@ def _counts(log: ChannelLog, attested: Attested) -> bool:
     other = next(role for role in ROLES if role != log.role)
     peer = log.terms.provider if other == "provider" else log.terms.consumer
     key = log.keyring_at(attested.size).keys(other, "cosigner")[-1].key
-    head = log.head(attested.size, attested.root)
+    return _holds(log.head(attested.size, attested.root), peer.name, key, attested.cosignature)
+
+
+@lru_cache(VERIFIED_MAX)  # many records share a head, and are asked about again and again
+def _holds(head: Head, name: str, key: bytes, cosignature: bytes) -> bool:
     try:
-        verify_head_cosignature(head, peer.name, key, attested.cosignature)
+        verify_head_cosignature(head, name, key, cosignature)
     except (FormatError, ProofError):
         return False
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ PRIVATE = 0o600  # for the owner only
 def whole_file(path: Path, mode: int | None = None) -> Iterator[Path]:
     """A file beside `path` to write, which takes its place durably if nothing goes wrong.
 
-    Without a `mode` it may be read by those who may read the file that it replaces, or by all.
+    Without a `mode` it may be read by those who may read the file that it replaces, or as the umask says.
     `StoreError` if it cannot be written; then `path` is as it was. What is no file, as a pipe, is
     written itself.
     """
@@ -28,13 +29,14 @@ def whole_file(path: Path, mode: int | None = None) -> Iterator[Path]:
             yield path
             return
         place = Path(os.path.realpath(path))  # a link stays one
-        handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name[:40]}.")
-        os.close(handle)
-        part = Path(name)
+        if mode is None and place.exists():
+            mode = place.stat().st_mode & 0o777
+        part = place.with_name(f".{place.name[:40]}.{secrets.token_hex(4)}")
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode))
         try:
             yield part
-            before = place.stat().st_mode & 0o777 if place.exists() else 0o644
-            part.chmod(before if mode is None else mode)
+            if mode is not None:
+                part.chmod(mode)  # whatever the umask is
             sync(part)
             part.replace(place)
         finally:

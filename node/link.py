@@ -9,6 +9,7 @@ holds.
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -22,6 +23,7 @@ from tallystick.node.outbox import Outbox
 from tallystick.node.quotas import Allowance
 from tallystick.node.store.disk import Ticket
 from tallystick.node.store.matters import CHECKPOINT_MARK
+from tallystick.node.waiting import any_of
 from tallystick.protocol.errors import PeerBreach, ProofError, TallyError, lone_error
 from tallystick.protocol.messages import (
     APPEND_RECORDS_MAX,
@@ -474,7 +476,7 @@ class Link:
                     self.send(Append(channel.id, batch.first, batch.data, batch.signature))
                 await trio.lowlevel.checkpoint()
                 continue
-            await _first_of(grown, wake)
+            await any_of([grown, wake], math.inf)
 
     async def _give_back(self, channel: Channel, closer: Closer, start: int) -> None:
         """Send the peer the records of its own log that it lost, up to each head that counts."""
@@ -546,14 +548,3 @@ class Link:
             reason = f"the quota of this log is reached, {channel.held_bytes:,} bytes are held"
             _log.warning("the peer's log is not taken further", extra=self._named(channel, reason))
             self.say(Full(channel.id, reason))
-
-
-async def _first_of(*events: trio.Event) -> None:
-    async with trio.open_nursery() as nursery:
-
-        async def wait(event: trio.Event) -> None:
-            await event.wait()
-            nursery.cancel_scope.cancel()
-
-        for event in events:
-            nursery.start_soon(wait, event)

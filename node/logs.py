@@ -9,7 +9,7 @@ and memory is loaded again, so a log never continues from records that were not 
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -130,7 +130,8 @@ class ChannelLog(LogMatters):
         self.index: IdIndex = IdIndex(folder, number, [])
         self._decoded: dict[int, list[Record]] = {}  # a few batches, for look-ups in a row
         self._in_flight: deque[_Prepared] = deque()
-        self._recent: deque[Batch] = deque()
+        self._recent: OrderedDict[int, Batch] = OrderedDict()  # by their first index
+        self._recent_bytes = 0
         self.growth = Growth(cosigned_by_peer=ours)
 
     def load(self, channel_id: bytes) -> None:
@@ -163,6 +164,7 @@ class ChannelLog(LogMatters):
             self.growth.forget()
             self.clear_matters()
             self._recent.clear()
+            self._recent_bytes = 0
             self._decoded.clear()
             for first, records in self._stored(txn, derived.covered):
                 self._fold(first, records, txn)
@@ -302,9 +304,9 @@ class ChannelLog(LogMatters):
 
         The signature is empty where the head at its end is not signed yet.
         """
-        for batch in self._recent:
-            if batch.first == start and batch.size <= limit:
-                return batch
+        recent = self._recent.get(start)
+        if recent is not None and recent.size <= limit:
+            return recent
         pieces: list[bytes] = []
         stop = start
         with self.store.read() as txn:
@@ -553,9 +555,11 @@ class ChannelLog(LogMatters):
 
     def _keep(self, batch: Batch) -> None:
         """Keep a few batches at hand: they are about to be sent."""
-        self._recent.append(batch)
-        while sum(len(kept.data) for kept in self._recent) > self._recent_bytes_max:
-            self._recent.popleft()
+        self._recent[batch.first] = batch
+        self._recent_bytes += len(batch.data)
+        while self._recent_bytes > self._recent_bytes_max:
+            _, oldest = self._recent.popitem(last=False)
+            self._recent_bytes -= len(oldest.data)
 
     def store_signature(self, size: int, root: bytes, signature: bytes) -> Ticket:
         """Make our signature on an earlier head durable, before it is sent."""

@@ -67,6 +67,8 @@ def _utc(at_s: int | None) -> str | None:
 
 def dispute_documents(channel: Channel, chosen: Sequence[Standing]) -> list[dict[str, Any]]:
     """Disputes as people and programs read them."""
+    if not chosen:
+        return []
     said = {log.role: settlements(log) for log in (channel.own, channel.peer)}
     return [_document(channel, one, said) for one in chosen]
 

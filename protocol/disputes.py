@@ -257,11 +257,13 @@ def adjustments(standing: Iterable[Standing]) -> dict[LineKey, Adjustment]:
 
 def disputed_lines(calendar: Calendar, matters: Iterable[Said]) -> set[LineKey]:
     """The lines that a log's disputes are about, wherever they stand."""
-    return {
-        LineKey(calendar.parse(record.period).start_us, record.meter, record.subject)
+    lines = {
+        (record.period, record.meter, record.subject)
         for _, record in matters
         if type(record) is Dispute
     }
+    period_of = cache(calendar.parse)
+    return {LineKey(period_of(period).start_us, *line) for period, *line in lines}
 
 
 def adjustments_at(

@@ -16,6 +16,7 @@ from tallystick.protocol.errors import lone_error
 if TYPE_CHECKING:
     from tallystick.node.books import Books
     from tallystick.node.home import Home
+    from tallystick.node.store.disk import Store
 
 
 COMPLETING = "_TALLY_COMPLETE"  # what a shell sets that asks for completions
@@ -55,6 +56,17 @@ class Context:
             yield books
         finally:
             books.close()
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        """The home's store for reading, as it is at this moment."""
+        from tallystick.node.store.disk import Store
+
+        store = Store(self.open_home().store_path, read_only=True)
+        try:
+            yield store
+        finally:
+            store.close()
 
     def call(self, method: str, **params: object) -> Any:
         """One request to the running node."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -16,7 +14,6 @@ from tallystick.protocol.messages import plain
 
 if TYPE_CHECKING:
     from tallystick.node.feed.events import Event
-    from tallystick.node.feed.rows import FeedReader
 
 POLL_SECONDS = 0.5
 PAGE_EVENTS = 500
@@ -36,10 +33,12 @@ def command(
     --after and the last cursor that you saw.
     """
     from tallystick.node.feed.events import check_kinds
+    from tallystick.node.feed.rows import FeedReader
 
     wanted = check_kinds(kinds) if kinds else None
     channel = _channel(context)
-    with _reader(context) as reader:
+    with context.store() as store:
+        reader = FeedReader(store)
         if after is None:
             page = reader.newest(limit, channel)
             events = [one for one in page.events if wanted is None or one.kind in wanted]
@@ -56,25 +55,12 @@ def command(
         say("No events.")
     cursor = page.cursor
     while follow:
-        with _reader(context) as reader:
-            page = reader.after(cursor, PAGE_EVENTS, channel, wanted)
+        with context.store() as store:
+            page = FeedReader(store).after(cursor, PAGE_EVENTS, channel, wanted)
         _print(context, page.events)
         if page.cursor == cursor:
             time.sleep(POLL_SECONDS)
         cursor = page.cursor
-
-
-@contextmanager
-def _reader(context: Context) -> Iterator[FeedReader]:
-    """The feed as it is at this moment."""
-    from tallystick.node.feed.rows import FeedReader
-    from tallystick.node.store.disk import Store
-
-    store = Store(context.open_home().store_path, read_only=True)
-    try:
-        yield FeedReader(store)
-    finally:
-        store.close()
 
 
 def _channel(context: Context) -> bytes | None:

@@ -61,14 +61,9 @@ def _last(context: Context) -> int:
     """The cursor of the newest event; 0 before the home's first start."""
     from tallystick.node.errors import StoreError
     from tallystick.node.feed.rows import FeedReader
-    from tallystick.node.store.disk import Store
 
-    with suppress(StoreError):
-        store = Store(context.open_home().store_path, read_only=True)
-        try:
-            return FeedReader(store).last
-        finally:
-            store.close()
+    with suppress(StoreError), context.store() as store:
+        return FeedReader(store).last
     return 0
 
 
@@ -112,7 +107,6 @@ def _list(context: Context) -> None:
 def _document(context: Context, endpoint: Any) -> dict[str, Any]:
     from tallystick.node.errors import StoreError
     from tallystick.node.feed.events import iso
-    from tallystick.node.store.disk import Store
     from tallystick.node.webhooks.status import dead_of, waiting_of
 
     found: dict[str, Any] = {
@@ -124,13 +118,9 @@ def _document(context: Context, endpoint: Any) -> dict[str, Any]:
         "dead": 0,
         "waiting": [],
     }
-    with suppress(StoreError):
-        store = Store(context.open_home().store_path, read_only=True)
-        try:
-            found["dead"] = dead_of(store, endpoint)
-            found["waiting"] = waiting_of(store, endpoint)
-        finally:
-            store.close()
+    with suppress(StoreError), context.store() as store:
+        found["dead"] = dead_of(store, endpoint)
+        found["waiting"] = waiting_of(store, endpoint)
     return found
 
 
@@ -208,14 +198,10 @@ def test(context: Context, id: str) -> None:
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), metavar="N")
 def deliveries(context: Context, dead: bool, limit: int) -> None:
     """List what was sent, and how it ended."""
-    from tallystick.node.store.disk import Store
     from tallystick.node.webhooks.deliveries import STATES, list_deliveries
 
-    store = Store(context.open_home().store_path, read_only=True)
-    try:
+    with context.store() as store:
         found = list_deliveries(store, ["dead"] if dead else list(STATES), limit)
-    finally:
-        store.close()
     if context.json:
         print_json({"deliveries": found})
         return

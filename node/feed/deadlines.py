@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,21 +13,26 @@ from tallystick.node.feed.events import iso_s
 from tallystick.node.feed.matters import dispute_data
 from tallystick.node.logs import ChannelLog
 from tallystick.node.worklist import THEN
-from tallystick.protocol.disputes import PENDING
+from tallystick.protocol.disputes import Standing
 from tallystick.protocol.matters import waiting_seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A record that waits: what names it, and what is told of it at `tell_s` (POSIX seconds, as
-    `until_s`).
+    """A record that waits: what names it, and what it is about: a dispute, or a closed period. It
+    is told of at `tell_s` (POSIX seconds, as `until_s`).
     """
 
     key: bytes
-    kind: str
     tell_s: float
     until_s: int
-    data: dict[str, Any]
+    about: Standing | str
+    waits_for: str
+
+    @property
+    def kind(self) -> str:
+        """The kind of event that tells of it."""
+        return "checkpoint.due" if isinstance(self.about, str) else "dispute.due"
 
 
 def deadlines(channel: Channel, ahead_seconds: float) -> list[Deadline]:
@@ -35,24 +41,33 @@ def deadlines(channel: Channel, ahead_seconds: float) -> list[Deadline]:
     """
     found: list[Deadline] = []
 
-    def add(log: ChannelLog, index: int, kind: str, until: int | None, data: Any) -> None:
+    def add(log: ChannelLog, index: int, until: int | None, about: Standing | str) -> None:
         record = log.matter(index)
         seconds = None if record is None else waiting_seconds(channel.terms, record)
         if until is not None and seconds is not None:
             key = (b"o" if log is channel.own else b"p") + index.to_bytes(8, "big")
             ahead = min(ahead_seconds, seconds / 2)
-            found.append(Deadline(key, kind, until - ahead, until, data))
+            other = channel.peer if log is channel.own else channel.own
+            found.append(Deadline(key, until - ahead, until, about, other.party.name))
 
-    for log, other in ((channel.own, channel.peer), (channel.peer, channel.own)):
+    for log in (channel.own, channel.peer):
         for index, label in open_closes(log):
-            until = until_s(log, index)
-            if until is not None:
-                data = {"period": label, "waits_for": other.party.name, "until": iso_s(until)}
-                add(log, index, "checkpoint.due", until, data)
-    pending = [one for one in standing_all(channel) if one.state in PENDING]
-    for one, data in zip(pending, dispute_data(channel, pending), strict=True):
+            add(log, index, until_s(log, index), label)
+    for one in standing_all(channel):
         waiting = waiting_record(channel, one)
-        if waiting is not None and waiting.until_s is not None:
-            due = data | {"then": THEN[one.state]}
-            add(waiting.log, waiting.index, "dispute.due", waiting.until_s, due)
+        if waiting is not None:
+            add(waiting.log, waiting.index, waiting.until_s, one)
     return sorted(found, key=lambda one: one.tell_s)
+
+
+def deadline_data(channel: Channel, due: Sequence[Deadline]) -> list[dict[str, Any]]:
+    """What is told of deadlines, once they are near: of all at once, as `dispute_data`."""
+    disputes = iter(
+        dispute_data(channel, [one.about for one in due if not isinstance(one.about, str)])
+    )
+    return [
+        {"period": one.about, "waits_for": one.waits_for, "until": iso_s(one.until_s)}
+        if isinstance(one.about, str)
+        else next(disputes) | {"then": THEN[one.about.state]}
+        for one in due
+    ]

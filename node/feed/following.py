@@ -15,7 +15,7 @@ import msgspec
 
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
-from tallystick.node.feed.deadlines import Deadline, deadlines
+from tallystick.node.feed.deadlines import Deadline, deadline_data, deadlines
 from tallystick.node.feed.events import iso, iso_s, make_row
 from tallystick.node.feed.matters import Telling, rows_of_matters
 from tallystick.node.founding import decode_channel
@@ -36,6 +36,7 @@ from tallystick.node.store.keyspace import (
 from tallystick.protocol.evidence import parse_evidence
 from tallystick.protocol.quantities import format_quantity
 from tallystick.protocol.records import Delta, decode_record
+from tallystick.protocol.terms import meter_named
 from tallystick.protocol.verdict import decode_verdict
 
 LOOK_AGAIN_SECONDS = 1  # while lost records come back
@@ -98,16 +99,16 @@ class Follower:
         ahead_seconds: float,
         since_s: float,
     ) -> None:
-        self._books = books
-        self._caught_up = caught_up
+        self.books = books
+        self.caught_up = caught_up
+        self.since_s = since_s
         self._ahead_seconds = ahead_seconds
-        self._since_s = since_s
         self._deadlines: dict[bytes, list[Deadline]] = {}
 
     def look(self, key: bytes) -> Found:
         """What is to be told of a channel now."""
         found = Found()
-        with self._books.store.read() as txn:
+        with self.books.store.read() as txn:
             value = txn.get("followed", key)
             stored = txn.get("channels", key)
             if stored is None:
@@ -122,29 +123,11 @@ class Follower:
             found.puts.append(("followed", key, encode_row(after)))
         return found
 
-    def now_us(self) -> int:
-        """The clock."""
-        return self._books.clock_us()
-
-    def channel(self, key: bytes) -> Channel | None:
-        """An open or halted channel."""
-        opened = self._books.channels.get(key)
-        return opened[0] if opened else None
-
-    def is_back(self, channel: Channel) -> bool:
-        """Whether all that was lost of a channel has come back."""
-        return self._caught_up(channel)
-
     def deadlines(self, channel: Channel, *, anew: bool) -> list[Deadline]:
         """What waits in a channel, by when it is to be told of."""
         if anew or channel.id not in self._deadlines:
             self._deadlines[channel.id] = deadlines(channel, self._ahead_seconds)
         return self._deadlines[channel.id]
-
-    @property
-    def since_s(self) -> float:
-        """When the feed began."""
-        return self._since_s
 
 
 class _Look:
@@ -161,7 +144,7 @@ class _Look:
     ) -> None:
         self._follower, self._txn, self._key = follower, txn, key
         self._row, self._before, self._found = row, before, found
-        self._now_us = follower.now_us()
+        self._now_us = follower.books.clock_us()
 
     def _tell(self, kind: str, data: dict[str, Any], *, once: bool = True) -> None:
         made = make_row(kind, self._key, self._row.peer, data, self._now_us, once=once)
@@ -172,13 +155,14 @@ class _Look:
         row, before = self._row, self._before
         after = msgspec.structs.replace(before, state=row.state, doubt=row.doubt)
         self._tell_state()
-        channel = self._follower.channel(self._key)
-        if row.state in FOUNDED and channel is not None:
+        opened = self._follower.books.channels.get(self._key)
+        if row.state in FOUNDED and opened is not None:
+            channel, _ = opened
             if row.doubt and not before.doubt:
                 self._tell("recovery.begun", {"peer": row.peer}, once=False)
                 after.returning = True
             self._tell_evidence()
-            self._tell_unplaced(after)
+            self._tell_unplaced(channel, after)
             if after.returning:
                 self._come_back(channel, after)
             else:
@@ -198,7 +182,7 @@ class _Look:
 
     def _come_back(self, channel: Channel, after: FollowedRow) -> None:
         """What comes back was told before it was lost: go on from where it ends."""
-        if self._row.doubt or not self._follower.is_back(channel):
+        if self._row.doubt or not self._follower.caught_up(channel):
             self._found.again_seconds = LOOK_AGAIN_SECONDS
             return
         now = snapshot(self._txn, self._row)
@@ -273,7 +257,7 @@ class _Look:
                     {"period": row.period, "digest": digest, **where, "said": said},
                 )
 
-    def _tell_unplaced(self, after: FollowedRow) -> None:
+    def _tell_unplaced(self, channel: Channel, after: FollowedRow) -> None:
         log = 2 * self._row.number
         start, stop = index_key(log, self._before.unplaced), log_key(log + 1)
         for key, value in self._txn.scan("unplaced", start, stop):
@@ -286,9 +270,7 @@ class _Look:
                 "reason": row.reason,
             }
             if isinstance(record, Delta):
-                channel = self._follower.channel(self._key)
-                assert channel is not None
-                scale = next(m.scale for m in channel.terms.meters if m.name == record.meter)
+                scale = meter_named(channel.terms, record.meter).scale
                 data |= {
                     "meter": record.meter,
                     "id": record.id,
@@ -314,19 +296,20 @@ class _Look:
         prefix = self._key + DEADLINE
         found = self._follower.deadlines(channel, anew=anew)
         now_s = self._now_us / 1e6
-        wanted = {prefix + one.key for one in found}
         if anew:
+            wanted = {prefix + one.key for one in found}
             for told, _ in self._txn.scan("told", prefix, prefix + b"\xff" * 16):
                 if told not in wanted:
                     self._found.deletes.append(("told", told))
-        later: list[float] = []
+        due: list[Deadline] = []
         for one in found:
             told = prefix + one.key
             if one.tell_s > now_s:
-                later.append(one.tell_s - now_s)
-            elif self._txn.get("told", told) is None:
+                self._found.again_seconds = one.tell_s - now_s
+                break
+            if self._txn.get("told", told) is None:
                 self._found.puts.append(("told", told, b""))
                 if one.until_s >= self._follower.since_s:
-                    self._tell(one.kind, one.data)
-        if later:
-            self._found.again_seconds = min(later)
+                    due.append(one)
+        for one, data in zip(due, deadline_data(channel, due), strict=True):
+            self._tell(one.kind, data)

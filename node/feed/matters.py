@@ -80,10 +80,8 @@ class Telling:
         """The matters and closes in it: the peer's after ours."""
         logs = ((self.channel.own, self.own), (self.channel.peer, self.peer))
         for log, (start, stop) in logs:
-            if start < stop:
-                for index, record in log.matters(stop):
-                    if index >= start:
-                        yield log, (index, record)
+            for said in log.matters(stop, start):
+                yield log, said
 
 
 def rows_of_matters(telling: Telling) -> list[Told]:

@@ -185,12 +185,14 @@ class LogMatters:
         value = self._get("ended", index_key(self.number, index))
         return None if value is None else _index(value)
 
-    def matters(self, size: int) -> list[Said]:
-        """The durable closes and matters among the log's first `size` records, by index."""
-        start, stop = log_key(self.number), index_key(self.number, size)
+    def matters(self, size: int, first: int = 0) -> list[Said]:
+        """The durable closes and matters from index `first` on among the log's first `size`
+        records, by index.
+        """
+        start, stop = index_key(self.number, first), index_key(self.number, size)
         with self.store.read() as txn:
             rows = [*txn.scan("matters", start, stop), *txn.scan("closes", start, stop)]
-        rows += [row for row in self._unwritten.items() if row[0] < stop]
+        rows += [row for row in self._unwritten.items() if start <= row[0] < stop]
         found: list[Said] = []
         for key, value in sorted(rows):
             record = decode_record(value)

@@ -139,9 +139,9 @@ class Deliveries:
                 txn.put("deliveries", delivery_key(REPLAYING, again), encode_row(row))
 
         await self._store.commit(job)
-        for state, number, _ in chosen:
-            if number in self._kept[state]:
-                self._kept[state].remove(number)
+        gone = {number for _, number, _ in chosen}
+        for state in states:
+            self._kept[state] = deque(n for n in self._kept[state] if n not in gone)
         self._kept[REPLAYING].extend(range(first, first + len(rows)))
         return len(chosen)
 
