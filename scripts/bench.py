@@ -297,13 +297,6 @@ def _rows(file: Path, records: int, differences: int) -> None:
             out.write(f"{at},request-{n:012},project-{n % 50:03},{quantity}\n")
 
 
-def _cpu_seconds(party: nodes.Party) -> float:
-    """What a node's process has used of the processors."""
-    assert party.process is not None
-    fields = Path(f"/proc/{party.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def reconcile(folder: Path, records: int) -> dict[str, Any]:
     """Sessions between two nodes over sets of all records that differ in more and more rows; each
     row that differs is one at either side, so a session's difference counts it twice.
@@ -318,14 +311,14 @@ def reconcile(folder: Path, records: int) -> dict[str, Any]:
         for differences in (count for count in DIFFERENCES if count <= records):
             _rows(export, records, differences // 2)
             beta.tally("reconcile", "--offer", str(other), *options)
-            before = [_cpu_seconds(party) for party in (acme, beta)]
+            before = [party.cpu_seconds() for party in (acme, beta)]
             began = time.perf_counter()
             done = acme.tally("reconcile", beta.name, str(export), *options, "--json", check=False)
             seconds = time.perf_counter() - began
             result = json.loads(done.stdout)
             assert result["opened_ours"] + result["opened_theirs"] == differences
             asked, consented = (
-                round(_cpu_seconds(party) - start, 2)
+                round(party.cpu_seconds() - start, 2)
                 for party, start in zip((acme, beta), before, strict=True)
             )
             found[differences] = {

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 import nodes
 import trio
 
 from tallystick.client import Client
 from tallystick.node.home import open_home
-from tallystick.node.importing.drafts import Draft
+from tallystick.node.importing.drafts import Draft, DraftBatch
+from tallystick.node.importing.sending import Sender
 from tallystick.node.rpc import RpcClient
 
 BATCH = 1000
@@ -53,29 +51,19 @@ def _event(n: int) -> dict[str, Any]:
 
 async def _direct(party: nodes.Party, records: int) -> float:
     """What `tally import` does: MessagePack on the home's socket, a few batches in flight."""
-    encode = msgspec.msgpack.Encoder().encode
-    bodies = []
-    for first in range(0, records, BATCH):
-        deltas = [_delta("direct", n) for n in range(first, min(first + BATCH, records))]
+    batches = []
+    for deltas in _groups(lambda n: _delta("direct", n), records):
         drafts = [
             Draft(d["id"], d["meter"], d["subject"], int(d["quantity"]), START_US) for d in deltas
         ]
-        bodies.append(encode(drafts))
+        batches.append(DraftBatch(len(drafts), 0, drafts))
     began = time.perf_counter()
-    async with RpcClient.connect(open_home(party.home)) as client, trio.open_nursery() as nursery:
-        waiting: deque[trio.Event] = deque()
-
-        async def send(body: bytes, done: trio.Event) -> None:
-            await client.call("emit", channel=None, drafts=body)
-            done.set()
-
-        for body in bodies:
-            while len(waiting) >= IN_FLIGHT:
-                await waiting.popleft().wait()
-            done = trio.Event()
-            waiting.append(done)
-            nursery.start_soon(send, body, done)
-    return time.perf_counter() - began
+    async with RpcClient.connect(open_home(party.home)) as client:
+        sender = Sender(client, CHANNEL, lambda reject: None)
+        await sender.send(iter(batches))
+    seconds = time.perf_counter() - began
+    assert sender.counts.recorded == records
+    return seconds
 
 
 def _posted(party: nodes.Party, key: str, kind: str, bodies: list[bytes], at_once: int) -> float:
@@ -122,13 +110,6 @@ def _batched(party: nodes.Party, key: str, records: int) -> float:
         return time.perf_counter() - began
 
 
-def _cpu_seconds(party: nodes.Party) -> float:
-    """Processor time of a node so far: it says more than the clock on a busy machine."""
-    assert party.process is not None
-    fields = Path(f"/proc/{party.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def _groups(made: Callable[[int], Any], records: int) -> Iterator[list[Any]]:
     for first in range(0, records, BATCH):
         yield [made(n) for n in range(first, min(first + BATCH, records))]
@@ -145,11 +126,11 @@ def http(folder: Path, records: int) -> dict[str, Any]:
         acme.start()
         key = acme.json("keys", "add", "bench", "--scope", "emit")["key"]
 
-        spent = _cpu_seconds(acme)
+        spent = acme.cpu_seconds()
 
         def note(name: str, count: int, seconds: float) -> None:
             nonlocal spent
-            now = _cpu_seconds(acme)
+            now = acme.cpu_seconds()
             found[name] = {
                 "deltas_per_second": round(count / seconds),
                 "node_cpu_us_per_delta": round((now - spent) / count * 1e6, 1),

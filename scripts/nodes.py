@@ -103,6 +103,12 @@ class Party:
         """Stop the node as a power cut would."""
         self._end(lambda process: process.kill())
 
+    def cpu_seconds(self) -> float:
+        """Processor time of its node so far: it says more than the clock on a busy machine."""
+        assert self.process is not None
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def _end(self, how: Any) -> None:
         if self.process is not None:
             how(self.process)

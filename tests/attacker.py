@@ -6,7 +6,6 @@ stopped; from then on it keeps count of what it appended itself.
 
 from __future__ import annotations
 
-import os
 import resource
 import threading
 import time
@@ -381,18 +380,13 @@ def disk_bytes(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 @contextmanager
 def watched(party: nodes.Party) -> Iterator[Usage]:
     """Measure a running node from the outside; the figures hold once the block has ended."""
     assert party.process is not None
     pid = party.process.pid
     usage, over = Usage(), threading.Event()
-    before, disk, cpu = memory_bytes(pid), disk_bytes(party.home), _cpu_seconds(pid)
+    before, disk, cpu = memory_bytes(pid), disk_bytes(party.home), party.cpu_seconds()
 
     def look() -> None:
         while not over.wait(0.01):
@@ -406,4 +400,4 @@ def watched(party: nodes.Party) -> Iterator[Usage]:
         over.set()
         watcher.join()
         usage.disk_bytes = disk_bytes(party.home) - disk
-        usage.cpu_seconds = _cpu_seconds(pid) - cpu
+        usage.cpu_seconds = party.cpu_seconds() - cpu

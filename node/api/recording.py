@@ -6,9 +6,9 @@ the same delta: the time that was recorded first stands.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from tallystick.node.channel import Channel
 from tallystick.node.importing.drafts import Draft
@@ -48,26 +48,40 @@ class Outcomes:
 
 async def record(service: Service, channel: Channel, asked: Sequence[Asked]) -> Outcomes:
     """Record drafts; returned when they are durable."""
-    answer = await service.record(channel.id.hex(), [one.draft for one in asked])
-    problems = {place: (kind, message) for place, kind, message in answer["problems"]}
+    untimed = {place for place, one in enumerate(asked) if not one.timed}
+    answer = await record_drafts(service, channel, [one.draft for one in asked], untimed)
     before = set(answer["repeated"])
-    size = answer["size"]
-    each = []
-    for place, (one, index) in enumerate(zip(asked, answer["indexes"], strict=True)):
-        kind, message = problems.get(place, ("", ""))
-        earlier = None if one.timed or kind != "conflict" else repeated(channel, one.draft)
-        if earlier is not None:
-            each.append(Outcome("there", earlier))
-            size = max(size, earlier + 1)
-        elif kind:
-            name = "ConflictError" if kind == "conflict" else "InvalidRecord"
-            each.append(Outcome("refused", -1, name, message))
+    each = [
+        Outcome("there" if place in before else "recorded", index)
+        for place, index in enumerate(answer["indexes"])
+    ]
+    for place, kind, message in answer["problems"]:
+        name = "ConflictError" if kind == "conflict" else "InvalidRecord"
+        each[place] = Outcome("refused", -1, name, message)
+    return Outcomes(each, answer["size"])
+
+
+async def record_drafts(
+    service: Service, channel: Channel, drafts: Sequence[Draft], untimed: Set[int]
+) -> dict[str, Any]:
+    """As `Service.record`; the drafts at the places `untimed` have no time of their own."""
+    answer = await service.record(channel.id.hex(), drafts)
+    problems, answer["problems"] = answer["problems"], []
+    for problem in problems:
+        place, kind, _ = problem
+        again = kind == "conflict" and place in untimed
+        index = _repeated(channel, drafts[place]) if again else None
+        if index is None:
+            answer["problems"].append(problem)
         else:
-            each.append(Outcome("there" if place in before else "recorded", index))
-    return Outcomes(each, size)
+            answer["indexes"][place] = index
+            answer["repeated"].append(place)
+            answer["duplicates"] += 1
+            answer["size"] = max(answer["size"], index + 1)
+    return answer
 
 
-def repeated(channel: Channel, draft: Draft) -> int | None:
+def _repeated(channel: Channel, draft: Draft) -> int | None:
     """The index of the delta that a draft without a time repeats."""
     found = channel.own.find(draft.meter, draft.id)
     if found is None:

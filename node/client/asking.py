@@ -27,7 +27,7 @@ from tallystick.client.answers import (
     Status,
 )
 from tallystick.client.deltas import Delta
-from tallystick.client.errors import Answered, Gap, Problem, Refused, Unreachable, error_of
+from tallystick.client.errors import Answered, Problem, Refused, Unreachable, error_of
 
 DELTAS_A_REQUEST = 1000
 WAIT_MAX = 3600
@@ -79,8 +79,9 @@ class Answer:
     body: bytes
 
 
-# A question gives requests and pauses, takes answers (None for a pause), and ends with a value.
-Asking = Generator[Request | Pause, Answer | None, T]
+# A question gives requests and pauses, takes what came of each (None of a pause), and ends with a
+# value.
+Asking = Generator[Request | Pause, Answer | Unreachable | None, T]
 
 
 class _One(Struct):
@@ -121,19 +122,19 @@ def ask(request: Request, retry: Retry) -> Asking[Answer]:
     while True:
         attempt += 1
         least = 0.0
-        trouble: Exception
-        try:
-            answer = yield request
-            assert answer is not None
-            if answer.status < 400:
-                return answer
-            trouble = problem_of(answer)
+        given = yield request
+        trouble: Answered | Unreachable
+        if isinstance(given, Answer):
+            if given.status < 400:
+                return given
+            trouble = problem_of(given)
             if not _may_pass(trouble):
                 raise trouble
-            if answer.retry_after.isdigit():
-                least = min(float(answer.retry_after), retry.longest)
-        except Unreachable as error:
-            trouble = error
+            if given.retry_after.isdigit():
+                least = min(float(given.retry_after), retry.longest)
+        else:
+            assert given is not None
+            trouble = given
         if attempt >= retry.attempts:
             raise trouble
         yield Pause(max(least, retry.pause(attempt)))
@@ -275,11 +276,6 @@ def newest(retry: Retry) -> Asking[int]:
     """
     request = Request("GET", "/v1/events", {"limit": "1"})
     return _decode((yield from ask(request, retry)), _Page).last
-
-
-def gap_of(error: Answered) -> Answered | Gap:
-    """`Gap` if that is what the node says of a cursor; else the error itself."""
-    return Gap(str(error)) if error.problem.type.endswith(":CursorError") else error
 
 
 def events_query(after: int, channel: str | None, kinds: Sequence[str]) -> dict[str, Any]:

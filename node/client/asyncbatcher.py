@@ -10,9 +10,8 @@ from decimal import Decimal
 import anyio
 
 from tallystick.client.answers import Emitted, Refusal
-from tallystick.client.asking import Retry
 from tallystick.client.deltas import Delta
-from tallystick.client.errors import ClientError, Full, Undelivered
+from tallystick.client.errors import Undelivered
 from tallystick.client.queue import BatcherStats, Queue
 
 Send = Callable[[Sequence[Delta]], Awaitable[Emitted]]
@@ -21,22 +20,10 @@ Send = Callable[[Sequence[Delta]], Awaitable[Emitted]]
 class AsyncBatcher:
     """A queue and the task that empties it. Made by `AsyncClient.batcher`, in an `async with`."""
 
-    def __init__(
-        self,
-        send: Send,
-        retry: Retry,
-        queue_max: int,
-        batch_max: int,
-        linger_seconds: float,
-        on_refused: Callable[[Refusal], None] | None,
-    ) -> None:
+    def __init__(self, send: Send, queue: Queue) -> None:
         self._send = send
-        self._retry = retry
-        self._linger_seconds = linger_seconds
-        self._queue = Queue(queue_max, batch_max, on_refused)
+        self._queue = queue
         self._changed = anyio.Event()
-        self._hurry = 0  # up to which delta somebody waits
-        self._closed = False
 
     def _wake(self) -> None:
         self._changed.set()
@@ -63,14 +50,9 @@ class AsyncBatcher:
     async def put(self, delta: Delta, *, timeout: float | None = None) -> None:
         """Queue a delta that was made before."""
         with anyio.move_on_after(timeout):
-            while self._queue.full and not self._closed:
+            while self._queue.holds_up:
                 await self._changed.wait()
-        if self._closed:
-            raise ClientError("the batcher is closed")
-        if self._queue.full:
-            raise Full(f"{len(self._queue)} deltas wait already") from self._queue.trouble
-        self._queue.put(delta)
-        if len(self._queue) == 1 or self._queue.batch_ready:
+        if self._queue.put(delta):
             self._wake()
 
     async def flush(self, timeout: float | None = None) -> BatcherStats:
@@ -78,15 +60,12 @@ class AsyncBatcher:
         `Undelivered` if it is not in time.
         """
         queue = self._queue
-        wanted = queue.put_total
-        self._hurry = max(self._hurry, wanted)
+        wanted = queue.hurry()
         self._wake()
         with anyio.move_on_after(timeout):
-            while queue.done_total < wanted and not self._closed:
+            while not (queue.is_done(wanted) or queue.closed):
                 await self._changed.wait()
-        if queue.done_total < wanted:
-            raise Undelivered(queue.left(), queue.trouble)
-        return queue.stats()
+        return queue.flushed(wanted)
 
     @property
     def stats(self) -> BatcherStats:
@@ -96,21 +75,17 @@ class AsyncBatcher:
     @property
     def refusals(self) -> Sequence[Refusal]:
         """The last deltas that were refused."""
-        return tuple(self._queue.refusals)
+        return self._queue.refusals()
 
     async def run(self) -> None:
         """Send what waits, until cancelled."""
-        failures = 0
         while True:
             batch = await self._next_batch()
             try:
                 emitted = await self._send(batch)
             except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be lost
-                self._queue.trouble = error
-                failures += 1
-                await anyio.sleep(self._retry.pause(failures))
+                await anyio.sleep(self._queue.failed(error))
                 continue
-            failures = 0
             refusals = self._queue.done(batch, emitted)
             self._wake()
             self._queue.tell(refusals)
@@ -121,15 +96,14 @@ class AsyncBatcher:
         queue = self._queue
         while not len(queue):
             await self._changed.wait()
-        # Wait a moment for company, unless somebody waits for these.
-        with anyio.move_on_after(self._linger_seconds):
-            while not queue.batch_ready and self._hurry <= queue.done_total:
+        with anyio.move_on_after(queue.linger_seconds):
+            while not queue.due:
                 await self._changed.wait()
         return queue.batch()
 
     def end(self) -> None:
         """Take no more, and let nobody wait any longer."""
-        self._closed = True
+        self._queue.closed = True
         self._wake()
 
 

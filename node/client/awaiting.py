@@ -26,12 +26,11 @@ from tallystick.client.answers import (
 )
 from tallystick.client.asking import Answer, Asking, Pause, Request, Retry
 from tallystick.client.asyncbatcher import AsyncBatcher, batching
-from tallystick.client.connecting import Target
+from tallystick.client.connecting import Target, answer_of
 from tallystick.client.deltas import Delta
 from tallystick.client.errors import Answered, Unreachable
+from tallystick.client.queue import Queue
 from tallystick.client.sse import EventLines
-
-PLAIN = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
 
 T = TypeVar("T")
 
@@ -77,33 +76,24 @@ class AsyncClient:
 
     async def _carry_out(self, steps: Asking[T]) -> T:
         """What a question ends with."""
-        given: Answer | None = None
-        trouble: Unreachable | None = None
+        given: Answer | Unreachable | None = None
         while True:
             try:
-                step = steps.send(given) if trouble is None else steps.throw(trouble)
+                step = steps.send(given)
             except StopIteration as stop:
                 value: T = stop.value
                 return value
-            given = trouble = None
+            given = None
             if isinstance(step, Pause):
                 await anyio.sleep(step.seconds)
-                continue
-            try:
+            else:
                 given = await self._request(step)
-            except httpx.TransportError as error:
-                trouble = self._target.unreachable(error)
 
-    async def _request(self, request: Request) -> Answer:
-        answer = await self._http.request(
-            request.method,
-            request.path,
-            params=dict(request.query),
-            content=request.body,
-            headers=self._target.headers_of(request.body),
-            timeout=self._target.timeout + request.wait_seconds,
-        )
-        return Answer(answer.status_code, answer.headers.get("retry-after", ""), answer.content)
+    async def _request(self, request: Request) -> Answer | Unreachable:
+        try:
+            return answer_of(await self._http.send(self._target.request(self._http, request)))
+        except httpx.TransportError as error:
+            return self._target.unreachable(error)
 
     # Emitting
 
@@ -158,8 +148,8 @@ class AsyncClient:
         async def send(batch: Sequence[Delta]) -> Emitted:
             return await self._carry_out(asking.emit_group(chosen, batch, self._retry))
 
-        made = AsyncBatcher(send, self._retry, queue_max, batch_max, linger_seconds, on_refused)
-        return batching(made, drain_seconds)
+        queue = Queue(self._retry, queue_max, batch_max, linger_seconds, on_refused)
+        return batching(AsyncBatcher(send, queue), drain_seconds)
 
     async def wait_cosigned(
         self, *receipts: Receipt, seconds: float = 30.0, channel: str | None = None
@@ -207,33 +197,25 @@ class AsyncClient:
         early closes it: `async with contextlib.aclosing(client.events()) as events`.
         """
         cursor = await self._carry_out(asking.newest(self._retry)) if after is None else after
-        lines = EventLines(cursor)
-        attempt = 0
+        lines = EventLines(cursor, self._retry)
         while True:
+            trouble: Exception | None = None
             try:
                 async with aclosing(self._events(lines, channel, kinds)) as events:
                     async for event in events:
-                        attempt = 0
                         yield event
-            except (httpx.TransportError, Unreachable):
-                pass
-            except Answered as error:
-                if error.problem.status not in asking.RETRIABLE:
-                    raise asking.gap_of(error) from None
-            attempt += 1
-            await anyio.sleep(self._retry.pause(attempt))
+            except (httpx.TransportError, Unreachable, Answered) as error:
+                trouble = error
+            await anyio.sleep(lines.broken_off(trouble))
 
     async def _events(
         self, lines: EventLines, channel: str | None, kinds: Sequence[str]
     ) -> AsyncGenerator[Event, None]:
-        lines.begin_anew()
-        query = asking.events_query(lines.cursor, channel, kinds)
-        timeout = self._target.events_timeout
-        asked = self._http.stream("GET", "/v1/events", params=query, headers=PLAIN, timeout=timeout)
-        async with asked as answer:
+        request = self._target.events_request(self._http, lines.cursor, channel, kinds)
+        async with aclosing(await self._http.send(request, stream=True)) as answer:
             if answer.status_code != 200:
-                body = await answer.aread()
-                raise asking.problem_of(Answer(answer.status_code, "", body))
+                await answer.aread()
+                raise asking.problem_of(answer_of(answer))
             async for piece in answer.aiter_raw():
                 for event in lines.feed(piece):
                     yield event

@@ -20,9 +20,8 @@ from types import TracebackType
 from typing import Self
 
 from tallystick.client.answers import Emitted, Refusal
-from tallystick.client.asking import Retry
 from tallystick.client.deltas import Delta
-from tallystick.client.errors import ClientError, Forked, Full, Undelivered
+from tallystick.client.errors import Forked, Undelivered
 from tallystick.client.queue import BatcherStats, Queue
 
 EXIT_SECONDS = 5.0  # that an interpreter which ends without `close` waits for the node
@@ -41,22 +40,10 @@ class Batcher:
     the parent's to send.
     """
 
-    def __init__(
-        self,
-        send: Send,
-        retry: Retry,
-        queue_max: int,
-        batch_max: int,
-        linger_seconds: float,
-        on_refused: Callable[[Refusal], None] | None,
-    ) -> None:
+    def __init__(self, send: Send, queue: Queue) -> None:
         self._send = send
-        self._retry = retry
-        self._linger_seconds = linger_seconds
-        self._queue = Queue(queue_max, batch_max, on_refused)
+        self._queue = queue
         self._changed = threading.Condition()
-        self._hurry = 0  # up to which delta somebody waits
-        self._closing = False  # take no more, send what is there
         self._ending = False  # send no more
         self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name="tallystick-batcher", daemon=True)
@@ -85,14 +72,8 @@ class Batcher:
         """Queue a delta that was made before."""
         self._check_process()
         with self._changed:
-            if not self._changed.wait_for(
-                lambda: self._closing or not self._queue.full, timeout=timeout
-            ):
-                raise Full(f"{len(self._queue)} deltas wait already") from self._queue.trouble
-            if self._closing:
-                raise ClientError("the batcher is closed")
-            self._queue.put(delta)
-            if len(self._queue) == 1 or self._queue.batch_ready:
+            self._changed.wait_for(lambda: not self._queue.holds_up, timeout=timeout)
+            if self._queue.put(delta):
                 self._changed.notify_all()
 
     def flush(self, timeout: float | None = None) -> BatcherStats:
@@ -101,15 +82,12 @@ class Batcher:
         """
         self._check_process()
         with self._changed:
-            wanted = self._queue.put_total
-            self._hurry = max(self._hurry, wanted)
+            wanted = self._queue.hurry()
             self._changed.notify_all()
             self._changed.wait_for(
-                lambda: self._queue.done_total >= wanted or self._ending, timeout=timeout
+                lambda: self._queue.is_done(wanted) or self._ending, timeout=timeout
             )
-            if self._queue.done_total < wanted:
-                raise Undelivered(self._queue.left(), self._queue.trouble)
-            return self._queue.stats()
+            return self._queue.flushed(wanted)
 
     def close(self, timeout: float | None = None) -> BatcherStats:
         """Take no more, and end when all is acknowledged; `Undelivered` holds what is not in time.
@@ -118,7 +96,7 @@ class Batcher:
         """
         self._check_process()
         with self._changed:
-            self._closing = True
+            self._queue.closed = True
             self._changed.notify_all()
         try:
             return self.flush(timeout)
@@ -139,7 +117,7 @@ class Batcher:
         """The last deltas that were refused."""
         self._check_process()
         with self._changed:
-            return tuple(self._queue.refusals)
+            return self._queue.refusals()
 
     def __enter__(self) -> Self:
         return self
@@ -159,25 +137,19 @@ class Batcher:
     # The thread
 
     def _run(self) -> None:
-        failures = 0
-        while True:
-            batch = self._next_batch()
-            if not batch:
-                return
+        while batch := self._next_batch():
             try:
                 emitted = self._send(batch, self._pause)
             except _Closed:
                 return
             except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be lost
                 with self._changed:
-                    self._queue.trouble = error
-                failures += 1
+                    seconds = self._queue.failed(error)
                 try:
-                    self._pause(self._retry.pause(failures))
+                    self._pause(seconds)
                 except _Closed:
                     return
                 continue
-            failures = 0
             with self._changed:
                 refusals = self._queue.done(batch, emitted)
                 self._changed.notify_all()
@@ -190,17 +162,8 @@ class Batcher:
         """What to send next; empty when the batcher has ended."""
         queue = self._queue
         with self._changed:
-            self._changed.wait_for(lambda: len(queue) or self._closing or self._ending)
-            # Wait a moment for company, unless somebody waits for these.
-            self._changed.wait_for(
-                lambda: (
-                    queue.batch_ready
-                    or self._closing
-                    or self._ending
-                    or self._hurry > queue.done_total
-                ),
-                timeout=self._linger_seconds,
-            )
+            self._changed.wait_for(lambda: len(queue) or queue.closed)
+            self._changed.wait_for(lambda: queue.due or queue.closed, timeout=queue.linger_seconds)
             return [] if self._ending else queue.batch()
 
     def _pause(self, seconds: float) -> None:

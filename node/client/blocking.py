@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
@@ -28,12 +29,11 @@ from tallystick.client.answers import (
 )
 from tallystick.client.asking import Answer, Asking, Pause, Request, Retry
 from tallystick.client.batcher import Batcher
-from tallystick.client.connecting import Target
+from tallystick.client.connecting import Target, answer_of
 from tallystick.client.deltas import Delta
 from tallystick.client.errors import Answered, Unreachable
+from tallystick.client.queue import Queue
 from tallystick.client.sse import EventLines
-
-PLAIN = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
 
 T = TypeVar("T")
 
@@ -92,33 +92,25 @@ class Client:
 
     def _carry_out(self, steps: Asking[T], sleep: Callable[[float], object] = time.sleep) -> T:
         """What a question ends with."""
-        given: Answer | None = None
-        trouble: Unreachable | None = None
+        given: Answer | Unreachable | None = None
         while True:
             try:
-                step = steps.send(given) if trouble is None else steps.throw(trouble)
+                step = steps.send(given)
             except StopIteration as stop:
                 value: T = stop.value
                 return value
-            given = trouble = None
+            given = None
             if isinstance(step, Pause):
                 sleep(step.seconds)
-                continue
-            try:
+            else:
                 given = self._request(step)
-            except httpx.TransportError as error:
-                trouble = self._target.unreachable(error)
 
-    def _request(self, request: Request) -> Answer:
-        answer = self._client().request(
-            request.method,
-            request.path,
-            params=dict(request.query),
-            content=request.body,
-            headers=self._target.headers_of(request.body),
-            timeout=self._target.timeout + request.wait_seconds,
-        )
-        return Answer(answer.status_code, answer.headers.get("retry-after", ""), answer.content)
+    def _request(self, request: Request) -> Answer | Unreachable:
+        http = self._client()
+        try:
+            return answer_of(http.send(self._target.request(http, request)))
+        except httpx.TransportError as error:
+            return self._target.unreachable(error)
 
     # Emitting
 
@@ -168,7 +160,8 @@ class Client:
         def send(batch: Sequence[Delta], sleep: Callable[[float], object]) -> Emitted:
             return self._carry_out(asking.emit_group(chosen, batch, self._retry), sleep)
 
-        return Batcher(send, self._retry, queue_max, batch_max, linger_seconds, on_refused)
+        queue = Queue(self._retry, queue_max, batch_max, linger_seconds, on_refused)
+        return Batcher(send, queue)
 
     def wait_cosigned(
         self, *receipts: Receipt, seconds: float = 30.0, channel: str | None = None
@@ -215,32 +208,23 @@ class Client:
         event that it gave. `Gap` if the node does not keep what comes next.
         """
         cursor = self._carry_out(asking.newest(self._retry)) if after is None else after
-        lines = EventLines(cursor)
-        attempt = 0
+        lines = EventLines(cursor, self._retry)
         while True:
+            trouble: Exception | None = None
             try:
-                for event in self._events(lines, channel, kinds):
-                    attempt = 0
-                    yield event
-            except (httpx.TransportError, Unreachable):
-                pass
-            except Answered as error:
-                if error.problem.status not in asking.RETRIABLE:
-                    raise asking.gap_of(error) from None
-            attempt += 1
-            time.sleep(self._retry.pause(attempt))
+                yield from self._events(lines, channel, kinds)
+            except (httpx.TransportError, Unreachable, Answered) as error:
+                trouble = error
+            time.sleep(lines.broken_off(trouble))
 
     def _events(
         self, lines: EventLines, channel: str | None, kinds: Sequence[str]
     ) -> Iterator[Event]:
-        lines.begin_anew()
-        query = asking.events_query(lines.cursor, channel, kinds)
-        timeout = self._target.events_timeout
-        with self._client().stream(
-            "GET", "/v1/events", params=query, headers=PLAIN, timeout=timeout
-        ) as answer:
+        http = self._client()
+        request = self._target.events_request(http, lines.cursor, channel, kinds)
+        with closing(http.send(request, stream=True)) as answer:
             if answer.status_code != 200:
-                body = answer.read()
-                raise asking.problem_of(Answer(answer.status_code, "", body))
+                answer.read()
+                raise asking.problem_of(answer_of(answer))
             for piece in answer.iter_raw():
                 yield from lines.feed(piece)

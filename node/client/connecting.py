@@ -1,16 +1,20 @@
-"""Where a node is, and what is sent with every request."""
+"""Where a node is, and how a question to it goes over HTTP: what is the same for both clients."""
 
 from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import httpx
 
+from tallystick.client.asking import Answer, Request, events_query
 from tallystick.client.errors import Unreachable
 
 EVENTS_SILENT_SECONDS = 60.0  # the node says every fifteen that a stream lives
+
+_EVENTS = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
 
 
 class Target:
@@ -34,14 +38,36 @@ class Target:
         self.headers["User-Agent"] = "tallystick-client"
         self.timeout = timeout
         self._channel = channel
-        self.events_timeout = httpx.Timeout(timeout, read=EVENTS_SILENT_SECONDS)
         # Reading the system's certificates takes long, and plain HTTP needs none.
         self.verify: ssl.SSLContext | bool = self.url.startswith("https:")
 
-    def headers_of(self, body: bytes | None) -> dict[str, str]:
-        """The headers of one request and its answer: JSON."""
-        accept = {"Accept": "application/json"}
-        return accept if body is None else {**accept, "Content-Type": "application/json"}
+    def request(self, http: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
+        """A request as it is sent, for an answer in JSON."""
+        headers = {"Accept": "application/json"}
+        if request.body is not None:
+            headers["Content-Type"] = "application/json"
+        return http.build_request(
+            request.method,
+            request.path,
+            params=dict(request.query),
+            content=request.body,
+            headers=headers,
+            timeout=self.timeout + request.wait_seconds,
+        )
+
+    def events_request(
+        self,
+        http: httpx.Client | httpx.AsyncClient,
+        after: int,
+        channel: str | None,
+        kinds: Sequence[str],
+    ) -> httpx.Request:
+        """The request for a stream of events."""
+        query = events_query(after, channel, kinds)
+        timeout = httpx.Timeout(self.timeout, read=EVENTS_SILENT_SECONDS)
+        return http.build_request(
+            "GET", "/v1/events", params=query, headers=_EVENTS, timeout=timeout
+        )
 
     def channel_of(self, channel: str | None) -> str:
         """The channel that is meant."""
@@ -54,3 +80,8 @@ class Target:
         """The error for one of the way to the node."""
         where = self.socket or self.url
         return Unreachable(f"{where} cannot be reached: {error or type(error).__name__}")
+
+
+def answer_of(response: httpx.Response) -> Answer:
+    """What came back; its body has been read."""
+    return Answer(response.status_code, response.headers.get("retry-after", ""), response.content)

@@ -1,4 +1,4 @@
-"""Server-sent events: bytes become events, and the cursor from which a stream goes on."""
+"""Server-sent events: bytes become events, and where and when a stream goes on that broke off."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import msgspec
 
 from tallystick.client.answers import Event
-from tallystick.client.errors import Gap, Unreachable
+from tallystick.client.asking import RETRIABLE, Retry
+from tallystick.client.errors import Answered, Gap, Unreachable
 
 GAP = "feed.gap"  # the kind by which the node says that it does not keep what is asked for
 
@@ -15,8 +16,10 @@ GAP = "feed.gap"  # the kind by which the node says that it does not keep what i
 class EventLines:
     """Takes a stream piece by piece. `cursor` is where to go on if it breaks off."""
 
-    def __init__(self, cursor: int) -> None:
+    def __init__(self, cursor: int, retry: Retry) -> None:
         self.cursor = cursor
+        self._retry = retry
+        self._attempts = 0  # to connect, since the last event
         self._rest = b""
         self._fields: dict[str, str] = {}
 
@@ -26,6 +29,7 @@ class EventLines:
         for line in lines:
             event = self._line(line.removesuffix(b"\r").decode("utf-8", "replace"))
             if event is not None:
+                self._attempts = 0
                 yield event
 
     def _line(self, line: str) -> Event | None:
@@ -46,7 +50,13 @@ class EventLines:
         except msgspec.MsgspecError as error:
             raise Unreachable(f"the stream is not a node's: {error}") from None
 
-    def begin_anew(self) -> None:
-        """Another connection: what was half read comes again."""
+    def broken_off(self, error: Exception | None) -> float:
+        """Seconds until the next attempt to connect, where what was half read comes again; the
+        error, or `Gap`, if another attempt does not help.
+        """
+        if isinstance(error, Answered) and error.problem.status not in RETRIABLE:
+            raise Gap(str(error)) if error.problem.type.endswith(":CursorError") else error
         self._rest = b""
         self._fields = {}
+        self._attempts += 1
+        return self._retry.pause(self._attempts)

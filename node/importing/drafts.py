@@ -67,10 +67,7 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Quantity:
-    meter: str
-    scale: int
-    minimum: int
-    maximum: int
+    meter: Meter
     column: str
     take: Callable[[int, Sequence[str]], str]
 
@@ -116,9 +113,7 @@ class Converter:
             raise MappingError(
                 f"the mapping names a meter {name!r} that the terms do not have", f"Meters: {known}"
             )
-        return _Quantity(
-            name, meter.scale, meter.minimum, meter.maximum, _title(source), self._getter(source)
-        )
+        return _Quantity(meter, _title(source), self._getter(source))
 
     def convert(self, rows: Rows) -> DraftBatch:
         """The drafts of a batch of rows, and what was refused."""
@@ -140,7 +135,7 @@ class Converter:
                 except InputError as error:
                     raise _Refused(mapping.time, values[time_place], error.message) from None
                 made = [
-                    Draft(id_, q.meter, subject, self._amount(q, q.take(row, values)), occurred_at)
+                    Draft(id_, q.meter.name, subject, _amount(q, q.take(row, values)), occurred_at)
                     for q in self._quantities
                 ]
             except _Refused as refused:
@@ -158,16 +153,6 @@ class Converter:
         outcome = self._outcome(row, values) if self._outcome else None
         return ended(outcome, self._attempt(row, values) if self._attempt else None)
 
-    def _amount(self, wanted: _Quantity, text: str) -> int:
-        try:
-            amount = parse_quantity(text, wanted.scale)
-        except QuantityError as error:
-            raise _Refused(wanted.column, text, error.message) from None
-        if not wanted.minimum <= amount <= wanted.maximum:
-            low, high = (format_quantity(v, wanted.scale) for v in (wanted.minimum, wanted.maximum))
-            raise _Refused(wanted.column, text, f"{text} is outside {low} to {high}")
-        return amount
-
     def _check_texts(self, id_: str, subject: str) -> None:
         checks = [(_title(self._mapping.subject), subject, "subject")]
         if self._mapping.id:
@@ -177,6 +162,22 @@ class Converter:
                 check_texts(text, what=what)
             except FormatError as error:
                 raise _Refused(column, text, error.message) from None
+
+
+def _amount(wanted: _Quantity, text: str) -> int:
+    try:
+        return exact_quantity(wanted.meter, text)
+    except QuantityError as error:
+        raise _Refused(wanted.column, text, error.message) from None
+
+
+def exact_quantity(meter: Meter, text: str) -> int:
+    """The quantity in the meter's scale; `QuantityError` if it is not exact or not in its range."""
+    amount = parse_quantity(text, meter.scale)
+    if not meter.minimum <= amount <= meter.maximum:
+        low, high = (format_quantity(v, meter.scale) for v in (meter.minimum, meter.maximum))
+        raise QuantityError(f"{text} is outside {low} to {high}")
+    return amount
 
 
 def ended(outcome: str | None, attempt: str | None) -> str:

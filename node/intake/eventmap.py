@@ -41,12 +41,9 @@ def event_id(source: str, id_: str) -> str:
         if _CONTROLS.search(text):
             raise Refused(name, text, f"{name} holds a control character")
     plain = f"{source}|{id_}"
-    try:
-        if "|" not in source and len(plain.encode()) <= TEXT_BYTES_MAX:
-            return plain
-        return HASHED + hashlib.sha256(f"{source}\0{id_}".encode()).hexdigest()
-    except UnicodeEncodeError:
-        raise Refused("id", ascii(id_), "source or id is not valid Unicode") from None
+    if "|" not in source and len(plain.encode()) <= TEXT_BYTES_MAX:
+        return plain
+    return HASHED + hashlib.sha256(f"{source}\0{id_}".encode()).hexdigest()
 
 
 def load_event_mapping(path: Path) -> Mapping:
@@ -93,10 +90,7 @@ class EventConverter:
     def drafts(self, event: Event) -> list[Draft]:
         """All the drafts of an event; `Refused` if one of them is none."""
         row = [_text(event, column, steps) for column, steps in self._columns]
-        try:
-            batch = self._converter.convert(Rows([1], [row]))
-        except UnicodeEncodeError:
-            raise Refused("", "", "the event holds text that is not valid Unicode") from None
+        batch = self._converter.convert(Rows([1], [row]))
         for reject in batch.rejects:
             raise Refused(reject.column, reject.value, reject.reason)
         return batch.drafts

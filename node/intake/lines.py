@@ -47,11 +47,6 @@ class LineSplitter:
             return [TOO_LONG]
         return [rest] if rest else []
 
-    @property
-    def broken(self) -> bool:
-        """Whether a line has begun and not ended."""
-        return bool(self._rest) or self._skipping
-
 
 class Gunzip:
     """Unpacks gzip, of one or several members, some at a time."""

@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping
 import msgspec
 from msgspec import Struct
 
-from tallystick.node.importing.drafts import Draft
+from tallystick.node.importing.drafts import Draft, exact_quantity
 from tallystick.node.importing.times import parse_time
 from tallystick.protocol.errors import FormatError, InputError, QuantityError
-from tallystick.protocol.quantities import format_quantity, parse_quantity
 from tallystick.protocol.records import Meter, check_texts, texts_plain
 
 VALUE_SHOWN = 120  # characters of a refused value
@@ -67,9 +66,9 @@ class DeltaReader:
             reason = f"the terms have no meter {line.meter[:80]!r}; meters: {known}"
             raise Refused("meter", line.meter, reason)
         if not (texts_plain(line.id + line.subject) and _is_short(line.id, line.subject)):
-            check_field("id", line.id)
-            check_field("subject", line.subject)
-        quantity = exact_quantity(meter, _literal(line.quantity))
+            _check_field("id", line.id)
+            _check_field("subject", line.subject)
+        quantity = _quantity(meter, _literal(line.quantity))
         written = line.occurred_at
         try:
             at_us = self._clock_us() if written is None else parse_time(written, "UTC", None)
@@ -82,14 +81,12 @@ def _is_short(id_: str, subject: str) -> bool:
     return 0 < len(id_) <= _TEXT_PLAIN and 0 < len(subject) <= _TEXT_PLAIN
 
 
-def check_field(name: str, text: str) -> None:
+def _check_field(name: str, text: str) -> None:
     """Refuse a text that no record may hold."""
     try:
         check_texts(text, what=name)
     except FormatError as error:
         raise Refused(name, text, error.message) from None
-    except UnicodeEncodeError:  # half of a pair of surrogates
-        raise Refused(name, ascii(text), f"{name} is not valid Unicode") from None
 
 
 def _literal(raw: msgspec.Raw) -> str:
@@ -107,13 +104,8 @@ def _literal(raw: msgspec.Raw) -> str:
     return text
 
 
-def exact_quantity(meter: Meter, text: str) -> int:
-    """The quantity in the meter's scale; refused if it is not exact, or outside its range."""
+def _quantity(meter: Meter, text: str) -> int:
     try:
-        amount = parse_quantity(text, meter.scale)
+        return exact_quantity(meter, text)
     except QuantityError as error:
         raise Refused("quantity", text, error.message) from None
-    if not meter.minimum <= amount <= meter.maximum:
-        low, high = (format_quantity(v, meter.scale) for v in (meter.minimum, meter.maximum))
-        raise Refused("quantity", text, f"{text} is outside {low} to {high}")
-    return amount

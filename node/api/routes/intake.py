@@ -14,7 +14,7 @@ from tallystick.node.api.app import World, world_of
 from tallystick.node.api.limits import read_body
 from tallystick.node.api.operations import JSON, Operation, answer_json
 from tallystick.node.api.problems import Refused as HttpRefused
-from tallystick.node.api.recording import repeated
+from tallystick.node.api.recording import record_drafts
 from tallystick.node.books import clock_us
 from tallystick.node.channel import Channel
 from tallystick.node.importing.drafts import Draft
@@ -62,16 +62,8 @@ async def take_stream(request: Request, world: World, channel: Channel) -> Strea
     meters = {meter.name: meter for meter in channel.terms.meters}
 
     async def emit(drafts: Sequence[Draft], untimed: Set[int]) -> Result:
-        answer = await world.service.record(channel.id.hex(), drafts)
-        there, size, left = answer["duplicates"], answer["size"], []
-        for place, kind, message in answer["problems"]:
-            again = place in untimed and kind == "conflict"
-            index = repeated(channel, drafts[place]) if again else None
-            if index is None:
-                left.append((place, kind, message))
-            else:
-                there, size = there + 1, max(size, index + 1)
-        return Result(there, left, size)
+        answer = await record_drafts(world.service, channel, drafts, untimed)
+        return Result(answer["duplicates"], answer["problems"], answer["size"])
 
     return await record_stream(
         emit,

@@ -26,7 +26,7 @@ REQUEST = Request("GET", "/x")
 DELTA = Delta.of("m", 1, "s")
 
 
-def _carry_out(steps: Asking[Any], answers: Sequence[Answer | Exception]) -> Any:
+def _carry_out(steps: Asking[Any], answers: Sequence[Answer | Unreachable]) -> Any:
     """What a question ends with, the requests that it made, and its pauses."""
     left = list(answers)
     requests: list[Request] = []
@@ -39,8 +39,7 @@ def _carry_out(steps: Asking[Any], answers: Sequence[Answer | Exception]) -> Any
                 step = steps.send(None)
                 continue
             requests.append(step)
-            given = left.pop(0)
-            step = steps.throw(given) if isinstance(given, Exception) else steps.send(given)
+            step = steps.send(left.pop(0))
     except StopIteration as stop:
         assert not left
         return stop.value, requests, pauses

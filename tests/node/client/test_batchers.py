@@ -29,6 +29,7 @@ from tallystick.client import (
     Undelivered,
     Unreachable,
 )
+from tallystick.client.queue import Queue
 
 RETRY = Retry(attempts=3, first=0.02, longest=0.3)
 
@@ -206,7 +207,7 @@ def test_batches_are_sent_when_they_are_full_or_a_moment_old() -> None:
         receipts = tuple(Receipt(delta, 0, False, False) for delta in batch)
         return Emitted(receipts, (), len(batch), 0)
 
-    batcher = Batcher(send, RETRY, 1000, 10, 0.0, None)
+    batcher = Batcher(send, Queue(RETRY, 1000, 10, 0.0, None))
     batcher.emit("m", 1, "s")
     while not sent:
         time.sleep(0.001)
@@ -229,7 +230,7 @@ def test_who_waits_has_heard_of_what_was_refused_and_a_listener_may_emit() -> No
         told.append(refusal.delta.id)
         batcher.emit("m", 2, "s", timeout=5)
 
-    with Batcher(send, RETRY, 1, 1, 0.0, listener) as batcher:
+    with Batcher(send, Queue(RETRY, 1, 1, 0.0, listener)) as batcher:
         made = batcher.emit("m", 1, "s")
         batcher.flush(5)
         assert told == [made.id]
@@ -242,7 +243,7 @@ def test_a_listener_that_fails_does_not_stop_it(caplog: pytest.LogCaptureFixture
     def listener(refusal: Refusal) -> None:
         raise RuntimeError("the caller's own")
 
-    with Batcher(send, RETRY, 10, 10, 0.0, listener) as batcher:
+    with Batcher(send, Queue(RETRY, 10, 10, 0.0, listener)) as batcher:
         batcher.emit("m", 1, "s")
         batcher.flush(5)
         batcher.emit("m", 1, "s")

@@ -69,7 +69,7 @@ def _served(answers: Sequence[str]) -> Iterator[_Server]:
 
 @given(st.integers(1, 40))
 def test_bytes_become_events_and_comments_none(size: int) -> None:
-    lines = EventLines(0)
+    lines = EventLines(0, RETRY)
     text = f"retry: 2000\n\n: here\n\nid: 5\n: \n\n{_frame(6)}id: 7\nevent: x\nda"
     text = text.replace("it is", "it is \u00e9").replace("\n", "\r\n", 5)
     data = text.encode()
@@ -77,7 +77,8 @@ def test_bytes_become_events_and_comments_none(size: int) -> None:
     found = [event for piece in pieces for event in lines.feed(piece)]
     assert [(event.cursor, event.said) for event in found] == [(6, "it is \u00e9")]
     assert lines.cursor == 6
-    lines.begin_anew()  # it broke off in the middle of an event, which comes again whole
+    # It broke off in the middle of an event, which comes again whole.
+    assert lines.broken_off(None) <= RETRY.first
     assert list(lines.feed(_frame(7).encode())) == [_event(7)]
     with pytest.raises(Unreachable, match="not a node's"):
         list(lines.feed(b"data: <html>\n\n"))
