@@ -161,7 +161,7 @@ class Console:
         """The page of an error."""
         status, _, detail, advice = problems.inside(error)
         session = self._desk.sessions.find(request.cookies.get(self._desk.cookie, ""), used=False)
-        answer = Visit(self._desk, request, session).render(
+        answer = await Visit(self._desk, request, session).render(
             "error.html",
             status,
             title=HTTPStatus(status).phrase,

@@ -54,7 +54,7 @@ async def _list(visit: Visit) -> Response:
     peers = {key.hex(): c.peer.party.name for key, (c, _) in books.channels.items()}
     open_ = [one for one in listed["disputes"] if one["state"] in PENDING]
     ended = [one for one in listed["disputes"] if one["state"] not in PENDING]
-    return visit.render(
+    return await visit.render(
         "disputes.html",
         open=open_,
         ended=ended,
@@ -78,7 +78,7 @@ def _actions(one: Standing, channel: Channel) -> list[str]:
 async def _show(visit: Visit) -> Response:
     channel, one = find(visit.world, visit.request.path_params["dispute"])
     (document,) = worklist.dispute_documents(channel, [one])
-    return visit.render(
+    return await visit.render(
         "dispute.html",
         document=document,
         channel=channel.id.hex(),
@@ -101,7 +101,7 @@ async def _ask_claim(visit: Visit) -> Response:
             channel.id, lambda c, closer: queries.derive(c, closer, period=label)
         )
         lines = derived["lines"][:500]
-    return visit.render(
+    return await visit.render(
         "claim.html",
         channel=channel.id.hex(),
         peer=channel.peer.party.name,
@@ -125,7 +125,7 @@ async def _draft_claim(visit: Visit) -> Response:
         form.word("amount") or None,
     )
     record = await visit.ask(channel.id, lambda c, closer: filing.dispute_of(c, closer, claim))
-    return _confirm(visit, channel, record, None)
+    return await _confirm(visit, channel, record, None)
 
 
 async def _draft_saying(visit: Visit) -> Response:
@@ -144,12 +144,14 @@ async def _draft_saying(visit: Visit) -> Response:
             record = filing.withdrawal_of(one, reason)
         case _:
             raise InputError(f"there is no action {action[:40]!r}", "Choose one on the page")
-    return _confirm(visit, channel, record, one)
+    return await _confirm(visit, channel, record, one)
 
 
-def _confirm(visit: Visit, channel: Channel, record: Sayable, one: Standing | None) -> Response:
+async def _confirm(
+    visit: Visit, channel: Channel, record: Sayable, one: Standing | None
+) -> Response:
     """The page that shows what will be signed; the form on it carries these very bytes."""
-    return visit.render(
+    return await visit.render(
         "confirm.html",
         channel=channel.id.hex(),
         peer=channel.peer.party.name,

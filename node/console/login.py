@@ -69,7 +69,7 @@ async def show(desk: Desk, request: Request) -> Response:
     token = request.cookies.get(desk.cookie, "")
     session = desk.sessions.find(token, used=False)
     wanted = _inside(request.query_params.get("next", ""))
-    return Visit(desk, request, session).render("login.html", next=wanted, fault="")
+    return await Visit(desk, request, session).render("login.html", next=wanted, fault="")
 
 
 async def enter(desk: Desk, request: Request) -> Response:
@@ -81,13 +81,13 @@ async def enter(desk: Desk, request: Request) -> Response:
     wanted = _inside(form.text("next"))
     if caller is None:
         visit = Visit(desk, request, None)
-        return visit.render("login.html", 403, next=wanted, fault=fault)
+        return await visit.render("login.html", 403, next=wanted, fault=fault)
     desk.sessions.end(request.cookies.get(desk.cookie, ""))
     token = desk.sessions.begin(caller)
     if form.text("ticket"):
         page_path(desk.world.node.home).unlink(missing_ok=True)
         visit = Visit(desk, request, None)
-        answer = visit.render("entered.html", next=wanted)
+        answer = await visit.render("entered.html", next=wanted)
     else:
         answer = go_to(wanted)
     answer.set_cookie(
