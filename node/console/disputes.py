@@ -32,14 +32,6 @@ from tallystick.protocol.records import (
 from tallystick.protocol.statement import meter_units
 from tallystick.protocol.terms import meter_named
 
-ENDED = {
-    "resolved": "settled by both",
-    "withdrawn": "withdrawn",
-    "conceded": "conceded in full",
-    "barred": "without effect: the checkpoint was accepted before",
-    "upheld": "upheld for want of an answer",
-    "lapsed": "lapsed: nobody insisted on it in time",
-}
 _CODES = {
     "quantity": "the quantity is wrong",
     "reference": "whose usage it is is wrong",
@@ -61,7 +53,7 @@ async def _list(visit: Visit) -> Response:
         settled=settled,
         checkpoints=listed["checkpoints"],
         peers=peers,
-        endings=ENDED,
+        endings=worklist.ENDINGS,
     )
 
 
@@ -83,12 +75,11 @@ async def _show(visit: Visit) -> Response:
         document=document,
         channel=channel.id.hex(),
         peer=channel.peer.party.name,
-        ending=ENDED.get(one.state, ""),
+        ending=worklist.ENDINGS.get(one.state, ""),
         codes=_CODES,
         actions=_actions(one, channel),
         halted=visit.world.node.books.founding.rows[channel.id].state == "halted",
         done=visit.asked("done"),
-        size=abs(one.dispute.amount),
     )
 
 
