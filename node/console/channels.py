@@ -49,6 +49,7 @@ def periods_document(channel: Channel, closer: Closer, first: int = 0) -> dict[s
     closed = [
         {
             "period": row.period,
+            "state": "closed",
             "digest": row.digest.hex(),
             "totals": totals([decode_line(data) for data in row.lines]),
         }
@@ -68,7 +69,7 @@ async def _show(visit: Visit) -> Response:
     return await visit.render_live(
         "channel.html",
         document=document,
-        standing=standing_of(document, disputes, status["name"], document["difference"]),
+        standing=standing_of(document, disputes, status["name"]),
         disputes=disputes,
         rows=newest_rows(channel),
         periods=await visit.ask_again(

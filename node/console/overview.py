@@ -23,7 +23,7 @@ async def _cards(visit: Visit, status: dict[str, Any]) -> list[dict[str, Any]]:
         periods = await visit.ask_again(
             key, "open", lambda c, closer: open_periods(c, {o.period for o in closer.open_lines()})
         )
-        standing = standing_of(document, listed["disputes"], status["name"], document["difference"])
+        standing = standing_of(document, listed["disputes"], status["name"])
         found.append(
             {
                 "document": document,

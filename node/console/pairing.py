@@ -46,7 +46,6 @@ async def _list(visit: Visit) -> Response:
         channels=[one for one in channels if one["state"] in ("open", "halted")],
         proposals=[one for one in channels if one["state"] in ("offered", "proposed")],
         address=live["address"],
-        lifetimes=LIFETIMES,
         done=visit.asked("done"),
         joined=visit.asked("joined"),
     )
