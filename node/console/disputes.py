@@ -231,7 +231,7 @@ async def _sign(visit: Visit) -> Response:
         filed = record  # the balance may have moved since the page was shown
 
         def check(c: Channel, closer: Closer) -> None:
-            disputing.check_amount(c, closer, filed)
+            filing.check_amount(c, closer, filed)
 
         await visit.ask(channel.id, check)
     said = await say(visit.world, channel, record)
