@@ -1,8 +1,9 @@
-"""Disputes as people file and settle them: which line, how much, what was said, what waits.
+"""Disputes between two logs: where each stands, what is said of it, what waits and until when.
 
 Where a dispute stands follows from both logs (`protocol.disputes`); here it is found by the
-beginning of its digest, drafts are checked against the balance before they are recorded, and what
-waits for somebody gets the time until when, by the co-signature that shows when the peer had it.
+beginning of its digest, what is said (`filing` makes it) is recorded unless our log says it
+already, and what waits for somebody gets the time until when, by the co-signature that shows when
+the peer had it.
 """
 
 from __future__ import annotations
@@ -14,32 +15,24 @@ import msgspec
 
 from tallystick.node.attesting import until_s
 from tallystick.node.channel import Channel
-from tallystick.node.closing import Closer
 from tallystick.node.logs import ChannelLog
-from tallystick.node.queries import find_delta
 from tallystick.protocol.checkpoint import parse_checkpoint
 from tallystick.protocol.disputes import PENDING, Standing, disputed_lines, standings
-from tallystick.protocol.errors import InputError, InvalidRecord, QuantityError
+from tallystick.protocol.errors import InputError, InvalidRecord
 from tallystick.protocol.matters import Said
 from tallystick.protocol.notes import parse_note
-from tallystick.protocol.quantities import format_quantity, parse_quantity, parse_total
 from tallystick.protocol.records import (
-    INT64_MAX,
-    NAMED_MAX,
     Answer,
     Close,
-    Delta,
     Dispute,
     DisputeCode,
     Lapse,
     Meter,
-    Named,
     Resolution,
     Role,
     Withdrawal,
     record_digest,
 )
-from tallystick.protocol.terms import meter_named
 
 # The codes of electronic invoicing: Peppol's list OPStatusReason, of the Invoice Response.
 PEPPOL_LIST = "OPStatusReason"
@@ -48,17 +41,6 @@ PEPPOL_CODES: dict[DisputeCode, str] = {"quantity": "QTY", "reference": "REF", "
 NAME_LENGTH = 8  # hex digits of a digest that people read
 
 Sayable = Dispute | Answer | Resolution | Withdrawal
-
-
-@dataclass(frozen=True, slots=True)
-class Drafted:
-    """A dispute that nobody has recorded yet: its line, amount (in the meter's scale), records."""
-
-    period: str
-    meter: str
-    subject: str
-    amount: int
-    records: tuple[Named, ...]
 
 
 def scale_of(meter: Meter) -> int:
@@ -111,142 +93,7 @@ def find(channels: Sequence[Channel], name: str) -> tuple[Channel, Standing]:
     raise InputError(f"no dispute begins with {name!r}", "See: tally disputes --all")
 
 
-# Filing
-
-
-def draft_of_line(channel: Channel, line: str, amount: str | None) -> Drafted:
-    """The dispute of a balance line `PERIOD/METER/SUBJECT` by an amount."""
-    period, _, rest = line.partition("/")
-    name, _, subject = rest.partition("/")
-    if not subject:
-        raise InputError(
-            f"{line!r} is not a balance line", "Write PERIOD/METER/SUBJECT; see tally derive"
-        )
-    meter = meter_named(channel.terms, name)
-    label = channel.own.folder.calendar.parse(period).label
-    if amount is None:
-        raise InputError(
-            "how much of the line is disputed?", "Give --amount, or name the records instead"
-        )
-    return Drafted(label, name, subject, parse_quantity(amount, scale_of(meter)), ())
-
-
-def draft_of_records(channel: Channel, names: Sequence[str], amount: str | None) -> Drafted:
-    """The dispute of the line that these deltas are of; all of their quantities if no amount is
-    given.
-    """
-    found = [pair for name in names for pair in find_delta(channel, name)]
-    calendar = channel.own.folder.calendar
-    lines = sorted(
-        {
-            (calendar.period_of(delta.occurred_at).label, delta.meter, delta.subject)
-            for _, _, delta in found
-        }
-    )
-    if len(lines) > 1:
-        listed = " and ".join("/".join(line) for line in lines[:3])
-        raise InputError(
-            f"these records are of {len(lines)} balance lines: {listed}",
-            "A dispute is of one line: file one for each, with METER/ID for each record",
-        )
-    records = sorted({(log.role, index) for log, index, _ in found})
-    if len(records) > NAMED_MAX:
-        raise InputError(
-            f"{len(records)} records in one dispute; {NAMED_MAX} are allowed",
-            "Dispute the line with --line and --amount, and give the list another way",
-        )
-    _check_placed(channel, found)
-    period, name, subject = lines[0]
-    meter = meter_named(channel.terms, name)
-    if amount is None:
-        value = _sum(channel, meter, found)
-    else:
-        value = parse_quantity(amount, scale_of(meter))
-    named = tuple(Named(role, index) for role, index in records)
-    return Drafted(period, name, subject, value, named)
-
-
-def _check_placed(channel: Channel, found: Sequence[tuple[ChannelLog, int, Delta]]) -> None:
-    """Refuse records of ours that are not signed: they may get another index yet."""
-    for log, index, delta in found:
-        if log is channel.own and index >= log.signed_size:
-            raise InputError(
-                f"{delta.meter}/{delta.id} is recorded, but the peer has not heard of it yet",
-                "See tally status, and try again when the peer is connected",
-            )
-
-
-def _sum(channel: Channel, meter: Meter, found: Sequence[tuple[ChannelLog, int, Delta]]) -> int:
-    """What these deltas, as they are corrected, add to what is payable."""
-    if meter.aggregate == "max":
-        raise InputError(
-            f"{meter.name} counts the highest quantity, so records do not say how much less it is",
-            "Give --amount as well",
-        )
-    if meter.payable == "minimum":
-        sides = {log.role for log, _, _ in found}
-        side: Role = channel.peer.role if channel.peer.role in sides else channel.role
-    else:
-        side = meter.payable
-    payable = {(log.role, index): delta for log, index, delta in found if log.role == side}
-    if not payable:
-        raise InputError(
-            f"these records are not in the log of the {side}, whose number is payable",
-            "Give --amount as well; a negative one says that more should be payable",
-        )
-    log = log_of(channel, side)
-    total = 0
-    for delta in payable.values():
-        now = log.effective(delta.meter, delta.id)
-        if now is not None and now[1] is not None:
-            total += 1 if meter.aggregate == "count" else now[1]
-    if not total:
-        raise InputError("nothing of these records is payable: they are voided or zero")
-    return total
-
-
-def check_amount(channel: Channel, closer: Closer, record: Dispute) -> None:
-    """Refuse a dispute of a line that is not there, and of more than what is payable on it; but
-    not one that waits already: what it is about is not payable because of itself.
-    """
-    if _waits_already(channel, record) is not None:
-        return
-    scale = scale_of(meter_named(channel.terms, record.meter))
-    where = f"{record.period}/{record.meter}/{record.subject}"
-    lines = [
-        line
-        for line in closer.all_lines()
-        if (line.late_for or line.period, line.meter, line.subject)
-        == (record.period, record.meter, record.subject)
-    ]
-    if not lines:
-        raise InputError(
-            f"there is no balance line {where}", f"See: tally derive --period {record.period}"
-        )
-    if not record.amount:
-        raise InputError("an amount of nothing is no dispute")
-    if abs(record.amount) > INT64_MAX:
-        raise QuantityError("the amount does not fit into 64 bits")
-    payable = sum(parse_total(line.payable, scale) for line in lines)
-    if record.amount > payable:
-        raise InputError(
-            f"{format_quantity(record.amount, scale)} is disputed of {where}, but only"
-            f" {format_quantity(max(payable, 0), scale)} are payable there and not disputed yet",
-            f"See: tally derive --period {record.period}, and tally disputes",
-        )
-
-
 # Saying something in our log
-
-
-def named_records(channel: Channel, names: Sequence[str]) -> tuple[Named, ...]:
-    """The records that an answer points to, by `METER/ID`."""
-    hits = [hit for name in names for hit in find_delta(channel, name)]
-    _check_placed(channel, hits)
-    found = {(log.role, index) for log, index, _ in hits}
-    if len(found) > NAMED_MAX:
-        raise InputError(f"{len(found)} records in one answer; {NAMED_MAX} are allowed")
-    return tuple(Named(role, index) for role, index in sorted(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +165,7 @@ def said_before(channel: Channel, record: Sayable) -> tuple[int, bytes] | None:
     return None
 
 
-def _waits_already(channel: Channel, record: Dispute) -> tuple[int, bytes] | None:
+def waits_already(channel: Channel, record: Dispute) -> tuple[int, bytes] | None:
     """Where our log has the same dispute, still pending, and its digest."""
     for one in standing_all(channel):
         if one.role == channel.role and one.state in PENDING and _same(one.dispute, record):
@@ -327,7 +174,7 @@ def _waits_already(channel: Channel, record: Dispute) -> tuple[int, bytes] | Non
 
 
 def _filed_before(channel: Channel, record: Dispute) -> tuple[int, bytes] | None:
-    found = _waits_already(channel, record)
+    found = waits_already(channel, record)
     if found is not None:
         return found
     own = channel.own

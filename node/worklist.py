@@ -27,6 +27,15 @@ from tallystick.protocol.terms import meter_named
 
 # What silence until the deadline does, by the state that it ends.
 THEN = {"open": "upheld", "answered": "lapsed"}
+# How a dispute ended, in words, by its last state.
+ENDINGS = {
+    "resolved": "settled by both",
+    "withdrawn": "withdrawn",
+    "conceded": "conceded in full",
+    "barred": "without effect: the checkpoint was accepted before",
+    "upheld": "upheld for want of an answer",
+    "lapsed": "lapsed: nobody insisted on it in time",
+}
 
 
 def worklist(channels: Sequence[Channel], *, settled: bool) -> dict[str, Any]:

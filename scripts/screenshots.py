@@ -5,23 +5,21 @@ Each page's weight and the time until something of it is painted are printed on 
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import browsers
+import consoles
 import demo
 import nodes
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 PICTURES = Path(__file__).parents[1] / "docs" / "console"
-WIDE, PHONE = (1280, 900), (390, 844)
+WIDE = (1280, 900)
 OPEN = "2023-11-16T19"
 
 
@@ -46,7 +44,7 @@ def main() -> None:
             channel = _prepare(folder, acme, beta)
             base = f"/console/channels/{channel}"
             dispute = beta.json("disputes")["disputes"][0]["dispute"]
-            with _page(browser, beta) as page:
+            with consoles.opened(browser, beta) as page:
                 compared = _compare(page, folder, base)
             of_beta = [
                 Shot("overview", "/console/"),
@@ -54,17 +52,19 @@ def main() -> None:
                 Shot("comparison", compared, height=1500),
                 Shot("period", f"{base}/periods/{demo.PERIOD}", scheme="dark", height=1900),
                 Shot("delta", "/console/deltas?name=context-tokens/conv-459", height=1300),
-                Shot("overview-phone", "/console/", PHONE, "dark"),
+                Shot("overview-phone", "/console/", browsers.PHONE, "dark"),
             ]
             of_acme = [
                 Shot("disputes", "/console/disputes", scheme="dark"),
-                Shot("dispute-phone", f"/console/disputes/{dispute}", PHONE, height=1700),
+                Shot("dispute-phone", f"/console/disputes/{dispute}", browsers.PHONE, height=1700),
             ]
             for party, shots in ((beta, of_beta), (acme, of_acme)):
                 for shot in shots:
-                    with _page(browser, party, shot.size, shot.scheme) as page:
+                    with consoles.opened(
+                        browser, party, size=shot.size, scheme=shot.scheme
+                    ) as page:
                         _take(page, shot)
-            with _page(browser, acme) as page:
+            with consoles.opened(browser, acme, size=WIDE) as page:
                 _invite(page)
 
 
@@ -90,24 +90,6 @@ def _prepare(folder: Path, acme: nodes.Party, beta: nodes.Party) -> str:
     nodes.wait_until(lambda: acme.json("disputes")["disputes"])
     demo._plant(folder / "beta.csv")
     return channel
-
-
-@contextmanager
-def _page(
-    browser: Browser,
-    party: nodes.Party,
-    size: tuple[int, int] = WIDE,
-    scheme: Literal["light", "dark"] = "light",
-) -> Iterator[Page]:
-    """A page of a party's console, logged in."""
-    made = party.json("console", "--print")
-    origin = made["address"].removesuffix("/console/")
-    with browsers.opened(browser, origin, size=size, scheme=scheme) as page:
-        page.goto(made["address"])
-        page.get_by_role("textbox", name="Code").fill(made["code"])
-        page.locator("form:has(#code) button").click()
-        page.wait_for_url("**/console/")
-        yield page
 
 
 def _compare(page: Page, folder: Path, base: str) -> str:
@@ -164,6 +146,6 @@ def _picture(page: Page, name: str, height: int) -> None:
 
 
 if __name__ == "__main__":
-    if not re.match(r"\S", browsers.chromium_path() or ""):
+    if browsers.chromium_path() is None:
         sys.exit("Chromium is needed: put it on PATH, or name it in the variable CHROMIUM")
     main()

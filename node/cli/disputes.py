@@ -17,15 +17,6 @@ if TYPE_CHECKING:
 
 ALL = "all"  # what --concede means without an amount
 
-_ENDED = {
-    "resolved": "settled by both",
-    "withdrawn": "withdrawn",
-    "conceded": "conceded in full",
-    "barred": "without effect: the checkpoint was accepted before",
-    "upheld": "upheld for want of an answer",
-    "lapsed": "lapsed: nobody insisted on it in time",
-}
-
 _reason = click.option("--reason", required=True, help="Why; it is part of the record.")
 
 
@@ -187,11 +178,13 @@ def _show(document: dict[str, Any], own: str) -> None:
 
 def _next(document: dict[str, Any], own: str) -> str:
     """What a dispute waits for, or how it ended."""
+    from tallystick.node.worklist import ENDINGS
+
     state, peer = document["state"], _peer(document, own)
     settlements = document["settlements"]
     ours, theirs = settlements[own], settlements[peer]
-    if state not in ("open", "answered", "contested"):
-        return f"{_ENDED[state]}; upheld: {document['upheld']} of {document['amount']}"
+    if state in ENDINGS:
+        return f"{ENDINGS[state]}; upheld: {document['upheld']} of {document['amount']}"
     said = ""
     if theirs is not None:
         said = f"; {peer} would settle for {theirs}, and you said {ours or 'nothing yet'}"

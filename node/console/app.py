@@ -7,6 +7,7 @@ form of ours. Whatever goes wrong becomes a page in plain words with a status.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
 
 import trio
@@ -92,6 +93,8 @@ class Console:
         return Response(found[0], headers=_KEPT, media_type=found[1])
 
     def _open_to_all(self, handler: login.Handler) -> login.Answer:
+        """A handler whose errors become pages."""
+
         async def handle(request: Request) -> Response:
             try:
                 return await handler(self._desk, request)
@@ -101,18 +104,10 @@ class Console:
         return handle
 
     def _guarded(self, page: Page) -> login.Answer:
+        return self._open_to_all(partial(self._handle, page))
+
+    async def _handle(self, page: Page, desk: Desk, request: Request) -> Response:
         """A page for those alone who may; what it began it ends, though its caller goes away."""
-
-        async def handle(request: Request) -> Response:
-            try:
-                return await self._handle(request, page)
-            except Exception as error:  # noqa: BLE001 - one request must not take the node with it
-                return await self._fault(request, error)
-
-        return handle
-
-    async def _handle(self, request: Request, page: Page) -> Response:
-        desk = self._desk
         live = "seen" in request.query_params  # asked by the script, not by a person
         token = request.cookies.get(desk.cookie, "")
         session = desk.sessions.find(token, used=not live)
@@ -161,7 +156,7 @@ class Console:
         """The page of an error."""
         status, _, detail, advice = problems.inside(error)
         session = self._desk.sessions.find(request.cookies.get(self._desk.cookie, ""), used=False)
-        answer = Visit(self._desk, request, session).render(
+        answer = await Visit(self._desk, request, session).render(
             "error.html",
             status,
             title=HTTPStatus(status).phrase,

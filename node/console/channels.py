@@ -6,7 +6,6 @@ from typing import Any
 
 from starlette.responses import Response
 
-from tallystick.node import worklist
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.console.halves import newest_rows
@@ -40,15 +39,17 @@ def periods_document(channel: Channel, closer: Closer, first: int = 0) -> dict[s
             for meter, (payable, disputed) in sums.items()
         ]
 
-    lines = closer.open_lines()
+    lines: dict[str, list[Line]] = {}
+    for line in closer.open_lines():
+        lines.setdefault(line.period, []).append(line)
     still_open = [
-        one | {"totals": totals([line for line in lines if line.period == one["period"]])}
-        for one in open_periods(channel, closer)
+        one | {"totals": totals(lines[one["period"]])} for one in open_periods(channel, lines)
     ]
     every = closer.rows[::-1]
     closed = [
         {
             "period": row.period,
+            "state": "closed",
             "digest": row.digest.hex(),
             "totals": totals([decode_line(data) for data in row.lines]),
         }
@@ -63,13 +64,12 @@ async def _show(visit: Visit) -> Response:
     key = channel.id.hex()
     status = await visit.status()
     document = next(one for one in status["channels"] if one["channel"] == key)
-    disputes = worklist.worklist([channel], settled=False)["disputes"]
+    disputes = (await visit.waits(channel.id))["disputes"]
     page = visit.page_number()
-    return visit.render_live(
+    return await visit.render_live(
         "channel.html",
-        "_channel.html",
         document=document,
-        standing=standing_of(document, disputes, status["name"], document["difference"]),
+        standing=standing_of(document, disputes, status["name"]),
         disputes=disputes,
         rows=newest_rows(channel),
         periods=await visit.ask_again(

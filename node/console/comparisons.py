@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import trio
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from tallystick.node.comparing.words import alike, kind_name
+from tallystick.node.channel import Channel
+from tallystick.node.comparing.words import alike, headline, kind_name
 from tallystick.node.console.comparing import Job
-from tallystick.node.console.falls import comparison_of, falls, told
+from tallystick.node.console.falls import comparison_of, falls
 from tallystick.node.console.rendering import drawing, ungrouped, url
 from tallystick.node.console.visits import Page, Visit, file_headers, go_to
 from tallystick.protocol.errors import InputError, UnknownName
@@ -36,28 +39,31 @@ def _job(visit: Visit) -> Job:
 async def _show(visit: Visit) -> Response:
     job = _job(visit)
     channel, _ = visit.world.node.books.channels[job.channel]
-    values = {"job": job, "channel": channel.id.hex(), "peer": channel.peer.party.name}
-    if not job.done.is_set():
-        return visit.render_live("comparison.html", "_comparison.html", state="running", **values)
-    if job.fault:
-        return visit.render_live("comparison.html", "_comparison.html", state="failed", **values)
+    values: dict[str, Any] = {"state": "running"}
+    if job.done.is_set():
+        values = {"state": "failed"} if job.fault else _result(job, channel)
+    peer = channel.peer.party.name
+    return await visit.render_live(
+        "comparison.html", job=job, channel=channel.id.hex(), peer=peer, **values
+    )
+
+
+def _result(job: Job, channel: Channel) -> dict[str, Any]:
+    """What a comparison came to."""
     us, them = channel.own.party.name, channel.peer.party.name
     comparison = comparison_of(job, channel.terms, us, them)
     causes = [
         (", ".join(map(str, numbers)), kind_name(cause).capitalize(), cause.confidence, cause.says)
         for numbers, cause in alike(comparison.causes)
     ]
-    return visit.render_live(
-        "comparison.html",
-        "_comparison.html",
-        state="done",
-        said=ungrouped(told(comparison)),
-        within=comparison.within_tolerance,
-        rejected=comparison.rejected,
-        falls=[(fall, drawing(fall.drawing)) for fall in falls(comparison)],
-        causes=causes,
-        **values,
-    )
+    return {
+        "state": "done",
+        "said": ungrouped(headline(comparison)),
+        "within": comparison.within_tolerance,
+        "rejected": comparison.rejected,
+        "falls": [(fall, drawing(fall.drawing)) for fall in falls(comparison)],
+        "causes": causes,
+    }
 
 
 async def _page(visit: Visit) -> Response:

@@ -33,7 +33,7 @@ async def _find(visit: Visit) -> Response:
             continue
         found += [_document(channel, *hit) for hit in hits]
     status = 200 if found or not name else 404
-    return visit.render("deltas.html", status, name=name, found=found, selector=selector)
+    return await visit.render("deltas.html", status, name=name, found=found, selector=selector)
 
 
 def _document(channel: Channel, log: ChannelLog, index: int, delta: Delta) -> dict[str, Any]:

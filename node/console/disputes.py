@@ -32,14 +32,6 @@ from tallystick.protocol.records import (
 from tallystick.protocol.statement import meter_units
 from tallystick.protocol.terms import meter_named
 
-ENDED = {
-    "resolved": "settled by both",
-    "withdrawn": "withdrawn",
-    "conceded": "conceded in full",
-    "barred": "without effect: the checkpoint was accepted before",
-    "upheld": "upheld for want of an answer",
-    "lapsed": "lapsed: nobody insisted on it in time",
-}
 _CODES = {
     "quantity": "the quantity is wrong",
     "reference": "whose usage it is is wrong",
@@ -54,14 +46,14 @@ async def _list(visit: Visit) -> Response:
     peers = {key.hex(): c.peer.party.name for key, (c, _) in books.channels.items()}
     open_ = [one for one in listed["disputes"] if one["state"] in PENDING]
     ended = [one for one in listed["disputes"] if one["state"] not in PENDING]
-    return visit.render(
+    return await visit.render(
         "disputes.html",
         open=open_,
         ended=ended,
         settled=settled,
         checkpoints=listed["checkpoints"],
         peers=peers,
-        endings=ENDED,
+        endings=worklist.ENDINGS,
     )
 
 
@@ -78,17 +70,16 @@ def _actions(one: Standing, channel: Channel) -> list[str]:
 async def _show(visit: Visit) -> Response:
     channel, one = find(visit.world, visit.request.path_params["dispute"])
     (document,) = worklist.dispute_documents(channel, [one])
-    return visit.render(
+    return await visit.render(
         "dispute.html",
         document=document,
         channel=channel.id.hex(),
         peer=channel.peer.party.name,
-        ending=ENDED.get(one.state, ""),
+        ending=worklist.ENDINGS.get(one.state, ""),
         codes=_CODES,
         actions=_actions(one, channel),
         halted=visit.world.node.books.founding.rows[channel.id].state == "halted",
         done=visit.asked("done"),
-        size=abs(one.dispute.amount),
     )
 
 
@@ -101,7 +92,7 @@ async def _ask_claim(visit: Visit) -> Response:
             channel.id, lambda c, closer: queries.derive(c, closer, period=label)
         )
         lines = derived["lines"][:500]
-    return visit.render(
+    return await visit.render(
         "claim.html",
         channel=channel.id.hex(),
         peer=channel.peer.party.name,
@@ -125,7 +116,7 @@ async def _draft_claim(visit: Visit) -> Response:
         form.word("amount") or None,
     )
     record = await visit.ask(channel.id, lambda c, closer: filing.dispute_of(c, closer, claim))
-    return _confirm(visit, channel, record, None)
+    return await _confirm(visit, channel, record, None)
 
 
 async def _draft_saying(visit: Visit) -> Response:
@@ -144,12 +135,14 @@ async def _draft_saying(visit: Visit) -> Response:
             record = filing.withdrawal_of(one, reason)
         case _:
             raise InputError(f"there is no action {action[:40]!r}", "Choose one on the page")
-    return _confirm(visit, channel, record, one)
+    return await _confirm(visit, channel, record, one)
 
 
-def _confirm(visit: Visit, channel: Channel, record: Sayable, one: Standing | None) -> Response:
+async def _confirm(
+    visit: Visit, channel: Channel, record: Sayable, one: Standing | None
+) -> Response:
     """The page that shows what will be signed; the form on it carries these very bytes."""
-    return visit.render(
+    return await visit.render(
         "confirm.html",
         channel=channel.id.hex(),
         peer=channel.peer.party.name,
@@ -238,7 +231,7 @@ async def _sign(visit: Visit) -> Response:
         filed = record  # the balance may have moved since the page was shown
 
         def check(c: Channel, closer: Closer) -> None:
-            disputing.check_amount(c, closer, filed)
+            filing.check_amount(c, closer, filed)
 
         await visit.ask(channel.id, check)
     said = await say(visit.world, channel, record)

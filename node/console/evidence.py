@@ -30,7 +30,7 @@ async def _list(visit: Visit) -> Response:
                     "text": one.data.decode("utf-8", "replace"),
                 }
             )
-    return visit.render("evidence.html", found=found)
+    return await visit.render("evidence.html", found=found)
 
 
 async def _file(visit: Visit) -> Response:

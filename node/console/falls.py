@@ -10,7 +10,7 @@ from typing import Any
 from tallystick.node.comparing.drawings import Bar, waterfall_drawing
 from tallystick.node.comparing.markup import Markup
 from tallystick.node.comparing.result import Comparison
-from tallystick.node.comparing.words import headline, step_name
+from tallystick.node.comparing.words import step_name
 from tallystick.node.console.comparing import Job
 from tallystick.protocol.compare import Cause, ClassTotal, MeterComparison, waterfall
 from tallystick.protocol.errors import FormatError
@@ -98,8 +98,3 @@ def falls(comparison: Comparison) -> Iterator[Fall]:
             format_quantity(meter.ours, meter.scale),
             format_quantity(meter.unexplained, meter.scale),
         )
-
-
-def told(comparison: Comparison) -> str:
-    """The answer in a sentence."""
-    return headline(comparison)

@@ -43,9 +43,10 @@ def newest_rows(channel: Channel, count: int = ROWS) -> list[Row]:
     rows: list[tuple[int, Row]] = []
     shown: set[tuple[str, int]] = set()
     sides = ((channel.own, channel.peer), (channel.peer, channel.own))
+    newest = {log.role: _newest(log, count) for log, _ in sides}
     for log, other in sides:
-        elsewhere = {_twin(r): at for at, r in _newest(other, count).items() if _twin(r)}
-        for index, record in _newest(log, count).items():
+        elsewhere = {_twin(r): at for at, r in newest[other.role].items() if _twin(r)}
+        for index, record in newest[log.role].items():
             if (log.role, index) in shown:
                 continue
             notches = {log.role: _notch(channel, log, index, record)}

@@ -20,13 +20,12 @@ from tallystick.node.console.forms import Form, read_form
 from tallystick.node.console.guard import check_origin
 from tallystick.node.console.sessions import CODE_SECONDS, TICKET_SECONDS
 from tallystick.node.console.visits import Desk, Page, Visit, go_to
-from tallystick.node.home import Home
 from tallystick.protocol.errors import InputError
 
 Handler = Callable[[Desk, Request], Awaitable[Response]]
 Answer = Callable[[Request], Awaitable[Response]]
 
-PAGE_FILE = "console.html"  # in the home: the form with the ticket
+PAGE_FILE = "console.html"  # in the home: `tally console` writes the form with the ticket there
 _INSIDE = re.compile(r"(?!.*\.\.)/console/(?!login|logout)[A-Za-z0-9%._~/?&=+:@-]{0,1000}")
 _ANY = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
 
@@ -51,11 +50,6 @@ def minting(desk: Desk) -> Callable[..., Awaitable[dict[str, Any]]]:
     return console
 
 
-def page_path(home: Home) -> Any:
-    """Where `tally console` writes the form with the ticket."""
-    return home.path / PAGE_FILE
-
-
 def address(request: Request) -> str:
     """Where to log in to come back to what was asked for."""
     wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
@@ -69,7 +63,7 @@ async def show(desk: Desk, request: Request) -> Response:
     token = request.cookies.get(desk.cookie, "")
     session = desk.sessions.find(token, used=False)
     wanted = _inside(request.query_params.get("next", ""))
-    return Visit(desk, request, session).render("login.html", next=wanted, fault="")
+    return await Visit(desk, request, session).render("login.html", next=wanted, fault="")
 
 
 async def enter(desk: Desk, request: Request) -> Response:
@@ -81,13 +75,13 @@ async def enter(desk: Desk, request: Request) -> Response:
     wanted = _inside(form.text("next"))
     if caller is None:
         visit = Visit(desk, request, None)
-        return visit.render("login.html", 403, next=wanted, fault=fault)
+        return await visit.render("login.html", 403, next=wanted, fault=fault)
     desk.sessions.end(request.cookies.get(desk.cookie, ""))
     token = desk.sessions.begin(caller)
     if form.text("ticket"):
-        page_path(desk.world.node.home).unlink(missing_ok=True)
+        (desk.world.node.home.path / PAGE_FILE).unlink(missing_ok=True)
         visit = Visit(desk, request, None)
-        answer = visit.render("entered.html", next=wanted)
+        answer = await visit.render("entered.html", next=wanted)
     else:
         answer = go_to(wanted)
     answer.set_cookie(

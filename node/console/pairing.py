@@ -40,13 +40,12 @@ async def _list(visit: Visit) -> Response:
     world = visit.world
     live = await world.service.live()
     channels = queries.channels(world.node.books)
-    return visit.render(
+    return await visit.render(
         "peers.html",
         peers=queries.peers(world.node.books, live),
         channels=[one for one in channels if one["state"] in ("open", "halted")],
         proposals=[one for one in channels if one["state"] in ("offered", "proposed")],
         address=live["address"],
-        lifetimes=LIFETIMES,
         done=visit.asked("done"),
         joined=visit.asked("joined"),
     )
@@ -58,7 +57,7 @@ async def _invite(visit: Visit) -> Response:
         raise InputError("choose how long the code works")
     answer = await visit.world.service.invite(lifetime)
     until = datetime.fromtimestamp(answer["expires_at"], UTC)
-    return visit.render(
+    return await visit.render(
         "invite.html",
         code=answer["code"],
         drawing=qr(answer["code"]),
@@ -79,7 +78,7 @@ async def _ask_terms(visit: Visit) -> Response:
     books = visit.world.node.books
     peer = books.peer(visit.request.path_params["peer"])
     source = _TEMPLATE.format(provider=books.identity.name, consumer=peer.name)
-    return visit.render("propose.html", peer=peer.name, source=source, words=None, fault="")
+    return await visit.render("propose.html", peer=peer.name, source=source, words=None, fault="")
 
 
 async def _propose(visit: Visit) -> Response:
@@ -100,8 +99,8 @@ async def _propose(visit: Visit) -> Response:
         terms = parse_terms(raw, parties, bytes(16))  # their number is drawn when they are proposed
         check_terms(terms)
     except (InputError, InvalidRecord) as error:
-        return visit.render("propose.html", 400, **values | {"fault": str(error)})
-    return visit.render("propose.html", **values | {"words": describe_terms(terms)})
+        return await visit.render("propose.html", 400, **values | {"fault": str(error)})
+    return await visit.render("propose.html", **values | {"words": describe_terms(terms)})
 
 
 async def _show_proposal(visit: Visit) -> Response:
@@ -114,7 +113,7 @@ async def _show_proposal(visit: Visit) -> Response:
     if row.state in ("open", "halted"):
         return go_to(url("channels", text))
     peering = visit.world.node.peering
-    return visit.render(
+    return await visit.render(
         "proposal.html",
         id=text,
         peer=row.peer,

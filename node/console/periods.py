@@ -112,7 +112,7 @@ async def _show(visit: Visit) -> Response:
     )
     checkpoint = document["checkpoint"]
     desk = visit.desk
-    return visit.render(
+    return await visit.render(
         "period.html",
         document=document,
         page=page,
@@ -147,7 +147,7 @@ async def _ask_close(visit: Visit) -> Response:
     channel, _ = visit.channel()
     label = visit.request.path_params["period"]
     document = await visit.ask(channel.id, lambda c, closer: _draft(c, closer, label))
-    return visit.render("close.html", document=document)
+    return await visit.render("close.html", document=document)
 
 
 async def _close(visit: Visit) -> Response:

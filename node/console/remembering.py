@@ -14,7 +14,7 @@ from tallystick.node.api.reading import Reader
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 
-KEPT = 64  # answers
+KEPT = 128  # answers
 TIMES = 10  # as long as it took to make, an answer may be old
 
 
@@ -59,6 +59,7 @@ class Remembering:
             if kept.stamp == stamp or (patient and young):
                 return kept.value
         value = await self._reader.ask_lines(channel.id, question)
+        self._kept.pop(key, None)
         while len(self._kept) >= KEPT:
             del self._kept[next(iter(self._kept))]
         now = self._clock()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -21,6 +21,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from tallystick.node.comparing import markup as drawn
+from tallystick.node.statement.texts import groups
 from tallystick.protocol.messages import plain
 
 FOLDER = Path(__file__).parent
@@ -73,9 +74,10 @@ def environment(assets: Assets) -> Environment:
         "figures": figures,
         "instant": instant,
         "lines": lambda text: text.rstrip("\n").split("\n"),
+        "verbatim": verbatim,
+        "capital": lambda text: text[:1].upper() + text[1:],
         "short": lambda digest: digest[:8],
         "plural": lambda n, one, many=None: one if n == 1 else (many or f"{one}s"),
-        "size": size,
     }
     made.filters |= filters
     for name in made.list_templates():  # now, so that none is of another version than the node
@@ -90,6 +92,11 @@ def _harmless(value: object) -> object:
     return value
 
 
+def verbatim(lines: Iterable[str]) -> Markup:
+    """Lines of text as they are, each with its end."""
+    return Markup("").join(escape(plain(line)) + "\n" for line in lines)
+
+
 def url(*parts: str, **query: str | int | None) -> str:
     """A path of the console, each part quoted; what is None is left out of the query."""
     path = "/".join(quote(part, safe="") for part in parts)
@@ -101,17 +108,11 @@ def number(text: str | None) -> Markup:
     """A decimal as text, its digits in groups of three that style sets apart."""
     if text is None:
         return Markup('<span class="soft">none</span>')
-    sign = text[:1] if text[:1] in "+-" else ""
-    whole, dot, fraction = text[len(sign) :].partition(".")
-    if not whole.isdigit() or len(whole) <= 3:
-        groups = [whole]
-    else:
-        first = len(whole) % 3 or 3
-        groups = [whole[:first], *(whole[at : at + 3] for at in range(first, len(whole), 3))]
-    minus = "−" if sign == "-" else sign
-    inside = "".join(f'<span class="g">{escape(group)}</span>' for group in groups[1:])
+    sign, parts, rest = groups(text)
+    inside = "".join(f'<span class="g">{escape(part)}</span>' for part in parts[1:])
+    first = "".join(parts[:1])
     return Markup(
-        f'<span class="num">{minus}{escape(groups[0])}{inside}{dot}{escape(fraction)}</span>'
+        f'<span class="num">{"−" if sign else ""}{escape(first)}{inside}{escape(rest)}</span>'
     )
 
 
@@ -143,14 +144,6 @@ def instant(at_us: int | None) -> Markup:
         return Markup(f"<span>{at_us} µs</span>")
     text = f"{when:%Y-%m-%d %H:%M:%S}"
     return Markup(f'<time datetime="{when.isoformat()}" title="UTC">{text}</time>')
-
-
-def size(many: int) -> str:
-    """A number of bytes for people."""
-    for power, name in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if many >= 1 << power:
-            return f"{many / (1 << power):.1f} {name}"
-    return f"{many} bytes"
 
 
 def qr(text: str) -> Markup:

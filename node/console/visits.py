@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jinja2 import Environment
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -88,20 +89,21 @@ class Visit:
             raise InputError(f"there is no page {text[:20]!r}")
         return int(text[:9])
 
-    def render(self, template: str, status: int = 200, /, **values: Any) -> Response:
+    async def render(self, template: str, status: int = 200, /, **values: Any) -> Response:
         """A page."""
-        return HTMLResponse(self._text(template, values), status)
+        waiting = await self._waiting() if self.session else 0
+        return HTMLResponse(self._text(template, values | {"waiting": waiting}), status)
 
-    def render_live(self, whole: str, part: str, /, **values: Any) -> Response:
-        """A page, or only its part that lives: nothing if the script has seen the same before."""
-        text = self._text(part, values)
+    async def render_live(self, template: str, /, **values: Any) -> Response:
+        """A page, or only its part that lives, `_NAME`: nothing if the script has it already."""
+        text = self._text(f"_{template}", values)
         mark = hashlib.sha256(text.encode()).hexdigest()[:16]
         seen = self.request.query_params.get("seen")
         if seen == mark:
             return Response(status_code=204)
         if seen is not None:
             return HTMLResponse(text, headers={"X-Seen": mark})
-        return self.render(whole, live_part=part, seen=mark, **values)
+        return await self.render(template, live=Markup(text), seen=mark, **values)
 
     def _text(self, template: str, values: dict[str, Any]) -> str:
         node = self.world.node
@@ -111,15 +113,20 @@ class Visit:
             session=self.session,
             token=self.session.form_token if self.session else "",
             admin=self.may("admin"),
-            waiting=self._waiting() if self.session and not template.startswith("_") else 0,
             **values,
         )
 
-    def _waiting(self) -> int:
+    async def waits(self, key: bytes) -> dict[str, Any]:
+        """What waits in a channel: its disputes, and its closed periods."""
+        return await self.ask_again(  # type: ignore[no-any-return]
+            key, "waits", lambda channel, _: worklist.worklist([channel], settled=False)
+        )
+
+    async def _waiting(self) -> int:
         """How many disputes wait for us, for the head of each page."""
         books = self.world.node.books
-        listed = worklist.worklist([c for c, _ in books.channels.values()], settled=False)
-        return sum(one["waits_for"] == books.identity.name for one in listed["disputes"])
+        listed = [await self.waits(key) for key in list(books.channels)]
+        return sum(d["waits_for"] == books.identity.name for one in listed for d in one["disputes"])
 
     async def status(self) -> dict[str, Any]:
         """How the node and its channels stand."""

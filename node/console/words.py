@@ -21,14 +21,12 @@ class Standing:
     notes: tuple[str, ...] = ()
 
 
-def standing_of(
-    document: dict[str, Any], disputes: Sequence[dict[str, Any]], me: str, lines_equal: str
-) -> Standing:
+def standing_of(document: dict[str, Any], disputes: Sequence[dict[str, Any]], me: str) -> Standing:
     """How a channel stands, by its status and the disputes that wait in it."""
     notes = _notes(document)
     found = (
-        _stopped(document, me)
-        or _diverged(lines_equal)
+        _stopped(document)
+        or _diverged(document["difference"])
         or _disputed(document, disputes, me)
         or _lagging(document)
     )
@@ -49,7 +47,7 @@ def _records(many: int) -> str:
     return f"{many:,} record{'' if many == 1 else 's'}"
 
 
-def _stopped(document: dict[str, Any], me: str) -> tuple[str, str, str, str] | None:
+def _stopped(document: dict[str, Any]) -> tuple[str, str, str, str] | None:
     if document["state"] != "halted":
         return None
     peer = document["peer"]

@@ -13,7 +13,8 @@ import pytest
 import trio
 
 from tallystick.node import queries
-from tallystick.node.closing import Closer, Closing
+from tallystick.node.balances import Closing
+from tallystick.node.closing import Closer
 from tallystick.node.doctor.child import examine_apart
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.upkeep import flush

@@ -15,7 +15,7 @@ import pytest
 import trio
 from homes import Side
 
-from tallystick.node import certifying, disputing, proving, recovery, worklist
+from tallystick.node import certifying, disputing, filing, proving, recovery, worklist
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
@@ -310,13 +310,13 @@ async def test_a_checkpoint_carries_an_open_dispute_into_the_next_period(tmp_pat
                 assert [c for c in verify_bundle(out) if not c.ok] == []
 
 
-def _checked(channel: Channel, closer: Closer, drafted: disputing.Drafted) -> disputing.Drafted:
+def _checked(channel: Channel, closer: Closer, drafted: filing.Drafted) -> filing.Drafted:
     """What was drafted, if its amount may be disputed."""
     record = Dispute(
         drafted.period, drafted.meter, drafted.subject, drafted.amount, "other", "why",
         drafted.records, 0,
     )  # fmt: skip
-    disputing.check_amount(channel, closer, record)
+    filing.check_amount(channel, closer, record)
     return drafted
 
 
@@ -324,13 +324,11 @@ async def test_what_is_disputed_must_be_there(tmp_path: Path) -> None:
     async with homes.founded(tmp_path) as (a, b):
         await _record(a, b)
 
-        def of_records(names: list[str], amount: str | None) -> disputing.Drafted:
-            return _checked(
-                b.channel, b.closer, disputing.draft_of_records(b.channel, names, amount)
-            )
+        def of_records(names: list[str], amount: str | None) -> filing.Drafted:
+            return _checked(b.channel, b.closer, filing.draft_of_records(b.channel, names, amount))
 
-        def of_line(line: str, amount: str | None) -> disputing.Drafted:
-            return _checked(b.channel, b.closer, disputing.draft_of_line(b.channel, line, amount))
+        def of_line(line: str, amount: str | None) -> filing.Drafted:
+            return _checked(b.channel, b.closer, filing.draft_of_line(b.channel, line, amount))
 
         drafted = of_records(["tokens/t1", "tokens/t2"], None)
         assert (drafted.period, drafted.meter, drafted.subject) == (OCTOBER, "tokens", "s1")
@@ -359,14 +357,14 @@ async def test_what_is_disputed_must_be_there(tmp_path: Path) -> None:
         await b.channel.emit([Draft("extra", "tokens", "s1", 7, builders.OCTOBER_US)])
         await homes.exchange(a, b)
         with pytest.raises(InputError, match="highest quantity"):
-            disputing.draft_of_records(a.channel, ["peak/mine"], None)
+            filing.draft_of_records(a.channel, ["peak/mine"], None)
         with pytest.raises(InputError, match="log of the provider, whose number is payable"):
-            disputing.draft_of_records(a.channel, ["tokens/extra"], None)
-        assert disputing.draft_of_records(a.channel, ["tokens/extra"], "-7").amount == -7
+            filing.draft_of_records(a.channel, ["tokens/extra"], None)
+        assert filing.draft_of_records(a.channel, ["tokens/extra"], "-7").amount == -7
         a.channel.live = False
         await a.channel.emit([Draft("unsigned", "tokens", "s1", 7, builders.OCTOBER_US)])
         with pytest.raises(InputError, match="the peer has not heard of it yet"):
-            disputing.draft_of_records(a.channel, ["tokens/unsigned"], None)
+            filing.draft_of_records(a.channel, ["tokens/unsigned"], None)
 
 
 async def test_the_same_dispute_twice_is_there_already_though_nothing_is_left(
@@ -376,13 +374,13 @@ async def test_the_same_dispute_twice_is_there_already_though_nothing_is_left(
         await _record(a, b)
         whole = _dispute(3100)
         filed = await _file(b, a, 3100)
-        disputing.check_amount(b.channel, b.closer, whole)
+        filing.check_amount(b.channel, b.closer, whole)
         assert (await disputing.say(b.channel, whole)) == Spoken(filed.index, filed.dispute, True)
         with pytest.raises(InputError, match="only 0 are payable"):
-            disputing.check_amount(b.channel, b.closer, _dispute(1))
+            filing.check_amount(b.channel, b.closer, _dispute(1))
         with pytest.raises(InputError, match="only 0 are payable"):
             other = msgspec.structs.replace(whole, reason="another one")
-            disputing.check_amount(b.channel, b.closer, other)
+            filing.check_amount(b.channel, b.closer, other)
 
 
 async def test_a_peer_that_copies_a_dispute_does_not_keep_its_filer_from_it(

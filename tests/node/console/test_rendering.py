@@ -17,7 +17,6 @@ from tallystick.node.console.rendering import (
     instant,
     number,
     qr,
-    size,
     ungrouped,
     url,
 )
@@ -75,10 +74,9 @@ def test_any_moment_can_be_shown(at_us: int) -> None:
     assert _text(instant(at_us))
 
 
-def test_moments_and_sizes() -> None:
+def test_moments() -> None:
     assert _text(instant(1_700_000_000_999_999)) == "2023-11-14 22:13:20"
     assert _text(instant(None)) == ""
-    assert [size(many) for many in (1, 2048, 5 << 20)] == ["1 bytes", "2.0 KiB", "5.0 MiB"]
 
 
 @given(st.text(max_size=60))

@@ -66,7 +66,7 @@ def test_each_state_has_its_words(
     name: str,
     said: str,
 ) -> None:
-    found = standing_of(_document(**changes), disputes, ME, difference)
+    found = standing_of(_document(difference=difference, **changes), disputes, ME)
     assert (found.kind, found.name) == (kind, name)
     assert said in found.says
     assert found.todo.endswith(".")
@@ -74,16 +74,16 @@ def test_each_state_has_its_words(
 
 
 def test_what_to_do_says_whose_move_it_is() -> None:
-    mine = standing_of(_document(), [_dispute(ME)], ME, "")
-    theirs = standing_of(_document(), [_dispute(PEER)], ME, "")
-    both = standing_of(_document(), [_dispute(None)], ME, "")
+    mine = standing_of(_document(), [_dispute(ME)], ME)
+    theirs = standing_of(_document(), [_dispute(PEER)], ME)
+    both = standing_of(_document(), [_dispute(None)], ME)
     assert "what is not answered is upheld" in mine.todo
     assert theirs.todo == "beta.example has to answer in time."
     assert both.todo == "Settle it together."
 
 
 def test_a_clock_that_is_off_is_noted() -> None:
-    ahead = standing_of(_document(clock_skew_seconds=7300.0), [], ME, "")
-    behind = standing_of(_document(clock_skew_seconds=-90.0), [], ME, "")
+    ahead = standing_of(_document(clock_skew_seconds=7300.0), [], ME)
+    behind = standing_of(_document(clock_skew_seconds=-90.0), [], ME)
     assert ahead.notes == ("The clock of beta.example is 2 hours ahead of ours.",)
     assert behind.notes == ("The clock of beta.example is 1 minute behind ours.",)
