@@ -48,7 +48,7 @@ class Outcomes:
 
 async def record(service: Service, channel: Channel, asked: Sequence[Asked]) -> Outcomes:
     """Record drafts; returned when they are durable."""
-    answer = await service.record(channel.id.hex(), [one.draft for one in asked])
+    answer = await service.record(channel.id, [one.draft for one in asked])
     problems = {place: (kind, message) for place, kind, message in answer["problems"]}
     before = set(answer["repeated"])
     size = answer["size"]

@@ -62,7 +62,7 @@ async def take_stream(request: Request, world: World, channel: Channel) -> Strea
     meters = {meter.name: meter for meter in channel.terms.meters}
 
     async def emit(drafts: Sequence[Draft], untimed: Set[int]) -> Result:
-        answer = await world.service.record(channel.id.hex(), drafts)
+        answer = await world.service.record(channel.id, drafts)
         there, size, left = answer["duplicates"], answer["size"], []
         for place, kind, message in answer["problems"]:
             again = place in untimed and kind == "conflict"
