@@ -222,20 +222,19 @@ class Books:
     def select(self, selector: str | None, states: tuple[str, ...] = ("open", "halted")) -> bytes:
         """The channel of a selector: a prefix of its id, its peer's name, or the only one."""
         rows = {key: row for key, row in self.founding.rows.items() if row.state in states}
-        named = {
-            key: row
-            for key, row in rows.items()
-            if selector and key.hex().startswith(selector.lower())
-        }
-        if selector and not named:
-            rows = {key: row for key, row in rows.items() if row.peer == selector}
-        # A channel under keys that were replaced gives way to the one that follows it.
-        current = {
-            key: row
-            for key, row in rows.items()
-            if row.peer not in self.peers or not self.founding.is_past(key, self.peers[row.peer])
-        }
-        rows = named or current or rows
+        begun = (selector or "").lower()
+        named = {key: row for key, row in rows.items() if begun and key.hex().startswith(begun)}
+        if selector:
+            rows = named or {key: row for key, row in rows.items() if row.peer == selector}
+        if len(rows) > 1 and not named:
+            # A channel under keys that were replaced gives way to the one that follows it.
+            current = {
+                key: row
+                for key, row in rows.items()
+                if row.peer not in self.peers
+                or not self.founding.is_past(key, self.peers[row.peer])
+            }
+            rows = current or rows
         if len(rows) == 1:
             return next(iter(rows))
         listed = ", ".join(f"{key.hex()[:8]} ({row.peer})" for key, row in rows.items())

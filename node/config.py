@@ -227,6 +227,7 @@ TEMPLATE = """\
 # upload_mebibytes = 64
 # compare_seconds = 120
 # compare_mebibytes = 4096
+
 [pacspace]
 # Which usage a customer of the PacSpace interface is, each in a table of its own: the id that
 # clients use, the channel (the peer's name, or the beginning of its id), the meter (not needed if

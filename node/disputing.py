@@ -18,7 +18,7 @@ from tallystick.node.channel import Channel
 from tallystick.node.logs import ChannelLog
 from tallystick.protocol.checkpoint import parse_checkpoint
 from tallystick.protocol.disputes import PENDING, Standing, disputed_lines, standings
-from tallystick.protocol.errors import InputError, InvalidRecord
+from tallystick.protocol.errors import InputError, InvalidRecord, UnknownName
 from tallystick.protocol.matters import Said
 from tallystick.protocol.notes import parse_note
 from tallystick.protocol.records import (
@@ -90,7 +90,7 @@ def find(channels: Sequence[Channel], name: str) -> tuple[Channel, Standing]:
     if found:
         listed = ", ".join(digest.hex()[:16] for _, digest in list(found)[:4])
         raise InputError(f"several disputes begin with {name!r}: {listed}", "Give more of it")
-    raise InputError(f"no dispute begins with {name!r}", "See: tally disputes --all")
+    raise UnknownName(f"no dispute begins with {name[:80]!r}", "See: tally disputes --all")
 
 
 # Saying something in our log

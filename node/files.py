@@ -20,7 +20,8 @@ PRIVATE = 0o600  # for the owner only
 def whole_file(path: Path, mode: int | None = None) -> Iterator[Path]:
     """A file beside `path` to write, which takes its place durably if nothing goes wrong.
 
-    Without a `mode` it may be read by those who may read the file that it replaces, or as the umask says.
+    Without a `mode` it may be read by those who may read the file that it replaces, or by those
+    whom the umask leaves.
     `StoreError` if it cannot be written; then `path` is as it was. What is no file, as a pipe, is
     written itself.
     """
@@ -32,7 +33,9 @@ def whole_file(path: Path, mode: int | None = None) -> Iterator[Path]:
         if mode is None and place.exists():
             mode = place.stat().st_mode & 0o777
         part = place.with_name(f".{place.name[:40]}.{secrets.token_hex(4)}")
-        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode))
+        os.close(
+            os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode)
+        )
         try:
             yield part
             if mode is not None:

@@ -159,13 +159,13 @@ class Service:
             decoded: Sequence[Draft] = _decode_drafts(drafts)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise InputError(f"not a list of deltas: {error}") from None
-        return await self.record(channel, decoded)
+        return await self.record(self._books.select(channel), decoded)
 
-    async def record(self, channel: str | None, drafts: Sequence[Draft]) -> dict[str, Any]:
+    async def record(self, channel: bytes, drafts: Sequence[Draft]) -> dict[str, Any]:
         """Record deltas; answered when they are durable: the index of each (-1: not recorded), how
         many were there already, what is wrong with others, and our log's size then.
         """
-        found, _ = self._channel(channel)
+        found, _ = self._books.channels[channel]
         self._check_not_halted(found)
         if len(drafts) > DRAFTS_MAX:
             raise InputError(

@@ -61,7 +61,7 @@ class MappingError(InputError):
 
 
 class UnknownName(InputError):
-    """A channel, a peer, a delta, a line or a closed period that is not there."""
+    """A channel, a peer, a delta, a line, a dispute or a closed period that is not there."""
 
 
 class FormatError(TallyError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import trio
 from starlette.applications import Starlette
@@ -56,14 +57,13 @@ def world_of(request: Request) -> World:
 
 def build(world: World, operations: Sequence[Operation], others: Sequence[BaseRoute]) -> Starlette:
     """The application of some operations and other routes."""
-    described = openapi.document(operations)
-    page = openapi.page(described)
+    described = cache(lambda: openapi.document(operations))  # not made until somebody asks
 
     async def show_document(request: Request) -> Response:
-        return answer_json(described)
+        return answer_json(described())
 
     async def show_page(request: Request) -> Response:
-        return HTMLResponse(page, headers=PAGE_HEADERS)
+        return HTMLResponse(openapi.page(described()), headers=PAGE_HEADERS)
 
     async def show_verifier(request: Request) -> Response:
         policy = {"Content-Security-Policy": f"{verifier_policy()}; frame-ancestors 'none'"}

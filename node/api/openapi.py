@@ -80,7 +80,7 @@ def _describe(operation: Operation) -> dict[str, Any]:
             {
                 "name": query.name,
                 "in": "query",
-                "required": query.required,
+                "required": False,
                 "description": query.description,
                 "schema": {"type": "string"},
             }

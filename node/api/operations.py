@@ -26,11 +26,10 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter in the path or in the query."""
+    """A parameter in the query, which may always be left out."""
 
     name: str
     description: str
-    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +86,6 @@ def _check_query(request: Request, operation: Operation) -> None:
         if name not in known:
             listed = ", ".join(known) or "none"
             raise InputError(f"there is no parameter {name!r} here", f"Known: {listed}")
-    for parameter in operation.query:
-        if parameter.required and not request.query_params.get(parameter.name):
-            raise InputError(f"the parameter {parameter.name} is missing", parameter.description)
 
 
 def answer_json(document: object, status: int = 200) -> Response:

@@ -65,7 +65,7 @@ async def record_drafts(
     service: Service, channel: Channel, drafts: Sequence[Draft], untimed: Set[int]
 ) -> dict[str, Any]:
     """As `Service.record`; the drafts at the places `untimed` have no time of their own."""
-    answer = await service.record(channel.id.hex(), drafts)
+    answer = await service.record(channel.id, drafts)
     problems, answer["problems"] = answer["problems"], []
     for problem in problems:
         place, kind, _ = problem

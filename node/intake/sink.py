@@ -27,7 +27,7 @@ from tallystick.protocol.errors import InputError
 
 SLICE = 256  # events that are converted before other tasks have their turn
 
-Record = Callable[[str, Sequence[Draft]], Awaitable[Mapping[str, Any]]]  # `Service.record`
+Record = Callable[[bytes, Sequence[Draft]], Awaitable[Mapping[str, Any]]]  # `Service.record`
 
 
 class EventResult(Struct, frozen=True, omit_defaults=True):
@@ -95,7 +95,7 @@ class EventSink:
         for key, group in drafts.items():
             for start in range(0, len(group), DRAFTS_MAX):
                 part = group[start : start + DRAFTS_MAX]
-                answer = await self._record(key.hex(), part)
+                answer = await self._record(key, part)
                 duplicate += answer["duplicates"]
                 recorded += len(part) - answer["duplicates"] - len(answer["problems"])
                 _note(results, places[key][start : start + DRAFTS_MAX], part, answer)

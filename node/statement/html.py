@@ -76,7 +76,11 @@ def render_html(statement: Statement, attached: dict[str, bytes]) -> bytes:
         shown=shown,
         note="\n".join(wording.note_rows(statement)),
         files=[
-            {"name": name, "type": wording.file_type(name), "base64": base64.b64encode(data).decode()}
+            {
+                "name": name,
+                "type": wording.file_type(name),
+                "base64": base64.b64encode(data).decode(),
+            }
             for name, data in attached.items()
         ],
     )

@@ -25,6 +25,13 @@ def test_every_setting_is_explained(name: str) -> None:
     assert takes(name) not in ("", "a value")
 
 
+def test_an_explanation_is_of_one_table_alone() -> None:
+    tables: dict[str, set[str]] = {}
+    for name, means in explanations().items():
+        tables.setdefault(means, set()).add(name.partition(".")[0])
+    assert all(len(of) == 1 for of in tables.values())
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_setting_is_on_the_page(name: str) -> None:
     page = (ROOT / "docs" / "settings.md").read_text()

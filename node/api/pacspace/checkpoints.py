@@ -30,7 +30,7 @@ from tallystick.node.api.pacspace.scopes import (
     instant,
     parse_scope,
 )
-from tallystick.node.api.pacspace.snapshots import all_rows
+from tallystick.node.api.pacspace.snapshots import listed
 from tallystick.node.api.pacspace.sums import Counted, TooMuch, ask, settled
 from tallystick.node.api.pacspace.wire import Refusal, bad, refusal_of
 from tallystick.node.channel import Channel
@@ -204,11 +204,12 @@ async def show_list(call: Call) -> object:
                 raise
         else:
             by_channel.setdefault(customer.key, []).append(customer)
-    given = all_rows(call.world.node.books.store)
+    store = call.world.node.books.store
+    given = await call.world.reader.in_turn(lambda: store.off_thread(listed, store))
     found: list[tuple[int, dict[str, Any]]] = []
     total = 0
     for key, customers in by_channel.items():
-        question = partial(_of, call, customers, scope, given, offset + limit)
+        question = partial(_of, call, customers, scope, given.get(key, ()), offset + limit)
         newest, count = await ask(call.world, key, question)
         found += newest
         total += count
@@ -234,7 +235,7 @@ def _of(
         raise TooMuch
     calendar = calendar_of(channel)
     by_id = {customer.id: customer for customer in customers}
-    mine = [row for row in given if row.channel == channel.id and row.customer in by_id]
+    mine = [row for row in given if row.customer in by_id]
     extras = {(row.customer, row.label): row.extras for row in mine if row.label}
     places = []
     for place, row in enumerate(closer.rows):

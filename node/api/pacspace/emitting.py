@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
@@ -82,7 +83,8 @@ def read_emit(fields: Fields) -> Emit:
 
 async def emit(call: Call) -> object:
     """POST /delta."""
-    made = _prepare(call, 0, read_emit(Fields.read(call.body)), call.once.hex()[:40])
+    asked = read_emit(Fields.read(call.body))
+    made = _prepare(call, call.customers.find(asked.customer), 0, asked, call.once.hex()[:40])
     (outcome,) = await _record(call, [made])
     if isinstance(outcome, Refusal):
         raise outcome
@@ -94,11 +96,12 @@ async def batch(call: Call) -> object:
     outcomes: dict[int, dict[str, Any] | Refusal] = {}
     emits: dict[int, Emit] = {}
     ready: list[_Ready] = []
+    find = cache(call.customers.find)
     for place, item in enumerate(Fields.read(call.body).items("deltas", BATCH_MAX)):
         try:
-            emits[place] = read_emit(Fields.read(item, "an item of deltas"))
+            asked = emits[place] = read_emit(Fields.read(item, "an item of deltas"))
             once = f"{call.once.hex()[:40]}-{place}" if call.once else ""
-            ready.append(_prepare(call, place, emits[place], once))
+            ready.append(_prepare(call, find(asked.customer), place, asked, once))
         except (Refusal, TallyError) as error:
             outcomes[place] = refusal_of(error)
     for made, outcome in zip(ready, await _record(call, ready), strict=True):
@@ -127,9 +130,8 @@ def _result(place: int, asked: Emit | None, outcome: dict[str, Any] | Refusal) -
     return {"index": place, **outcome, "error": outcome.get("error")}
 
 
-def _prepare(call: Call, place: int, asked: Emit, once: str) -> _Ready:
+def _prepare(call: Call, customer: Customer, place: int, asked: Emit, once: str) -> _Ready:
     """What is recorded for an emit. `once` names it if its client gave it no reference."""
-    customer = call.customers.find(asked.customer)
     reason = call.customers.halted(customer.key)
     if reason:
         raise Refusal(
@@ -202,14 +204,16 @@ def _check_adjusts(customer: Customer, channel: Channel, adjusts: Raw) -> None:
 async def _record(call: Call, ready: Sequence[_Ready]) -> list[dict[str, Any] | Refusal]:
     """What became of each, in their order; returned when it is durable."""
     outcomes: dict[int, dict[str, Any] | Refusal] = {}
-    for key in dict.fromkeys(made.customer.key for made in ready):
-        group = [made for made in ready if made.customer.key == key]
+    groups: dict[bytes, list[_Ready]] = {}
+    for made in ready:
+        groups.setdefault(made.customer.key, []).append(made)
+    for key, group in groups.items():
         channel, _ = call.world.node.books.channels[key]
         try:
             asked = [Asked(made.draft, timed=False) for made in group]
             recorded = await record(call.world.service, channel, asked)
         except TallyError as error:
-            if len({made.customer.key for made in ready}) == 1:
+            if len(groups) == 1:
                 raise
             outcomes |= {made.place: refusal_of(error) for made in group}
             continue
@@ -225,16 +229,22 @@ def _outcome(call: Call, channel: Channel, made: _Ready, one: Outcome) -> dict[s
         return bad(one.message)
     delta = channel.own.record(one.index)
     assert isinstance(delta, Delta)
-    if one.state == "there":
+    quantity: int | None = delta.quantity
+    if one.state == "there":  # it may be corrected since
         note = note_of(channel.own, delta)
         if note is None or note.says_other(made.emit.reason, made.emit.adjusts):
             return _conflict(made)
-    effective = channel.own.effective(delta.meter, delta.id)
-    assert effective is not None
+        quantity = _corrected(channel.own, delta)
     document = entry(
-        call.customers, channel, channel.own, one.index, delta, made.customer, effective[1]
+        call.customers, channel, channel.own, one.index, delta, made.customer, quantity
     )
     return document | {"idempotent": one.state == "there"}
+
+
+def _corrected(log: ChannelLog, delta: Delta) -> int | None:
+    found = log.effective(delta.meter, delta.id)
+    assert found is not None
+    return found[1]
 
 
 def _conflict(made: _Ready) -> Refusal:
@@ -277,9 +287,8 @@ def _shown(
     customer = None
     if note_of(log, delta) is None:
         customer = call.customers.of_usage(channel.id, delta.meter, delta.subject)
-    effective = log.effective(delta.meter, delta.id)
-    assert effective is not None
-    document = entry(call.customers, channel, log, index, delta, customer, effective[1])
+    quantity = _corrected(log, delta)
+    document = entry(call.customers, channel, log, index, delta, customer, quantity)
     sealed = sealed_of(log, delta)
     if sealed:
         document["sealed"] = {

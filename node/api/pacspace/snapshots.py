@@ -26,11 +26,15 @@ def rows_of_root(store: Store, root: bytes) -> list[SnapshotRow]:
         return [_decode(value) for _, value in txn.scan("snapshots", root, root + b"\xff" * 17)]
 
 
-def all_rows(store: Store) -> list[SnapshotRow]:
-    """All that was given out as a checkpoint."""
+def listed(store: Store) -> dict[bytes, list[SnapshotRow]]:
+    """All that was given out as checkpoints, by channel; it may be much for the trio thread."""
+    found: dict[bytes, list[SnapshotRow]] = {}
     with store.read() as txn:
-        found = [_decode(value) for _, value in txn.scan("snapshots", b"", b"\xff" * 49)]
-    return [row for row in found if row.listed]
+        for _, value in txn.scan("snapshots", b"", b"\xff" * 49):
+            row = _decode(value)
+            if row.listed:
+                found.setdefault(row.channel, []).append(row)
+    return found
 
 
 async def remember(store: Store, row: SnapshotRow) -> SnapshotRow:

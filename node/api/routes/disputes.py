@@ -13,11 +13,18 @@ from starlette.responses import Response
 from tallystick.node import disputing, filing, worklist
 from tallystick.node.api.app import World, world_of
 from tallystick.node.api.limits import read_body
-from tallystick.node.api.operations import JSON, Operation, Parameter, answer_json, flag
+from tallystick.node.api.operations import (
+    JSON,
+    Handler,
+    Operation,
+    Parameter,
+    answer_json,
+    flag,
+)
 from tallystick.node.channel import Channel
 from tallystick.node.disputing import Sayable
 from tallystick.protocol.disputes import Standing
-from tallystick.protocol.errors import FormatError, UnknownName
+from tallystick.protocol.errors import FormatError
 
 
 class DisputeDocument(Struct):
@@ -115,15 +122,8 @@ async def _body(request: Request, decode: Callable[[bytes], Any]) -> Any:
 
 
 def find(world: World, name: str) -> tuple[Channel, Standing]:
-    """The dispute whose digest begins so, in any channel; `UnknownName` if there is none."""
-    channels = [channel for channel, _ in world.node.books.channels.values()]
-    if not name or not any(
-        one.digest.hex().startswith(name.lower())
-        for channel in channels
-        for one in disputing.standing_all(channel)
-    ):
-        raise UnknownName(f"no dispute begins with {name[:80]!r}", "See: tally disputes --all")
-    return disputing.find(channels, name)
+    """The dispute whose digest begins so, in any channel."""
+    return disputing.find([channel for channel, _ in world.node.books.channels.values()], name)
 
 
 async def say(world: World, channel: Channel, record: Sayable) -> Said:
@@ -182,6 +182,12 @@ async def _withdraw(request: Request) -> Response:
     return answer_json(await say(world, channel, record), 201)
 
 
+def _saying(path: str, summary: str, handler: Handler, body: type[Struct]) -> Operation:
+    """An operation that has something signed in our log."""
+    takes, gives = {JSON: body}, {JSON: Said}
+    return Operation("POST", path, "admin", summary, handler, (), takes, gives, 201)
+
+
 OPERATIONS = (
     Operation(
         "GET",
@@ -203,44 +209,28 @@ OPERATIONS = (
         _show,
         gives={JSON: DisputeDocument},
     ),
-    Operation(
-        "POST",
+    _saying(
         "/v1/channels/{channel}/disputes",
-        "admin",
         "Contest a balance line, by records or by an amount; the peer has to answer in time.",
         _file,
-        takes={JSON: ClaimIn},
-        gives={JSON: Said},
-        status=201,
+        ClaimIn,
     ),
-    Operation(
-        "POST",
+    _saying(
         "/v1/disputes/{dispute}/answers",
-        "admin",
         "Answer a dispute of the peer's, or insist on one of ours after its answer.",
         _answer,
-        takes={JSON: AnswerIn},
-        gives={JSON: Said},
-        status=201,
+        AnswerIn,
     ),
-    Operation(
-        "POST",
+    _saying(
         "/v1/disputes/{dispute}/resolutions",
-        "admin",
         "Say what we would settle a dispute for; it is settled when both said the same.",
         _resolve,
-        takes={JSON: ResolutionIn},
-        gives={JSON: Said},
-        status=201,
+        ResolutionIn,
     ),
-    Operation(
-        "POST",
+    _saying(
         "/v1/disputes/{dispute}/withdrawals",
-        "admin",
         "Give up a dispute of ours.",
         _withdraw,
-        takes={JSON: WithdrawalIn},
-        gives={JSON: Said},
-        status=201,
+        WithdrawalIn,
     ),
 )

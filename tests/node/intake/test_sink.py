@@ -40,8 +40,8 @@ async def _sink(folder: Path) -> AsyncIterator[tuple[EventSink, homes.Side]]:
     async with homes.alone(folder) as side, trio.open_nursery() as nursery:
         nursery.start_soon(side.channel.run)
 
-        async def record(channel: str, drafts: Sequence[Draft]) -> Mapping[str, Any]:
-            assert channel == side.channel.id.hex()
+        async def record(channel: bytes, drafts: Sequence[Draft]) -> Mapping[str, Any]:
+            assert channel == side.channel.id
             result = await side.channel.emit(drafts)
             return {
                 "indexes": result.indexes,
