@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from tallystick.node.comparing.findings import Finding
-from tallystick.node.comparing.result import Comparison
+from tallystick.node.comparing.result import Comparison, Finding
 from tallystick.node.comparing.timeline import Spans, Timeline
 from tallystick.protocol.compare import Cause, ClassTotal, MeterComparison
 

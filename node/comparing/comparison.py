@@ -16,8 +16,7 @@ from pathlib import Path
 from tallystick.node.channel import Channel
 from tallystick.node.comparing.events import write_csv, write_differences, write_parquet
 from tallystick.node.comparing.explaining import Explainer
-from tallystick.node.comparing.findings import Finding
-from tallystick.node.comparing.result import Comparison, Example
+from tallystick.node.comparing.result import Comparison, Example, Finding
 from tallystick.node.comparing.sources import Export, record_tables, without_collector
 from tallystick.node.comparing.tables import Progress, told_plainly
 from tallystick.node.comparing.timeline import spans_of, timelines

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from tallystick.node.comparing.findings import Finding
+from tallystick.node.comparing.result import Finding
 from tallystick.node.files import whole_file
 from tallystick.protocol.quantities import format_quantity
 from tallystick.protocol.records import Meter

@@ -30,8 +30,8 @@ from tallystick.node.comparing.causes.clocks import Clocks, find_clocks
 from tallystick.node.comparing.causes.factors import find_factors
 from tallystick.node.comparing.causes.found import Found
 from tallystick.node.comparing.causes.roundings import find_rounded_parts, find_roundings
-from tallystick.node.comparing.findings import CONFIDENCES
 from tallystick.node.comparing.matching import Matcher
+from tallystick.node.comparing.result import CONFIDENCES
 from tallystick.node.comparing.tables import Event
 from tallystick.protocol.compare import Cause, MeterComparison
 from tallystick.protocol.periods import Period

@@ -7,34 +7,14 @@ to what the class explains.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
+from tallystick.node.comparing.result import Finding
 from tallystick.node.comparing.tables import Side, Tables
 from tallystick.protocol.records import Meter
 
 FETCH_ROWS = 50_000
 
-CONFIDENCES = ("certain", "likely", "possible")  # that a pair is one, surest first
-
 _COLUMNS = "meter, kind, id, subject, op, oat, oq, tp, tat, tq, effect, confidence, number"
-
-
-class Finding(NamedTuple):
-    """One difference: its class, both sides of it where there are two, and what it amounts to."""
-
-    meter: str
-    kind: str
-    id: str | None
-    subject: str
-    our_place: int | None
-    our_at: int | None
-    our_quantity: int | None
-    their_place: int | None
-    their_at: int | None
-    their_quantity: int | None
-    effect: int
-    confidence: str | None = None  # the pair's; None if there is only one side
-    cause: int | None = None  # the number of the cause that explains it
 
 
 class Findings(Tables):

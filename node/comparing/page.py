@@ -18,9 +18,8 @@ from tallystick.node.comparing.drawings import (
     waterfall_drawing,
 )
 from tallystick.node.comparing.events import show_clock
-from tallystick.node.comparing.findings import CONFIDENCES, Finding
 from tallystick.node.comparing.markup import Child, Markup, tag, together
-from tallystick.node.comparing.result import Comparison
+from tallystick.node.comparing.result import CONFIDENCES, Comparison, Finding
 from tallystick.node.comparing.timeline import Timeline
 from tallystick.node.comparing.words import (
     alike,

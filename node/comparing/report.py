@@ -6,8 +6,7 @@ from rich.cells import cell_len
 
 from tallystick.node.comparing.columns import COLUMNS, cropped, folded, left
 from tallystick.node.comparing.events import show_clock
-from tallystick.node.comparing.findings import Finding
-from tallystick.node.comparing.result import Comparison
+from tallystick.node.comparing.result import Comparison, Finding
 from tallystick.node.comparing.words import (
     alike,
     by_weight,

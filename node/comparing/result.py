@@ -5,13 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tallystick.node.comparing.findings import Finding
 from tallystick.node.comparing.timeline import Timeline
 from tallystick.protocol.compare import Cause, MeterComparison, comparison_document
 
 Example = tuple[str, str, int | None]  # a step: its meter, its class and its cause's number
+
+CONFIDENCES = ("certain", "likely", "possible")  # that a pair is one, surest first
+
+
+class Finding(NamedTuple):
+    """One difference: its class, both sides of it where there are two, and what it amounts to."""
+
+    meter: str
+    kind: str
+    id: str | None
+    subject: str
+    our_place: int | None
+    our_at: int | None
+    our_quantity: int | None
+    their_place: int | None
+    their_at: int | None
+    their_quantity: int | None
+    effect: int
+    confidence: str | None = None  # the pair's; None if there is only one side
+    cause: int | None = None  # the number of the cause that explains it
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import gcd
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from tallystick.protocol.periods import Calendar, Period
 from tallystick.protocol.records import Meter
+
+if TYPE_CHECKING:
+    import duckdb
 
 _FUNCTIONS = {"sum": 0, "max": 1, "count": 2}  # its column in the query below
 _MINUTE_US = 60_000_000

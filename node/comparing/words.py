@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from tallystick.node.comparing.columns import cropped
-from tallystick.node.comparing.findings import CONFIDENCES
-from tallystick.node.comparing.result import Comparison
+from tallystick.node.comparing.result import CONFIDENCES, Comparison
 from tallystick.protocol.compare import Cause, MeterComparison, Step, waterfall
 from tallystick.protocol.messages import plain
 from tallystick.protocol.quantities import format_quantity

@@ -16,8 +16,7 @@ from tallystick.node.channel import Channel
 from tallystick.node.comparing.comparison import noted
 from tallystick.node.comparing.events import write_differences
 from tallystick.node.comparing.explaining import explained
-from tallystick.node.comparing.findings import Finding
-from tallystick.node.comparing.result import Comparison, Example
+from tallystick.node.comparing.result import Comparison, Example, Finding
 from tallystick.node.comparing.tables import SIDES, Event
 from tallystick.node.reconciling import kept
 from tallystick.protocol.compare import MeterComparison, judge

@@ -16,7 +16,7 @@ from explaining import classes, explained
 
 from tallystick.node.comparing.events import write_differences
 from tallystick.node.comparing.explaining import Explainer
-from tallystick.node.comparing.findings import Finding
+from tallystick.node.comparing.result import Finding
 from tallystick.node.comparing.tables import Event
 from tallystick.node.errors import StoreError
 from tallystick.protocol.records import Meter

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tallystick.node.comparing.events import write_csv, write_parquet
 from tallystick.node.comparing.explaining import explained
-from tallystick.node.comparing.findings import Finding
+from tallystick.node.comparing.result import Finding
 from tallystick.node.comparing.tables import Event
 from tallystick.node.errors import StoreError
 from tallystick.protocol.periods import Period

@@ -10,10 +10,9 @@ import comparisons
 import pytest
 from rich.cells import cell_len
 
-from tallystick.node.comparing.findings import Finding
 from tallystick.node.comparing.page import render_page
 from tallystick.node.comparing.report import render_comparison
-from tallystick.node.comparing.result import Comparison
+from tallystick.node.comparing.result import Comparison, Finding
 from tallystick.protocol.compare import ClassTotal, MeterComparison
 
 AT = 1_790_805_600_000_000
