@@ -18,6 +18,7 @@ import msgspec
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.config import Config, load_config
+from tallystick.node.errands import Errands
 from tallystick.node.errors import PairingError, StoreError
 from tallystick.node.feed.rows import forget_feed
 from tallystick.node.founding import Founding, decode_channel
@@ -69,6 +70,7 @@ class Books:
         if not read_only:
             self._doubt_copies()
         self.news = News()
+        self.errands = Errands()
         self.founding = Founding(self.store, self.identity, self.news)
         with self.store.read() as txn:
             scan = txn.scan("peers", b"", b"\xff" * 254)
@@ -152,9 +154,15 @@ class Books:
     def load_channel(self, channel: bytes) -> tuple[Channel, Closer]:
         """Open a founded channel."""
         opened = self._open_channel(self.store, self.founding.rows[channel])
-        opened[0].news = self.news
+        opened[0].news, opened[0].errands = self.news, self.errands
         self.channels[channel] = opened
         return opened
+
+    def concerned(self) -> set[int]:
+        """The numbers of the channels that have closes, matters, or declarations to open."""
+        with self.store.read() as txn:
+            logs = {log for table in ("closes", "matters") for log in txn.prefixes(table)}
+            return {log // 2 for log in logs} | set(txn.prefixes("declarations"))
 
     def _open_channel(self, store: Store, row: ChannelRow) -> tuple[Channel, Closer]:
         found = Channel(store, self.index_folder, self.seed, self.identity, row, self.clock_us)

@@ -18,6 +18,7 @@ import msgspec
 import trio
 from nacl.signing import SigningKey
 
+from tallystick.node.errands import WHEN_CALLED, Errands
 from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.late import LateLines
@@ -139,7 +140,6 @@ class Channel:
         self.resumed = trio.Event()  # emits wait for it
         self.resumed.set()
         self._requests: list[_Request] = []
-        self._requested = trio.Event()
         self._slots = trio.Semaphore(BATCHES_AHEAD_MAX)
         self.cosigned = trio.Event()  # set, and replaced, whenever a co-signature came
         self.cosigned_at_us = 0
@@ -147,6 +147,8 @@ class Channel:
         self.closed_bytes = 0  # of the checkpoints that are kept
         self.late_lines = LateLines(terms, self.own.folder.calendar)  # of those checkpoints
         self.news = News()  # the node's, once it runs
+        self.errands = Errands()  # the same
+        self.stirred: Callable[[], None] = lambda: None  # it went live, or was co-signed
         self.withheld = ""  # why the peer takes no more of our log now
         try:
             self.load()
@@ -197,6 +199,7 @@ class Channel:
     def go_live(self) -> None:
         """The peer said what it holds of our log, and it is ours: heads may be signed."""
         self.live = True
+        self.stirred()
 
     def part(self) -> None:
         """The link ended, or the channel halted: sign nothing until the peer speaks again."""
@@ -218,16 +221,15 @@ class Channel:
         """Record deltas durably; returns when they, or what they repeat, are fsynced."""
         request = _Request(drafts)
         self._requests.append(request)
-        self._requested.set()
+        self.errands.call(Channel.make_batches, self)
         await request.scheduled.wait()
         assert request.ticket is not None
         await request.ticket.wait()
         return request.result
 
-    async def run(self) -> None:
-        """Turn what callers emit into batches, for as long as the node runs."""
-        while True:
-            await self._requested.wait()
+    async def make_batches(self) -> float:
+        """Turn what callers emit into batches, until nothing of it is left."""
+        while self._requests:
             await self.resumed.wait()
             await self._slots.acquire()
             async with self.gate:
@@ -241,8 +243,6 @@ class Channel:
                 ):
                     group.append(self._requests.pop(0))
                     count += len(group[-1].drafts)
-                if not self._requests:
-                    self._requested = trio.Event()
                 try:
                     ticket = self._append(group)
                     ticket.then_always(self._slots.release)
@@ -252,6 +252,7 @@ class Channel:
             for request in group:
                 request.ticket = ticket
                 request.scheduled.set()
+        return WHEN_CALLED
 
     async def emit_paused(self, drafts: Sequence[Draft]) -> EmitResult:
         """The same as `emit` while emits wait, for what goes before them."""
@@ -488,6 +489,7 @@ class Channel:
         self.cosigned_at_us = self._clock_us()
         self.cosigned.set()
         self.cosigned = trio.Event()
+        self.stirred()
 
     def verify_author(self, log: ChannelLog, head: Head, facts: LogFacts, signature: bytes) -> None:
         """Refuse (`ProofError`) a head that no log key of its author signed that counts there."""

@@ -75,6 +75,10 @@ _decode_head = msgspec.msgpack.Decoder(HeadRow).decode
 _decode_derived = msgspec.msgpack.Decoder(DerivedRow).decode
 
 
+def _nothing(mattered: bool) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Records in a row as they are stored and sent; `signature` is empty if there is none yet."""
@@ -125,9 +129,8 @@ class ChannelLog(LogMatters):
         self._seed = seed
         self._recent_bytes_max = RECENT_BYTES_MAX if ours else 0
         self.flushing = trio.Lock()  # held from a flush's preparation until it is durable
-        self.grown = trio.Event()  # set, and replaced, whenever the log grew durably
-        self.mattered = trio.Event()  # the same, whenever a close or a matter is durable
-        self.flushed = trio.Event()  # the same, whenever a flush made a run
+        self.grew: Callable[[bool], None] = _nothing  # durably; whether by a close or a matter
+        self.mattered = 0  # how often a close or a matter became durable
         self.index: IdIndex = IdIndex(folder, number, [])
         self._decoded: dict[int, list[Record]] = {}  # a few batches, for look-ups in a row
         self._in_flight: deque[_Prepared] = deque()
@@ -537,11 +540,8 @@ class ChannelLog(LogMatters):
         self._keep(
             Batch(prepared.first, prepared.data, prepared.head.root, prepared.head.signature)
         )
-        self.grown.set()
-        self.grown = trio.Event()
-        if matters:
-            self.mattered.set()
-            self.mattered = trio.Event()
+        self.mattered += matters
+        self.grew(matters)
 
     def _correct(self, first: int, records: Sequence[Record], txn: Txn) -> None:
         changed: list[tuple[LineKey, int, int | None]] = []

@@ -27,7 +27,6 @@ class Outbox:
         self._sent = 0  # of the first frame
         self._bytes = 0
         self._answer_bytes = 0
-        self._filled = trio.Event()
         self._moved = trio.Event()  # set, and replaced, whenever a piece was sent
 
     def put(self, frame: bytes, *, answer: bool) -> None:
@@ -35,7 +34,6 @@ class Outbox:
         self._frames.append((frame, answer))
         self._bytes += len(frame)
         self._answer_bytes += len(frame) * answer
-        self._filled.set()
 
     async def room(self) -> None:
         """Return when there is room for more of our logs."""
@@ -53,17 +51,14 @@ class Outbox:
             await self._moved.wait()
 
     async def write(self, send: Callable[[bytes], Awaitable[None]], silence_seconds: float) -> None:
-        """Send for as long as the link lives; `PeerUnreachable` if the peer stops reading."""
-        while True:
-            await self._filled.wait()
-            self._filled = trio.Event()
-            while self._frames:
-                piece = self._piece()
-                with trio.move_on_after(silence_seconds) as waiting:
-                    await send(piece)
-                if waiting.cancelled_caught:
-                    raise PeerUnreachable("the peer does not read")
-                self._count(len(piece))
+        """Send until nothing waits; `PeerUnreachable` if the peer stops reading."""
+        while self._frames:
+            piece = self._piece()
+            with trio.move_on_after(silence_seconds) as waiting:
+                await send(piece)
+            if waiting.cancelled_caught:
+                raise PeerUnreachable("the peer does not read")
+            self._count(len(piece))
 
     def _piece(self) -> bytes:
         """The next bytes to send: some of a large frame, or small ones together."""

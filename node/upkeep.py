@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 
 import trio
 
+from tallystick.node.errands import WHEN_CALLED
 from tallystick.node.errors import StoreError
 from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
@@ -89,31 +90,25 @@ def _parts(log: ChannelLog) -> Part:
     return job, done
 
 
-async def tend(log: ChannelLog) -> None:
-    """Flush when enough came together; for as long as the node runs."""
-    while True:
-        grown = log.grown
-        if log.index.recent >= RECENT_MAX or len(log.book.dirty) >= DIRTY_MAX:
-            try:
-                await flush([log])
-            except StoreError as error:
-                _log.error("a flush failed; trying again", extra={"reason": error.message})
-                await trio.sleep(RETRY_SECONDS)
-                continue
-            log.flushed.set()
-            log.flushed = trio.Event()
-        else:
-            await grown.wait()
+def due(log: ChannelLog) -> bool:
+    """Whether enough came together for a flush."""
+    return log.index.recent >= RECENT_MAX or len(log.book.dirty) >= DIRTY_MAX
 
 
-async def tend_index(log: ChannelLog) -> None:
-    """Merge the index's runs, beside the flushes; for as long as the node runs."""
-    while True:
-        flushed = log.flushed
-        group = log.index.mergeable()
-        if not group:
-            await flushed.wait()
-            continue
+async def tend(log: ChannelLog) -> float:
+    """Flush if enough has come together; when to look again."""
+    if due(log):
+        try:
+            await flush([log])
+        except StoreError as error:
+            _log.error("a flush failed; trying again", extra={"reason": error.message})
+            return RETRY_SECONDS
+    return 0 if due(log) else WHEN_CALLED
+
+
+async def tend_index(log: ChannelLog) -> float:
+    """Merge the index's runs, beside the flushes, while there are any to merge."""
+    while group := log.index.mergeable():
         index = log.index
         try:
             merged = await log.store.off_thread(index.merge, group)
@@ -126,7 +121,8 @@ async def tend_index(log: ChannelLog) -> None:
                 index.replace(group, merged)
         except (StoreError, OSError) as error:
             _log.error("the id index could not be merged; trying again", extra={"reason": error})
-            await trio.sleep(RETRY_SECONDS)
+            return RETRY_SECONDS
+    return WHEN_CALLED
 
 
 def _put(table: str, key: bytes, value: bytes) -> Callable[[Txn], None]:
