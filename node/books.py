@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -49,6 +49,22 @@ def clock_us() -> int:
     return time.time_ns() // 1000
 
 
+class Roster(dict[str, PeerIdentity]):
+    """The paired peers by name; `changed` are those put in or out since somebody took note."""
+
+    def __init__(self, peers: Mapping[str, PeerIdentity]) -> None:
+        super().__init__(peers)
+        self.changed = set(peers)
+
+    def __setitem__(self, name: str, peer: PeerIdentity) -> None:
+        self.changed.add(name)
+        super().__setitem__(name, peer)
+
+    def __delitem__(self, name: str) -> None:
+        self.changed.add(name)
+        super().__delitem__(name)
+
+
 class Books:
     """An open home. With `read_only` nothing is written and a running node is not disturbed."""
 
@@ -74,8 +90,9 @@ class Books:
         self.founding = Founding(self.store, self.identity, self.news)
         with self.store.read() as txn:
             scan = txn.scan("peers", b"", b"\xff" * 254)
-            self.peers = {key.decode(): decode_identity(value) for key, value in scan}
+            self.peers = Roster({key.decode(): decode_identity(value) for key, value in scan})
         self.paired_anew: set[str] = set()  # while this process runs
+        self.turning: set[str] = set()  # peers between whom and us somebody changed a key
         self.channels: dict[bytes, tuple[Channel, Closer]] = {}
         try:
             for channel, row in self.founding.rows.items():
@@ -156,7 +173,13 @@ class Books:
         opened = self._open_channel(self.store, self.founding.rows[channel])
         opened[0].news, opened[0].errands = self.news, self.errands
         self.channels[channel] = opened
+        self.note_keys(opened[0])
         return opened
+
+    def note_keys(self, channel: Channel) -> None:
+        """Note whether anybody changed a key in a channel."""
+        if channel.own.keyring.announced or channel.peer.keyring.announced:
+            self.turning.add(channel.peer_keys.name)
 
     def concerned(self) -> set[int]:
         """The numbers of the channels that have closes, matters, or declarations to open."""

@@ -127,6 +127,7 @@ class Rotator:
         """Repeat what the peer rotates, and bring the channel to the keys that are wanted."""
         if not self.hears(channel):
             return WHEN_CALLED
+        self._books.note_keys(channel)
         now = _keys_of(channel)
         try:
             await self._repeat(channel)
