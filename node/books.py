@@ -171,14 +171,13 @@ class Books:
     def load_channel(self, channel: bytes) -> tuple[Channel, Closer]:
         """Open a founded channel."""
         opened = self._open_channel(self.store, self.founding.rows[channel])
-        opened[0].news, opened[0].errands = self.news, self.errands
         self.channels[channel] = opened
         self.note_keys(opened[0])
         return opened
 
     def note_keys(self, channel: Channel) -> None:
         """Note whether anybody changed a key in a channel."""
-        if channel.own.keyring.announced or channel.peer.keyring.announced:
+        if channel.own.announced or channel.peer.announced:
             self.turning.add(channel.peer_keys.name)
 
     def concerned(self) -> set[int]:
@@ -188,7 +187,16 @@ class Books:
             return {log // 2 for log in logs} | set(txn.prefixes("declarations"))
 
     def _open_channel(self, store: Store, row: ChannelRow) -> tuple[Channel, Closer]:
-        found = Channel(store, self.index_folder, self.seed, self.identity, row, self.clock_us)
+        found = Channel(
+            store,
+            self.index_folder,
+            self.seed,
+            self.identity,
+            row,
+            self.clock_us,
+            self.errands,
+            self.news,
+        )
         found.quota_bytes = self.config.quotas.log_mebibytes * MEBIBYTE
         agree = self.config.checkpoints.early == "agree"
         return found, Closer(found, agree_early=agree, clock_us=self.clock_us)

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import msgspec
 import trio
 from nacl.signing import SigningKey
 
+from tallystick.node.batches import Batch
+from tallystick.node.emits import EmitResult, Request
 from tallystick.node.errands import WHEN_CALLED, Errands
 from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.late import LateLines
-from tallystick.node.logs import Batch, ChannelLog
+from tallystick.node.logs import ChannelLog
 from tallystick.node.news import News
 from tallystick.node.sealing import (
     SEALED_BYTES_MAX,
@@ -34,7 +36,7 @@ from tallystick.node.sealing import (
 from tallystick.node.store.disk import Store, Ticket
 from tallystick.node.store.keyspace import ChannelRow
 from tallystick.node.tree import stored_parts
-from tallystick.protocol.derive import LineKey
+from tallystick.protocol.derive import Folder, LineKey
 from tallystick.protocol.errors import (
     ConflictError,
     FormatError,
@@ -63,6 +65,7 @@ from tallystick.protocol.records import (
     Delta,
     Epoch,
     Matter,
+    Meter,
     Record,
     Rotation,
     Terms,
@@ -77,30 +80,19 @@ from tallystick.protocol.terms import channel_id, role_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT = "%Y-%m-%dT%H:%M:%S.%fZ"  # to the microsecond: that may be all that differs
+_RESUMED = trio.Event()
+_RESUMED.set()
 BATCHES_AHEAD_MAX = 2  # prepared but not yet durable: one on the disk, one being hashed
 
 
-@dataclass(slots=True)
-class EmitResult:
-    """What became of drafts: their indexes in the log (-1: not recorded), which of them were there
-    already, and why others are not.
-    """
-
-    indexes: list[int]
-    repeated: list[int] = field(default_factory=list)  # places
-    problems: list[tuple[int, str, str]] = field(default_factory=list)  # place, kind, message
+def _nothing() -> None:
+    pass
 
 
-class _Request:
-    """Drafts of one caller on their way into a batch."""
-
-    __slots__ = ("drafts", "result", "scheduled", "ticket")
-
-    def __init__(self, drafts: Sequence[Draft]) -> None:
-        self.drafts = drafts
-        self.result = EmitResult([])
-        self.scheduled = trio.Event()
-        self.ticket: Ticket | None = None
+@lru_cache(256)
+def _held_once(meters: tuple[Meter, ...]) -> tuple[Meter, ...]:
+    """The same meters, in one place for all channels that have them."""
+    return meters
 
 
 class Channel:
@@ -114,13 +106,15 @@ class Channel:
         identity: Identity,
         row: ChannelRow,
         clock_us: Callable[[], int],
+        errands: Errands | None = None,
+        news: News | None = None,
     ) -> None:
         self.store = store
         self.identity = identity
         self.row = row
         terms = decode_record(row.terms)
         assert isinstance(terms, Terms)
-        self.terms = terms
+        self.terms = terms = msgspec.structs.replace(terms, meters=_held_once(terms.meters))
         self.id = channel_id(terms)
         self.role = role_of(terms, identity.name)
         own, peer = terms.provider, terms.consumer
@@ -129,26 +123,24 @@ class Channel:
             own, peer = peer, own
         peer_role = role_of(terms, peer.name)
         self.peer_keys = peer
-        self.own = ChannelLog(store, index_folder, seed, numbers[0], terms, self.role, True)
-        self.peer = ChannelLog(store, index_folder, seed, numbers[1], terms, peer_role, False)
+        folder = Folder(terms)
+        self.own = ChannelLog(store, index_folder, seed, numbers[0], folder, self.role, True)
+        self.peer = ChannelLog(store, index_folder, seed, numbers[1], folder, peer_role, False)
         self._clock_us = clock_us
         self.live = False
         self.doubt = row.doubt  # see `ChannelRow`
         self.certain_at = 0  # co-signed up to here, our fresh start after a loss is certain
         self.cuts = 0  # how often the end of our log was set aside, so that sizes changed
-        self.gate = trio.Lock()  # held while our log is prepared to grow, or cut
-        self.resumed = trio.Event()  # emits wait for it
-        self.resumed.set()
-        self._requests: list[_Request] = []
-        self._slots = trio.Semaphore(BATCHES_AHEAD_MAX)
-        self.cosigned = trio.Event()  # set, and replaced, whenever a co-signature came
+        self.resumed = _RESUMED  # emits wait for it
+        self._requests: list[Request] = []
+        self._cosigned: trio.Event | None = None  # who waits for the next co-signature
         self.cosigned_at_us = 0
         self.quota_bytes = 0  # of what the peer makes us hold; 0: none is set
         self.closed_bytes = 0  # of the checkpoints that are kept
         self.late_lines = LateLines(terms, self.own.folder.calendar)  # of those checkpoints
-        self.news = News()  # the node's, once it runs
-        self.errands = Errands()  # the same
-        self.stirred: Callable[[], None] = lambda: None  # it went live, or was co-signed
+        self.news = news or News()
+        self.errands = errands or Errands()
+        self.stirred: Callable[[], None] = _nothing  # it went live, or was co-signed
         self.withheld = ""  # why the peer takes no more of our log now
         try:
             self.load()
@@ -156,6 +148,15 @@ class Channel:
             self.own.index.close()
             self.peer.index.close()
             raise
+
+    @cached_property
+    def gate(self) -> trio.Lock:
+        """Held while our log is prepared to grow, or cut."""
+        return trio.Lock()
+
+    @cached_property
+    def _slots(self) -> trio.Semaphore:
+        return trio.Semaphore(BATCHES_AHEAD_MAX)
 
     def load(self) -> None:
         """Bring memory to what is on disk."""
@@ -219,7 +220,7 @@ class Channel:
 
     async def emit(self, drafts: Sequence[Draft]) -> EmitResult:
         """Record deltas durably; returns when they, or what they repeat, are fsynced."""
-        request = _Request(drafts)
+        request = Request(drafts)
         self._requests.append(request)
         self.errands.call(Channel.make_batches, self)
         await request.scheduled.wait()
@@ -236,7 +237,7 @@ class Channel:
                 if not self.resumed.is_set():
                     self._slots.release()
                     continue
-                group: list[_Request] = []
+                group: list[Request] = []
                 count = 0
                 while self._requests and (
                     not group or count + len(self._requests[0].drafts) <= DRAFTS_MAX
@@ -256,12 +257,12 @@ class Channel:
 
     async def emit_paused(self, drafts: Sequence[Draft]) -> EmitResult:
         """The same as `emit` while emits wait, for what goes before them."""
-        request = _Request(drafts)
+        request = Request(drafts)
         async with self.gate:
             await self._append([request]).wait()
         return request.result
 
-    def _append(self, group: Sequence[_Request]) -> Ticket:
+    def _append(self, group: Sequence[Request]) -> Ticket:
         self.keep_founded()
         own = self.own
         drafts = [draft for request in group for draft in request.drafts]
@@ -487,8 +488,9 @@ class Channel:
         kept.then_always(lambda: self.news.changed(self.id))
         self.own.growth.cosigned(size)
         self.cosigned_at_us = self._clock_us()
-        self.cosigned.set()
-        self.cosigned = trio.Event()
+        if self._cosigned is not None:
+            self._cosigned.set()
+            self._cosigned = None
         self.stirred()
 
     def verify_author(self, log: ChannelLog, head: Head, facts: LogFacts, signature: bytes) -> None:
@@ -532,7 +534,8 @@ class Channel:
     async def wait_cosigned(self, size: int) -> None:
         """Return once the peer has co-signed our log up to `size`."""
         while self.own.cosigned_ahead < size:
-            await self.cosigned.wait()
+            self._cosigned = self._cosigned or trio.Event()
+            await self._cosigned.wait()
 
     # The peer's log
 

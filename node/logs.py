@@ -9,15 +9,14 @@ and memory is loaded again, so a log never continues from records that were not 
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import msgspec
 import trio
 
+from tallystick.node.batches import Batch, Prepared
 from tallystick.node.errors import StoreError
 from tallystick.node.quotas import counted_bytes
 from tallystick.node.rebuilding import find_closes, index_anew, rebuild
@@ -42,7 +41,7 @@ from tallystick.node.store.matters import LogMatters, Placed, Row, counted_rows
 from tallystick.node.store.tiles import put_tile, tile_rows
 from tallystick.node.telemetry.counts import Growth
 from tallystick.node.tree import LogTree
-from tallystick.protocol.derive import Book, Changes, Folder, LineKey, Tally
+from tallystick.protocol.derive import Book, Folder, LineKey, Tally
 from tallystick.protocol.errors import InvalidRecord
 from tallystick.protocol.heads import Head
 from tallystick.protocol.keyring import Keyring
@@ -50,11 +49,11 @@ from tallystick.protocol.keys import origin
 from tallystick.protocol.log import LogFacts, LogState, Rules, append
 from tallystick.protocol.merkle import Frontier
 from tallystick.protocol.records import (
+    Announced,
     Correction,
     Delta,
     Record,
     Role,
-    Terms,
     batch_bytes,
     batch_count,
     decode_batch,
@@ -79,62 +78,42 @@ def _nothing(mattered: bool) -> None:
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Records in a row as they are stored and sent; `signature` is empty if there is none yet."""
-
-    first: int
-    data: bytes
-    root: bytes
-    signature: bytes
-
-    @property
-    def size(self) -> int:
-        """The log's size after it."""
-        return self.first + batch_count(self.data)
-
-
-@dataclass(slots=True)
-class _Prepared:
-    """A batch between its preparation and its commit."""
-
-    first: int
-    records: Sequence[Record]
-    data: bytes
-    head: HeadRow
-    changes: Changes
-    corrects: bool  # whether there are corrections among them
-
-
 class ChannelLog(LogMatters):
-    """One log of a channel, ours or the peer's."""
+    """One log of a channel, ours or the peer's. Thousands are in memory, most of them idle."""
+
+    __slots__ = (
+        "_decoded", "_flushing", "_in_flight", "_recent", "_recent_bytes", "_recent_bytes_max",
+        "_rules", "_seed", "book", "channel_id", "cosigned_ahead", "cosigned_size", "covered",
+        "durable_size", "folder", "grew", "growth", "held_bytes", "index", "index_folder",
+        "mattered", "party", "role", "signed_size", "state", "terms",
+    )  # fmt: skip
 
     def __init__(
         self,
         store: Store,
-        folder: Path,
+        index_folder: Path,
         seed: int,
         number: int,
-        terms: Terms,
+        folder: Folder,
         role: Role,
         ours: bool,
     ) -> None:
         super().__init__(store, number)
-        self.terms = terms
+        self.folder = folder
+        self.terms = terms = folder.terms
         self.role = role
         self.party = terms.provider if role == "provider" else terms.consumer
-        self.rules = Rules(terms, role)
-        self.folder = Folder(terms)
-        self.index_folder = folder
+        self._rules: Rules | None = None
+        self.index_folder = index_folder
         self._seed = seed
         self._recent_bytes_max = RECENT_BYTES_MAX if ours else 0
-        self.flushing = trio.Lock()  # held from a flush's preparation until it is durable
+        self._flushing: trio.Lock | None = None
         self.grew: Callable[[bool], None] = _nothing  # durably; whether by a close or a matter
         self.mattered = 0  # how often a close or a matter became durable
-        self.index: IdIndex = IdIndex(folder, number, [])
+        self.index: IdIndex = IdIndex(index_folder, number, [])
         self._decoded: dict[int, list[Record]] = {}  # a few batches, for look-ups in a row
-        self._in_flight: deque[_Prepared] = deque()
-        self._recent: OrderedDict[int, Batch] = OrderedDict()  # by their first index
+        self._in_flight: list[Prepared] = []
+        self._recent: dict[int, Batch] = {}  # by their first index, the oldest first
         self._recent_bytes = 0
         self.growth = Growth(cosigned_by_peer=ours)
 
@@ -294,6 +273,11 @@ class ChannelLog(LogMatters):
             return LogTree(txn, self.number, self.channel_id, size).root()
 
     @property
+    def unwritten(self) -> bool:
+        """Whether a start would have to read records again."""
+        return self.covered < self.durable_size or bool(self.book.dirty)
+
+    @property
     def settled(self) -> bool:
         """Whether nothing of the log is on its way to the disk."""
         return not self._in_flight
@@ -336,6 +320,25 @@ class ChannelLog(LogMatters):
         """What is stored of the head of that size."""
         value = txn.get("heads", index_key(self.number, size))
         return _decode_head(value) if value else None
+
+    @property
+    def rules(self) -> Rules:
+        """The terms as this log must follow them."""
+        if self._rules is None:
+            self._rules = Rules(self.terms, self.role)
+        return self._rules
+
+    @property
+    def flushing(self) -> trio.Lock:
+        """Held from a flush's preparation until it is durable."""
+        if self._flushing is None:
+            self._flushing = trio.Lock()
+        return self._flushing
+
+    @property
+    def announced(self) -> tuple[Announced, ...]:
+        """Every rotation that the log has, in order."""
+        return self.state.facts.keys
 
     @property
     def keyring(self) -> Keyring:
@@ -481,7 +484,7 @@ class ChannelLog(LogMatters):
         matters = self.prepare_matters(others)
         corrections = [(n, record) for n, record, _ in others if isinstance(record, Correction)]
         changes = self.folder.fold(records)
-        prepared = _Prepared(first, records, data, head, changes, bool(corrections))
+        prepared = Prepared(first, records, data, head, changes, bool(corrections))
         self._in_flight.append(prepared)
         self.state = appended.state
         self.held_bytes += counted_bytes(len(data), len(records), len(prepared.changes))
@@ -526,9 +529,9 @@ class ChannelLog(LogMatters):
             self.held_bytes,
         )
 
-    def _show(self, prepared: _Prepared) -> None:
+    def _show(self, prepared: Prepared) -> None:
         """The oldest batch in flight is durable: count it, and tell who waits."""
-        taken = self._in_flight.popleft()
+        taken = self._in_flight.pop(0)
         assert taken is prepared
         matters = self.matters_written()
         self.durable_size = prepared.first + len(prepared.records)
@@ -562,7 +565,7 @@ class ChannelLog(LogMatters):
         self._recent[batch.first] = batch
         self._recent_bytes += len(batch.data)
         while self._recent_bytes > self._recent_bytes_max:
-            _, oldest = self._recent.popitem(last=False)
+            oldest = self._recent.pop(next(iter(self._recent)))
             self._recent_bytes -= len(oldest.data)
 
     def store_signature(self, size: int, root: bytes, signature: bytes) -> Ticket:

@@ -26,7 +26,7 @@ from tallystick.node.store.residency import keep_small
 from tallystick.node.transport import tls
 from tallystick.node.transport.outward import outward
 from tallystick.node.trusting import Trust
-from tallystick.node.upkeep import flush
+from tallystick.node.upkeep import flush_all
 from tallystick.node.webhooks.webhooks import Webhooks
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.keys import KEYS_MAX
@@ -110,8 +110,8 @@ class Node:
 
     async def stop(self) -> None:
         """Write what would have to be read again at the next start."""
-        for channel, _ in self.books.channels.values():
-            await flush([channel.own, channel.peer])
+        logs = [log for c, _ in self.books.channels.values() for log in (c.own, c.peer)]
+        await flush_all(logs)
 
     async def _report_refusals(self) -> None:
         """Say how many were turned away, now and then: a line for each would fill the disk."""

@@ -7,7 +7,7 @@ far they reach; runs of the index are merged beside that. All of it can be rebui
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 
 import trio
@@ -27,6 +27,7 @@ from tallystick.node.store.keyspace import (
 )
 
 RETRY_SECONDS = 5
+LOGS_A_FLUSH = 64
 DIRTY_MAX = 16_384  # lines changed in memory before they are written
 
 _log = logging.getLogger("tallystick.upkeep")
@@ -60,6 +61,13 @@ async def flush(logs: Sequence[ChannelLog], change: Callable[[], Part] | None = 
         # The locks are held until it is durable, also if whoever asked goes away.
         with trio.CancelScope(shield=True):
             await logs[0].store.submit(job, done).wait()
+
+
+async def flush_all(logs: Iterable[ChannelLog]) -> None:
+    """The same for those that have anything to write, many in one transaction."""
+    unwritten = [log for log in logs if log.unwritten]
+    for start in range(0, len(unwritten), LOGS_A_FLUSH):
+        await flush(unwritten[start : start + LOGS_A_FLUSH])
 
 
 def _parts(log: ChannelLog) -> Part:

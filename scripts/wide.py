@@ -19,6 +19,7 @@ from tallystick.node.home import Home, create_home
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import ChannelRow, encode_row
 from tallystick.node.transport import tls
+from tallystick.node.upkeep import flush_all
 from tallystick.protocol.heads import cosign_head, sign_head
 from tallystick.protocol.keys import Identity
 from tallystick.protocol.messages import Append
@@ -132,6 +133,7 @@ async def _begin(books: Books) -> None:
             signer = consumer(channel.row.number).cosigner
             channel.take_cosignature(1, cosign_head(head, signer, FOUNDED_S))
         await books.store.commit(lambda txn: None)
+        await flush_all(log for channel in channels for log in (channel.own, channel.peer))
         nursery.cancel_scope.cancel()
 
 

@@ -253,8 +253,8 @@ async def dial(
     server_key: bytes,
     timeout_seconds: float,
 ) -> PeerStream:
-    """A connection to the node whose transport key is `server_key`, or `PeerUnreachable`. The context
-    may be made when the other side has answered: most of those who are away never do.
+    """A connection to the node whose transport key is `server_key`, or `PeerUnreachable`. What
+    makes the context may be given instead: most of those who are away never need one.
     """
     try:
         host, port = parse_address(address)
