@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from random import SystemRandom
 
 import trio
@@ -25,6 +25,7 @@ from tallystick.node.quotas import Bucket, Gate
 from tallystick.node.store.residency import keep_small
 from tallystick.node.transport import tls
 from tallystick.node.transport.outward import outward
+from tallystick.node.transport.trusted import TrustedFolder
 from tallystick.node.trusting import Trust
 from tallystick.node.upkeep import flush_all
 from tallystick.node.webhooks.webhooks import Webhooks
@@ -56,7 +57,8 @@ class Node:
         self.failed_handshakes = 0
         self.listening = False
         self.pins = Pins(books)
-        self._trust = Trust(books, self.pins, self._context_of)
+        self._trusted = TrustedFolder(home.path / "trusted")
+        self._trust = Trust(books, self.pins, self._trusted, self._context_of)
         self._names: dict[str, int] = {}  # by which clients ask for them
 
     async def run(self, listen: str, ready: Callable[[str], None]) -> None:
@@ -70,6 +72,7 @@ class Node:
             nursery.start_soon(self._silence.run)
             nursery.start_soon(self.webhooks.run)
             self.peering.start(nursery)
+            self._trust.begin()
             listeners = await self._bind(host, port)
             bound = listeners[0].socket.getsockname()
             # "Every address" is nothing that a peer could dial.
@@ -165,11 +168,12 @@ class Node:
             if stranger:
                 self.gate.leave(address)
 
-    def _context_of(self, number: int, trusted: Iterable[bytes]) -> ssl.SSLContext:
+    def _context_of(self, number: int) -> ssl.SSLContext:
         """A context for listening that shows this transport key of ours."""
         key = self.identity.signer("transport", number)
         certificate = tls.certificate_der(self.identity.name, key)
-        context = tls.server_context(tls.Shown(key), certificate, trusted, self.home.path)
+        context = tls.server_context(tls.Shown(key), certificate, [], self.home.path)
+        context.load_verify_locations(capath=str(self._trusted.path))
         if not number:
             tls.serve_by_name(context, self._context_named)
         return context

@@ -9,11 +9,14 @@ changed, and those with rotations, which also come to their end by time.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from tallystick.node.books import Books
-from tallystick.node.pins import Pins
+from tallystick.node.pins import Pin, Pins
+from tallystick.node.transport.trusted import TrustedFolder
 from tallystick.protocol.pairing import PeerIdentity
+
+USES = 512  # of a context, which keeps what it read of the folder, before it is made anew
 
 
 class Trust:
@@ -22,46 +25,66 @@ class Trust:
     """
 
     def __init__(
-        self, books: Books, pins: Pins, make: Callable[[int, Iterable[bytes]], ssl.SSLContext]
+        self,
+        books: Books,
+        pins: Pins,
+        folder: TrustedFolder,
+        make: Callable[[int], ssl.SSLContext],
     ) -> None:
-        self._books, self._pins, self._make = books, pins, make
-        self._keys: dict[bytes, str] = {}  # whose they are
-        self._certificates: dict[str, frozenset[bytes]] = {}
+        self._books, self._pins, self._folder, self._make = books, pins, folder, make
+        self._names: dict[bytes, str] = {}  # whose keys they are
+        self._known: dict[str, tuple[Pin, ...]] = {}
         self._contexts: dict[int, ssl.SSLContext] = {}
+        self._uses = 0
+
+    def begin(self) -> None:
+        """Take up whom the books name now."""
+        changed = self._changed()
+        for name, now in changed.items():
+            self._put(name, now)
+        self._folder.begin(pin.certificate for pins in changed.values() for pin in pins)
 
     def peer_of(self, key: bytes) -> PeerIdentity | None:
         """The peer that may show this key."""
         self._follow()
-        name = self._keys.get(key)
+        name = self._names.get(key)
         return None if name is None else self._books.peers[name]
 
     def context(self, number: int) -> ssl.SSLContext:
         """The context that shows this transport key of ours."""
         self._follow()
+        self._uses += 1
+        if not self._uses % USES:
+            self._contexts.clear()
         if number not in self._contexts:
-            trusted = (one for known in self._certificates.values() for one in known)
-            self._contexts[number] = self._make(number, trusted)
+            self._contexts[number] = self._make(number)
         return self._contexts[number]
 
-    def _follow(self) -> None:
-        """Take up what changed since this was called last."""
+    def _changed(self) -> dict[str, tuple[Pin, ...]]:
+        """The pins of peers where they may be others than before."""
         peers = self._books.peers
         names = peers.changed | self._books.turning
         peers.changed.clear()
-        fresh: set[bytes] = set()
-        for name in names:
-            peer = peers.get(name)
-            pins = self._pins.accepted(peer) if peer is not None else []
-            before = self._certificates.get(name, frozenset())
-            now = frozenset(pin.certificate for pin in pins)
-            if before == now and now:
+        return {
+            name: tuple(self._pins.accepted(peers[name])) if name in peers else () for name in names
+        }
+
+    def _follow(self) -> None:
+        """Take up what changed since this was called last."""
+        for name, now in self._changed().items():
+            before = self._known.get(name, ())
+            if now == before:
                 continue
-            for key in [key for key in self._keys if self._keys[key] == name] if before else ():
-                del self._keys[key]
-            self._keys |= {pin.key: name for pin in pins}
-            self._certificates[name] = now
-            fresh |= now - before
-            if before - now:
-                self._contexts.clear()  # nothing can be taken out of one
-        for context in self._contexts.values() if fresh else ():
-            context.load_verify_locations(cadata=b"".join(fresh))
+            self._put(name, now)
+            for pin in now:
+                self._folder.add(pin.certificate)
+            for pin in before:
+                if pin not in now:
+                    self._folder.remove(pin.certificate)
+                    self._contexts.clear()  # one that has read it trusts it
+
+    def _put(self, name: str, pins: tuple[Pin, ...]) -> None:
+        for pin in self._known.get(name, ()):
+            self._names.pop(pin.key, None)
+        self._names |= {pin.key: name for pin in pins}
+        self._known[name] = pins

@@ -18,6 +18,7 @@ from tallystick.node.pins import Pins
 from tallystick.node.rotating import Rotator
 from tallystick.node.store.disk import Store
 from tallystick.node.transport.tls import certificate_der
+from tallystick.node.transport.trusted import TrustedFolder
 from tallystick.node.trusting import Trust
 from tallystick.protocol.heads import sign_head
 from tallystick.protocol.keys import Identity
@@ -112,7 +113,9 @@ async def test_the_old_key_is_taken_until_its_time_is_over_and_both_know(tmp_pat
         await both.exchange(beta, acme)
         assert (both.shown(), both.accepted()) == (done.key, [done.key])
         assert Pins(beta).newest(beta.peers[ACME.name]).key == done.key
-        trust = Trust(beta, Pins(beta), lambda number, trusted: ssl.SSLContext())
+        folder = TrustedFolder(tmp_path / "trusted")
+        trust = Trust(beta, Pins(beta), folder, lambda number: ssl.SSLContext())
+        trust.begin()
         assert trust.peer_of(old) is None
         found = trust.peer_of(done.key)
         assert found is not None and found.name == ACME.name
