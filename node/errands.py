@@ -73,12 +73,15 @@ class Errands:
 
     async def _keep_time(self) -> None:
         """Call for what comes due, for as long as the node runs."""
-        while True:
-            now = trio.current_time()
-            while self._due and self._due[0][0] <= now:
-                at, _, errand = heapq.heappop(self._due)
-                if self._times.get(errand) == at:
-                    self.call(*errand)
-            with trio.move_on_at(self._due[0][0] if self._due else math.inf):
-                await self._sooner.wait()
-                self._sooner = trio.Event()
+        try:
+            while True:
+                now = trio.current_time()
+                while self._due and self._due[0][0] <= now:
+                    at, _, errand = heapq.heappop(self._due)
+                    if self._times.get(errand) == at:
+                        self.call(*errand)
+                with trio.move_on_at(self._due[0][0] if self._due else math.inf):
+                    await self._sooner.wait()
+                    self._sooner = trio.Event()
+        finally:
+            self._nursery = None  # it may be closed before the last who calls is gone

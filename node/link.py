@@ -9,8 +9,7 @@ holds.
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Protocol
 
@@ -132,8 +131,9 @@ class Link:
         self._allowance = allowance
         self._outbox = Outbox()
         self._writing = False
+        self._over = False  # nothing new is begun
         # The peer's batches on their way to the disk, with how many records they have.
-        self._unanswered: deque[tuple[Ticket, int]] = deque()
+        self._unanswered: list[tuple[Ticket, int]] = []
         self._closings: dict[bytes, trio.MemorySendChannel[Message]] = {}
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()
@@ -154,9 +154,14 @@ class Link:
         answer = not isinstance(message, Append | Return)
         self._outbox.put(self.session.send(message), answer=answer)
         if not self._writing:
-            assert self._nursery is not None
             self._writing = True
-            self._nursery.start_soon(self._write)
+            self._begin(self._write)
+
+    def _begin(self, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        """Do something beside the reading, unless the link is about to end."""
+        assert self._nursery is not None
+        if not self._over:
+            self._nursery.start_soon(work, *arguments)
 
     async def _write(self) -> None:
         await self._outbox.write(self._stream.send, SILENCE_SECONDS)
@@ -174,8 +179,11 @@ class Link:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
-                    self.send(hello)
-                    await self._read()
+                    try:
+                        self.send(hello)
+                        await self._read()
+                    finally:
+                        self._over = True
                     nursery.cancel_scope.cancel()
         except* TallyError as group:
             # The peer went away, or our disk failed: the next link begins with what is held.
@@ -340,8 +348,7 @@ class Link:
         key = closer.channel.id
         if key not in self._closings:
             self._closings[key], waiting = trio.open_memory_channel[Message](CLOSINGS_WAITING_MAX)
-            assert self._nursery is not None
-            self._nursery.start_soon(self._answer_closings, closer, waiting)
+            self._begin(self._answer_closings, closer, waiting)
         return self._closings[key]
 
     async def _answer_closings(
@@ -463,9 +470,8 @@ class Link:
     def wake(self, channel: Channel) -> None:
         """Our log grew, or the peer may be sent more of it: send what there is."""
         if channel.id not in self._sending and self._may_send(channel):
-            assert self._nursery is not None
             self._sending.add(channel.id)
-            self._nursery.start_soon(self._send_log, *self._channels[channel.id])
+            self._begin(self._send_log, *self._channels[channel.id])
 
     def _may_send(self, channel: Channel) -> bool:
         if not self.live or channel.id not in self._channels or not channel.live:
@@ -548,7 +554,7 @@ class Link:
             len(flight) >= APPENDS_IN_FLIGHT_MAX
             or sum(count for _, count in flight) + more > RECORDS_IN_FLIGHT_MAX
         ):
-            ticket, _ = flight.popleft()
+            ticket, _ = flight.pop(0)
             await ticket.wait()
 
     def _refuse_more(self, channel: Channel) -> None:

@@ -155,7 +155,8 @@ class ChannelLog(LogMatters):
     def _open_index(self, derived: DerivedRow) -> IdIndex:
         """The id index; made anew from the records if a file of it is missing or cut."""
         try:
-            return IdIndex(self.index_folder, self.number, derived.runs)
+            pin = self.store.read_only
+            return IdIndex(self.index_folder, self.number, derived.runs, pin=pin)
         except StoreError as error:
             if self.store.read_only:
                 raise
@@ -271,6 +272,14 @@ class ChannelLog(LogMatters):
         """The root of the log's first `size` durable records."""
         with self.store.read() as txn:
             return LogTree(txn, self.number, self.channel_id, size).root()
+
+    def rest(self) -> None:
+        """Keep nothing at hand that can be read again."""
+        if self.settled:
+            self._recent.clear()
+            self._recent_bytes = 0
+            self._decoded.clear()
+            self.index.rest()
 
     @property
     def unwritten(self) -> bool:

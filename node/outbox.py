@@ -7,7 +7,6 @@ so one that asks and does not read waits for itself.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -23,7 +22,7 @@ class Outbox:
     """Frames on their way to one peer."""
 
     def __init__(self) -> None:
-        self._frames: deque[tuple[bytes, bool]] = deque()
+        self._frames: list[tuple[bytes, bool]] = []
         self._sent = 0  # of the first frame
         self._bytes = 0
         self._answer_bytes = 0
@@ -76,7 +75,7 @@ class Outbox:
         self._bytes -= sent
         self._sent += sent
         while self._frames and self._sent >= len(self._frames[0][0]):
-            frame, answer = self._frames.popleft()
+            frame, answer = self._frames.pop(0)
             self._sent -= len(frame)
             self._answer_bytes -= len(frame) * answer
         self._moved.set()

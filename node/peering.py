@@ -79,6 +79,7 @@ class Peering:
         """Begin the tasks of the channels; dialling begins with `dial_all`."""
         self._nursery = nursery
         self.books.errands.start(nursery)
+        self._attendant.start(nursery)
         self.reconciler.start(nursery)
         nursery.start_soon(self._keep_pinging)
         self.books.store.on_failure += [self._drop_links, self._load_again]

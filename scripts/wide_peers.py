@@ -2,8 +2,8 @@
 
 Each speaks through the protocol's own session, checks the provider's signature on every head and
 co-signs what it has appended, as a node does; what it lacks is a store, billing and people. They
-have a process of their own: `python wide_peers.py HOST:PORT FIRST COUNT FOLDER` prints a line of JSON
-when all sessions are live, and ends when its standard input does.
+have a process of their own: `python wide_peers.py HOST:PORT FIRST COUNT FOLDER` prints a line of
+JSON when all sessions are live, and ends when its standard input does.
 """
 
 from __future__ import annotations

@@ -61,8 +61,8 @@ class TrustedFolder:
             for file in self.path.iterdir():
                 if file.name not in wanted:
                     file.unlink()
-            for file, one in wanted.items():
-                self._write(self.path / file, one)
+            for name, one in wanted.items():
+                self._write(self.path / name, one)
         except OSError as error:
             raise self._failed(error) from None
 
