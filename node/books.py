@@ -177,7 +177,7 @@ class Books:
 
     def note_keys(self, channel: Channel) -> None:
         """Note whether anybody changed a key in a channel."""
-        if channel.own.announced or channel.peer.announced:
+        if channel.own.state.facts.keys or channel.peer.state.facts.keys:
             self.turning.add(channel.peer_keys.name)
 
     def concerned(self) -> set[int]:

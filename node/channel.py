@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -22,6 +22,7 @@ from tallystick.node.batches import Batch
 from tallystick.node.emits import EmitResult, Request
 from tallystick.node.errands import WHEN_CALLED, Errands
 from tallystick.node.errors import StoreError
+from tallystick.node.founding import read_terms
 from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.late import LateLines
 from tallystick.node.logs import ChannelLog
@@ -65,10 +66,8 @@ from tallystick.protocol.records import (
     Delta,
     Epoch,
     Matter,
-    Meter,
     Record,
     Rotation,
-    Terms,
     batch_count,
     check_texts,
     decode_batch,
@@ -89,12 +88,6 @@ def _nothing() -> None:
     pass
 
 
-@lru_cache(256)
-def _held_once(meters: tuple[Meter, ...]) -> tuple[Meter, ...]:
-    """The same meters, in one place for all channels that have them."""
-    return meters
-
-
 class Channel:
     """One open channel. `clock_us` gives microseconds since the Unix epoch."""
 
@@ -112,9 +105,7 @@ class Channel:
         self.store = store
         self.identity = identity
         self.row = row
-        terms = decode_record(row.terms)
-        assert isinstance(terms, Terms)
-        self.terms = terms = msgspec.structs.replace(terms, meters=_held_once(terms.meters))
+        self.terms = terms = read_terms(row)
         self.id = channel_id(terms)
         self.role = role_of(terms, identity.name)
         own, peer = terms.provider, terms.consumer

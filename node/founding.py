@@ -8,6 +8,7 @@ founding cannot stay half done.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import msgspec
 import trio
@@ -27,10 +28,22 @@ from tallystick.protocol.keys import Identity, origin
 from tallystick.protocol.merkle import Frontier, chain_leaves
 from tallystick.protocol.messages import Founded
 from tallystick.protocol.pairing import PeerIdentity
-from tallystick.protocol.records import PartyKeys, Terms, decode_record, encode_record
+from tallystick.protocol.records import Meter, PartyKeys, Terms, decode_record, encode_record
 from tallystick.protocol.terms import channel_id, check_terms
 
 decode_channel = msgspec.msgpack.Decoder(ChannelRow).decode
+
+
+def read_terms(row: ChannelRow) -> Terms:
+    """The terms of a row; meters that many name alike are one object, for all channels."""
+    terms = decode_record(row.terms)
+    assert isinstance(terms, Terms)
+    return msgspec.structs.replace(terms, meters=_held_once(terms.meters))
+
+
+@lru_cache(256)
+def _held_once(meters: tuple[Meter, ...]) -> tuple[Meter, ...]:
+    return meters
 
 
 def party_keys(who: Identity | PeerIdentity) -> PartyKeys:

@@ -49,7 +49,6 @@ from tallystick.protocol.keys import origin
 from tallystick.protocol.log import LogFacts, LogState, Rules, append
 from tallystick.protocol.merkle import Frontier
 from tallystick.protocol.records import (
-    Announced,
     Correction,
     Delta,
     Record,
@@ -282,11 +281,6 @@ class ChannelLog(LogMatters):
             self.index.rest()
 
     @property
-    def unwritten(self) -> bool:
-        """Whether a start would have to read records again."""
-        return self.covered < self.durable_size or bool(self.book.dirty)
-
-    @property
     def settled(self) -> bool:
         """Whether nothing of the log is on its way to the disk."""
         return not self._in_flight
@@ -343,11 +337,6 @@ class ChannelLog(LogMatters):
         if self._flushing is None:
             self._flushing = trio.Lock()
         return self._flushing
-
-    @property
-    def announced(self) -> tuple[Announced, ...]:
-        """Every rotation that the log has, in order."""
-        return self.state.facts.keys
 
     @property
     def keyring(self) -> Keyring:

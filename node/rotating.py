@@ -68,12 +68,12 @@ def waiting(channel: Channel, job: Job) -> Announced | None:
 
 def durable_rotations(log: ChannelLog) -> list[Announced]:
     """What a log's records on the disk announce, in order."""
-    return [one for one in log.announced if one.index < log.durable_size]
+    return [one for one in log.state.facts.keys if one.index < log.durable_size]
 
 
 def _keys_of(channel: Channel) -> _Keys:
     """What our log says of all keys, and the peer's on the disk."""
-    return channel.own.announced, durable_rotations(channel.peer)
+    return channel.own.state.facts.keys, durable_rotations(channel.peer)
 
 
 class Rotator:

@@ -65,7 +65,7 @@ async def flush(logs: Sequence[ChannelLog], change: Callable[[], Part] | None = 
 
 async def flush_all(logs: Iterable[ChannelLog]) -> None:
     """The same for those that have anything to write, many in one transaction."""
-    unwritten = [log for log in logs if log.unwritten]
+    unwritten = [log for log in logs if log.covered < log.durable_size or log.book.dirty]
     for start in range(0, len(unwritten), LOGS_A_FLUSH):
         await flush(unwritten[start : start + LOGS_A_FLUSH])
 
