@@ -260,6 +260,10 @@ class Books:
 
     def select(self, selector: str | None, states: tuple[str, ...] = ("open", "halted")) -> bytes:
         """The channel of a selector: a prefix of its id, its peer's name, or the only one."""
+        with suppress(ValueError):  # by its whole id, however many there are
+            whole = bytes.fromhex(selector or "")
+            if whole in self.founding.rows and self.founding.rows[whole].state in states:
+                return whole
         rows = {key: row for key, row in self.founding.rows.items() if row.state in states}
         begun = (selector or "").lower()
         named = {key: row for key, row in rows.items() if begun and key.hex().startswith(begun)}

@@ -55,6 +55,7 @@ class Consumer:
         cosignature = cosign_head(head, self.identity.cosigner, wide.FOUNDED_S)
         self.held = (head.root, sign_head(head, provider.log), cosignature)
         self.live = trio.Event()
+        self.saying = trio.Lock()  # answers, and pings beside them
         self.stream: tls.PeerStream | None = None
 
     async def connect(self, address: str, folder: Path) -> None:
@@ -69,7 +70,8 @@ class Consumer:
 
     async def _say(self, message: Message) -> None:
         assert self.stream is not None
-        await self.stream.send(self.session.send(message))
+        async with self.saying:
+            await self.stream.send(self.session.send(message))
 
     async def ping(self) -> None:
         """Show that we are there."""
