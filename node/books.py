@@ -18,6 +18,7 @@ import msgspec
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.config import Config, load_config
+from tallystick.node.emits import Turns
 from tallystick.node.errands import Errands
 from tallystick.node.errors import PairingError, StoreError
 from tallystick.node.feed.rows import forget_feed
@@ -87,6 +88,7 @@ class Books:
             self._doubt_copies()
         self.news = News()
         self.errands = Errands()
+        self.turns = Turns()
         self.founding = Founding(self.store, self.identity, self.news)
         with self.store.read() as txn:
             scan = txn.scan("peers", b"", b"\xff" * 254)
@@ -196,6 +198,7 @@ class Books:
             self.clock_us,
             self.errands,
             self.news,
+            self.turns,
         )
         found.quota_bytes = self.config.quotas.log_mebibytes * MEBIBYTE
         agree = self.config.checkpoints.early == "agree"

@@ -19,7 +19,7 @@ import trio
 from nacl.signing import SigningKey
 
 from tallystick.node.batches import Batch
-from tallystick.node.emits import EmitResult, Request
+from tallystick.node.emits import PART_DRAFTS, EmitResult, Request, Turns, joined, parts_of
 from tallystick.node.errands import WHEN_CALLED, Errands
 from tallystick.node.errors import StoreError
 from tallystick.node.founding import read_terms
@@ -101,6 +101,7 @@ class Channel:
         clock_us: Callable[[], int],
         errands: Errands | None = None,
         news: News | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.store = store
         self.identity = identity
@@ -131,6 +132,7 @@ class Channel:
         self.late_lines = LateLines(terms, self.own.folder.calendar)  # of those checkpoints
         self.news = news or News()
         self.errands = errands or Errands()
+        self.turns = turns or Turns()
         self.stirred: Callable[[], None] = _nothing  # it went live, or was co-signed
         self.withheld = ""  # why the peer takes no more of our log now
         try:
@@ -211,13 +213,14 @@ class Channel:
 
     async def emit(self, drafts: Sequence[Draft]) -> EmitResult:
         """Record deltas durably; returns when they, or what they repeat, are fsynced."""
-        request = Request(drafts)
-        self._requests.append(request)
+        parts = parts_of(drafts)
+        self._requests += parts
         self.errands.call(Channel.make_batches, self)
-        await request.scheduled.wait()
-        assert request.ticket is not None
-        await request.ticket.wait()
-        return request.result
+        for part in parts:
+            await part.scheduled.wait()
+            assert part.ticket is not None
+            await part.ticket.wait()
+        return joined(parts)
 
     async def make_batches(self) -> float:
         """Turn what callers emit into batches, until nothing of it is left."""
@@ -230,8 +233,10 @@ class Channel:
                     continue
                 group: list[Request] = []
                 count = 0
+                # Beside other channels in small steps, between which they have their turn.
+                most = DRAFTS_MAX if self.turns.alone(self, trio.current_time()) else PART_DRAFTS
                 while self._requests and (
-                    not group or count + len(self._requests[0].drafts) <= DRAFTS_MAX
+                    not group or count + len(self._requests[0].drafts) <= most
                 ):
                     group.append(self._requests.pop(0))
                     count += len(group[-1].drafts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +10,9 @@ import trio
 
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.store.disk import Ticket
+
+PART_DRAFTS = 1024  # made into a batch in one step, while others have something to record
+SHARED_SECONDS = 1.0  # that who recorded last is taken to have more
 
 
 @dataclass(slots=True)
@@ -32,3 +36,40 @@ class Request:
         self.result = EmitResult([])
         self.scheduled = trio.Event()
         self.ticket: Ticket | None = None
+
+
+def parts_of(drafts: Sequence[Draft]) -> list[Request]:
+    """What one caller asks for, in parts that batches are made of."""
+    if len(drafts) <= PART_DRAFTS:
+        return [Request(drafts)]
+    starts = range(0, len(drafts), PART_DRAFTS)
+    return [Request(drafts[start : start + PART_DRAFTS]) for start in starts]
+
+
+def joined(parts: Sequence[Request]) -> EmitResult:
+    """What became of all parts."""
+    if len(parts) == 1:
+        return parts[0].result
+    found = EmitResult([])
+    for part in parts:
+        before = len(found.indexes)
+        found.indexes += part.result.indexes
+        found.repeated += [before + place for place in part.result.repeated]
+        found.problems += [(before + n, kind, said) for n, kind, said in part.result.problems]
+    return found
+
+
+class Turns:
+    """Which channels of a node record: one that is alone may take all the time it likes."""
+
+    def __init__(self) -> None:
+        self._last: object = None
+        self._shared_until = -math.inf
+
+    def alone(self, who: object, now: float) -> bool:
+        """Note that this one records; whether no other did lately."""
+        if self._last is not who:
+            if self._last is not None:
+                self._shared_until = now + SHARED_SECONDS
+            self._last = who
+        return now >= self._shared_until

@@ -7,7 +7,6 @@ consumers are simulated in other processes and connect over TLS on loopback (`wi
 from __future__ import annotations
 
 import json
-import os
 import re
 import resource
 import statistics
@@ -16,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,8 @@ FILES_BESIDE = 2048  # that are not sessions
 SETTLE_SECONDS = 5
 EMITS = 1000
 AT_ONCE = 64  # callers that emit
-LOOKS = 60  # at the quiet channel
+BUSY, QUIET = 0, 1  # two of the channels
+LOOKS = 60  # at the quiet one
 BUSY_BATCH, BUSY_IN_FLIGHT = 4096, 6
 START_US = 1_790_900_000_000_000
 _encode = msgspec.msgpack.Encoder().encode
@@ -100,21 +101,16 @@ def _sessions(party: nodes.Party, folder: Path, sessions: int) -> Iterator[float
     keys.mkdir()
     script = Path(__file__).parent / "wide_peers.py"
     began = time.perf_counter()
+    # The busy one is alone in its process, so that what it does keeps no other consumer waiting.
+    firsts = [BUSY, *range(BUSY + 1, sessions, SESSIONS_A_PROCESS), sessions]
     running = [
         subprocess.Popen(
-            [
-                sys.executable,
-                str(script),
-                party.address,
-                str(first),
-                str(min(SESSIONS_A_PROCESS, sessions - first)),
-                str(keys),
-            ],
+            [sys.executable, str(script), party.address, str(first), str(after - first), str(keys)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for first in range(0, sessions, SESSIONS_A_PROCESS)
+        for first, after in pairwise(firsts)
     ]
     try:
         for one in running:
@@ -137,7 +133,7 @@ def _live(party: nodes.Party, sessions: int, seconds: float) -> dict[str, Any]:
         "at_once": sessions,
         "connected_by_the_node": round(before),
         "seconds": round(seconds, 2),
-        "files": len(os.listdir(f"/proc/{party.process.pid}/fd")),
+        "files": len(list(Path(f"/proc/{party.process.pid}/fd").iterdir())),
         "mb_of_the_node": round(_anonymous_kb(party) / 1024, 1),
         "idle_cpu_percent": round(idle / (3 * SETTLE_SECONDS) * 100, 1),
     }
@@ -198,7 +194,7 @@ async def _fairness(home: Home) -> dict[str, Any]:
     """Milliseconds until a delta in a quiet channel is co-signed: alone, and beside a channel that
     imports as fast as it can.
     """
-    quiet, busy = _channel(1), _channel(0)
+    quiet, busy = _channel(QUIET), _channel(BUSY)
     alone = await _looks(home, quiet, 1_000)
     emitted = 0
     async with trio.open_nursery() as nursery, RpcClient.connect(home) as client:
