@@ -33,7 +33,7 @@ from tallystick.node.home import open_home
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.rpc import RpcClient
 
-RECORDS = 200_000
+RECORDS = 100_000
 SINGLES = 200
 ROUNDS = 3
 BATCH = 4096
@@ -345,9 +345,9 @@ def show(result: dict[str, Any]) -> str:
             f"{way['single_cpu_us']['both']:>6.0f}"
         )
     lines += [
-        "cpu: of the author's side with the program that appends, and of the other side; their",
-        "sum as a ratio to ours. Bytes on the author's disk. One alone: until the other side",
-        "has it, by the clock, and processor time of both sides.",
+        "cpu: of the author's side with the program that appends, and of the other",
+        "side; ratio: their sum to ours. bytes: on the author's disk. one alone: until",
+        "the other side has it, by the clock, and processor time of both sides.",
         "",
         "what each gives:",
     ]
@@ -355,5 +355,7 @@ def show(result: dict[str, Any]) -> str:
         label = OURS if name == OURS else WAYS[name].label
         text = f"{label} ({way['version']}): {', '.join(way['gives'])}"
         lines += textwrap.wrap(text, 80, subsequent_indent="    ")
-    lines += [f"{WAYS[name].label}: left out, {why}" for name, why in result["not_here"].items()]
+    for name, why in result["not_here"].items():
+        text = f"{WAYS[name].label}: left out, {why}"
+        lines += textwrap.wrap(text, 80, subsequent_indent="    ", break_on_hyphens=False)
     return "\n".join(lines)
