@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -11,11 +12,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import nodes
+
 from benchmarks import against, compare, limits, machine, showing
 from benchmarks.bench import Bench, Benchmark
 from benchmarks.catalog import catalog
 from benchmarks.homes import Homes, NoRoom
 from benchmarks.progress import Progress
+from tallystick.protocol.errors import TallyError, lone_error
 
 
 def _options(names: list[str]) -> argparse.Namespace:
@@ -59,22 +63,34 @@ def run(benchmark: Benchmark, records: int, homes: Homes, progress: Progress, pe
 
 
 def main() -> None:
-    """Run the benchmarks that are named, or all."""
+    """Run the benchmarks that are named, or all; 130 when it was interrupted."""
+    # As Ctrl-C does: what was started is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     known = catalog()
     options = _options(list(known))
-    results: list[dict[str, Any]] = []
     try:
-        earlier = against.read(options.against) if options.against else None
-        if options.results:
-            results = against.read(options.results)
-            results = [r for r in results if not options.names or r["benchmark"] in options.names]
-            for result in results if earlier is None else ():
-                print(json.dumps(result)) if options.json else showing.show(result)
-        else:
-            _measure(known, options, results)
-    except (NoRoom, against.Unreadable) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _run(known, options)
+    except BaseException as found:  # what a task raised is in a group
+        match error := lone_error(found):
+            case NoRoom() | against.Unreadable() | nodes.Failed() | TallyError() | TimeoutError():
+                print(f"error: {error}", file=sys.stderr)
+                raise SystemExit(2) from None
+            case KeyboardInterrupt():
+                raise SystemExit(130) from None
+            case _:
+                raise
+
+
+def _run(known: dict[str, Benchmark], options: argparse.Namespace) -> None:
+    results: list[dict[str, Any]] = []
+    earlier = against.read(options.against) if options.against else None
+    if options.results:
+        results = against.read(options.results)
+        results = [r for r in results if not options.names or r["benchmark"] in options.names]
+        for result in results if earlier is None else ():
+            print(json.dumps(result)) if options.json else showing.show(result)
+    else:
+        _measure(known, options, results)
     if earlier is not None:
         rows = against.compare(earlier, results)
         if options.json:

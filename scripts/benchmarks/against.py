@@ -32,18 +32,32 @@ def read(file: Path) -> list[dict[str, Any]]:
     try:
         for line in file.read_text().splitlines():
             result = json.loads(line)
-            if "benchmark" in result:
-                spread, facts = result.setdefault("spread", {}), result.setdefault("machine", {})
-                if not isinstance(spread, dict) or not isinstance(facts, dict):
-                    raise TypeError("its parts are no objects")
-                found[result["benchmark"]] = result
+            if isinstance(result, dict) and "figures" in result and "against" in result:
+                continue  # a comparison that was printed behind them
+            _check(result)
+            found[result["benchmark"]] = result
     except OSError as error:
         raise Unreadable(f"{file} cannot be read: {error.strerror}") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise Unreadable(f"{file} is not what scripts/bench --json prints: {error}") from None
     if not found:
         raise Unreadable(f"{file} holds no result; write one with scripts/bench --json > FILE")
     return list(found.values())
+
+
+def _check(result: Any) -> None:
+    """`TypeError` if it is no result. Those of older versions have no spread and no machine."""
+    if not isinstance(result, dict) or not isinstance(result.get("benchmark"), str):
+        raise TypeError("a line names no benchmark")
+    if not isinstance(result.get("records"), int):
+        raise TypeError(f"{result['benchmark']} does not say how many records")
+    for name in ("spread", "machine"):
+        if not isinstance(result.setdefault(name, {}), dict):
+            raise TypeError(f"the {name} of {result['benchmark']} is no object")
+    for figure, spread in result["spread"].items():
+        if not isinstance(spread, dict) or not {"min", "max", "repeats"} <= set(spread):
+            raise TypeError(f"the spread of {result['benchmark']}'s {figure} is not complete")
+    result.setdefault("took_seconds", 0)
 
 
 def _figures(result: dict[str, Any]) -> dict[str, float]:

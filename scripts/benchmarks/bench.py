@@ -12,6 +12,7 @@ import nodes
 
 from benchmarks.figures import Figures
 from benchmarks.homes import Homes
+from benchmarks.limits import HASH
 from benchmarks.progress import Progress
 
 
@@ -40,6 +41,10 @@ class Bench:
         spent["driver"] = time.process_time() - own
         for name, seconds in spent.items():
             self.figures.add(f"cpu_seconds.{name}", round(seconds, 3))
+
+    def in_hashes(self, name: str, cpu_us: float) -> None:
+        """Put a cost a record beside the one of hashing it, which nothing can do without."""
+        self.figures.put(f"ratios.in_hashes.{name}", cpu_us / 1e6 * self.limit(HASH))
 
     def limit(self, name: str) -> float:
         """A limit of this machine, measured just before; only those that the benchmark names."""

@@ -58,7 +58,7 @@ def catchup(bench: Bench) -> None:
     figures.put("seconds", sum(one.seconds for one in found))
     for name in ("provider", "consumer"):
         cpu = [one.cpu[name] / bench.records * 1e6 for one in found]
-        figures.repeated(f"cpu_us_per_record.{name}", cpu)
+        bench.in_hashes(name, figures.repeated(f"cpu_us_per_record.{name}", cpu))
         for figure in ("own_before", "own_peak", "resident_peak"):
             memory = [one.memory[name][figure] for one in found]
             figures.repeated(f"memory_mb.{name}.{figure}", memory)

@@ -1,6 +1,7 @@
 """What this machine can do at all: the stages of the work, bare, one process and one thread.
 
-Measured beside each benchmark that they bound, so that a ratio to them is of the same moment.
+Measured just before each benchmark that they bound, so that a ratio to them is of the same moment.
+What only computes is counted by processor time: of a busy machine the clock says little.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ EXCHANGE = (HASH, SIGN, VERIFY, ENCODE, DECODE, FSYNC, FSYNC_BATCH, TLS, TURN)
 
 
 def _rate(count: int, work: Callable[[], object]) -> list[float]:
-    """How often a second, of some repeats of `count` at once; the first warms up."""
+    """How often a second of processor, of some repeats of `count` at once; the first warms up."""
     rates = []
     for _ in range(REPEATS + 1):
-        began = time.perf_counter()
+        began = time.process_time()
         work()
-        rates.append(count / (time.perf_counter() - began))
+        rates.append(count / (time.process_time() - began))
     return rates[1:]
 
 

@@ -39,13 +39,40 @@ def show_machine(facts: dict[str, Any]) -> None:
 
 def show(result: dict[str, Any]) -> None:
     """One benchmark's result."""
-    out, spread = console(), result["spread"]
+    out = console()
     name = f"{result['benchmark']} ({result['records']:,} records)"
     if "tally" in result:  # beside other tools
         out.print(f"[bold]{name}[/bold]")
         print(peers.show(result))
         return
     table = Table(box=None, pad_edge=False, title=name, title_justify="left", title_style="bold")
+    if "small" in result and "large" in result:
+        _beside(table, result)
+    else:
+        _spread(table, result)
+    out.print(table)
+    facts = result["machine"]
+    loads = f"{facts['load_before'][0]} … {facts['load_after'][0]}"
+    out.print(f"took {result['took_seconds']} s; load average {loads}\n", style="dim")
+
+
+def _beside(table: Table, result: dict[str, Any]) -> None:
+    """Two sizes beside each other."""
+    table.add_column("figure, median", no_wrap=True)
+    for title in ("small", "large", "times dearer"):
+        table.add_column(title, justify="right", no_wrap=True)
+    small, large, ratios = (dict(flat(result[name])) for name in ("small", "large", "ratios"))
+    for key in large:
+        ratio = ratios.pop(key, None)
+        cells = [number(side.get(key, "")) for side in (small, large)]
+        table.add_row(key, *cells, "" if ratio is None else f"{ratio:.2f}")
+    for key, value in ratios.items():
+        table.add_row(f"ratios.{key}", "", "", f"{value:.2f}")
+
+
+def _spread(table: Table, result: dict[str, Any]) -> None:
+    """Medians and their spread."""
+    spread = result["spread"]
     table.add_column("figure", no_wrap=True)
     table.add_column("median", justify="right", no_wrap=True)
     table.add_column("from … to", justify="right", no_wrap=True)
@@ -59,7 +86,3 @@ def show(result: dict[str, Any]) -> None:
         between = f"{number(of['min'])} … {number(of['max'])}" if of else ""
         style = "dim" if key.startswith("limits.") else None
         table.add_row(key, number(value), between, style=style)
-    out.print(table)
-    facts = result["machine"]
-    loads = f"{facts['load_before'][0]} … {facts['load_after'][0]}"
-    out.print(f"took {result['took_seconds']} s; load average {loads}\n", style="dim")

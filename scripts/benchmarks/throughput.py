@@ -26,7 +26,8 @@ def throughput(bench: Bench) -> None:
     figures.put("seconds", sum(seconds))
     rate = figures.repeated("deltas_per_second", [part / taken for taken in seconds])
     for name in ("provider", "consumer"):
-        figures.repeated(f"cpu_us_per_delta.{name}", [one[name] / part * 1e6 for one in cpu])
+        each = [one[name] / part * 1e6 for one in cpu]
+        bench.in_hashes(name, figures.repeated(f"cpu_us_per_delta.{name}", each))
     figures.put("ratios.of_sha256", rate / bench.limit(limits.HASH))
     figures.put("ratios.of_decode", rate / bench.limit(limits.DECODE))
     figures.put("ratios.of_encode", rate / bench.limit(limits.ENCODE))
