@@ -32,6 +32,10 @@ source = "provider"
 MAIN = "from tallystick.node.cli import main; main()"
 
 
+class Failed(RuntimeError):
+    """A verb or a node that was to succeed did not."""
+
+
 class Party:
     """A party with its home, and its node while it runs."""
 
@@ -52,7 +56,7 @@ class Party:
             self.command(*arguments), capture_output=True, text=True, stdin=subprocess.DEVNULL
         )
         if check and done.returncode:
-            raise RuntimeError(f"tally {' '.join(arguments)}: {done.returncode}\n{done.stderr}")
+            raise Failed(f"tally {' '.join(arguments)}: {done.returncode}\n{done.stderr}")
         return done
 
     def json(self, *arguments: str) -> Any:
@@ -71,7 +75,7 @@ class Party:
     def start(self, *options: str) -> None:
         """Start the node and wait until it is ready."""
         if not self.wait_ready(self.launch(*options)):
-            raise RuntimeError(f"{self.name} did not start; see {self.log}")
+            raise Failed(f"{self.name} did not start; see {self.log}")
 
     def launch(self, *options: str) -> subprocess.Popen[str]:
         """Start the node and wait for nothing."""
