@@ -24,21 +24,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import nodes
 import peers
 import trio
+from benchmarks import load
 
 from tallystick.node.home import open_home
-from tallystick.node.importing.drafts import Draft
 from tallystick.node.rpc import RpcClient
 
 RECORDS = 100_000
 SINGLES = 200
 ROUNDS = 3
-BATCH = 4096
-IN_FLIGHT = 6
-START_US = 1_700_000_000_000_000
 LIMIT_SECONDS = 900
 SCRIPTS = peers.HERE / "bench_peers"
 OURS = "tallystick"
@@ -167,17 +163,22 @@ def run_way(name: str, records: int, singles: int, folder: Path, install: bool) 
     start, environment = way.prepare(install)
     with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=folder) as place:
         command = [*start, str(SCRIPTS / way.script), place, str(records), str(singles)]
-        done = subprocess.run(
+        with subprocess.Popen(
             [*command, *way.arguments],
-            capture_output=True,
-            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
-            timeout=LIMIT_SECONDS,
+            text=True,
             env=os.environ | environment,
-        )
-    if done.returncode:
-        raise RuntimeError(f"{way.script} {' '.join(way.arguments)}:\n{done.stderr[-2000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        ) as child:
+            try:
+                said, errors = child.communicate(timeout=LIMIT_SECONDS)
+            except BaseException:
+                child.terminate()  # and not kill: it has processes to stop, too
+                raise
+    if child.returncode:
+        raise RuntimeError(f"{way.script} {' '.join(way.arguments)}:\n{errors[-2000:]}")
+    found: dict[str, Any] = json.loads(said.splitlines()[-1])
     return found
 
 
@@ -189,11 +190,11 @@ def run_ours(records: int, singles: int, folder: Path) -> dict[str, Any]:
             def used() -> list[float]:
                 return [time.process_time() + acme.cpu_seconds(), beta.cpu_seconds()]
 
-            trio.run(_load, acme, 0, BATCH)  # warm up
+            load.emit(acme, load.batches(0, load.BATCH))  # warm up
             before = used()
-            seconds = trio.run(_load, acme, BATCH, records)
+            seconds = load.emit(acme, load.batches(load.BATCH, records)).seconds
             after = used()
-            taken = trio.run(_singles, acme, BATCH + records, singles)
+            taken = trio.run(_singles, acme, load.BATCH + records, singles)
             last = used()
         disk = [
             sum(file.stat().st_blocks * 512 for file in party.home.rglob("*") if file.is_file())
@@ -201,7 +202,7 @@ def run_ours(records: int, singles: int, folder: Path) -> dict[str, Any]:
         ]
     return {
         "version": f"tallystick, Python {sys.version.split()[0]}",
-        "held": BATCH + records + singles,
+        "held": load.BATCH + records + singles,
         "seconds": seconds,
         "cpu": [b - a for a, b in zip(before, after, strict=True)],
         "disk": disk,
@@ -210,57 +211,24 @@ def run_ours(records: int, singles: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def _drafts(first: int, count: int) -> bytes:
-    return msgspec.msgpack.encode(
-        [
-            Draft(
-                f"request-{n:012}-{'x' * 60}",
-                "context-tokens",
-                f"project-{n % 50:03}-{'y' * 48}",
-                n % 5000,
-                START_US + n * 100,
-            )
-            for n in range(first, first + count)
-        ]
-    )
-
-
-async def _load(party: nodes.Party, start: int, records: int) -> float:
-    async with RpcClient.connect(open_home(party.home)) as client:
-        waiting: deque[trio.Event] = deque()
-        size = 0
-
-        async def send(first: int, done: trio.Event) -> None:
-            nonlocal size
-            drafts = _drafts(first, min(BATCH, start + records - first))
-            answer = await client.call("emit", channel=None, drafts=drafts)
-            size = max(size, answer["size"])
-            done.set()
-
-        began = time.perf_counter()
-        async with trio.open_nursery() as nursery:
-            for first in range(start, start + records, BATCH):
-                while len(waiting) >= IN_FLIGHT:
-                    await waiting.popleft().wait()
-                waiting.append(trio.Event())
-                nursery.start_soon(send, first, waiting[-1])
-        await client.call("wait", channel=None, size=size, seconds=600.0)
-        return time.perf_counter() - began
-
-
 async def _singles(party: nodes.Party, start: int, count: int) -> list[float]:
     taken = []
     async with RpcClient.connect(open_home(party.home)) as client:
         for n in range(start, start + count):
             began = time.perf_counter()
-            answer = await client.call("emit", channel=None, drafts=_drafts(n, 1))
+            answer = await client.call("emit", channel=None, drafts=load.drafts([n]))
             await client.call("wait", channel=None, size=answer["size"], seconds=30.0)
             taken.append((time.perf_counter() - began) * 1000)
     return taken
 
 
 def throughput_peers(
-    folder: Path, records: int, *, singles: int = SINGLES, rounds: int = ROUNDS
+    folder: Path,
+    records: int,
+    *,
+    singles: int = SINGLES,
+    rounds: int = ROUNDS,
+    note: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """All ways in turns, so that each meets what else the machine does; medians of the rounds."""
     runs: dict[str, list[dict[str, Any]]] = {OURS: []}
@@ -275,6 +243,7 @@ def throughput_peers(
         names = deque(runs)
         names.rotate(n)
         for name in names:
+            note(f"throughput: round {n + 1} of {rounds}, {name}")
             if name == OURS:
                 runs[name].append(run_ours(records, singles, folder))
             else:

@@ -9,6 +9,7 @@ from typing import Any
 import peers
 import peers_log
 import pytest
+from benchmarks import load
 
 RECORDS = 300
 SINGLES = 5
@@ -16,7 +17,7 @@ SINGLES = 5
 
 def _check(result: dict[str, Any], name: str) -> None:
     alone = name.startswith("pymerkle")
-    assert result["held"] == peers_log.BATCH + RECORDS + SINGLES
+    assert result["held"] == load.BATCH + RECORDS + SINGLES
     assert len(result["single_ms"]) == SINGLES and min(result["single_ms"]) > 0
     assert result["seconds"] > 0
     for key in ("cpu", "single_cpu", "disk"):

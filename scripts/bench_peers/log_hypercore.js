@@ -157,7 +157,7 @@ async function author (folder, count, singles, mode) {
   const other = fork(__filename, [
     'consumer', path.join(folder, 'consumer'), core.key.toString('hex'), ...ports, mode
   ])
-  other.on('exit', (code) => { if (code) process.exit(code) })
+  other.on('exit', (code) => { if (code !== 0) process.exit(1) })
   const ask = (what) => new Promise((resolve) => {
     other.once('message', resolve)
     other.send(what)
