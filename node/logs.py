@@ -21,7 +21,7 @@ import trio
 from tallystick.node.errors import StoreError
 from tallystick.node.quotas import counted_bytes
 from tallystick.node.rebuilding import find_closes, index_anew, rebuild
-from tallystick.node.store.disk import Store, Ticket, Txn
+from tallystick.node.store.disk import Job, Store, Ticket, Txn
 from tallystick.node.store.idindex import IdIndex, fingerprints
 from tallystick.node.store.keyspace import (
     COVERED_NOTHING,
@@ -568,7 +568,7 @@ class ChannelLog(LogMatters):
     def store_signature(self, size: int, root: bytes, signature: bytes) -> Ticket:
         """Make our signature on an earlier head durable, before it is sent."""
         self.signed_size = max(self.signed_size, size)
-        return self._store_head(size, HeadRow(root, signature, b""))
+        return self.store.submit(self._head_job(size, HeadRow(root, signature, b"")))
 
     def store_cosignature(self, size: int, cosignature: bytes) -> Ticket:
         """Keep the peer's co-signature of a head that we signed."""
@@ -580,15 +580,14 @@ class ChannelLog(LogMatters):
         def done() -> None:
             self.cosigned_size = max(self.cosigned_size, size)
 
-        return self._store_head(size, HeadRow(row.root, row.signature, cosignature), done)
+        head = HeadRow(row.root, row.signature, cosignature)
+        return self.store.submit_along(self._head_job(size, head), done)
 
-    def _store_head(
-        self, size: int, head: HeadRow, done: Callable[[], None] | None = None
-    ) -> Ticket:
+    def _head_job(self, size: int, head: HeadRow) -> Job:
         row = encode_row(self._row())
 
         def job(txn: Txn) -> None:
             txn.put("heads", index_key(self.number, size), encode_row(head))
             txn.put("logs", log_key(self.number), row)
 
-        return self.store.submit(job, done)
+        return job
