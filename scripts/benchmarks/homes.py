@@ -6,7 +6,9 @@ whose building was interrupted is built further.
 
 from __future__ import annotations
 
+import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,8 +25,10 @@ from tallystick.node.rpc import RpcClient
 
 NAMES = ("acme.example", "beta.example")
 PIECE = 122 * load.BATCH  # co-signed before the next: neither side runs ahead for long
-BYTES_A_DELTA = 350  # of disk in one home, generously
-FOUNDED = "founded"
+BYTES_A_DELTA = 280  # of disk in one home
+FOUNDED, PIECES = "founded", "pieces.json"  # the second has a line for each piece that was built
+SETTLE_SECONDS, IDLE = 1.0, 0.1  # of a processor, at most, in a node that only waits
+SETTLE_TURNS_MAX = 600
 
 
 class NoRoom(Exception):
@@ -38,6 +42,7 @@ class Pair:
     acme: nodes.Party
     beta: nodes.Party
     deltas: int
+    folder: Path
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -54,6 +59,21 @@ class Pair:
     def connected(self) -> None:
         """Wait until the channel is open."""
         nodes.wait_until(lambda: is_open(self.acme))
+
+    def settle(self) -> None:
+        """Wait until neither node has anything left to do, such as merging an index."""
+        parties = (self.acme, self.beta)
+        for _ in range(SETTLE_TURNS_MAX):
+            before = [party.cpu_seconds() for party in parties]
+            time.sleep(SETTLE_SECONDS)
+            spent = [party.cpu_seconds() - old for party, old in zip(parties, before, strict=True)]
+            if max(spent) <= IDLE * SETTLE_SECONDS:
+                return
+
+    def pieces(self) -> list[dict[str, float]]:
+        """What building took, piece by piece: sizes, seconds, processor time."""
+        file = self.folder / PIECES
+        return [json.loads(line) for line in file.read_text().splitlines()]
 
     def emit(self, records: int, *, wait: bool = True) -> load.Sent:
         """Emit so many new deltas, that are made beforehand."""
@@ -76,7 +96,8 @@ class Homes:
         folder = self._folder / f"{kind}-{records}"
         founded = (folder / FOUNDED).exists()
         acme, beta = (nodes.Party(folder, name) for name in NAMES)
-        pair = Pair(acme, beta, log_size(acme) - 1 if founded else 0)  # the terms are a record too
+        deltas = log_size(acme) - 1 if founded else 0  # the terms are a record, too
+        pair = Pair(acme, beta, deltas, folder)
         _check_room(folder, records - pair.deltas)
         if not founded:
             shutil.rmtree(folder, ignore_errors=True)
@@ -102,7 +123,14 @@ class Homes:
         with pair.running():
             for first in range(start, records, PIECE):
                 bodies = load.batches(first, min(PIECE, records - first))
-                load.emit(pair.acme, bodies, sent=sent)
+                before = [party.cpu_seconds() for party in (pair.acme, pair.beta)]
+                seconds = load.emit(pair.acme, bodies, sent=sent).seconds
+                after = [party.cpu_seconds() for party in (pair.acme, pair.beta)]
+                piece = {"first": first, "deltas": min(PIECE, records - first), "seconds": seconds}
+                piece |= {"provider": after[0] - before[0], "consumer": after[1] - before[1]}
+                with (pair.folder / PIECES).open("a") as out:
+                    out.write(json.dumps(piece) + "\n")
+            pair.settle()
         progress.end()
         pair.deltas = records
 
