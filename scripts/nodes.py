@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 START_SECONDS = 30
+STOP_SECONDS = 300  # a node that merges a large index finishes that first
 
 TERMS = """\
 provider = "acme.example"
@@ -116,7 +117,7 @@ class Party:
     def _end(self, how: Any) -> None:
         if self.process is not None:
             how(self.process)
-            self.process.wait(START_SECONDS)
+            self.process.wait(STOP_SECONDS)
             assert self.process.stdout is not None
             self.process.stdout.close()
             self.process = None

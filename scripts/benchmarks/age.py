@@ -16,6 +16,7 @@ from benchmarks.bench import Bench, Benchmark
 from benchmarks.catchup import absence
 from benchmarks.derive import derive_ms
 from benchmarks.disk import record_bytes, used_bytes
+from benchmarks.figures import tidy
 from benchmarks.homes import Pair
 from benchmarks.proof import prove_some
 from benchmarks.startup import started
@@ -86,6 +87,25 @@ def _round(bench: Bench, pair: Pair, found: Samples, dice: random.Random) -> Non
     found["proof.bytes"].append(median(proved.sizes))
 
 
+def _tenths(pair: Pair) -> list[dict[str, float]]:
+    """What a delta took while the log was built, by tenths of it or larger parts: so the merges of
+    an index, which come rarely, are in it.
+    """
+    pieces, found = pair.pieces(), []
+    parts = min(10, len(pieces))
+    for n in range(parts):
+        of = pieces[n * len(pieces) // parts : (n + 1) * len(pieces) // parts]
+        deltas = sum(piece["deltas"] for piece in of)
+        found.append(
+            {
+                "per_second": tidy(deltas / sum(piece["seconds"] for piece in of)),
+                "cpu_us_provider": tidy(sum(piece["provider"] for piece in of) / deltas * 1e6),
+                "cpu_us_consumer": tidy(sum(piece["consumer"] for piece in of) / deltas * 1e6),
+            }
+        )
+    return found
+
+
 def age(bench: Bench) -> None:
     """Builds two pairs of homes, or goes on with those that were kept."""
     figures, dice = bench.figures, random.Random(7)
@@ -97,12 +117,17 @@ def age(bench: Bench) -> None:
             _round(bench, pair, found[name], dice)
     for name, pair in pairs.items():
         figures.put(f"{name}.deltas", pair.deltas)
+        tenths = _tenths(pair)
+        figures.put(f"{name}.build_tenths", tenths)
+        for figure, value in tenths[-1].items():
+            figures.put(f"{name}.build.{figure}", value)
         for figure, samples in found[name].items():
             figures.repeated(f"{name}.{figure}", samples)
         for side, party in (("provider", pair.acme), ("consumer", pair.beta)):
             figures.put(f"{name}.disk.bytes_per_delta_{side}", used_bytes(party) / pair.deltas)
         figures.put(f"{name}.disk.record_bytes", record_bytes(pair.acme, pair.deltas))
-    for figure in (*found["large"], "disk.bytes_per_delta_provider"):
+    build = [f"build.{figure}" for figure in _tenths(pairs["large"])[-1]]
+    for figure in (*build, *found["large"], "disk.bytes_per_delta_provider"):
         small, large = (figures.get(f"{name}.{figure}") for name in pairs)
         if small and large:
             dearer = small / large if figure.endswith("per_second") else large / small

@@ -7,6 +7,7 @@ that a thousand requests a second leave the processor to the nodes.
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -37,13 +38,24 @@ class Asker:
             if self._idle:
                 stream = self._idle.pop()
             else:
-                stream = await trio.open_unix_socket(self._path)
+                stream = await self._connect()
             try:
                 yield stream
             except BaseException:
                 await trio.aclose_forcefully(stream)
                 raise
             self._idle.append(stream)
+
+    async def _connect(self) -> trio.SocketStream:
+        """On a thread: where many wait to be let in, only a blocking connect waits with them."""
+        plain = socket.socket(socket.AF_UNIX)
+        try:
+            await trio.to_thread.run_sync(plain.connect, self._path)
+            plain.setblocking(False)
+            return trio.SocketStream(trio.socket.from_stdlib_socket(plain))
+        except BaseException:
+            plain.close()
+            raise
 
     async def ask(self, method: str, **params: object) -> Any:
         """The method's result. The node ends connections that were idle for some seconds: then it

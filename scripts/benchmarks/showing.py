@@ -68,6 +68,8 @@ def _beside(table: Table, result: dict[str, Any]) -> None:
         table.add_column(title, justify="right", no_wrap=True)
     small, large, ratios = (dict(flat(result[name])) for name in ("small", "large", "ratios"))
     for key in large:
+        if isinstance(large[key], list):
+            continue
         ratio = ratios.pop(key, None)
         cells = [number(side.get(key, "")) for side in (small, large)]
         table.add_row(key, *cells, "" if ratio is None else f"{ratio:.2f}")

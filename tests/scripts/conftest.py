@@ -17,9 +17,15 @@ Measure = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def homes(tmp_path_factory: pytest.TempPathFactory) -> Homes:
-    """Homes that the benchmarks of these tests share."""
-    return Homes(tmp_path_factory.mktemp("benchmarks"), Progress(quiet=True))
+def homes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the homes that the benchmarks of these tests share are."""
+    return tmp_path_factory.mktemp("benchmarks")
+
+
+@pytest.fixture(scope="session")
+def homes(homes_folder: Path) -> Homes:
+    """The homes there."""
+    return Homes(homes_folder, Progress(quiet=True))
 
 
 @pytest.fixture
@@ -35,9 +41,8 @@ def measure(homes: Homes, monkeypatch: pytest.MonkeyPatch) -> Measure:
     monkeypatch.setattr(latency, "WARM_UP", 2)
     known = catalog()
 
-    def measured(name: str, records: int, folder: Path | None = None) -> dict[str, Any]:
-        at = Homes(folder, Progress(quiet=True)) if folder else homes
-        result: dict[str, Any] = run(known[name], records, at, Progress(quiet=True), False)
+    def measured(name: str, records: int) -> dict[str, Any]:
+        result: dict[str, Any] = run(known[name], records, homes, Progress(quiet=True), False)
         return result
 
     return measured
