@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -19,6 +20,7 @@ import textwrap
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,25 +67,26 @@ class Way:
 
 def _node(install: bool) -> tuple[list[str], dict[str, str]]:
     node, npm, folder = shutil.which("node"), shutil.which("npm"), peers.FOLDER / "hypercore"
-    modules = folder / "node_modules"
-    command = ["npm", "install", "--prefix", str(folder), "--no-fund", "--no-audit", "hypercore@11"]
+    complete = folder / "node_modules" / ".package-lock.json"  # npm writes it last
     if not node:
         raise NotHere("needs Node.js; on Debian: apt-get install nodejs npm")
-    if install and npm and not (modules / "hypercore").exists():
+    if install and npm and not complete.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run([npm, *command[1:]], check=True, stdout=sys.stderr)
-    if not (modules / "hypercore").exists():
+        options = ["--prefix", str(folder), "--no-fund", "--no-audit"]
+        subprocess.run([npm, "install", *options, "hypercore@11"], stdout=sys.stderr)
+    if not complete.exists():
         raise NotHere("needs hypercore: npm install --prefix .bench/hypercore hypercore@11")
-    return [node], {"NODE_PATH": str(modules)}
+    return [node], {"NODE_PATH": str(folder / "node_modules")}
 
 
 def _postgres(install: bool) -> tuple[list[str], dict[str, str]]:
-    packages = ("psycopg[binary]>=3.2", "cryptography")
     if not shutil.which("initdb") and not any(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
         raise NotHere("needs PostgreSQL; on Debian: apt-get install postgresql")
-    if not install and not (peers.FOLDER / "postgres").exists():
-        raise NotHere(f"needs a driver, in .bench/postgres: pip install {' '.join(packages)}")
-    return [str(peers.environment("postgres", *packages))], {}
+    packages = ("psycopg[binary]>=3.2", "cryptography")
+    if install or peers.has_environment("postgres", *packages):
+        with suppress(subprocess.CalledProcessError):
+            return [str(peers.environment("postgres", *packages))], {}
+    raise NotHere(f"needs a driver: pip install {shlex.join(packages)}")
 
 
 def _python(install: bool) -> tuple[list[str], dict[str, str]]:
