@@ -25,7 +25,7 @@ from tallystick.node.rpc import RpcClient
 
 NAMES = ("acme.example", "beta.example")
 PIECE = 122 * load.BATCH  # co-signed before the next: neither side runs ahead for long
-BYTES_A_DELTA = 280  # of disk in one home
+BYTES_A_DELTA = 230  # of disk in one home, with some room
 FOUNDED, PIECES = "founded", "pieces.json"  # the second has a line for each piece that was built
 SETTLE_SECONDS, IDLE = 1.0, 0.1  # of a processor, at most, in a node that only waits
 SETTLE_TURNS_MAX = 600
