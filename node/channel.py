@@ -55,6 +55,7 @@ from tallystick.protocol.messages import Append
 from tallystick.protocol.moves import Moves, unbilled
 from tallystick.protocol.quantities import format_quantity
 from tallystick.protocol.records import (
+    TEXT_BYTES_MAX,
     TIME_MAX_US,
     Close,
     Correction,
@@ -263,21 +264,11 @@ class Channel:
         self.keep_founded()
         own = self.own
         drafts = [draft for request in group for draft in request.drafts]
-        pairs = [(draft.meter, draft.id) for draft in drafts]
-        prints = own.fingerprints(pairs)
+        prints = own.fingerprints([(draft.meter, draft.id) for draft in drafts])
         known = own.known(prints)
         recorded_at = self.now_recorded_at()
         first = own.state.size
-        allows = own.rules.allows
-        if (
-            not known
-            and len(set(prints)) == len(prints)
-            and all([allows(draft.meter, draft.quantity) for draft in drafts])
-            and texts_plain("".join([draft.id + draft.subject for draft in drafts]))
-            and all([0 < len(d.id) <= 128 and 0 < len(d.subject) <= 128 for d in drafts])
-            and max([len(draft.sealed) for draft in drafts], default=0) <= SEALED_BYTES_MAX
-            and all([0 <= draft.occurred_at <= TIME_MAX_US for draft in drafts])
-        ):
+        if not known and len(set(prints)) == len(prints) and self._plainly_valid(drafts):
             fresh = drafts
             places = list(range(first, first + len(drafts)))
             duplicates: set[int] = set()
@@ -309,6 +300,24 @@ class Channel:
             self._sign,
             lambda batch: None,
             rows_beside(own.number, fresh),
+        )
+
+    def _plainly_valid(self, drafts: Sequence[Draft]) -> bool:
+        """Whether all of them are valid, seen by columns; if not, some still may be."""
+        if not drafts:
+            return True
+        texts = [draft.id for draft in drafts]
+        texts += [draft.subject for draft in drafts]
+        lengths = list(map(len, texts))
+        times = [draft.occurred_at for draft in drafts]
+        return (
+            texts_plain("".join(texts))
+            and min(lengths) > 0
+            and max(lengths) <= TEXT_BYTES_MAX
+            and min(times) >= 0
+            and max(times) <= TIME_MAX_US
+            and max([len(draft.sealed) for draft in drafts]) <= SEALED_BYTES_MAX
+            and self.own.rules.allows_all(drafts)
         )
 
     def _sort_out(
