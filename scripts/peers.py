@@ -104,8 +104,8 @@ def measured(command: list[str], output: Path) -> dict[str, Any]:
         out.seek(0)
         lines = out.read().splitlines()
     return {
-        "seconds": round(seconds, 1),
-        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "seconds": round(seconds, 3),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
         "peak_mb": round(usage.ru_maxrss / 1024),
         "code": child.returncode,
         "said": lines[-1] if lines else "",
@@ -162,7 +162,7 @@ def show(results: dict[str, Any]) -> str:
         equal, differing = tool["equal"], tool["differing"]
         peak = max(equal["peak_mb"], differing["peak_mb"])
         times = [
-            f"{run['seconds']} s, {run['cpu_seconds']}"
+            f"{run['seconds']:.1f} s, {run['cpu_seconds']:.1f}"
             if run["code"] in (0, 1)
             else f"failed: {run['code']}"
             for run in (equal, differing)

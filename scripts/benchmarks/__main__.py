@@ -67,8 +67,10 @@ def run(benchmark: Benchmark, records: int, homes: Homes, progress: Progress, pe
 
 def main() -> None:
     """Run the benchmarks that are named, or all; 130 when it was interrupted."""
-    # As Ctrl-C does: what was started is stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # To be told to end is an interruption, too, which stops what was started; in the background a
+    # shell has Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     known = catalog()
     options = _options(list(known))
     try:

@@ -35,7 +35,8 @@ Samples = dict[str, list[float]]
 
 def sizes(records: int) -> tuple[int, int]:
     """The small log's deltas and the large one's."""
-    return max(min(max(records // SMALLER, LEAST), records // 2), 1), records
+    large = max(records, 2)
+    return min(max(large // SMALLER, LEAST), large // 2), large
 
 
 def _repeat(bench: Bench, pair: Pair, found: Samples, name: str, numbers: list[int]) -> None:

@@ -137,7 +137,7 @@ def latency(bench: Bench) -> None:
     dice = random.Random(7)
     with nodes.channel(bench.folder) as (acme, beta):
         trio.run(_alone, acme, 0, WARM_UP)
-        count = min(bench.records, ALONE)
+        count = max(min(bench.records, ALONE), 2)  # a median needs two
         with bench.cpu(provider=acme, consumer=beta):
             alone = trio.run(_alone, acme, first, count)
         first += count

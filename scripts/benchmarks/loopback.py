@@ -48,7 +48,7 @@ def _serve(folder: Path) -> None:
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[socket.socket]:
-    command = [sys.executable, str(Path(__file__)), str(folder)]
+    command = [sys.executable, "-P", __file__, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         port = int(child.stdout.readline())
