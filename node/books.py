@@ -24,7 +24,6 @@ from tallystick.node.founding import Founding, decode_channel
 from tallystick.node.home import Home
 from tallystick.node.news import News
 from tallystick.node.quotas import MEBIBYTE
-from tallystick.node.segments.reading import archive_place
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import ChannelRow, encode_row
 from tallystick.protocol.errors import InputError, UnknownName
@@ -65,7 +64,7 @@ class Books:
         self.store = store
         self.index_folder = index_folder
         self.clock_us = clock_us
-        self.archive = archive_place(config.archive.location, index_folder.parent)
+        self.archive = config.archive.location
         self.store.segments.location = self.archive
         read_only = store.read_only
         self.seed = self._seed(read_only)

@@ -503,8 +503,8 @@ class Channel:
         return verify_head_signature(head, keys[0], signature)
 
     def verify_ours(self, head: Head, signature: bytes) -> None:
-        """Refuse (`ProofError`) a head of our log that none of our log keys signed; those that we may
-        have forgotten count too: all of them come from the seed.
+        """Refuse (`ProofError`) a head of our log that none of our log keys signed. Those that we
+        may have forgotten count too: all of them come from the seed.
         """
         for number in range(KEYS_MAX):
             key = bytes(self.identity.signer("log", number).verify_key)

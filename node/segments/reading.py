@@ -10,15 +10,16 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from tallystick.node.config import load_config
 from tallystick.node.errors import ArchiveError
 from tallystick.node.segments import GROUP, SEGMENT
 from tallystick.node.store.keyspace import SegmentRow, index_key, tile_key
+from tallystick.protocol.errors import InputError
 from tallystick.protocol.merkle import HASH_SIZE, TILE_HEIGHT, chain_leaves
 
 if TYPE_CHECKING:
@@ -35,14 +36,12 @@ PART_BYTES = 40  # what a record takes in memory beside its bytes
 decode_segment = msgspec.msgpack.Decoder(SegmentRow).decode
 
 
-def archive_place(location: str, home: Path) -> str:
-    """Where an archive is: an fsspec URL as it is; a path, which begins in the home, absolute."""
-    if not location or "://" in location or "::" in location:
-        return location
-    path = Path(location)
-    with suppress(RuntimeError):  # there is no home directory of that name
-        path = path.expanduser()
-    return str((home / path).absolute())
+def configured(home: Path) -> str:
+    """Where a home's configuration says that its archive is; empty if it does not."""
+    try:
+        return load_config(home / "config.toml").archive.location
+    except InputError:
+        return ""  # a mistake in it is for the node to name
 
 
 class Segments:
