@@ -104,7 +104,7 @@ class ReconcileRule(Struct, frozen=True, forbid_unknown_fields=True):
 class ArchiveSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Where records of closed periods are sealed into segments, and which leave the store."""
 
-    location: str = ""
+    location: Annotated[str, Meta(pattern=r"\A(/.*|[a-z][a-z0-9+.-]*:.*)?\Z")] = ""
     drop: bool = False
     keep_periods: Annotated[int, Meta(ge=0, le=100_000)] = 2
 

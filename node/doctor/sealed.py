@@ -60,7 +60,7 @@ def check_segments(
     """What is wrong with the segments of a log; the rows of those that can be written again, since
     their records are in the store; and how many there are. `tiles` are those of its records.
     """
-    from tallystick.node.segments.files import check_segment
+    from tallystick.node.segments.files import altered, check_segment
 
     faults: list[str] = []
     again: list[Damaged] = []
@@ -76,9 +76,7 @@ def check_segments(
                 said = (segment.header.root, segment.header.last_leaf)
             tile = tiles.get(tile_key(log.number, 2, first // SEGMENT))
             if said != (row.root, row.last_leaf) or (not log.torn and tile != row.root):
-                raise ArchiveError(
-                    f"{segment.name} is altered: it is not what the log's tree is of"
-                )
+                raise altered(segment.name, "it is not what the log's tree is of")
         except ArchiveError as error:
             faults.append(error.message)
             if first >= log.kept_from:

@@ -39,8 +39,8 @@ from tallystick.protocol.terms import channel_id
 
 T = TypeVar("T")
 
-OF_LOGS = ("logs", "batches", "heads", "tiles", "segments", "corrections", "derived", "lines", "aside",
-           "unplaced", "attributes", *FOLLOWING)  # fmt: skip
+OF_LOGS = ("logs", "batches", "heads", "tiles", "segments", "corrections", "derived", "lines",
+           "aside", "unplaced", "attributes", *FOLLOWING)  # fmt: skip
 OF_CHANNELS = ("checkpoints", "evidence", "declarations")
 STATES = ("proposed", "offered", "open", "halted")
 
