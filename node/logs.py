@@ -38,7 +38,7 @@ from tallystick.node.store.keyspace import (
     unpack_tally,
 )
 from tallystick.node.store.matters import LogMatters, Row, counted_rows
-from tallystick.node.store.source import batches, kept_from, sealed_below
+from tallystick.node.store.source import batches, kept_from, sealed_below, stored_parts
 from tallystick.node.store.tiles import put_tile, tile_rows
 from tallystick.node.telemetry.counts import Growth
 from tallystick.node.tree import LogTree
@@ -58,6 +58,7 @@ from tallystick.protocol.records import (
     batch_bytes,
     batch_count,
     decode_batch,
+    decode_record,
     join_batches,
 )
 
@@ -230,6 +231,9 @@ class ChannelLog(LogMatters):
         for prepared in self._in_flight:
             if prepared.first <= index < prepared.first + len(prepared.records):
                 return prepared.records[index - prepared.first]
+        if index < self.dropped:
+            with self.store.read() as txn:
+                return decode_record(next(stored_parts(txn, self.number, index, index + 1)))
         first, records = self.batch_around(index)
         return records[index - first]
 

@@ -98,7 +98,7 @@ class LogExamination:
 
     def batches(self) -> Iterator[bytes]:
         """The readable batches from the first record on; a `BatchSource`."""
-        for first, value, _ in self._batches():
+        for first, value, _ in self._readable():
             if value is None or first >= self.found.size:
                 return
             yield value

@@ -401,4 +401,4 @@ class Ticket:
         """Return when durable; `StoreError` if the commit failed."""
         await self._done.wait()
         if self._error:
-            raise StoreError(self._error.message, self._error.advice)
+            raise type(self._error)(self._error.message, self._error.advice)
