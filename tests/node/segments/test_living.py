@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +24,7 @@ from tallystick.node.home import Home, open_home
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.segments import GROUP, SEGMENT
 from tallystick.node.segments.keeper import Keeper
+from tallystick.node.segments.reading import Segments
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import (
     COVERED_NOTHING,
@@ -200,6 +203,53 @@ async def test_a_group_is_fetched_once_and_then_at_hand(
             file.unlink()
         again = await channel.emit([sealed.draft(0, 6)])
         assert again.repeated == [0]
+
+
+async def test_the_loop_goes_on_while_the_archive_is_slow(
+    long_homes: tuple[Home, Home], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = dropped(long_homes[0], tmp_path)
+    async with living(home) as (_, channel, _):
+        asked, answered = threading.Event(), threading.Event()
+        read = Segments._read
+
+        def slow(self: Segments, *arguments: Any) -> list[bytes]:
+            asked.set()
+            assert answered.wait(30), "the loop waits for the archive"
+            return read(self, *arguments)
+
+        monkeypatch.setattr(Segments, "_read", slow)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(channel.emit, [sealed.draft(0, 5)])
+            while not asked.is_set():
+                await trio.sleep(0.001)
+            answered.set()  # only the loop does so
+
+
+async def test_no_altered_byte_of_a_segment_is_believed(
+    long_homes: tuple[Home, Home], tmp_path: Path
+) -> None:
+    home = dropped(long_homes[0], tmp_path)
+    one, _ = segments_of(home)
+    with sealed.opened(home) as books, books.store.read() as txn:
+        wanted = books.store.segments.parts(txn, 0, 0, SEGMENT)
+        good, dice = one.read_bytes(), random.Random(7)
+        refused = 0
+        for _ in range(60):
+            bad = bytearray(good)
+            bad[dice.randrange(len(bad))] ^= 1 << dice.randrange(8)
+            one.write_bytes(bad)
+            fresh = Segments()
+            fresh.location = books.archive
+            for number in range(SEGMENT // GROUP):
+                try:
+                    found = fresh.group(txn, 0, number)
+                except ArchiveError as error:
+                    assert error.message.startswith(f"{one} is altered: ")
+                    refused += 1
+                else:
+                    assert found == wanted[number * GROUP : (number + 1) * GROUP]
+        assert refused > 10
 
 
 # Backups and mending
