@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import homes
 import pytest
 import sealed
 import trio
@@ -24,7 +25,7 @@ from tallystick.node.home import Home, open_home
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.segments import GROUP, SEGMENT
 from tallystick.node.segments.keeper import Keeper
-from tallystick.node.segments.reading import Segments
+from tallystick.node.segments.reading import Segments, have_at_hand
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import (
     COVERED_NOTHING,
@@ -252,6 +253,28 @@ async def test_no_altered_byte_of_a_segment_is_believed(
         assert refused > 10
 
 
+async def test_a_peer_that_lost_all_gets_our_log_from_segments(
+    long_homes: tuple[Home, Home], tmp_path: Path
+) -> None:
+    home = dropped(long_homes[0], tmp_path)
+    async with living(home) as (_, channel, closer), trio.open_nursery() as nursery:
+        channel.live = True
+        other = homes.Side(tmp_path / "new", "beta.example")
+        nursery.start_soon(other.books.store.run)
+        await other.found("acme.example")
+        own, peer = channel.own, other.channel.peer
+        while own.durable_size > peer.state.size:
+            stop = closer.next_head(own, peer.state.size)
+            await have_at_hand(own, range(peer.state.size, stop, GROUP))
+            batch = await channel.signed_batch(peer.state.size, stop)
+            message = Append(channel.id, batch.first, batch.data, batch.signature)
+            await other.channel.receive(message, lambda size, cosignature: None).wait()
+        for size in (1, 4097, SEGMENT, SEGMENT + 7, own.durable_size):
+            assert peer.root_at(size) == own.root_at(size)
+        nursery.cancel_scope.cancel()
+    other.books.close()
+
+
 # Backups and mending
 
 
@@ -301,6 +324,28 @@ def test_a_store_that_begins_in_segments_is_mended(
     checks = examine_apart(home.store_path, home.path / "ids", home.name)
     assert [check for check in checks if not check.ok] == []
     assert sealed.answers(home) == before
+
+
+def test_damage_behind_what_was_dropped_is_cut_back_to_a_sound_head(
+    long_homes: tuple[Home, Home], tmp_path: Path
+) -> None:
+    home = dropped(long_homes[0], tmp_path)
+    store = Store(home.store_path)
+
+    def harm(txn: Txn) -> None:
+        rows = list(txn.scan("batches", index_key(0, 0), index_key(1, 0)))
+        txn.put_raw("batches", rows[3][0], rows[3][1])  # without its sum
+
+    store.commit_now(harm)
+    store.close()
+    said = mend_apart(home, tmp_path / "damaged")
+    assert any("our log in channel" in sentence for sentence in said)
+    checks = examine_apart(home.store_path, home.path / "ids", home.name)
+    assert [check for check in checks if not check.ok] == []
+    with sealed.opened(home) as books:
+        [(channel, _)] = books.channels.values()
+        assert 2 * SEGMENT - 8192 < channel.own.durable_size < 139_000
+        assert channel.own.record(5) is not None
 
 
 def test_a_bad_segment_of_what_is_in_the_store_is_mended_by_sealing_again(
