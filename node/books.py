@@ -18,7 +18,6 @@ import msgspec
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.config import Config, load_config
-from tallystick.node.emits import Turns
 from tallystick.node.errands import Errands
 from tallystick.node.errors import PairingError, StoreError
 from tallystick.node.feed.rows import forget_feed
@@ -26,6 +25,7 @@ from tallystick.node.founding import Founding, decode_channel
 from tallystick.node.home import Home
 from tallystick.node.news import News
 from tallystick.node.quotas import MEBIBYTE
+from tallystick.node.requests import Turns
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import ChannelRow, encode_row
 from tallystick.protocol.errors import InputError, UnknownName
@@ -82,6 +82,8 @@ class Books:
         self.store = store
         self.index_folder = index_folder
         self.clock_us = clock_us
+        self.archive = config.archive.location
+        self.store.segments.location = self.archive
         read_only = store.read_only
         self.seed = self._seed(read_only)
         if not read_only:

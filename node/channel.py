@@ -19,14 +19,14 @@ import trio
 from nacl.signing import SigningKey
 
 from tallystick.node.batches import Batch
-from tallystick.node.emits import PART_DRAFTS, EmitResult, Request, Turns, joined, parts_of
 from tallystick.node.errands import WHEN_CALLED, Errands
 from tallystick.node.errors import StoreError
 from tallystick.node.founding import read_terms
-from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
+from tallystick.node.importing.drafts import Draft
 from tallystick.node.late import LateLines
 from tallystick.node.logs import ChannelLog
 from tallystick.node.news import News
+from tallystick.node.requests import EmitResult, Request, Turns, joined, parts_of, readable
 from tallystick.node.sealing import (
     SEALED_BYTES_MAX,
     check_sealed,
@@ -36,7 +36,7 @@ from tallystick.node.sealing import (
 )
 from tallystick.node.store.disk import Store, Ticket
 from tallystick.node.store.keyspace import ChannelRow
-from tallystick.node.tree import stored_parts
+from tallystick.node.store.source import stored_parts
 from tallystick.protocol.derive import Folder, LineKey
 from tallystick.protocol.errors import (
     ConflictError,
@@ -233,14 +233,15 @@ class Channel:
                     continue
                 group: list[Request] = []
                 count = 0
-                # Beside other channels in small steps, between which they have their turn.
-                most = DRAFTS_MAX if self.turns.alone(self, trio.current_time()) else PART_DRAFTS
+                most = self.turns.most(self, trio.current_time())
                 while self._requests and (
                     not group or count + len(self._requests[0].drafts) <= most
                 ):
                     group.append(self._requests.pop(0))
                     count += len(group[-1].drafts)
                 try:
+                    if self.own.dropped:
+                        group = await readable(self.own, group)
                     ticket = self._append(group)
                     ticket.then_always(self._slots.release)
                 except StoreError as error:
@@ -470,9 +471,8 @@ class Channel:
         return batch
 
     def take_cosignature(self, size: int, cosignature: bytes) -> None:
-        """Check the peer's co-signature of our head of that size, and keep it.
-
-        Who waits for it need not wait for our disk: if it is lost, the peer says it again.
+        """Check the peer's co-signature of our head of that size, and keep it; who waits for it
+        need not wait for our disk, for the peer says it again if it is lost.
         """
         with self.store.read() as txn:
             row = self.own.head_row(txn, size)
@@ -498,9 +498,8 @@ class Channel:
         return verify_head_signature(head, keys[0], signature)
 
     def verify_ours(self, head: Head, signature: bytes) -> None:
-        """Refuse (`ProofError`) a head of our log that none of our log keys signed.
-
-        The keys that we may have forgotten count too: all of them come from the seed.
+        """Refuse (`ProofError`) a head of our log that none of our log keys signed. Those that we
+        may have forgotten count too: all of them come from the seed.
         """
         for number in range(KEYS_MAX):
             key = bytes(self.identity.signer("log", number).verify_key)

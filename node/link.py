@@ -18,8 +18,12 @@ import trio
 from tallystick.node import accusing, recovery
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
+from tallystick.node.errors import ArchiveError
+from tallystick.node.logs import READ_RECORDS_MAX, ChannelLog
 from tallystick.node.outbox import Outbox
 from tallystick.node.quotas import Allowance
+from tallystick.node.segments import GROUP
+from tallystick.node.segments.reading import have_at_hand
 from tallystick.node.store.disk import Ticket
 from tallystick.node.store.matters import CHECKPOINT_MARK
 from tallystick.protocol.errors import PeerBreach, ProofError, TallyError, lone_error
@@ -60,6 +64,7 @@ SKEW_SECONDS = 300  # a clock off by more is reported
 RECORDS_IN_FLIGHT_MAX = APPEND_RECORDS_MAX  # of the peer's, on their way to the disk
 CLOSINGS_WAITING_MAX = 8  # messages about checkpoints, a channel
 REST_SECONDS_MAX = 5
+UNREADABLE_SECONDS = 30  # until what the archive does not give is asked for again
 RETURN_SECONDS = 30  # a peer that returns nothing of our log for so long does not mean to
 
 _log = logging.getLogger("tallystick.link")
@@ -342,6 +347,8 @@ class Link:
                         self.close("the peer says more about checkpoints than can be answered")
         except PeerBreach as breach:
             await self._halt(channel, breach)
+        except ArchiveError as error:  # until the next link; other channels go on
+            _log.error("a message was not answered", extra=self._named(channel, error))
 
     def _closings_of(self, closer: Closer) -> trio.MemorySendChannel[Message]:
         """Where a channel's messages about checkpoints wait, while there are any."""
@@ -486,6 +493,9 @@ class Link:
         await self._outbox.room()
         while self._may_send(channel):
             stop = closer.next_head(channel.own, link.sent_size)
+            await self._read_back(channel, channel.own, link.sent_size, stop)
+            if not self._may_send(channel):  # it may have taken long, and now we sign
+                break
             batch = await channel.signed_batch(link.sent_size, stop)
             link.own_size = max(link.own_size, batch.size)
             if self._may_send(channel) and batch.first == link.sent_size:
@@ -498,13 +508,29 @@ class Link:
         """Send the peer the records of its own log that it lost, up to each head that counts."""
         peer = channel.peer
         while start < peer.durable_size:
-            batch = peer.batch_from(start, closer.next_head(peer, start))
+            stop = closer.next_head(peer, start)
+            await self._read_back(channel, peer, start, stop)
+            batch = peer.batch_from(start, stop)
             with channel.store.read() as txn:
                 row = peer.head_row(txn, batch.size)
             assert row is not None
             self.say(Return(channel.id, batch.first, batch.data, batch.signature, row.cosignature))
             start = batch.size
             await self._outbox.room()
+
+    async def _read_back(self, channel: Channel, log: ChannelLog, start: int, stop: int) -> None:
+        """Have the records that are sent next at hand, if they are in segments alone; wait while
+        the archive does not give them.
+        """
+        stop = min(stop, start + 2 * READ_RECORDS_MAX)
+        while True:
+            try:
+                await have_at_hand(log, [*range(start, stop, GROUP), stop - 1])
+            except ArchiveError as error:
+                _log.error("records cannot be sent", extra=self._named(channel, error))
+                await trio.sleep(UNREADABLE_SECONDS)
+            else:
+                return
 
     async def _recover(self, channel: Channel, closer: Closer, message: Return) -> None:
         """Take records of our own log back from the peer, checking our signature on them."""

@@ -22,6 +22,7 @@ from tallystick.node.pairing import serve_join
 from tallystick.node.peering import Peering
 from tallystick.node.pins import Pins
 from tallystick.node.quotas import Bucket, Gate
+from tallystick.node.segments.keeper import Keeper
 from tallystick.node.store.residency import keep_small
 from tallystick.node.transport import tls
 from tallystick.node.transport.outward import outward
@@ -50,6 +51,7 @@ class Node:
         self.peering = Peering(books, self._dial, SystemRandom())
         self.feed = Feed(books, self.peering.caught_up)
         self.webhooks = Webhooks(home.path, books, self.feed)
+        self.keeper = Keeper(books)
         self._silence = Silence(self.feed, self.peering, books.config.feed.silent_seconds)
         self.gate = Gate(books.config.connections)
         self._lines = Bucket(1, LINES_BURST, 0)  # of the log, about strangers
@@ -71,6 +73,7 @@ class Node:
             nursery.start_soon(self.feed.run)
             nursery.start_soon(self._silence.run)
             nursery.start_soon(self.webhooks.run)
+            nursery.start_soon(self.keeper.run)
             self.peering.start(nursery)
             self._trust.begin()
             listeners = await self._bind(host, port)

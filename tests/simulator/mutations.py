@@ -22,12 +22,12 @@ from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.declaring import Declarer, _check_unrevealed
 from tallystick.node.disputing import standing_all
-from tallystick.node.emits import EmitResult, Request
 from tallystick.node.founding import Founding
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.lapsing import Due, Lapser
 from tallystick.node.link import Link
 from tallystick.node.logs import ChannelLog, Sign
+from tallystick.node.requests import EmitResult, Request
 from tallystick.node.store.disk import Job, Store, Ticket, Txn
 from tallystick.node.store.keyspace import DeclarationRow, declaration_key, encode_row
 from tallystick.protocol import disputes

@@ -1,4 +1,4 @@
-"""What callers ask to have recorded in a channel, and what became of it."""
+"""Callers' drafts on their way into a batch of our log, and what became of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 
 import trio
 
-from tallystick.node.importing.drafts import Draft
+from tallystick.node.errors import ArchiveError
+from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
+from tallystick.node.logs import ChannelLog
+from tallystick.node.segments.reading import have_repeated_at_hand
 from tallystick.node.store.disk import Ticket
 
 PART_DRAFTS = 1024  # made into a batch in one step, while others have something to record
@@ -27,7 +30,7 @@ class EmitResult:
 
 
 class Request:
-    """Drafts of one caller on their way into a batch."""
+    """Drafts of one caller."""
 
     __slots__ = ("drafts", "result", "scheduled", "ticket")
 
@@ -36,6 +39,20 @@ class Request:
         self.result = EmitResult([])
         self.scheduled = trio.Event()
         self.ticket: Ticket | None = None
+
+
+async def readable(log: ChannelLog, requests: Sequence[Request]) -> list[Request]:
+    """Those of which what they may repeat can be read; it is at hand then. Others fail alone."""
+    found = []
+    for request in requests:
+        try:
+            await have_repeated_at_hand(log, request.drafts)
+        except ArchiveError as error:
+            request.ticket = Ticket.failed(error)
+            request.scheduled.set()
+        else:
+            found.append(request)
+    return found
 
 
 def parts_of(drafts: Sequence[Draft]) -> list[Request]:
@@ -60,16 +77,18 @@ def joined(parts: Sequence[Request]) -> EmitResult:
 
 
 class Turns:
-    """Which channels of a node record: one that is alone may take all the time it likes."""
+    """How much the channels of a node make into a batch in one step: one that is alone as much as
+    there is; beside others little, so that they have their turn in between.
+    """
 
     def __init__(self) -> None:
         self._last: object = None
         self._shared_until = -math.inf
 
-    def alone(self, who: object, now: float) -> bool:
-        """Note that this one records; whether no other did lately."""
+    def most(self, who: object, now: float) -> int:
+        """How many drafts this one may take now."""
         if self._last is not who:
             if self._last is not None:
                 self._shared_until = now + SHARED_SECONDS
             self._last = who
-        return now >= self._shared_until
+        return DRAFTS_MAX if now >= self._shared_until else PART_DRAFTS
