@@ -14,12 +14,15 @@ _log = logging.getLogger("tallystick.node")
 
 
 def raise_file_limit() -> int:
-    """Have as many files open as the system allows this process; how many these are."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # where "unlimited" is more than the system has
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return soft
+    """Have as many files open as the system allows this process; how many these are, -1 if it
+    does not say: the unit of systemd forbids to ask, and sets the limit itself.
+    """
+    with suppress(ValueError, OSError):
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(ValueError, OSError):  # where "unlimited" is more than the system has
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return -1
 
 
 def check_file_limit(limit: int, peers: int) -> None:
