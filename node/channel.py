@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.late import LateLines
 from tallystick.node.logs import Batch, ChannelLog
 from tallystick.node.news import News
+from tallystick.node.requests import EmitResult, Request, readable
 from tallystick.node.sealing import (
     SEALED_BYTES_MAX,
     check_sealed,
@@ -32,7 +32,7 @@ from tallystick.node.sealing import (
 )
 from tallystick.node.store.disk import Store, Ticket
 from tallystick.node.store.keyspace import ChannelRow
-from tallystick.node.tree import stored_parts
+from tallystick.node.store.source import stored_parts
 from tallystick.protocol.derive import LineKey
 from tallystick.protocol.errors import (
     ConflictError,
@@ -79,29 +79,6 @@ _INSTANT = "%Y-%m-%dT%H:%M:%S.%fZ"  # to the microsecond: that may be all that d
 BATCHES_AHEAD_MAX = 2  # prepared but not yet durable: one on the disk, one being hashed
 
 
-@dataclass(slots=True)
-class EmitResult:
-    """What became of drafts: their indexes in the log (-1: not recorded), which of them were there
-    already, and why others are not.
-    """
-
-    indexes: list[int]
-    repeated: list[int] = field(default_factory=list)  # places
-    problems: list[tuple[int, str, str]] = field(default_factory=list)  # place, kind, message
-
-
-class _Request:
-    """Drafts of one caller on their way into a batch."""
-
-    __slots__ = ("drafts", "result", "scheduled", "ticket")
-
-    def __init__(self, drafts: Sequence[Draft]) -> None:
-        self.drafts = drafts
-        self.result = EmitResult([])
-        self.scheduled = trio.Event()
-        self.ticket: Ticket | None = None
-
-
 class Channel:
     """One open channel. `clock_us` gives microseconds since the Unix epoch."""
 
@@ -138,7 +115,7 @@ class Channel:
         self.gate = trio.Lock()  # held while our log is prepared to grow, or cut
         self.resumed = trio.Event()  # emits wait for it
         self.resumed.set()
-        self._requests: list[_Request] = []
+        self._requests: list[Request] = []
         self._requested = trio.Event()
         self._slots = trio.Semaphore(BATCHES_AHEAD_MAX)
         self.cosigned = trio.Event()  # set, and replaced, whenever a co-signature came
@@ -216,7 +193,7 @@ class Channel:
 
     async def emit(self, drafts: Sequence[Draft]) -> EmitResult:
         """Record deltas durably; returns when they, or what they repeat, are fsynced."""
-        request = _Request(drafts)
+        request = Request(drafts)
         self._requests.append(request)
         self._requested.set()
         await request.scheduled.wait()
@@ -234,7 +211,7 @@ class Channel:
                 if not self.resumed.is_set():
                     self._slots.release()
                     continue
-                group: list[_Request] = []
+                group: list[Request] = []
                 count = 0
                 while self._requests and (
                     not group or count + len(self._requests[0].drafts) <= DRAFTS_MAX
@@ -244,6 +221,8 @@ class Channel:
                 if not self._requests:
                     self._requested = trio.Event()
                 try:
+                    if self.own.dropped:
+                        group = await readable(self.own, group)
                     ticket = self._append(group)
                     ticket.then_always(self._slots.release)
                 except StoreError as error:
@@ -255,12 +234,12 @@ class Channel:
 
     async def emit_paused(self, drafts: Sequence[Draft]) -> EmitResult:
         """The same as `emit` while emits wait, for what goes before them."""
-        request = _Request(drafts)
+        request = Request(drafts)
         async with self.gate:
             await self._append([request]).wait()
         return request.result
 
-    def _append(self, group: Sequence[_Request]) -> Ticket:
+    def _append(self, group: Sequence[Request]) -> Ticket:
         self.keep_founded()
         own = self.own
         drafts = [draft for request in group for draft in request.drafts]
@@ -472,9 +451,8 @@ class Channel:
         return batch
 
     def take_cosignature(self, size: int, cosignature: bytes) -> None:
-        """Check the peer's co-signature of our head of that size, and keep it.
-
-        Who waits for it need not wait for our disk: if it is lost, the peer says it again.
+        """Check the peer's co-signature of our head of that size, and keep it; who waits for it
+        need not wait for our disk, for the peer says it again if it is lost.
         """
         with self.store.read() as txn:
             row = self.own.head_row(txn, size)
@@ -498,9 +476,8 @@ class Channel:
         return verify_head_signature(head, keys[0], signature)
 
     def verify_ours(self, head: Head, signature: bytes) -> None:
-        """Refuse (`ProofError`) a head of our log that none of our log keys signed.
-
-        The keys that we may have forgotten count too: all of them come from the seed.
+        """Refuse (`ProofError`) a head of our log that none of our log keys signed. Those that we
+        may have forgotten count too: all of them come from the seed.
         """
         for number in range(KEYS_MAX):
             key = bytes(self.identity.signer("log", number).verify_key)

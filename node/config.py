@@ -101,6 +101,14 @@ class ReconcileRule(Struct, frozen=True, forbid_unknown_fields=True):
     sessions_per_day: Annotated[int, Meta(ge=1, le=10_000)] = 4
 
 
+class ArchiveSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where records of closed periods are sealed into segments, and which leave the store."""
+
+    location: str = ""
+    drop: bool = False
+    keep_periods: Annotated[int, Meta(ge=0, le=100_000)] = 2
+
+
 class Reconcile(Struct, frozen=True, forbid_unknown_fields=True):
     """Standing consents; the first rule that fits counts."""
 
@@ -174,6 +182,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     checkpoints: Checkpoints = Checkpoints()
     quotas: Quotas = Quotas()
     connections: Connections = Connections()
+    archive: ArchiveSettings = ArchiveSettings()
     reconcile: Reconcile = Reconcile()
     log: Log = Log()
     metrics: Metrics = Metrics()
@@ -275,6 +284,19 @@ TEMPLATE = """\
 # pairings_per_minute = 60
 # handshake_seconds = 10.0
 
+[archive]
+# Where the records of closed periods are sealed into segments, files that anybody's engine can
+# query: a folder (an absolute path) or an fsspec URL, as in "s3://bucket/tally" once the package
+# s3fs is installed. "" for nowhere.
+# location = ""
+
+# Whether sealed records are then dropped from the store. They are read back from the archive when
+# they are needed, which must be kept as safe as the home.
+# drop = false
+
+# Of how many of the newest closed periods the records stay in the store all the same.
+# keep_periods = 2
+
 [reconcile]
 # Standing consents to tally reconcile, each in a table of its own: with whom, for which periods (a
 # pattern), our file ({period} stands for the period's label without colons) and its map, how many
@@ -363,11 +385,18 @@ def load_config(path: Path) -> Config:
         raise InputError(f"{path}: {error.message}", error.advice) from None
     _check_keys(path, values, Config, "")
     try:
-        return msgspec.convert(values, Config)
+        config = msgspec.convert(values, Config)
     except msgspec.ValidationError as error:
         raise InputError(
             f"{path}: {error}", "The file's comments say what each setting takes"
         ) from None
+    place = config.archive.location
+    if place and not place.startswith("/") and ":" not in place:
+        raise InputError(
+            f"{path}: archive.location is {place!r}, which depends on where one stands",
+            "Give a path that begins with / or an fsspec URL",
+        )
+    return config
 
 
 def _check_keys(path: Path, values: dict[str, Any], kind: type[Struct], where: str) -> None:

@@ -31,7 +31,6 @@ from tallystick.node.store.keyspace import (
     delta_key,
     encode_row,
     index_key,
-    index_of,
     line_key,
     line_of,
     log_key,
@@ -39,6 +38,7 @@ from tallystick.node.store.keyspace import (
     unpack_tally,
 )
 from tallystick.node.store.matters import LogMatters, Placed, Row, counted_rows
+from tallystick.node.store.source import batches, kept_from, sealed_below, stored_parts
 from tallystick.node.store.tiles import put_tile, tile_rows
 from tallystick.node.telemetry.counts import Growth
 from tallystick.node.tree import LogTree
@@ -58,6 +58,7 @@ from tallystick.protocol.records import (
     batch_bytes,
     batch_count,
     decode_batch,
+    decode_record,
     join_batches,
 )
 
@@ -155,6 +156,8 @@ class ChannelLog(LogMatters):
             self.state = LogState(row.last_leaf, frontier, row.facts)
             self.durable_size = row.size
             self.held_bytes = row.held_bytes
+            self.sealed = sealed_below(txn, self.number)
+            self.dropped = kept_from(txn, self.number) if self.sealed else 0
             self.signed_size = row.signed_size
             self.cosigned_size = self.cosigned_ahead = row.cosigned_size
             self.covered = derived.covered
@@ -208,14 +211,7 @@ class ChannelLog(LogMatters):
 
     def _stored(self, txn: Txn, start: int) -> Iterator[tuple[int, list[Record]]]:
         """Durable records from index `start`, batch by batch."""
-        found = txn.floor("batches", index_key(self.number, start)) if start else None
-        if found is not None and found[0][:4] == log_key(self.number):
-            first = index_of(found[0])
-        else:
-            first = start
-        scan = txn.scan("batches", index_key(self.number, first), log_key(self.number + 1))
-        for key, value in scan:
-            first = index_of(key)
+        for first, value in batches(txn, self.number, start):
             records, _ = decode_batch(value)
             skip = max(start - first, 0)
             if skip < len(records):
@@ -237,6 +233,9 @@ class ChannelLog(LogMatters):
         for prepared in self._in_flight:
             if prepared.first <= index < prepared.first + len(prepared.records):
                 return prepared.records[index - prepared.first]
+        if index < self.dropped:
+            with self.store.read() as txn:
+                return decode_record(next(stored_parts(txn, self.number, index, index + 1)))
         first, records = self.batch_around(index)
         return records[index - first]
 
@@ -247,9 +246,8 @@ class ChannelLog(LogMatters):
             if first <= index < first + len(records):
                 return first, records
         with self.store.read() as txn:
-            found = txn.floor("batches", index_key(self.number, index))
-        assert found is not None and found[0][:4] == log_key(self.number)
-        first, records = index_of(found[0]), decode_batch(found[1])[0]
+            first, data = next(batches(txn, self.number, index))
+        records, _ = decode_batch(data)
         if len(self._decoded) >= DECODED_MAX:
             del self._decoded[next(iter(self._decoded))]
         self._decoded[first] = records
@@ -311,11 +309,7 @@ class ChannelLog(LogMatters):
         pieces: list[bytes] = []
         stop = start
         with self.store.read() as txn:
-            found = txn.floor("batches", index_key(self.number, start))
-            assert found is not None
-            scan = txn.scan("batches", found[0], log_key(self.number + 1))
-            for key, value in scan:
-                first = index_of(key)
+            for first, value in batches(txn, self.number, start):
                 after = first + batch_count(value)
                 much = sum(map(len, pieces)) > READ_BYTES_MAX or stop - start >= READ_RECORDS_MAX
                 if after > limit or (pieces and much):
@@ -488,7 +482,7 @@ class ChannelLog(LogMatters):
             self.signed_size = size
         if cosignature:
             self.cosigned_ahead = size
-        row = encode_row(self._row())
+        row = encode_row(self.row())
         tiles = tile_rows(first, appended.leaves, appended.tiles)
 
         def job(txn: Txn) -> None:
@@ -512,7 +506,8 @@ class ChannelLog(LogMatters):
 
         return self.store.submit(job, done)
 
-    def _row(self) -> LogRow:
+    def row(self) -> LogRow:
+        """The log's state as the next job leaves it on the disk."""
         return LogRow(
             self.state.size,
             self.state.last_leaf,
@@ -584,7 +579,7 @@ class ChannelLog(LogMatters):
         return self.store.submit_along(self._head_job(size, head), done)
 
     def _head_job(self, size: int, head: HeadRow) -> Job:
-        row = encode_row(self._row())
+        row = encode_row(self.row())
 
         def job(txn: Txn) -> None:
             txn.put("heads", index_key(self.number, size), encode_row(head))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import nodes
+import peers_log
 
 from benchmarks import against, compare, limits, machine, showing
 from benchmarks.bench import Bench, Benchmark
@@ -20,6 +21,8 @@ from benchmarks.catalog import catalog
 from benchmarks.homes import Homes, NoRoom
 from benchmarks.progress import Progress
 from tallystick.protocol.errors import TallyError, lone_error
+
+PEERS_RECORDS = {"compare": compare.PEERS_RECORDS, "throughput": peers_log.RECORDS}
 
 
 def _options(names: list[str]) -> argparse.Namespace:
@@ -34,7 +37,7 @@ def _options(names: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="build homes here and use them again next time"
     )
-    parser.add_argument("--peers", action="store_true", help="compare: beside other tools")
+    parser.add_argument("--peers", action="store_true", help="compare, throughput: beside others")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in names]
     if unknown:
@@ -116,8 +119,8 @@ def _measure(
             showing.show_machine(machine.facts(folder if folder.exists() else Path.cwd()))
         for name in options.names or known:
             records = known[name].records
-            if name == "compare" and options.peers:
-                records = compare.PEERS_RECORDS
+            if options.peers:
+                records = PEERS_RECORDS.get(name, records)
             result = run(known[name], options.records or records, homes, progress, options.peers)
             results.append(result)
             progress.end()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import peers
+import peers_log
 from rich.console import Console
 from rich.table import Table
 
@@ -44,6 +45,10 @@ def show(result: dict[str, Any]) -> None:
     if "tally" in result:  # beside other tools
         out.print(f"[bold]{name}[/bold]")
         print(peers.show(result))
+        return
+    if "ways" in result:  # of throughput, beside others
+        out.print(f"[bold]{name}[/bold]")
+        print(peers_log.show(result))
         return
     table = Table(box=None, pad_edge=False, title=name, title_justify="left", title_style="bold")
     if "small" in result and "large" in result:
