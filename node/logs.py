@@ -84,7 +84,7 @@ class ChannelLog(LogMatters):
     __slots__ = (
         "_decoded", "_flushing", "_in_flight", "_recent", "_recent_bytes", "_recent_bytes_max",
         "_rules", "_seed", "book", "channel_id", "cosigned_ahead", "cosigned_size", "covered",
-        "dropped", "durable_size", "folder", "grew", "growth", "held_bytes", "index",
+        "dropped", "durable_size", "flush_soon", "folder", "grew", "growth", "held_bytes", "index",
         "index_folder", "mattered", "party", "role", "sealed", "signed_size", "state", "terms",
     )  # fmt: skip
 
@@ -110,6 +110,7 @@ class ChannelLog(LogMatters):
         self._flushing: trio.Lock | None = None
         self.grew: Callable[[bool], None] = _nothing  # durably; whether by a close or a matter
         self.mattered = 0  # how often a close or a matter became durable
+        self.flush_soon = False
         self.index: IdIndex = IdIndex(index_folder, number, [])
         self._decoded: dict[int, list[Record]] = {}  # a few batches, for look-ups in a row
         self._in_flight: list[Prepared] = []
@@ -447,6 +448,9 @@ class ChannelLog(LogMatters):
         co-signature (either may be empty); `then` runs once the batch is durable.
         """
         facts = self.rules.check_batch(self.state, records, self)
+        if self.dropped:  # what `_correct` will need must be readable before anything is done
+            found = [self.find(r.meter, r.id) for r in records if isinstance(r, Correction)]
+            self._highest({self.folder.key_of(one[1]) for one in found if one}, self.durable_size)
         return self.submit_checked(records, parts, prints, facts, sign, then)
 
     def submit_checked(
@@ -531,6 +535,7 @@ class ChannelLog(LogMatters):
         self.growth.durable(self.durable_size, len(prepared.records))
         self.book.apply(prepared.changes)
         if prepared.corrects:
+            self.flush_soon |= bool(self.dropped)  # or a start would need the archive to fold it
             with self.store.read() as txn:
                 self._correct(prepared.first, prepared.records, txn)
         self._keep(

@@ -100,15 +100,18 @@ def _parts(log: ChannelLog) -> Part:
 
 def due(log: ChannelLog) -> bool:
     """Whether enough came together for a flush."""
-    return log.index.recent >= RECENT_MAX or len(log.book.dirty) >= DIRTY_MAX
+    much = log.index.recent >= RECENT_MAX or len(log.book.dirty) >= DIRTY_MAX
+    return much or log.flush_soon
 
 
 async def tend(log: ChannelLog) -> float:
     """Flush if enough has come together; when to look again."""
     if due(log):
+        log.flush_soon = False
         try:
             await flush([log])
         except StoreError as error:
+            log.flush_soon = True
             _log.error("a flush failed; trying again", extra={"reason": error.message})
             return RETRY_SECONDS
     return 0 if due(log) else WHEN_CALLED

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nodes
 import pytest
-from benchmarks import against, limits, load, showing
+import trio
+from benchmarks import against, latency, limits, load, showing
 from benchmarks.catalog import ORDER, catalog
 from benchmarks.figures import flat
 from benchmarks.homes import Homes, NoRoom, log_size
@@ -73,6 +77,28 @@ def test_latency_counts_every_delta_at_every_rate(measure: Measure) -> None:
     assert 0 < result["alone"]["durable"]["p50_ms"] <= result["alone"]["cosigned"]["p50_ms"]
     assert result["p50_ms"] == result["alone"]["cosigned"]["p50_ms"]
     _positive(result, "limits.fsync_4k_p50_ms", "limits.tls_round_trip_ms", "fsync_p50_ms")
+
+
+def test_deltas_that_are_due_while_the_node_stands_still_are_late(
+    pair: tuple[nodes.Party, nodes.Party], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that waited for the node before it sent more would have one late delta, or few."""
+    acme, first, stopped_at = pair[0], 10**9, 20
+    assert acme.process is not None
+    pid, send = acme.process.pid, latency._send
+
+    async def send_or_stop(asker: Any, watch: Any, taken: Any, n: int, due: float) -> None:
+        if n == first + stopped_at:
+            os.kill(pid, signal.SIGSTOP)
+            threading.Timer(0.6, os.kill, (pid, signal.SIGCONT)).start()
+        await send(asker, watch, taken, n, due)
+
+    monkeypatch.setattr(latency, "_send", send_or_stop)
+    taken = trio.run(latency._offered, acme, first, [0.01] * 200)
+    assert len(taken.durable) == len(taken.cosigned) == 200
+    # Of those due in the first half of the pause each took at least the other half.
+    assert sum(ms >= 300 for ms in taken.durable) >= 25
+    assert sum(ms >= 300 for ms in taken.cosigned) >= 25
 
 
 def test_derive_proof_and_disk_share_homes(measure: Measure) -> None:

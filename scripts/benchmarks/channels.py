@@ -25,6 +25,8 @@ import nodes
 import trio
 import wide
 
+from benchmarks import limits
+from benchmarks.bench import Bench, Benchmark
 from tallystick.node.home import Home, open_home
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.rpc import RpcClient
@@ -42,7 +44,13 @@ START_US = 1_790_900_000_000_000
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def channels(folder: Path, records: int) -> dict[str, Any]:
+def channels(bench: Bench) -> None:
+    """As many channels as the size says."""
+    for name, value in measured(bench.folder, bench.records).items():
+        bench.figures.put(name, value)
+
+
+def measured(folder: Path, records: int) -> dict[str, Any]:
     """So many channels: start-up, memory, sessions at once, shared commits, fairness."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -99,7 +107,7 @@ def _sessions(party: nodes.Party, folder: Path, sessions: int) -> Iterator[float
     """So many live sessions; how long it took until all were."""
     keys = folder / "keys"
     keys.mkdir()
-    script = Path(__file__).parent / "wide_peers.py"
+    script = Path(__file__).parent.parent / "wide_peers.py"
     began = time.perf_counter()
     # The busy one is alone in its process, so that what it does keeps no other consumer waiting.
     firsts = [BUSY, *range(BUSY + 1, sessions, SESSIONS_A_PROCESS), sessions]
@@ -236,3 +244,6 @@ async def _looks(home: Home, channel: str, first: int) -> dict[str, float]:
         "p90": round(taken[len(taken) * 9 // 10], 2),
         "max": round(taken[-1], 2),
     }
+
+
+BENCHMARK = Benchmark("channels", 2_000, channels, (limits.FSYNC, limits.PYTHON))
