@@ -186,7 +186,8 @@ class Peering:
         finally:
             if self.links.get(name) is link:
                 del self.links[name]
-                self._dialler.ended(name, trio.current_time() - now)
+                if not dialled:  # the dialler hears of its own
+                    self._dialler.ended(name, trio.current_time() - now)
             self.notify()
 
     async def _replace(self, name: str, link: Link) -> bool:

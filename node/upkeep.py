@@ -45,7 +45,7 @@ async def flush(logs: Sequence[ChannelLog], change: Callable[[], Part] | None = 
     into the same transaction.
     """
     async with AsyncExitStack() as stack:
-        for log in logs:
+        for log in sorted(logs, key=lambda log: log.number):  # or two would wait for each other
             await stack.enter_async_context(log.flushing)
         changed = [change()] if change is not None else []
         parts = [*(_parts(log) for log in logs), *changed]
@@ -122,7 +122,8 @@ async def tend_index(log: ChannelLog) -> float:
     while group := log.index.mergeable():
         index = log.index
         try:
-            merged = await log.store.off_thread(index.merge, group)
+            with index.merging():
+                merged = await log.store.off_thread(index.merge, group)
             async with log.flushing:
                 if index is not log.index:
                     continue  # the store failed meanwhile, and the index was opened again

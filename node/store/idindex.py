@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import IO
@@ -323,9 +324,14 @@ class IdIndex:
         first = group[0].path.stem.split("-")[1]
         below = group[-1].path.stem.split("-")[2]
         path = self._folder / f"{self._log:08x}-{first}-{below}.run"
+        return RunRow(path.name, merge_runs(path, group))
+
+    @contextmanager
+    def merging(self) -> Iterator[None]:
+        """While another thread reads runs: their files stay open."""
         self._merging = True
         try:
-            return RunRow(path.name, merge_runs(path, group))
+            yield
         finally:
             self._merging = False
 
