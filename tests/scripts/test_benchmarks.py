@@ -65,6 +65,16 @@ def test_throughput_prints_one_json_object_with_machine_limits_and_spread(tmp_pa
     assert {"cpu", "python", "disk", "versions", "commit"} <= set(result["machine"])
 
 
+def test_stages_add_up_and_stand_beside_what_nodes_take(measure: Measure) -> None:
+    result = measure("stages", RECORDS)
+    for side, stages in result["stages_us"].items():
+        _positive(stages, "decode", "check", "ids", "chain", "tree", "balances", "store")
+        total = stages.pop("sum")
+        sent = result["stages_us"]["provider"]["send"] if side == "consumer" else 0
+        assert total == pytest.approx(sum(stages.values()) - sent, rel=0.01)
+        _positive(result, f"cpu_us_per_delta.{side}", f"ratios.of_stages.{side}")
+
+
 def test_latency_counts_every_delta_at_every_rate(measure: Measure) -> None:
     result = measure("latency", 40)
     for rate, count in ((1, 3), (10, 30), (100, 40), (1000, 40)):
