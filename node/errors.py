@@ -21,6 +21,13 @@ class StoreError(WorldError):
     """The store could not read or write; nothing that was acknowledged is lost."""
 
 
+class ArchiveError(StoreError):
+    """A file of an archive is missing or altered, or the archive cannot be reached.
+
+    The message names the file; nothing of it was believed.
+    """
+
+
 class HomeError(InputError):
     """A home is missing, already there, locked, or written by a newer version."""
 

@@ -1,0 +1,1 @@
+"""Segments: records of closed periods as Parquet files, outside the store and still provable."""
