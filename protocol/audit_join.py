@@ -27,7 +27,7 @@ from tallystick.protocol.derive import Book, Changes, Folder, LineKey
 from tallystick.protocol.errors import InvalidRecord
 from tallystick.protocol.log import LogFacts, LogState, Rules
 from tallystick.protocol.matters import Matters
-from tallystick.protocol.merkle import Forest
+from tallystick.protocol.merkle import Forest, Frontier
 from tallystick.protocol.records import Correction, Delta, Record, Role, Terms, decode_record
 from tallystick.protocol.replay import AtStop, LogSummary, Stops, Tallies, closes_in
 
@@ -42,7 +42,7 @@ class JoinedLog:
         self.stops = sorted(set(stops))
         self.changes: list[Changes] = [{} for _ in self.stops]  # up to each stop, from the last
         self.forest = Forest()
-        self.roots: dict[int, bytes] = {0: self.forest.frontier().root()}
+        self.frontiers: dict[int, Frontier] = {0: Frontier.empty()}  # at each stop
         self.last_leaf = channel_id
         self.rare: list[tuple[int, Record]] = []
         self.deltas = 0
@@ -79,7 +79,7 @@ class JoinedLog:
             place = bisect_left(self.stops, span.end)
             add_changes(self._folder, self.changes[place], span.changes)
             if self.stops[place] == span.end:
-                self.roots[span.end] = self.forest.frontier().root()
+                self.frontiers[span.end] = self.forest.frontier()
         self.last_leaf = found.last_leaf
         self.deltas += found.deltas
         self.rare += [(index, decode_record(part)) for index, part in found.rare]
