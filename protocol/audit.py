@@ -12,11 +12,12 @@ known at a stop (root, tallies) is given for each span.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 from tallystick.protocol.derive import Change, Changes, Folder, LineKey
-from tallystick.protocol.errors import FormatError, InvalidRecord
+from tallystick.protocol.errors import FormatError, InvalidRecord, TallyError
 from tallystick.protocol.log import LogFacts, LogState, Rules
 from tallystick.protocol.matters import Nameable
 from tallystick.protocol.merkle import Forest, Frontier, chain_leaves, subtree_roots
@@ -26,8 +27,10 @@ from tallystick.protocol.records import (
     Record,
     Role,
     Terms,
+    batch_count,
     decode_batch,
     decode_record,
+    join_batches,
 )
 
 Key = tuple[str, str]  # (meter, id)
@@ -54,12 +57,16 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A batch of a piece's records. `lengths` are theirs, where the container says them: then one
-    that is not canonical is found among the others.
+    """Batches of a piece's records in a row. `lengths` are those of the records of a single batch,
+    where the container says them: then one that is not canonical is found among the others.
     """
 
-    data: bytes
+    batches: Sequence[bytes]
     lengths: Sequence[int] | None = None
+
+    def data(self) -> bytes:
+        """One batch of all."""
+        return join_batches(sum(map(batch_count, self.batches)), list(self.batches))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +156,14 @@ def cut(records: int, every: int, stops: Iterable[int]) -> list[tuple[int, int, 
     return found
 
 
-class PieceExaminer:
-    """Examines a piece; `note` is told its deltas, in order."""
+# Told an index, the records from there on, and the deltas among them.
+Note = Callable[[int, Sequence[Record], Sequence[Delta]], None]
 
-    def __init__(
-        self, terms: Terms, piece: Piece, note: Callable[[Sequence[Delta]], None] | None = None
-    ) -> None:
+
+class PieceExaminer:
+    """Examines a piece; `note` is told all that is in it, in order."""
+
+    def __init__(self, terms: Terms, piece: Piece, note: Note | None = None) -> None:
         self._rules = Rules(terms, piece.role)
         self._folder = Folder(terms)
         self._note = note
@@ -167,13 +176,17 @@ class PieceExaminer:
     def run(self, chunks: Iterable[Chunk]) -> PieceFound:
         """Examine the piece's records, which come in chunks of any size."""
         found, at = self._found, self._piece.first
-        for chunk in chunks:
-            records, parts = self._decode(at, chunk)
-            left = self._piece.end - at
-            self._take(at, records[:left], parts[:left])
-            at += len(parts)
-            if found.unreadable is not None:
-                return found
+        try:
+            for chunk in chunks:
+                records, parts = self._decode(at, chunk)
+                left = self._piece.end - at
+                self._take(at, records[:left], parts[:left])
+                at += len(parts)
+                if found.unreadable is not None:
+                    return found
+        except TallyError as error:  # whoever reads them says what is wrong
+            found.unreadable = Fault(at, f"record {at}: {error.message}", error.advice)
+            return found
         if at < self._piece.end:
             needed = f"the log ends after {at} records; {self._piece.end} are needed"
             found.unreadable = Fault(at, needed)
@@ -181,19 +194,16 @@ class PieceExaminer:
 
     def _decode(self, first: int, chunk: Chunk) -> tuple[list[Record], list[bytes]]:
         """The chunk's records and their bytes, up to the first that is none, if there is one."""
-        try:
-            records, parts = decode_batch(chunk.data)
+        with suppress(FormatError):
+            records, parts = decode_batch(chunk.data())
             if chunk.lengths is None or [*map(len, parts)] == chunk.lengths:
                 return records, parts
-        except FormatError as error:
-            if chunk.lengths is None:
-                message = f"batch from record {first} on: {error.message}"
-                self._found.unreadable = Fault(first, message)
-                return [], []
+        if chunk.lengths is None:
+            return self._decode_batches(first, chunk.batches)
         records, parts = [], []
         at = BATCH_HEADER_SIZE
         for index, length in enumerate(chunk.lengths, first):
-            part = chunk.data[at : at + length]
+            part = chunk.batches[0][at : at + length]
             at += length
             try:
                 records.append(decode_record(part))
@@ -201,6 +211,23 @@ class PieceExaminer:
                 self._found.unreadable = Fault(index, f"record {index}: {error.message}")
                 break
             parts.append(part)
+        return records, parts
+
+    def _decode_batches(
+        self, first: int, batches: Sequence[bytes]
+    ) -> tuple[list[Record], list[bytes]]:
+        records: list[Record] = []
+        parts: list[bytes] = []
+        for batch in batches:
+            index = first + len(records)
+            try:
+                more = decode_batch(batch)
+            except FormatError as error:
+                message = f"batch from record {index} on: {error.message}"
+                self._found.unreadable = Fault(index, message)
+                break
+            records += more[0]
+            parts += more[1]
         return records, parts
 
     def _take(self, first: int, records: Sequence[Record], parts: Sequence[bytes]) -> None:
@@ -212,7 +239,7 @@ class PieceExaminer:
         deltas = self._check(first, records, parts)
         found.deltas += len(deltas)
         if self._note is not None:
-            self._note(deltas)
+            self._note(first, records, deltas)
         at = first
         while at < end:
             span = found.spans[self._span]
@@ -324,7 +351,7 @@ def look_again(
 def _deltas(piece: Piece, chunks: Iterable[Chunk]) -> Iterator[tuple[int, Delta]]:
     at = piece.first
     for chunk in chunks:
-        for index, record in enumerate(decode_batch(chunk.data)[0], at):
+        for index, record in enumerate(decode_batch(chunk.data())[0], at):
             at += 1
             if index < piece.end and type(record) is Delta:
                 yield index, record

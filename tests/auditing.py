@@ -36,13 +36,19 @@ class Audited:
     summary: LogSummary
 
 
+def _chunk(parts: list[bytes], lengths: bool) -> Chunk:
+    if lengths:
+        return Chunk([batch_bytes(parts)], [*map(len, parts)])
+    return Chunk([batch_bytes(parts[n : n + 2]) for n in range(0, len(parts), 2)])
+
+
 def chunks(parts: Sequence[bytes], sizes: random.Random, lengths: bool) -> list[Chunk]:
     """Records' bytes in chunks of random sizes."""
     found = []
     at = 0
     while at < len(parts):
         some = list(parts[at : at + sizes.randint(1, CHUNK_MAX)])
-        found.append(Chunk(batch_bytes(some), [*map(len, some)] if lengths else None))
+        found.append(_chunk(some, lengths))
         at += len(some)
     return found
 

@@ -1,0 +1,127 @@
+"""Where workers read the records of a piece: the store of a home, or an archive of segments.
+
+A reader is sent to workers, so it holds only what names the place. What it gives is not believed:
+it is hashed, and what comes out must be what was signed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tallystick.node.segments.archive import Archive
+from tallystick.node.segments.files import SEGMENT, Segment
+from tallystick.node.store.disk import Store, Txn
+from tallystick.node.store.keyspace import index_key, index_of, log_key
+from tallystick.protocol.audit import Chunk, Piece
+from tallystick.protocol.errors import FormatError
+from tallystick.protocol.records import batch_bytes, batch_count, decode_batch
+
+CHUNK_RECORDS = 8192  # at least so many are looked at at once, if there are
+CHUNK_BYTES = 1024 * 1024
+
+
+class Reader(Protocol):
+    """Reads pieces of one log."""
+
+    def chunks(self, piece: Piece) -> Iterator[Chunk]:
+        """The records of a piece, in order."""
+
+
+class _OpenStores:
+    """Stores open in this process: LMDB allows an environment only once, and what is open holds
+    pages, so each is closed when nobody reads it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[str, tuple[Store, int]] = {}
+
+    @contextmanager
+    def reading(self, path: str) -> Iterator[Txn]:
+        with self._lock:
+            store, users = self._open.get(path) or (Store(Path(path), read_only=True), 0)
+            self._open[path] = store, users + 1
+            moment = store.moment()
+        try:
+            with moment.read() as txn:
+                yield txn
+        finally:
+            moment.close()
+            with self._lock:
+                users = self._open[path][1] - 1
+                if users:
+                    self._open[path] = store, users
+                else:
+                    del self._open[path]
+                    store.close()
+
+
+_stores = _OpenStores()
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReader:
+    """A log in the store of a home, which the worker's machine must have at the same path."""
+
+    path: str
+    log: int
+
+    def chunks(self, piece: Piece) -> Iterator[Chunk]:
+        """See `Reader`; batches are small where usage came slowly, so several make a chunk."""
+        with _stores.reading(self.path) as txn:
+            waiting: list[bytes] = []
+            records = size = 0
+            for batch in self._batches(txn, piece):
+                waiting.append(batch)
+                records += batch_count(batch)
+                size += len(batch)
+                if records >= CHUNK_RECORDS or size >= CHUNK_BYTES:
+                    yield Chunk(waiting)
+                    waiting, records, size = [], 0, 0
+            if waiting:
+                yield Chunk(waiting)
+
+    def _batches(self, txn: Txn, piece: Piece) -> Iterator[bytes]:
+        found = txn.floor("batches", index_key(self.log, piece.first))
+        if found is None or found[0][:4] != log_key(self.log):
+            return
+        expected = index_of(found[0])
+        for key, value in txn.scan("batches", found[0], index_key(self.log, piece.end)):
+            if index_of(key) != expected:
+                return  # what is missing is missed by whoever counts
+            expected += batch_count(value)
+            if index_of(key) < piece.first:
+                # If it is no batch it is yielded whole, so that this is told.
+                with suppress(FormatError):
+                    value = batch_bytes(decode_batch(value)[1][piece.first - index_of(key) :])
+            yield value
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveReader:
+    """A log in an archive, a piece of it a segment."""
+
+    location: str
+    channel: bytes
+    role: str
+
+    def open(self, piece: Piece) -> Segment:
+        """The segment that a piece is."""
+        assert piece.first % SEGMENT == 0
+        return Archive(self.location).segment(self.channel, piece.role, piece.first)
+
+    def chunks(self, piece: Piece) -> Iterator[Chunk]:
+        """See `Reader`."""
+        with self.open(piece) as segment:
+            yield from segment_chunks(segment)
+
+
+def segment_chunks(segment: Segment) -> Iterator[Chunk]:
+    """The records of a segment, a row group at a time."""
+    for parts in segment.records():
+        yield Chunk([batch_bytes(parts)], [*map(len, parts)])

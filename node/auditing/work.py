@@ -1,0 +1,197 @@
+"""What workers do: examine pieces, compare ids, look at some pieces a second time.
+
+These functions are sent to processes that need nothing but this package. They give back what is
+small; the hashes of ids stay where they were made, and only what is in one range of hashes comes
+together at one worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from tallystick.node.auditing.columns import check_columns
+from tallystick.node.auditing.readers import ArchiveReader, Reader, segment_chunks
+from tallystick.protocol.audit import (
+    Fault,
+    Key,
+    Piece,
+    PieceExaminer,
+    PieceFound,
+    PieceSeen,
+    look_again,
+)
+from tallystick.protocol.derive import LineKey
+from tallystick.protocol.errors import TallyError
+from tallystick.protocol.merkle import Forest
+from tallystick.protocol.records import Delta, Record, Terms, decode_record
+
+Uint64s = npt.NDArray[np.uint64]
+_HASHES = 1 << 64
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Pieces in a row of one log, for one worker. `ranges` is how many parts hashes fall into."""
+
+    number: int
+    terms: bytes
+    reader: Reader
+    pieces: tuple[Piece, ...]
+    seed: int
+    ranges: int
+
+    def known_terms(self) -> Terms:
+        """The terms."""
+        terms = decode_record(self.terms)
+        assert isinstance(terms, Terms)
+        return terms
+
+
+@dataclass(slots=True)
+class Examined:
+    """A piece as it was found. `container` is what is wrong with what the file that holds it says
+    beside its records; empty if nothing is.
+    """
+
+    found: PieceFound
+    container: str = ""
+
+
+@dataclass(slots=True)
+class SameIds:
+    """What is in one range of hashes: the first task in which a hash is that repeats one before,
+    and those hashes; and for each task which of the wanted hashes it has.
+    """
+
+    repeated: tuple[int, Uint64s] | None
+    located: list[tuple[int, Uint64s]] = field(default_factory=list)
+
+
+def hash_keys(keys: Sequence[Key], seed: int) -> Uint64s:
+    """The hashes of (meter, id) pairs."""
+    digest = xxhash.xxh3_64_digest
+    joined = b"".join([digest(f"{meter}\0{id_}".encode(), seed) for meter, id_ in keys])
+    return np.frombuffer(joined, dtype=">u8").astype(np.uint64)
+
+
+def examine(task: Task) -> tuple[list[Examined], list[Uint64s]]:
+    """Examine a task's pieces: what they yield, and the hashes of their ids by range."""
+    terms = task.known_terms()
+    hashes: list[Uint64s] = []
+
+    def note(first: int, records: Sequence[Record], deltas: Sequence[Delta]) -> None:
+        hashes.append(hash_keys([(delta.meter, delta.id) for delta in deltas], task.seed))
+
+    done = [_examine_piece(terms, task.reader, piece, note) for piece in task.pieces]
+    return done, _by_range(hashes, task.ranges)
+
+
+def _examine_piece(
+    terms: Terms,
+    reader: Reader,
+    piece: Piece,
+    note: Callable[[int, Sequence[Record], Sequence[Delta]], None],
+) -> Examined:
+    if not isinstance(reader, ArchiveReader):
+        return Examined(PieceExaminer(terms, piece, note).run(reader.chunks(piece)))
+    try:
+        segment = reader.open(piece)
+    except TallyError as error:
+        fault = Fault(piece.first, f"record {piece.first}: {error.message}", error.advice)
+        return Examined(PieceFound(piece, piece.previous, [], unreadable=fault))
+    with segment:
+        header, wrong = segment.header, ""
+        piece = replace(piece, previous=header.previous_leaf)
+
+        def note_rows(first: int, records: Sequence[Record], deltas: Sequence[Delta]) -> None:
+            nonlocal wrong
+            note(first, records, deltas)
+            wrong = wrong or check_columns(segment, terms, first - piece.first, records)
+
+        found = PieceExaminer(terms, piece, note_rows).run(segment_chunks(segment))
+        if found.unreadable is None and not wrong:
+            forest = Forest(piece.first)
+            for span in found.spans:
+                forest.add(span.subtrees)
+            says = (header.last_leaf, header.root)
+            if (found.last_leaf, forest.subtrees[0][1]) != says:
+                wrong = f"{segment.name}: its footer has other hashes than its records"
+        return Examined(found, wrong)
+
+
+def _by_range(hashes: Sequence[Uint64s], ranges: int) -> list[Uint64s]:
+    """Hashes sorted and split at equal distances."""
+    whole = np.sort(np.concatenate([np.empty(0, np.uint64), *hashes]))
+    bounds = np.array([_HASHES * n // ranges for n in range(1, ranges)], np.uint64)
+    # Copies, so that a range that moved on does not hold the others here.
+    return [part.copy() for part in np.split(whole, np.searchsorted(whole, bounds))]
+
+
+def range_of(hashes: Uint64s, ranges: int) -> list[Uint64s]:
+    """Some hashes by the range that they are in."""
+    return _by_range([hashes], ranges)
+
+
+def first_of(pair: tuple[list[Examined], list[Uint64s]]) -> list[Examined]:
+    """What is small of what `examine` gives."""
+    return pair[0]
+
+
+def hashes_of(pair: tuple[list[Examined], list[Uint64s]], place: int) -> Uint64s:
+    """The hashes in one range of what `examine` gives."""
+    return pair[1][place]
+
+
+def compare_ids(parts: list[Uint64s], wanted: Uint64s, after: int) -> SameIds:
+    """Compare one range of all tasks of a log, in their order. Only repetitions in tasks behind
+    `after` count: those before were found to be different ids of the same hash.
+    """
+    found = SameIds(None)
+    for task, part in enumerate(parts):
+        here = wanted[np.isin(wanted, part)] if len(wanted) else wanted
+        if len(here):
+            found.located.append((task, here))
+    whole = np.concatenate([np.empty(0, np.uint64), *parts])
+    ordered = np.sort(whole)
+    if not (ordered[1:] == ordered[:-1]).any():
+        return found
+    order = np.argsort(whole, kind="stable")  # among the same, in the order of the log
+    ordered = whole[order]
+    again = np.flatnonzero(ordered[1:] == ordered[:-1]) + 1
+    tasks = np.repeat(np.arange(len(parts)), [len(part) for part in parts])[order][again]
+    behind = tasks > after
+    if behind.any():
+        first = int(tasks[behind].min())
+        found.repeated = first, np.unique(ordered[again][tasks == first])
+    return found
+
+
+def look(task: Task, keys: frozenset[Key], lines: frozenset[LineKey]) -> list[PieceSeen]:
+    """Look at a task's pieces again, for deltas with these keys and for these lines."""
+    terms = task.known_terms()
+
+    def wanted(delta: Delta) -> bool:
+        return (delta.meter, delta.id) in keys
+
+    return [
+        look_again(terms, piece, task.reader.chunks(piece), wanted, lines) for piece in task.pieces
+    ]
+
+
+def find_hashed(task: Task, hashes: Uint64s) -> list[tuple[int, Delta]]:
+    """The deltas of a task whose key has one of these hashes."""
+    terms, among = task.known_terms(), set(hashes.tolist())
+
+    def wanted(delta: Delta) -> bool:
+        return int(hash_keys([(delta.meter, delta.id)], task.seed)[0]) in among
+
+    return [
+        one
+        for piece in task.pieces
+        for one in look_again(terms, piece, task.reader.chunks(piece), wanted, frozenset()).deltas
+    ]
