@@ -9,7 +9,7 @@ halts. What is not signed is no evidence; the channel halts all the same.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ from tallystick.node.errors import StoreError
 from tallystick.node.founding import decode_channel
 from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
-from tallystick.node.store.keyspace import encode_row, evidence_key, index_key, log_key
+from tallystick.node.store.keyspace import encode_row, evidence_key, log_key
 from tallystick.node.tree import LogTree
 from tallystick.protocol.accusation import Accused, Part
 from tallystick.protocol.errors import FormatError, PeerBreach, ProofError
@@ -41,10 +41,8 @@ from tallystick.protocol.notes import (
     verify_cosignature_blob,
     verify_note_signature,
 )
-from tallystick.protocol.records import Rotation, decode_batch
+from tallystick.protocol.records import decode_batch, encode_record
 from tallystick.protocol.session import Rewriting
-
-ROTATION_MARK = b"\x99\x06\xa8"  # begins a Rotation record: nine elements, its kind, a role
 
 _log = logging.getLogger("tallystick.accusing")
 
@@ -216,21 +214,11 @@ def accused(channel: Channel, log: ChannelLog, part: Part) -> Accused:
 
 def rotations(log: ChannelLog) -> tuple[bytes, ...]:
     """The records by which the log's author changed its log and cosigner keys, oldest first."""
-    if not any(one.party == log.role for one in log.state.facts.keys):
-        return ()
-    mark = ROTATION_MARK + log.role.encode()
-    found: list[bytes] = []
-    with log.store.read() as txn:
-        for _, batch in txn.scan("batches", index_key(log.number, 0), log_key(log.number + 1)):
-            if mark in batch:
-                found += _rotations_in(batch, log)
-    return tuple(found)
-
-
-def _rotations_in(batch: bytes, log: ChannelLog) -> Iterator[bytes]:
-    for record, part in zip(*decode_batch(batch), strict=True):
-        if isinstance(record, Rotation) and record.party == log.role and record.job != "transport":
-            yield part
+    return tuple(
+        encode_record(log.record(one.index))
+        for one in log.state.facts.keys
+        if one.party == log.role and one.job != "transport"
+    )
 
 
 def stored_note(channel: Channel, log: ChannelLog, size: int, txn: Txn) -> bytes:

@@ -32,7 +32,7 @@ from tallystick.node.sealing import (
 )
 from tallystick.node.store.disk import Store, Ticket
 from tallystick.node.store.keyspace import ChannelRow
-from tallystick.node.tree import stored_parts
+from tallystick.node.store.source import stored_parts
 from tallystick.protocol.derive import LineKey
 from tallystick.protocol.errors import (
     ConflictError,

@@ -31,7 +31,6 @@ from tallystick.node.store.keyspace import (
     delta_key,
     encode_row,
     index_key,
-    index_of,
     line_key,
     line_of,
     log_key,
@@ -39,6 +38,7 @@ from tallystick.node.store.keyspace import (
     unpack_tally,
 )
 from tallystick.node.store.matters import LogMatters, Row, counted_rows
+from tallystick.node.store.source import batches
 from tallystick.node.store.tiles import put_tile, tile_rows
 from tallystick.node.telemetry.counts import Growth
 from tallystick.node.tree import LogTree
@@ -207,14 +207,7 @@ class ChannelLog(LogMatters):
 
     def _stored(self, txn: Txn, start: int) -> Iterator[tuple[int, list[Record]]]:
         """Durable records from index `start`, batch by batch."""
-        found = txn.floor("batches", index_key(self.number, start)) if start else None
-        if found is not None and found[0][:4] == log_key(self.number):
-            first = index_of(found[0])
-        else:
-            first = start
-        scan = txn.scan("batches", index_key(self.number, first), log_key(self.number + 1))
-        for key, value in scan:
-            first = index_of(key)
+        for first, value in batches(txn, self.number, start):
             records, _ = decode_batch(value)
             skip = max(start - first, 0)
             if skip < len(records):
@@ -246,9 +239,8 @@ class ChannelLog(LogMatters):
             if first <= index < first + len(records):
                 return first, records
         with self.store.read() as txn:
-            found = txn.floor("batches", index_key(self.number, index))
-        assert found is not None and found[0][:4] == log_key(self.number)
-        first, records = index_of(found[0]), decode_batch(found[1])[0]
+            first, data = next(batches(txn, self.number, index))
+        records, _ = decode_batch(data)
         if len(self._decoded) >= DECODED_MAX:
             del self._decoded[next(iter(self._decoded))]
         self._decoded[first] = records
@@ -310,11 +302,7 @@ class ChannelLog(LogMatters):
         pieces: list[bytes] = []
         stop = start
         with self.store.read() as txn:
-            found = txn.floor("batches", index_key(self.number, start))
-            assert found is not None
-            scan = txn.scan("batches", found[0], log_key(self.number + 1))
-            for key, value in scan:
-                first = index_of(key)
+            for first, value in batches(txn, self.number, start):
                 after = first + batch_count(value)
                 much = sum(map(len, pieces)) > READ_BYTES_MAX or stop - start >= READ_RECORDS_MAX
                 if after > limit or (pieces and much):

@@ -13,7 +13,8 @@ from tallystick.node.channel import Channel
 from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import CheckpointRow
-from tallystick.node.tree import LogTree, stored_parts
+from tallystick.node.store.source import stored_parts
+from tallystick.node.tree import LogTree
 from tallystick.protocol.bundle import BundleContents, PlacedRotation, write_bundle
 from tallystick.protocol.checkpoint import verify_checkpoint
 from tallystick.protocol.errors import InputError

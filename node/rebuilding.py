@@ -33,6 +33,7 @@ from tallystick.node.store.matters import (
     close_digest,
     rows_from,
 )
+from tallystick.node.store.source import batches
 from tallystick.node.store.tiles import TILE
 from tallystick.node.tree import LogTree
 from tallystick.protocol.log import LogFacts, fold_facts
@@ -69,11 +70,10 @@ def find_closes(log: ChannelLog, said: bytes) -> None:
     if not said or (newest is not None and close_digest(newest) == said):
         return
     with log.store.read() as txn:
-        scan = txn.scan("batches", index_key(log.number, 0), log_key(log.number + 1))
-        batches = [(index_of(key), value) for key, value in scan if CHECKPOINT_MARK in value]
+        marked = [(n, value) for n, value in batches(txn, log.number) if CHECKPOINT_MARK in value]
     log.adopt_closes(
         (index, part)
-        for first, value in batches
+        for first, value in marked
         for index, part in enumerate(decode_batch(value)[1], first)
         if part.startswith(CLOSE_PREFIX)
     )
@@ -103,7 +103,7 @@ def _lines(log: ChannelLog, size: int) -> dict[bytes, bytes]:
         if type(record) is Correction
     )
 
-    def batches() -> Iterator[bytes]:
+    def source() -> Iterator[bytes]:
         at = 0
         while at < size:
             batch = log.batch_from(at, size)
@@ -118,7 +118,7 @@ def _lines(log: ChannelLog, size: int) -> dict[bytes, bytes]:
         (row.provider_size if log.role == "provider" else row.consumer_size, row.end_us)
         for row in rows
     ]
-    tallies = replay_log(log.folder, batches, size, stops, corrected)
+    tallies = replay_log(log.folder, source, size, stops, corrected)
     return {line_key(log.number, key): pack_tally(tally) for key, tally in tallies.items()}
 
 

@@ -6,10 +6,9 @@ same in a short log and in a long one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from tallystick.node.store.disk import Txn
-from tallystick.node.store.keyspace import index_key, index_of, log_key, tile_key
+from tallystick.node.store.keyspace import tile_key
+from tallystick.node.store.source import stored_parts
 from tallystick.node.store.tiles import TILE
 from tallystick.protocol.merkle import (
     HASH_SIZE,
@@ -19,18 +18,6 @@ from tallystick.protocol.merkle import (
     node_hash,
     root_of,
 )
-from tallystick.protocol.records import decode_batch
-
-
-def stored_parts(txn: Txn, log: int, start: int, stop: int) -> Iterator[bytes]:
-    """The bytes of a log's records from index `start` up to `stop`."""
-    found = txn.floor("batches", index_key(log, start))
-    assert found is not None
-    for key, value in txn.scan("batches", found[0], log_key(log + 1)):
-        first = index_of(key)
-        if first >= stop:
-            return
-        yield from decode_batch(value)[1][max(start - first, 0) : stop - first]
 
 
 class LogTree:

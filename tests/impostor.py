@@ -9,8 +9,8 @@ import trio
 
 from tallystick.node.books import Books
 from tallystick.node.home import open_home
+from tallystick.node.store.source import stored_parts
 from tallystick.node.transport import tls
-from tallystick.node.tree import stored_parts
 from tallystick.protocol.framing import FrameReader, frame
 from tallystick.protocol.heads import Head
 from tallystick.protocol.keys import origin

@@ -23,7 +23,7 @@ from tallystick.node.importing.bulk import read_columns
 from tallystick.node.importing.drafts import Reject
 from tallystick.node.importing.mapping import Mapping
 from tallystick.node.logs import ChannelLog
-from tallystick.node.store.keyspace import index_key, index_of
+from tallystick.node.store.source import batches
 from tallystick.protocol.records import Delta, Meter
 
 RECORDS_AT_ONCE = 100_000
@@ -95,10 +95,11 @@ def record_tables(
 
 def _batches(log: ChannelLog) -> Iterator[tuple[int, bytes]]:
     """The log's durable batches as they are stored, and each one's first index."""
-    stop = index_key(log.number, log.durable_size)
     with log.store.read() as txn:
-        for key, value in txn.scan("batches", index_key(log.number, 0), stop):
-            yield index_of(key), value
+        for first, batch in batches(txn, log.number):
+            if first >= log.durable_size:
+                return
+            yield first, batch
 
 
 def _deltas(first: int, records: list[tuple[Any, ...]], corrected: Corrected) -> Any:

@@ -25,7 +25,8 @@ import trio
 import xxhash
 
 from tallystick.node.errors import HomeError, StoreError
-from tallystick.node.store.keyspace import FORMAT_VERSION, TABLES
+from tallystick.node.segments.reading import Segments
+from tallystick.node.store.keyspace import FORMAT_VERSION, FORMATS, TABLES
 from tallystick.node.telemetry.counts import Commits
 
 JOBS_A_COMMIT_MAX = 256
@@ -61,11 +62,12 @@ class Txn:
     A table that the store was written without reads as empty.
     """
 
-    __slots__ = ("_tables", "_txn", "written")
+    __slots__ = ("_tables", "_txn", "segments", "written")
 
-    def __init__(self, txn: Any, tables: dict[str, Any]) -> None:
+    def __init__(self, txn: Any, tables: dict[str, Any], segments: Segments) -> None:
         self._txn = txn
         self._tables = tables
+        self.segments = segments  # where the records are that the store has no more
         self.written = 0  # bytes of keys and values
 
     def get(self, table: str, key: bytes) -> bytes | None:
@@ -161,6 +163,7 @@ class Store:
         self.path = path
         self.read_only = read_only
         self._owned = True  # the environment is ours to close
+        self.segments = Segments()
         try:
             if not read_only:
                 path.mkdir(mode=0o700, exist_ok=True)
@@ -210,10 +213,10 @@ class Store:
             found = txn.get("meta", b"format")
         if found is None and not read_only:
             self.commit_now(lambda txn: txn.put("meta", b"format", str(FORMAT_VERSION).encode()))
-        elif found is not None and int(found) != FORMAT_VERSION:
+        elif found is not None and int(found) not in FORMATS:
             raise HomeError(
                 f"the store in {self.path} has format {found.decode()},"
-                f" this version of tally reads format {FORMAT_VERSION}",
+                f" this version of tally reads formats {' and '.join(map(str, FORMATS))}",
                 "Install the version of tally that wrote it, or a newer one",
             )
 
@@ -222,9 +225,12 @@ class Store:
 
         It goes past the queue, so nothing that waits fails with it.
         """
-        value = str(FORMAT_VERSION).encode()
+
+        def job(txn: Txn) -> None:
+            txn.put("meta", b"format", txn.get("meta", b"format") or str(FORMAT_VERSION).encode())
+
         with suppress(StoreError):
-            await self.off_thread(self.commit_now, lambda txn: txn.put("meta", b"format", value))
+            await self.off_thread(self.commit_now, job)
 
     def map_bytes(self) -> int:
         """How large the file may become: the map, which is as large as the file system."""
@@ -269,11 +275,11 @@ class Store:
     def read(self) -> Iterator[Txn]:
         """A consistent view; keep it short, it holds old pages."""
         if self._moment is not None:
-            yield Txn(self._moment, self._tables)
+            yield Txn(self._moment, self._tables, self.segments)
             return
         try:
             with self._env.begin() as txn:
-                yield Txn(txn, self._tables)
+                yield Txn(txn, self._tables, self.segments)
         except lmdb.Error as error:
             raise StoreError(f"the store cannot be read: {error}", _ADVICE) from None
 
@@ -281,7 +287,7 @@ class Store:
         """Run the jobs in one transaction and fsync it; `StoreError` if the disk fails."""
         try:
             with self._env.begin(write=True) as txn:
-                wrapped = Txn(txn, self._tables)
+                wrapped = Txn(txn, self._tables, self.segments)
                 for job in jobs:
                     job(wrapped)
                 self.counts.fsyncs()

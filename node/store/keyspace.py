@@ -14,6 +14,7 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | batches     | log, first index                   | batch: the very bytes that are hashed         |
 | heads       | log, size                          | HeadRow: root, signature, co-signature        |
 | tiles       | log, level, number                 | root of 256^level leaves (‖ the last leaf)    |
+| segments    | log, first index                   | SegmentRow: records that the archive has too  |
 | corrections | log, hash of meter and id          | the delta's quantity as corrected             |
 | matters     | log, index                         | a record of a kind in `Matter`                |
 | closes      | log, index                         | a Close record                                |
@@ -53,9 +54,11 @@ from msgspec import Meta, Struct
 
 from tallystick.protocol.derive import LineKey, Tally
 from tallystick.protocol.log import LogFacts
-from tallystick.protocol.records import DeclaredTotal
+from tallystick.protocol.records import DeclaredTotal, Role
 
 FORMAT_VERSION = 2
+FORMAT_DROPPED = 3  # records were dropped from it: who does not know segments must not open it
+FORMATS = (FORMAT_VERSION, FORMAT_DROPPED)
 COVERED_NOTHING = -1
 
 TABLES = (
@@ -67,6 +70,7 @@ TABLES = (
     "batches",
     "heads",
     "tiles",
+    "segments",
     "corrections",
     "derived",
     "lines",
@@ -91,7 +95,9 @@ TABLES = (
     "deliveries",
 )
 
-META_KEYS = (b"format", b"fingerprints", b"place", b"port", b"http-port", b"restored", b"feed")
+META_KEYS = (
+    b"format", b"fingerprints", b"place", b"port", b"http-port", b"restored", b"feed", b"archive",
+)  # fmt: skip
 
 _LOG = struct.Struct(">I")
 _LOG_INDEX = struct.Struct(">IQ")
@@ -140,6 +146,17 @@ class HeadRow(Struct, array_like=True):
     root: bytes
     signature: bytes
     cosignature: bytes
+
+
+class SegmentRow(Struct, array_like=True):
+    """A segment in the archive, read back and equal to the tree here: of which log it is, the root
+    of its subtree and its last leaf's hash.
+    """
+
+    channel: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    role: Role
+    root: bytes
+    last_leaf: bytes
 
 
 class RunRow(Struct, array_like=True):

@@ -22,7 +22,8 @@ from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
-from tallystick.node.store.keyspace import ChannelRow, index_key, index_of, log_key
+from tallystick.node.store.keyspace import ChannelRow
+from tallystick.node.store.source import batches
 from tallystick.node.telemetry.counts import Histogram
 from tallystick.node.telemetry.following import WHO, Following
 from tallystick.node.telemetry.metrics import BY_NAME, Metric
@@ -281,10 +282,10 @@ def _state(row: ChannelRow, channel: tuple[Channel, Closer | None] | None) -> st
 
 def _recorded_at(txn: Txn, log: ChannelLog, index: int) -> int:
     """When the record at an index was recorded; the terms, which do not say, count as never."""
-    found = txn.floor("batches", index_key(log.number, index))
-    if found is None or not found[0].startswith(log_key(log.number)):
+    found = next(batches(txn, log.number, index), None)
+    if found is None:
         return 0
-    record = decode_batch(found[1])[0][index - index_of(found[0])]
+    record = decode_batch(found[1])[0][index - found[0]]
     return getattr(record, "recorded_at", 0)
 
 

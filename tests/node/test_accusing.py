@@ -29,7 +29,7 @@ from tallystick.node.books import Books
 from tallystick.node.home import open_home
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.rpc import RpcClient
-from tallystick.node.tree import stored_parts
+from tallystick.node.store.source import stored_parts
 from tallystick.protocol.accusation import Accused
 from tallystick.protocol.evidence import build_evidence, parse_evidence
 from tallystick.protocol.heads import Head, cosign_head, sign_head

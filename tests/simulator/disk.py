@@ -18,6 +18,7 @@ from typing import Any
 import trio
 
 from tallystick.node.errors import StoreError
+from tallystick.node.segments.reading import Segments
 from tallystick.node.store.disk import Job, Store, Txn
 from tallystick.node.store.keyspace import TABLES
 
@@ -86,8 +87,9 @@ class Disk:
 class MemoryTxn(Txn):
     """The verbs of a transaction on a disk in memory."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, segments: Segments) -> None:
         self._disk = disk
+        self.segments = segments
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """The value, or None."""
@@ -122,6 +124,7 @@ class MemoryStore(Store):
         self._lose_power = lose_power
         self.path = disk.folder
         self.read_only = False
+        self.segments = Segments()
         self.dead = False
         self._queue = []
         self._wake = trio.Event()
@@ -139,7 +142,7 @@ class MemoryStore(Store):
     @contextmanager
     def read(self) -> Iterator[Txn]:
         """A view; nothing is written while it is open."""
-        yield MemoryTxn(self.disk)
+        yield MemoryTxn(self.disk, self.segments)
 
     def commit_now(self, *jobs: Job) -> None:
         """All jobs take effect, or none; the power may be cut before and after."""
@@ -151,7 +154,7 @@ class MemoryStore(Store):
         cut = disk.cut_in == 0
         disk.cut_in -= disk.cut_in >= 0
         if not cut or disk.dice.random() < 0.5:
-            txn = MemoryTxn(disk)
+            txn = MemoryTxn(disk, self.segments)
             for job in jobs:
                 job(txn)
         if cut:

@@ -17,7 +17,8 @@ import trio
 from tallystick.node import channel as channel_module
 from tallystick.node import founding as founding_module
 from tallystick.node.store.keyspace import ChannelRow, LogRow, declaration_key, log_key
-from tallystick.node.tree import LogTree, stored_parts
+from tallystick.node.store.source import stored_parts
+from tallystick.node.tree import LogTree
 from tallystick.protocol import heads
 from tallystick.protocol.checkpoint import parse_checkpoint
 from tallystick.protocol.errors import PeerBreach, ProofError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 from tallystick.node.api.pacspace.calls import PAGE, PAGE_MAX, Call
@@ -15,7 +16,7 @@ from tallystick.node.api.pacspace.wire import Refusal, bad
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.logs import ChannelLog
-from tallystick.node.store.keyspace import index_key, index_of, log_key
+from tallystick.node.store.source import batches
 from tallystick.protocol.records import Delta, batch_count
 
 UNLIMITED = 2**53 - 1  # the largest number that every client can count with
@@ -146,10 +147,7 @@ async def gaps(call: Call) -> object:
 
 
 def _batches(log: ChannelLog, start: int, stop: int) -> list[tuple[int, int]]:
-    """The first index and the size of every stored batch that has a record from `start` on."""
+    """The first index and the size of every batch that has a record from `start` to `stop`."""
     with log.store.read() as txn:
-        found = txn.floor("batches", index_key(log.number, start))
-        ours = found is not None and found[0].startswith(log_key(log.number))
-        first = found[0] if found and ours else index_key(log.number, start)
-        scan = txn.scan("batches", first, index_key(log.number, stop))
-        return [(index_of(key), batch_count(value)) for key, value in scan]
+        found = takewhile(lambda one: one[0] < stop, batches(txn, log.number, start))
+        return [(first, batch_count(batch)) for first, batch in found]

@@ -1,0 +1,63 @@
+"""The one source of a log's records: the store, and for what was dropped from it, segments.
+
+What is dropped is always a log's beginning. In place of its batches the same records come from
+segments, cut where their heads are, so that whoever reads batches sees none of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tallystick.node.store.disk import Txn
+from tallystick.node.store.keyspace import index_key, index_of, log_key
+from tallystick.protocol.records import batch_bytes, decode_batch
+
+
+def batches(txn: Txn, log: int, start: int = 0) -> Iterator[tuple[int, bytes]]:
+    """The durable batches of a log from that on which holds record `start`: first index, bytes."""
+    found = txn.floor("batches", index_key(log, start))
+    if found is not None and found[0].startswith(log_key(log)):
+        yield from _stored(txn, log, index_of(found[0]))
+        return
+    kept = kept_from(txn, log)
+    if start < kept:
+        yield from _sealed(txn, log, start, kept)
+    yield from _stored(txn, log, max(start, kept))
+
+
+def kept_from(txn: Txn, log: int) -> int:
+    """The index of the first record of a log that is in the store: what is before was dropped."""
+    for key, _ in txn.scan("batches", log_key(log), log_key(log + 1)):
+        return index_of(key)
+    return 0
+
+
+def stored_parts(txn: Txn, log: int, start: int, stop: int) -> Iterator[bytes]:
+    """The bytes of a log's records from index `start` up to `stop`."""
+    found = txn.floor("batches", index_key(log, start))
+    if found is None or not found[0].startswith(log_key(log)):
+        kept = min(kept_from(txn, log), stop)
+        if start < kept:
+            yield from txn.segments.parts(txn, log, start, kept)
+            start = kept
+    for first, batch in batches(txn, log, start):
+        if first >= stop:
+            return
+        yield from decode_batch(batch)[1][max(start - first, 0) : stop - first]
+
+
+def _stored(txn: Txn, log: int, first: int) -> Iterator[tuple[int, bytes]]:
+    for key, value in txn.scan("batches", index_key(log, first), log_key(log + 1)):
+        yield index_of(key), value
+
+
+def _sealed(txn: Txn, log: int, start: int, kept: int) -> Iterator[tuple[int, bytes]]:
+    """The dropped batches from that on which holds record `start`, up to index `kept`."""
+    head = txn.floor("heads", index_key(log, start))
+    first = index_of(head[0]) if head is not None and head[0].startswith(log_key(log)) else 0
+    for key, _ in txn.scan("heads", index_key(log, first + 1), index_key(log, kept)):
+        size = index_of(key)
+        yield first, batch_bytes(txn.segments.parts(txn, log, first, size))
+        first = size
+    if first < kept:
+        yield first, batch_bytes(txn.segments.parts(txn, log, first, kept))
