@@ -83,7 +83,7 @@ def _check_source(known: Audit) -> str:
     known.source = known.opened()
     known.stated = [kept.checkpoint() for kept in known.source.closings]
     known.pool = known.pool_for(known.source.records)
-    return f"{known.source.said}, {len(known.stated)} closed periods"
+    return f"{known.source.said}, {_some(len(known.stated), 'closed period')}"
 
 
 def _check_terms(known: Audit) -> str:
@@ -116,19 +116,23 @@ def _check_records(known: Audit) -> str:
             raise _of_log(log.role, log.joined.broken)
     pieces = sum(len(task.pieces) for log in known.logs for task in log.tasks)
     sizes_said = " and ".join(f"{log.joined.size:,}" for log in known.logs)
-    return f"{sizes_said} records, in {pieces} pieces that join"
+    return f"{sizes_said} records, in {_some(pieces, 'piece')} that join"
 
 
-def _check_containers(known: Audit) -> str:
-    """4. What files say of their records, in columns and footers, is what the records say."""
-    if known.source.edges is None:
-        return "none: the store keeps records as they are"
+def _check_files(known: Audit) -> str:
+    """4. What segments say of their records, in columns and footers, is what the records say."""
     faults = [fault for log in known.logs for fault in log.containers]
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise ProofError(faults[0] + more)
-    files = sum(len(task.pieces) for log in known.logs for task in log.tasks)
-    return f"the columns and footers of {files} segments say what their records say"
+    files = sum(log.segments for log in known.logs)
+    if not files:
+        return "no segments: all records are in the store"
+    return f"columns and footers of {_some(files, 'segment')} say what the records say"
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _check_heads(known: Audit) -> str:
@@ -153,7 +157,7 @@ def _check_heads(known: Audit) -> str:
                     f" records; the head says {head.root.hex()}"
                 )
             count += 1
-    return f"the records give the roots of {count} heads{_unproven(known)}"
+    return f"the records give the roots of {_some(count, 'head')}{_unproven(known)}"
 
 
 def _root_at(known: Audit, side: int, size: int, place: int) -> bytes:
@@ -185,7 +189,7 @@ def _unproven(known: Audit) -> str:
         covered += [close.heads[side].size for close in known.stated]
         beyond = log.joined.size - max(covered, default=0)
         if beyond > 0:
-            said.append(f"{beyond:,} records of the {log.role}")
+            said.append(f"{_some(beyond, 'record')} of the {log.role}")
     return f"; not co-signed yet: {' and '.join(said)}" if said else ""
 
 
@@ -202,8 +206,8 @@ def _check_validity(known: Audit) -> str:
         Keyring(terms, summaries[0].state.facts.keys),
         Keyring(terms, summaries[1].state.facts.keys),
     )
-    corrected = sum(len(summary.corrected) for summary in summaries)
-    return f"every record is valid; {corrected:,} deltas are corrected"
+    corrected = sum(len(log.joined.corrections()) for log in known.logs)
+    return f"every record is valid; {_some(corrected, 'correction')}"
 
 
 def _check_ids(known: Audit) -> str:
@@ -277,7 +281,7 @@ def _check_closed(known: Audit) -> str:
                     f" {close.checkpoint.period}, which is not what is kept as closed"
                 )
     known.closed = closed
-    return f"{len(closed)} closed periods, each signed by both and after the one before it"
+    return f"{_some(len(closed), 'closed period')}, signed by both, each after the one before"
 
 
 def _check_derivation(known: Audit) -> str:
@@ -297,7 +301,8 @@ def _check_derivation(known: Audit) -> str:
         except TallyError as error:
             raise ProofError(f"{close.period}: {error.message}") from None
         lines += len(kept.lines)
-    said = f"the records give the {lines:,} lines of {len(whole)} closed periods"
+    periods = _some(len(whole), "closed period")
+    said = f"the records give the {_some(lines, 'line')} of {periods}"
     left = [close.period for close in known.closed[len(whole) :]]
     return said + (f"; not of {', '.join(left)}, whose last records are not here" if left else "")
 
@@ -319,14 +324,14 @@ def _check_balances(known: Audit) -> str:
     )
     if derived != list(kept):
         raise_difference(derived, kept)
-    return f"the records give the {len(derived):,} open lines that the home has"
+    return f"the records give the {_some(len(derived), 'open line')} that the home has"
 
 
 _CHECKS: tuple[Step[Audit], ...] = (
     ("source", (), _check_source),
     ("terms", (1,), _check_terms),
     ("records", (2,), _check_records),
-    ("files", (3,), _check_containers),
+    ("files", (3,), _check_files),
     ("heads", (3,), _check_heads),
     ("validity", (3,), _check_validity),
     ("ids", (3,), _check_ids),

@@ -58,7 +58,8 @@ class LogAudit:
         self.role = place.role
         self._folder = Folder(terms)
         self.joined = JoinedLog(terms, place.role, channel_id(terms), [*stops, place.size])
-        self.containers: list[str] = []  # what is wrong with files, but for their records
+        self.segments = 0
+        self.containers: list[str] = []  # what is wrong with segments, but for their records
         self.tasks = self._plan(stops)
         self._hashes: list[list[Handle]] = []  # of each task, by range
         self._maximal: list[set[str]] = [set() for _ in self.tasks]  # meters with such lines
@@ -97,6 +98,7 @@ class LogAudit:
     def take(self, task: int, examined: Sequence[Examined]) -> None:
         """Take what the next task found."""
         for one in examined:
+            self.segments += one.sealed
             if one.container:
                 self.containers.append(one.container)
             self.joined.take(one.found)

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Protocol
 
 from tallystick.node.segments.archive import Archive
-from tallystick.node.segments.files import SEGMENT, Segment
+from tallystick.node.segments.files import Segment
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import index_key, index_of, log_key
 from tallystick.protocol.audit import Chunk, Piece
 from tallystick.protocol.errors import FormatError
-from tallystick.protocol.records import batch_bytes, batch_count, decode_batch
+from tallystick.protocol.records import Role, batch_bytes, batch_count, decode_batch
 
 CHUNK_RECORDS = 8192  # at least so many are looked at at once, if there are
 CHUNK_BYTES = 1024 * 1024
@@ -27,6 +27,9 @@ CHUNK_BYTES = 1024 * 1024
 
 class Reader(Protocol):
     """Reads pieces of one log."""
+
+    def segment(self, piece: Piece) -> Segment | None:
+        """The segment that a piece is, open; None if it is none."""
 
     def chunks(self, piece: Piece) -> Iterator[Chunk]:
         """The records of a piece, in order."""
@@ -65,14 +68,49 @@ _stores = _OpenStores()
 
 
 @dataclass(frozen=True, slots=True)
+class ArchiveReader:
+    """A log in an archive, a piece of it a segment."""
+
+    location: str
+    channel: bytes
+    role: Role
+
+    def segment(self, piece: Piece) -> Segment:
+        """See `Reader`."""
+        return Archive(self.location).segment(self.channel, self.role, piece.first)
+
+    def chunks(self, piece: Piece) -> Iterator[Chunk]:
+        """See `Reader`."""
+        with self.segment(piece) as segment:
+            yield from segment_chunks(segment)
+
+
+def segment_chunks(segment: Segment) -> Iterator[Chunk]:
+    """The records of a segment, a row group at a time."""
+    for parts in segment.records():
+        yield Chunk([batch_bytes(parts)], [*map(len, parts)])
+
+
+@dataclass(frozen=True, slots=True)
 class StoreReader:
-    """A log in the store of a home, which the worker's machine must have at the same path."""
+    """A log in the store of a home, which the worker's machine must have at the same path. What is
+    before `kept` was dropped from it and is in segments.
+    """
 
     path: str
     log: int
+    kept: int = 0
+    dropped: ArchiveReader | None = None
+
+    def segment(self, piece: Piece) -> Segment | None:
+        """See `Reader`."""
+        return self.dropped.segment(piece) if self.dropped and piece.first < self.kept else None
 
     def chunks(self, piece: Piece) -> Iterator[Chunk]:
         """See `Reader`; batches are small where usage came slowly, so several make a chunk."""
+        if self.dropped and piece.first < self.kept:
+            yield from self.dropped.chunks(piece)
+            return
         with _stores.reading(self.path) as txn:
             waiting: list[bytes] = []
             records = size = 0
@@ -100,28 +138,3 @@ class StoreReader:
                 with suppress(FormatError):
                     value = batch_bytes(decode_batch(value)[1][piece.first - index_of(key) :])
             yield value
-
-
-@dataclass(frozen=True, slots=True)
-class ArchiveReader:
-    """A log in an archive, a piece of it a segment."""
-
-    location: str
-    channel: bytes
-    role: str
-
-    def open(self, piece: Piece) -> Segment:
-        """The segment that a piece is."""
-        assert piece.first % SEGMENT == 0
-        return Archive(self.location).segment(self.channel, piece.role, piece.first)
-
-    def chunks(self, piece: Piece) -> Iterator[Chunk]:
-        """See `Reader`."""
-        with self.open(piece) as segment:
-            yield from segment_chunks(segment)
-
-
-def segment_chunks(segment: Segment) -> Iterator[Chunk]:
-    """The records of a segment, a row group at a time."""
-    for parts in segment.records():
-        yield Chunk([batch_bytes(parts)], [*map(len, parts)])

@@ -8,7 +8,7 @@ lead from the last segment's end to the heads that both signed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tallystick.node.auditing.driver import TASKS_A_WORKER, LogPlace
 from tallystick.node.auditing.readers import ArchiveReader, StoreReader
@@ -19,6 +19,7 @@ from tallystick.node.segments.archive import Archive, Edges
 from tallystick.node.segments.files import SEGMENT
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import tile_key
+from tallystick.node.store.source import kept_from
 from tallystick.node.store.tiles import TILE
 from tallystick.protocol.audit_closings import KeptClosing
 from tallystick.protocol.errors import InputError, ProofError, TallyError, UnknownName
@@ -94,13 +95,18 @@ def _place(channel: Channel, log: ChannelLog, workers: int) -> LogPlace:
     size = log.durable_size
     fair = size // (max(workers, 1) * TASKS_A_WORKER) // PIECE_RECORDS_MIN * PIECE_RECORDS_MIN
     every = min(max(fair, PIECE_RECORDS_MIN), SEGMENT)
-
+    reader = StoreReader(str(channel.store.path), log.number)
     with channel.store.read() as txn:
+        kept = kept_from(txn, log.number)
+        if kept:
+            every = SEGMENT
+            dropped = ArchiveReader(txn.segments.archive(txn).location, channel.id, log.role)
+            reader = replace(reader, kept=kept, dropped=dropped)
         leaves = [
             _leaf(txn, log.number, first) if first else channel.id
             for first in range(0, size, every)
         ]
-    return LogPlace(log.role, size, every, StoreReader(str(channel.store.path), log.number), leaves)
+    return LogPlace(log.role, size, every, reader, leaves)
 
 
 def _leaf(txn: Txn, log: int, first: int) -> bytes:

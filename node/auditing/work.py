@@ -7,7 +7,7 @@ together at one worker.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,10 +15,12 @@ import numpy.typing as npt
 import xxhash
 
 from tallystick.node.auditing.columns import check_columns
-from tallystick.node.auditing.readers import ArchiveReader, Reader, segment_chunks
+from tallystick.node.auditing.readers import Reader, segment_chunks
+from tallystick.node.segments.files import Segment
 from tallystick.protocol.audit import (
     Fault,
     Key,
+    Note,
     Piece,
     PieceExaminer,
     PieceFound,
@@ -54,11 +56,12 @@ class Task:
 
 @dataclass(slots=True)
 class Examined:
-    """A piece as it was found. `container` is what is wrong with what the file that holds it says
-    beside its records; empty if nothing is.
+    """A piece as it was found. If it is a segment, `container` is what is wrong with what that
+    says beside its records; empty if nothing is.
     """
 
     found: PieceFound
+    sealed: bool = False
     container: str = ""
 
 
@@ -95,33 +98,38 @@ def _examine_piece(
     terms: Terms,
     reader: Reader,
     piece: Piece,
-    note: Callable[[int, Sequence[Record], Sequence[Delta]], None],
+    note: Note,
 ) -> Examined:
-    if not isinstance(reader, ArchiveReader):
-        return Examined(PieceExaminer(terms, piece, note).run(reader.chunks(piece)))
     try:
-        segment = reader.open(piece)
+        segment = reader.segment(piece)
     except TallyError as error:
         fault = Fault(piece.first, f"record {piece.first}: {error.message}", error.advice)
         return Examined(PieceFound(piece, piece.previous, [], unreadable=fault))
+    if segment is None:
+        return Examined(PieceExaminer(terms, piece, note).run(reader.chunks(piece)))
     with segment:
-        header, wrong = segment.header, ""
+        return _examine_segment(terms, segment, piece, note)
+
+
+def _examine_segment(terms: Terms, segment: Segment, piece: Piece, note: Note) -> Examined:
+    header, wrong = segment.header, ""
+    if not piece.previous:
         piece = replace(piece, previous=header.previous_leaf)
 
-        def note_rows(first: int, records: Sequence[Record], deltas: Sequence[Delta]) -> None:
-            nonlocal wrong
-            note(first, records, deltas)
-            wrong = wrong or check_columns(segment, terms, first - piece.first, records)
+    def note_rows(first: int, records: Sequence[Record], deltas: Sequence[Delta]) -> None:
+        nonlocal wrong
+        note(first, records, deltas)
+        wrong = wrong or check_columns(segment, terms, first - piece.first, records)
 
-        found = PieceExaminer(terms, piece, note_rows).run(segment_chunks(segment))
-        if found.unreadable is None and not wrong:
-            forest = Forest(piece.first)
-            for span in found.spans:
-                forest.add(span.subtrees)
-            says = (header.last_leaf, header.root)
-            if (found.last_leaf, forest.subtrees[0][1]) != says:
-                wrong = f"{segment.name}: its footer has other hashes than its records"
-        return Examined(found, wrong)
+    found = PieceExaminer(terms, piece, note_rows).run(segment_chunks(segment))
+    if found.unreadable is None and not wrong:
+        forest = Forest(piece.first)
+        for span in found.spans:
+            forest.add(span.subtrees)
+        given = (piece.previous, found.last_leaf, forest.subtrees[0][1])
+        if given != (header.previous_leaf, header.last_leaf, header.root):
+            wrong = f"{segment.name}: its footer has other hashes than its records"
+    return Examined(found, True, wrong)
 
 
 def _by_range(hashes: Sequence[Uint64s], ranges: int) -> list[Uint64s]:
