@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from builders import COSIGNED_AT_SECONDS, OTHER, Channel
+
+from tallystick.node.auditing.checks import run_audit
+from tallystick.node.auditing.driver import LogPlace
+from tallystick.node.auditing.pools import InProcess
+from tallystick.node.auditing.sources import KnownHead, Source
 from tallystick.protocol.audit import (
     Chunk,
     Key,
@@ -16,12 +22,18 @@ from tallystick.protocol.audit import (
     cut,
     look_again,
 )
+from tallystick.protocol.audit_closings import KeptClosing
 from tallystick.protocol.audit_join import JoinedLog, LinePeaks
+from tallystick.protocol.checks import Check
 from tallystick.protocol.derive import Folder, LineKey
+from tallystick.protocol.heads import cosign_head, sign_head
+from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.merkle import chain_leaves
-from tallystick.protocol.records import Delta, Role, Terms, batch_bytes
+from tallystick.protocol.records import Delta, Role, Terms, batch_bytes, encode_record
 from tallystick.protocol.replay import LogSummary
+from tallystick.protocol.statement import encode_line
 from tallystick.protocol.terms import channel_id
+from tallystick.protocol.verdict import encode_verdict
 
 CHUNK_MAX = 7
 
@@ -96,3 +108,70 @@ def audit(
     lines = joined.maximal_lines(corrected)
     peaks = LinePeaks(Folder(terms), joined.stops, lines, corrected, look(lines))
     return Audited(joined, corrected, peaks, joined.summary(corrected))
+
+
+@dataclass(frozen=True)
+class MemoryReader:
+    """A log in memory, as `tallystick.node.auditing` reads it."""
+
+    parts: tuple[bytes, ...]
+
+    def segment(self, piece: Piece) -> None:
+        """It is in no segment."""
+
+    def chunks(self, piece: Piece) -> Iterator[Chunk]:
+        """See `Reader`."""
+        for at in range(piece.first, piece.end, 3):
+            yield _chunk(list(self.parts[at : min(at + 3, piece.end)]), False)
+
+
+def source_of(
+    channel: Channel, every: int = 4, parts: Sequence[Sequence[bytes]] | None = None
+) -> Source:
+    """A channel in memory to audit: with the heads that its logs have, and what it closed; its
+    records are `parts` if those are given.
+    """
+    places, heads = [], []
+    for side, log in enumerate(channel.logs):
+        some = tuple(parts[side]) if parts else tuple(map(encode_record, log.records))
+        leaves = [channel.id, *chain_leaves(channel.id, some)]
+        firsts = leaves[: len(some) : every]
+        places.append(LogPlace(log.role, len(some), every, MemoryReader(some), firsts))
+        head = log.head()
+        ring = Keyring(channel.terms, log.state.facts.keys)
+        key = ring.keys(log.role, "log")[-1].key
+        other = ring.keys(OTHER[log.role], "cosigner")[-1].key
+        signature = sign_head(head, log.author.signer_of("log", key))
+        cosignature = cosign_head(head, log.peer.signer_of("cosigner", other), COSIGNED_AT_SECONDS)
+        heads.append([KnownHead(head.size, head.root, signature, cosignature)])
+    closings = [
+        KeptClosing(
+            one.note,
+            [encode_line(line) for line in one.lines],
+            encode_verdict(one.verdict) if channel.with_verdicts else b"",
+        )
+        for one in channel.closed
+    ]
+    return Source(
+        "memory",
+        channel.id,
+        channel.terms,
+        (places[0], places[1]),
+        (heads[0], heads[1]),
+        closings,
+        open_lines=channel.derive() if parts is None else None,
+    )
+
+
+def run(source: Source) -> list[Check]:
+    """The checks of a source, in this process."""
+    return list(run_audit(lambda: source, lambda _: InProcess(), lambda *_: None))
+
+
+def failing(checks: Sequence[Check]) -> dict[str, str]:
+    """What does not hold and was reached: details by names."""
+    return {
+        check.name: check.detail
+        for check in checks
+        if not check.ok and not check.detail.startswith("not reached")
+    }

@@ -150,7 +150,13 @@ def _check_heads(known: Audit) -> str:
             count += 1
     for side, heads in enumerate(known.source.heads):
         for head in heads:
-            root = known.logs[side].joined.frontiers[head.size].root()
+            joined = known.logs[side].joined
+            if head.size not in joined.frontiers:
+                raise ProofError(
+                    f"a head of the {ROLES[side]} counts {head.size} records; {joined.size} are"
+                    " here"
+                )
+            root = joined.frontiers[head.size].root()
             if root != head.root:
                 raise ProofError(
                     f"the {ROLES[side]}'s records give {root.hex()} as the root of {head.size}"

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import msgspec
 import pytest
+from audited_worlds import WORLDS, mutate, world
 from auditing import Audited, audit, examine
 from builders import (
     OCTOBER_US,
-    Channel,
     MemoryLog,
     busy_channel,
-    rotated_channel,
 )
-from disputing import Quarrel
 from histories import EMPTY, History, closes_at, histories
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,11 +24,9 @@ from tallystick.protocol.errors import FormatError, InvalidRecord, ProofError
 from tallystick.protocol.merkle import Forest, Frontier, chain_leaves, root_of, subtree_roots
 from tallystick.protocol.records import (
     ROLES,
-    Correction,
     Delta,
     Record,
     batch_bytes,
-    decode_record,
     encode_record,
 )
 from tallystick.protocol.replay import (
@@ -106,29 +101,6 @@ def test_pieces_give_what_replay_gives(history: History, every: int, seed: int) 
     )
 
 
-def quarrel() -> Channel:
-    """A channel with disputes, answers, a resolution, a withdrawal and a lapse."""
-    channel = Quarrel()
-    channel.count("tokens", 100, 70)
-    channel.closing()
-    first = channel.dispute("consumer", 30)
-    channel.answer("provider", first, 10)
-    channel.answer("consumer", first, day=3)
-    channel.resolve("provider", first, 12)
-    channel.resolve("consumer", first, 12)
-    second = channel.dispute("consumer", 5, day=4)
-    channel.lapse("consumer", channel.consumer_log.state.size - 1, 5, 40)
-    channel.withdraw("consumer", second, day=50)
-    return channel
-
-
-WORLDS: dict[str, Callable[[], Channel]] = {
-    "busy": busy_channel,
-    "rotated": rotated_channel,
-    "quarrel": quarrel,
-}
-
-
 @pytest.mark.parametrize("name", WORLDS)
 @pytest.mark.parametrize("every", [1, 4, 100])
 def test_whole_worlds_have_no_fault(name: str, every: int) -> None:
@@ -140,43 +112,11 @@ def test_whole_worlds_have_no_fault(name: str, every: int) -> None:
         same(audit(log.terms, log.role, parts, every, seed=every), expected)
 
 
-def mutate(parts: list[bytes], pick: random.Random) -> None:
-    """Change one thing of a log, at random."""
-    at = pick.randrange(len(parts))
-    other = pick.randrange(len(parts))
-    try:
-        record = decode_record(parts[at])
-    except FormatError:
-        return  # changed before
-    what = pick.choice(["flip", "swap", "drop", "double", "time", "quantity", "meter", "text"])
-    if what == "flip":
-        place = pick.randrange(len(parts[at]))
-        flipped = parts[at][place] ^ (1 << pick.randrange(8))
-        parts[at] = parts[at][:place] + bytes([flipped]) + parts[at][place + 1 :]
-    elif what == "swap":
-        parts[at], parts[other] = parts[other], parts[at]
-    elif what == "drop":
-        del parts[at]
-    elif what == "double":
-        parts.insert(pick.randrange(len(parts)), parts[at])
-    elif what == "time" and hasattr(record, "recorded_at"):
-        moved = max(record.recorded_at + pick.choice([-(10**9), 10**9]), 0)
-        parts[at] = encode_record(msgspec.structs.replace(record, recorded_at=moved))
-    elif isinstance(record, Delta | Correction):
-        changed = {
-            "quantity": {"quantity": pick.choice([2**63 - 1, -(2**63)])},
-            "meter": {"meter": pick.choice(["water", "calls", "peak"])},
-            "text": {"id": pick.choice(["a\x1b", "é" * 65, "t1"])},
-        }
-        fields = changed.get(what, changed["meter"])
-        parts[at] = encode_record(msgspec.structs.replace(record, **fields))
-
-
 @pytest.mark.parametrize("name", WORLDS)
 @given(seed=st.integers(0, 10**6), every=CUTS)
 def test_what_was_changed_is_found_as_replay_finds_it(name: str, seed: int, every: int) -> None:
     pick = random.Random(seed)
-    log = pick.choice(_worlds(name).logs)
+    log = pick.choice(world(name).logs)
     parts = parts_of(log.records)
     for _ in range(pick.randint(1, 2)):
         mutate(parts, pick)
@@ -196,15 +136,6 @@ def test_what_was_changed_is_found_as_replay_finds_it(name: str, seed: int, ever
         assert "was recorded before" in expected.fault.message  # ids are looked at elsewhere
         return
     same(found, expected)
-
-
-_MADE: dict[str, Channel] = {}
-
-
-def _worlds(name: str) -> Channel:
-    if name not in _MADE:
-        _MADE[name] = WORLDS[name]()
-    return _MADE[name]
 
 
 def test_a_piece_that_begins_elsewhere_is_named() -> None:
