@@ -23,7 +23,7 @@ from tallystick.protocol.audit import (
     add_changes,
     state_at,
 )
-from tallystick.protocol.derive import Book, Changes, Folder, LineKey
+from tallystick.protocol.derive import Book, Change, Changes, Folder, LineKey
 from tallystick.protocol.errors import InvalidRecord
 from tallystick.protocol.log import LogFacts, LogState, Rules
 from tallystick.protocol.matters import Matters
@@ -48,7 +48,7 @@ class JoinedLog:
         self.deltas = 0
         self.broken: Fault | None = None  # where the pieces do not fit, or are none
         self._terms = terms
-        self._folder = Folder(terms)
+        self.folder = Folder(terms)
         self._fault: Fault | None = None  # the first in any piece, or between two
         self._until = 0
 
@@ -77,7 +77,7 @@ class JoinedLog:
         for span in found.spans:
             self.forest.add(span.subtrees)
             place = bisect_left(self.stops, span.end)
-            add_changes(self._folder, self.changes[place], span.changes)
+            add_changes(self.folder, self.changes[place], span.changes)
             if self.stops[place] == span.end:
                 self.frontiers[span.end] = self.forest.frontier()
         self.last_leaf = found.last_leaf
@@ -133,7 +133,7 @@ class JoinedLog:
         self, corrected: Corrected, peaks: LinePeaks, stops: Stops, at_stop: AtStop
     ) -> Tallies:
         """What `replay_log` gives for the log, which must be valid."""
-        book = Book(self._folder, lambda _: None)
+        book = Book(self.folder, lambda _: None)
         past = _Past(corrected)
         corrections = self.corrections()
         pending, done = list(stops), 0
@@ -154,7 +154,7 @@ class JoinedLog:
             while done < len(corrections) and corrections[done][0] < size:
                 record = corrections[done][1]
                 delta, old = past.replace(record)
-                key = self._folder.key_of(delta)
+                key = self.folder.key_of(delta)
                 if peaks.replace(key, record):
                     maximal.add(key)
                 else:
@@ -164,11 +164,6 @@ class JoinedLog:
                 book.correct(key, 0, None, partial(peaks.highest, key))
             settle(size)
         return book.dirty
-
-    def maximal_lines(self, corrected: Corrected) -> frozenset[LineKey]:
-        """The `max` lines that corrections touch: of those the other deltas must be known too."""
-        lines = (self._folder.key_of(delta) for _, delta in corrected.values())
-        return frozenset(line for line in lines if self._folder.aggregates[line.meter] == "max")
 
 
 def _unused() -> tuple[int, int]:
@@ -209,27 +204,47 @@ class _Past(Matters):
 
 
 class LinePeaks:
-    """The highest quantity of `max` lines that have corrections, as the log is walked through."""
+    """The highest quantity of `max` lines that have corrections, as the log is walked through.
 
-    def __init__(
-        self,
-        folder: Folder,
-        stops: list[int],
-        lines: frozenset[LineKey],
-        corrected: Corrected,
-        seen: Iterable[PieceSeen],
-    ) -> None:
-        self._folder = folder
-        self._others: list[Peaks] = [{} for _ in stops]  # up to each stop, from the last
+    Between two stops the highest of a line's other deltas is the line's, unless a corrected one is
+    as high; `unknown` are the lines of which the others must be looked at for that, by the place of
+    the stop that they are before.
+    """
+
+    def __init__(self, joined: JoinedLog, corrected: Corrected) -> None:
+        self._folder, self._stops = joined.folder, joined.stops
+        self._appear: list[list[Delta]] = [[] for _ in self._stops]
+        self._others: list[Peaks] = [{} for _ in self._stops]  # up to each stop, from the last
+        self._other: Changes = {}
+        self._live: dict[LineKey, dict[str, int]] = {}
+        for index, delta in corrected.values():
+            line = self._folder.key_of(delta)
+            if self._folder.aggregates[line.meter] == "max":
+                self._live[line] = {}
+                self._appear[bisect_left(self._stops, index + 1)].append(delta)
+        self.unknown: list[set[LineKey]] = []
+        for changes, deltas, others in zip(joined.changes, self._appear, self._others, strict=True):
+            ours: Changes = {}
+            for delta in deltas:
+                line = self._folder.key_of(delta)
+                add_changes(self._folder, ours, {line: Change(delta.quantity, 1)})
+            unknown: set[LineKey] = set()
+            for line in self._live.keys() & changes.keys():
+                all_of, one_of = changes[line], ours.get(line, Change(0, 0))
+                left = all_of.deltas - one_of.deltas
+                if one_of.deltas and left and one_of.quantity == all_of.quantity:
+                    unknown.add(line)
+                elif left:
+                    others[line] = Change(all_of.quantity, left)
+            self.unknown.append(unknown)
+
+    def learn(self, seen: Iterable[PieceSeen]) -> None:
+        """Take in what a second look found of the unknown lines."""
         for one in seen:
             for end, peaks in zip((*one.piece.stops, one.piece.end), one.peaks, strict=True):
-                add_changes(folder, self._others[bisect_left(stops, end)], peaks)
-        self._appear: list[list[Delta]] = [[] for _ in stops]
-        for index, delta in corrected.values():
-            if folder.key_of(delta) in lines:
-                self._appear[bisect_left(stops, index + 1)].append(delta)
-        self._other: Changes = {}
-        self._live: dict[LineKey, dict[str, int]] = {line: {} for line in lines}
+                place = bisect_left(self._stops, end)
+                known = {line: peaks[line] for line in peaks.keys() & self.unknown[place]}
+                add_changes(self._folder, self._others[place], known)
 
     def reach(self, place: int) -> None:
         """Take in what is recorded up to a stop; its corrections follow."""

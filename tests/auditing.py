@@ -25,7 +25,7 @@ from tallystick.protocol.audit import (
 from tallystick.protocol.audit_closings import KeptClosing
 from tallystick.protocol.audit_join import JoinedLog, LinePeaks
 from tallystick.protocol.checks import Check
-from tallystick.protocol.derive import Folder, LineKey
+from tallystick.protocol.derive import LineKey
 from tallystick.protocol.heads import cosign_head, sign_head
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.merkle import chain_leaves
@@ -105,8 +105,8 @@ def audit(
     for seen in look(frozenset()):
         for index, delta in seen.deltas:
             corrected.setdefault((delta.meter, delta.id), (index, delta))
-    lines = joined.maximal_lines(corrected)
-    peaks = LinePeaks(Folder(terms), joined.stops, lines, corrected, look(lines))
+    peaks = LinePeaks(joined, corrected)
+    peaks.learn(look(frozenset(line for lines in peaks.unknown for line in lines)))
     return Audited(joined, corrected, peaks, joined.summary(corrected))
 
 

@@ -20,7 +20,7 @@ from tallystick.node.auditing.readers import Reader
 from tallystick.node.auditing.work import Examined, SameIds, Task, Uint64s
 from tallystick.protocol.audit import Key, Piece, PieceSeen, cut
 from tallystick.protocol.audit_join import Corrected, JoinedLog, LinePeaks
-from tallystick.protocol.derive import Folder, LineKey
+from tallystick.protocol.derive import LineKey
 from tallystick.protocol.errors import InvalidRecord
 from tallystick.protocol.records import Delta, Role, Terms, encode_record
 from tallystick.protocol.replay import LogSummary, find_repeated
@@ -56,8 +56,8 @@ class LogAudit:
     ) -> None:
         self._terms, self._place, self._pool, self._tell = terms, place, pool, tell
         self.role = place.role
-        self._folder = Folder(terms)
         self.joined = JoinedLog(terms, place.role, channel_id(terms), [*stops, place.size])
+        self._folder = self.joined.folder
         self.segments = 0
         self.containers: list[str] = []  # what is wrong with segments, but for their records
         self.tasks = self._plan(stops)
@@ -185,11 +185,22 @@ class LogAudit:
     @cached_property
     def peaks(self) -> LinePeaks:
         """The highest quantities of those lines that corrections may lower."""
-        lines = self.joined.maximal_lines(self.corrected)
+        peaks = LinePeaks(self.joined, self.corrected)
+        stops = [0, *self.joined.stops]
+        places = [place for place, lines in enumerate(peaks.unknown) if lines]
+        lines = frozenset(line for place in places for line in peaks.unknown[place])
         meters = {line.meter for line in lines}
-        tasks = [task.number for task in self.tasks if self._maximal[task.number] & meters]
-        seen = self._look(tasks, lines)
-        return LinePeaks(self._folder, self.joined.stops, lines, self.corrected, seen)
+        tasks = [
+            task.number
+            for task in self.tasks
+            if self._maximal[task.number] & meters
+            and any(
+                task.pieces[0].first < stops[place + 1] and stops[place] < task.pieces[-1].end
+                for place in places
+            )
+        ]
+        peaks.learn(self._look(tasks, lines))
+        return peaks
 
     def _look(self, tasks: Sequence[int], lines: frozenset[LineKey]) -> Iterator[PieceSeen]:
         handles = [

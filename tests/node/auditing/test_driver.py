@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from tallystick.node.auditing import work
 from tallystick.node.auditing.work import Uint64s
-from tallystick.protocol.audit import Key
 from tallystick.protocol.audit_closings import KeptClosing
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.records import Correction, Delta, batch_bytes, encode_record
@@ -69,9 +68,9 @@ def test_what_is_spoilt_is_named_as_replay_names_it(name: str, seed: int, every:
         assert wrong["validity"].startswith(f"in the {log.role}'s log, {expected}")
 
 
-def few_hashes(keys: Sequence[Key], seed: int) -> Uint64s:
+def few_hashes(names: Sequence[bytes], seed: int) -> Uint64s:
     """Hashes that are nearly all of another id too."""
-    return np.array([sum(map(ord, meter + id_)) % 3 << 62 for meter, id_ in keys], np.uint64)
+    return np.array([sum(name) % 3 << 62 for name in names], np.uint64)
 
 
 @given(data=st.data(), every=CUTS)
@@ -86,7 +85,7 @@ def test_ids_of_one_hash_are_told_apart(data: st.DataObject, every: int) -> None
         log.append_unchecked(last)
     parts = [list(map(encode_record, one.records)) for one in channel.logs]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(work, "hash_keys", few_hashes)
+        patch.setattr(work, "hash_names", few_hashes)
         wrong = failing(run(source_of(channel, every, parts)))
     expected = fault_of(log, parts[0])
     assert wrong == ({} if expected is None else {"ids": f"in the provider's log, {expected}"})
