@@ -25,12 +25,13 @@ from tallystick.node.books import RESTORED
 from tallystick.node.doctor.anew import forget_derived, make_anew
 from tallystick.node.doctor.child import examine_apart
 from tallystick.node.doctor.structure import walk_snapshot
-from tallystick.node.errors import HomeError, StoreError
+from tallystick.node.errors import ArchiveError, HomeError, StoreError
 from tallystick.node.files import sync, whole_folder
 from tallystick.node.founding import decode_channel
 from tallystick.node.home import Home, open_home, whole_home
 from tallystick.node.reconciling.disclosing import SUFFIX as NOTE_SUFFIX
 from tallystick.node.reconciling.kept import FOLDER as SESSIONS
+from tallystick.node.segments.reading import configured
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import ChannelRow, HeadRow, LogRow, index_key, log_key
 from tallystick.node.webhooks.endpoints import FILE as ENDPOINTS_FILE
@@ -290,6 +291,7 @@ def _doubt(home: Home) -> None:
     if faults:
         raise InputError(f"the backup's store is damaged: {faults[0]}", "Use another backup")
     store = Store(home.store_path)
+    store.segments.location = configured(home.path)
     try:
         with store.read() as txn:
             rows = _founded(txn)
@@ -308,12 +310,18 @@ def _doubt(home: Home) -> None:
 
         store.commit_now(job)
         make_anew(store, home.path / "ids", home.name, channels)
+    except ArchiveError as error:
+        raise ArchiveError(
+            f"records of this home are in its archive alone: {error.message}",
+            "Make the archive reachable where [archive] in the backup's config.toml says",
+        ) from None
     except TallyError as error:
         raise InputError(f"the backup is damaged: {error.message}", "Use another backup") from None
     finally:
         store.close()
     for check in examine_apart(home.store_path, home.path / "ids", home.name):
-        if not check.ok:
+        # What is in the store as well can be sealed again.
+        if not check.ok and not check.name.endswith(": segments"):
             raise InputError(
                 f"the backup does not hold what it should: {check.name}: {check.detail}",
                 "Use another backup",

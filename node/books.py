@@ -64,6 +64,8 @@ class Books:
         self.store = store
         self.index_folder = index_folder
         self.clock_us = clock_us
+        self.archive = config.archive.location
+        self.store.segments.location = self.archive
         read_only = store.read_only
         self.seed = self._seed(read_only)
         if not read_only:

@@ -18,7 +18,7 @@ import msgspec
 import trio
 from nacl.signing import SigningKey
 
-from tallystick.node.errors import StoreError
+from tallystick.node.errors import ArchiveError, StoreError
 from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.late import LateLines
 from tallystick.node.logs import Batch, ChannelLog
@@ -30,6 +30,7 @@ from tallystick.node.sealing import (
     deltas_of,
     rows_beside,
 )
+from tallystick.node.segments.reading import have_repeated_at_hand
 from tallystick.node.store.disk import Store, Ticket
 from tallystick.node.store.keyspace import ChannelRow
 from tallystick.node.store.source import stored_parts
@@ -243,6 +244,8 @@ class Channel:
                 if not self._requests:
                     self._requested = trio.Event()
                 try:
+                    if self.own.dropped:
+                        group = await self._readable(group)
                     ticket = self._append(group)
                     ticket.then_always(self._slots.release)
                 except StoreError as error:
@@ -251,6 +254,18 @@ class Channel:
             for request in group:
                 request.ticket = ticket
                 request.scheduled.set()
+
+    async def _readable(self, group: list[_Request]) -> list[_Request]:
+        """The requests of which what they may repeat can be read; others fail alone."""
+        found = []
+        for request in group:
+            try:
+                await have_repeated_at_hand(self.own, request.drafts)
+                found.append(request)
+            except ArchiveError as error:
+                request.ticket = Ticket.failed(error)
+                request.scheduled.set()
+        return found
 
     async def emit_paused(self, drafts: Sequence[Draft]) -> EmitResult:
         """The same as `emit` while emits wait, for what goes before them."""
@@ -463,9 +478,8 @@ class Channel:
         return batch
 
     def take_cosignature(self, size: int, cosignature: bytes) -> None:
-        """Check the peer's co-signature of our head of that size, and keep it.
-
-        Who waits for it need not wait for our disk: if it is lost, the peer says it again.
+        """Check the peer's co-signature of our head of that size, and keep it; who waits for it
+        need not wait for our disk, for the peer says it again if it is lost.
         """
         with self.store.read() as txn:
             row = self.own.head_row(txn, size)
@@ -489,9 +503,8 @@ class Channel:
         return verify_head_signature(head, keys[0], signature)
 
     def verify_ours(self, head: Head, signature: bytes) -> None:
-        """Refuse (`ProofError`) a head of our log that none of our log keys signed.
-
-        The keys that we may have forgotten count too: all of them come from the seed.
+        """Refuse (`ProofError`) a head of our log that none of our log keys signed. Those that we
+        may have forgotten count too: all of them come from the seed.
         """
         for number in range(KEYS_MAX):
             key = bytes(self.identity.signer("log", number).verify_key)

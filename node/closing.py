@@ -415,6 +415,7 @@ class Closer(Balances):
                 self.difference = ""
                 channel.closed_bytes += checkpoint_bytes(row)
                 channel.news.changed(channel.id)
+                channel.news.closed(channel.id)
 
             await flush(logs, bill)
 

@@ -101,6 +101,14 @@ class ReconcileRule(Struct, frozen=True, forbid_unknown_fields=True):
     sessions_per_day: Annotated[int, Meta(ge=1, le=10_000)] = 4
 
 
+class ArchiveSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where records of closed periods are sealed into segments, and which leave the store."""
+
+    location: Annotated[str, Meta(pattern=r"\A(/.*|[a-z][a-z0-9+.-]*:.*)?\Z")] = ""
+    drop: bool = False
+    keep_periods: Annotated[int, Meta(ge=0, le=100_000)] = 2
+
+
 class Reconcile(Struct, frozen=True, forbid_unknown_fields=True):
     """Standing consents; the first rule that fits counts."""
 
@@ -174,6 +182,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     checkpoints: Checkpoints = Checkpoints()
     quotas: Quotas = Quotas()
     connections: Connections = Connections()
+    archive: ArchiveSettings = ArchiveSettings()
     reconcile: Reconcile = Reconcile()
     log: Log = Log()
     metrics: Metrics = Metrics()
@@ -274,6 +283,19 @@ TEMPLATE = """\
 # attempts_per_second = 10
 # pairings_per_minute = 60
 # handshake_seconds = 10.0
+
+[archive]
+# Where the records of closed periods are sealed into segments, files that anybody's engine can
+# query: a folder (an absolute path) or an fsspec URL, as in "s3://bucket/tally" once the package
+# s3fs is installed. "" for nowhere.
+# location = ""
+
+# Whether sealed records are then dropped from the store. They are read back from the archive when
+# they are needed, which must be kept as safe as the home.
+# drop = false
+
+# Of how many of the newest closed periods the records stay in the store all the same.
+# keep_periods = 2
 
 [reconcile]
 # Standing consents to tally reconcile, each in a table of its own: with whom, for which periods (a

@@ -19,8 +19,12 @@ import trio
 from tallystick.node import accusing, recovery
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
+from tallystick.node.errors import ArchiveError
+from tallystick.node.logs import READ_RECORDS_MAX, ChannelLog
 from tallystick.node.outbox import Outbox
 from tallystick.node.quotas import Allowance
+from tallystick.node.segments import GROUP
+from tallystick.node.segments.reading import have_at_hand
 from tallystick.node.store.disk import Ticket
 from tallystick.node.store.matters import CHECKPOINT_MARK
 from tallystick.node.waiting import any_of
@@ -62,6 +66,7 @@ SKEW_SECONDS = 300  # a clock off by more is reported
 RECORDS_IN_FLIGHT_MAX = APPEND_RECORDS_MAX  # of the peer's, on their way to the disk
 CLOSINGS_WAITING_MAX = 8  # messages about checkpoints, a channel
 REST_SECONDS_MAX = 5
+UNREADABLE_SECONDS = 30  # until what the archive does not give is asked for again
 RETURN_SECONDS = 30  # a peer that returns nothing of our log for so long does not mean to
 
 _log = logging.getLogger("tallystick.link")
@@ -340,6 +345,8 @@ class Link:
                         self.close("the peer says more about checkpoints than can be answered")
         except PeerBreach as breach:
             await self._halt(channel, breach)
+        except ArchiveError as error:  # until the next link; other channels go on
+            _log.error("a message was not answered", extra=self._named(channel, error))
 
     async def _answer_closings(
         self, closer: Closer, waiting: trio.MemoryReceiveChannel[Message]
@@ -470,6 +477,7 @@ class Link:
             waits = own.durable_size > link.sent_size and not channel.withheld
             if channel.live and link.may_append and waits:
                 stop = closer.next_head(own, link.sent_size)
+                await self._read_back(channel, own, link.sent_size, stop)
                 batch = await channel.signed_batch(link.sent_size, stop)
                 link.own_size = max(link.own_size, batch.size)
                 if channel.live and link.may_append and batch.first == link.sent_size:
@@ -482,13 +490,29 @@ class Link:
         """Send the peer the records of its own log that it lost, up to each head that counts."""
         peer = channel.peer
         while start < peer.durable_size:
-            batch = peer.batch_from(start, closer.next_head(peer, start))
+            stop = closer.next_head(peer, start)
+            await self._read_back(channel, peer, start, stop)
+            batch = peer.batch_from(start, stop)
             with channel.store.read() as txn:
                 row = peer.head_row(txn, batch.size)
             assert row is not None
             self.say(Return(channel.id, batch.first, batch.data, batch.signature, row.cosignature))
             start = batch.size
             await self._outbox.room()
+
+    async def _read_back(self, channel: Channel, log: ChannelLog, start: int, stop: int) -> None:
+        """Have the records that are sent next at hand, if they are in segments alone; wait while
+        the archive does not give them.
+        """
+        stop = min(stop, start + 2 * READ_RECORDS_MAX)
+        while True:
+            try:
+                await have_at_hand(log, [*range(start, stop, GROUP), stop - 1])
+            except ArchiveError as error:
+                _log.error("records cannot be sent", extra=self._named(channel, error))
+                await trio.sleep(UNREADABLE_SECONDS)
+            else:
+                return
 
     async def _recover(self, channel: Channel, closer: Closer, message: Return) -> None:
         """Take records of our own log back from the peer, checking our signature on them."""

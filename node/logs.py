@@ -38,7 +38,7 @@ from tallystick.node.store.keyspace import (
     unpack_tally,
 )
 from tallystick.node.store.matters import LogMatters, Row, counted_rows
-from tallystick.node.store.source import batches
+from tallystick.node.store.source import batches, kept_from, sealed_below
 from tallystick.node.store.tiles import put_tile, tile_rows
 from tallystick.node.telemetry.counts import Growth
 from tallystick.node.tree import LogTree
@@ -154,6 +154,7 @@ class ChannelLog(LogMatters):
             self.state = LogState(row.last_leaf, frontier, row.facts)
             self.durable_size = row.size
             self.held_bytes = row.held_bytes
+            self.sealed, self.dropped = sealed_below(txn, self.number), kept_from(txn, self.number)
             self.signed_size = row.signed_size
             self.cosigned_size = self.cosigned_ahead = row.cosigned_size
             self.covered = derived.covered
@@ -471,7 +472,7 @@ class ChannelLog(LogMatters):
             self.signed_size = size
         if cosignature:
             self.cosigned_ahead = size
-        row = encode_row(self._row())
+        row = encode_row(self.row())
         tiles = tile_rows(first, appended.leaves, appended.tiles)
         corrections = [(n, r) for n, r in enumerate(records, first) if isinstance(r, Correction)]
 
@@ -496,7 +497,8 @@ class ChannelLog(LogMatters):
 
         return self.store.submit(job, done)
 
-    def _row(self) -> LogRow:
+    def row(self) -> LogRow:
+        """The log's state as the next job leaves it on the disk."""
         return LogRow(
             self.state.size,
             self.state.last_leaf,
@@ -569,7 +571,7 @@ class ChannelLog(LogMatters):
     def _store_head(
         self, size: int, head: HeadRow, done: Callable[[], None] | None = None
     ) -> Ticket:
-        row = encode_row(self._row())
+        row = encode_row(self.row())
 
         def job(txn: Txn) -> None:
             txn.put("heads", index_key(self.number, size), encode_row(head))

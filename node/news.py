@@ -14,13 +14,18 @@ def _ignore_change(channel: bytes) -> None:
     pass
 
 
+def _ignore_close(channel: bytes) -> None:
+    pass
+
+
 def _ignore(kind: str, channel: bytes, data: dict[str, Any]) -> None:
     pass
 
 
 class News:
-    """Two places to call; who listens puts its functions there."""
+    """Places to call; who listens puts its functions there. `closed`: a period was closed here."""
 
     def __init__(self) -> None:
         self.changed: Callable[[bytes], None] = _ignore_change
+        self.closed: Callable[[bytes], None] = _ignore_close
         self.happened: Callable[[str, bytes, dict[str, Any]], None] = _ignore

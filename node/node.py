@@ -22,6 +22,7 @@ from tallystick.node.pairing import serve_join
 from tallystick.node.peering import Peering
 from tallystick.node.pins import Pins
 from tallystick.node.quotas import Bucket, Gate
+from tallystick.node.segments.keeper import Keeper
 from tallystick.node.store.residency import keep_small
 from tallystick.node.transport import tls
 from tallystick.node.transport.outward import outward
@@ -48,6 +49,7 @@ class Node:
         self.peering = Peering(books, self._dial, SystemRandom())
         self.feed = Feed(books, self.peering.caught_up)
         self.webhooks = Webhooks(home.path, books, self.feed)
+        self.keeper = Keeper(books)
         self._silence = Silence(self.feed, self.peering, books.config.feed.silent_seconds)
         self.gate = Gate(books.config.connections)
         self._lines = Bucket(1, LINES_BURST, 0)  # of the log, about strangers
@@ -69,6 +71,7 @@ class Node:
             nursery.start_soon(self.feed.run)
             nursery.start_soon(self._silence.run)
             nursery.start_soon(self.webhooks.run)
+            nursery.start_soon(self.keeper.run)
             self.peering.start(nursery)
             listeners = await self._bind(host, port)
             bound = listeners[0].socket.getsockname()

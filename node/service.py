@@ -74,6 +74,7 @@ class Service:
             "say": self.say,
             "declare": self.declare,
             "checkpoint": self.checkpoint,
+            "seal": self.seal,
             "import_evidence": self.import_evidence,
             "rotate": self.rotate,
             **Reconciling(node).methods,
@@ -323,6 +324,13 @@ class Service:
             raise InputError(f"{peer} still returns records of ours", "Try again when it is done")
         await self._node.peering.agree_on_loss(found)
         return {"channel": found.id.hex(), "peer": peer}
+
+    async def seal(self, channel: str | None, drop: bool) -> list[dict[str, Any]]:
+        """Seal one channel, or all, now; what was done of each."""
+        books = self._books
+        chosen = list(books.channels) if channel is None else [books.select(channel)]
+        drop = drop or books.config.archive.drop
+        return [await self._node.keeper.seal(key, drop=drop) for key in chosen]
 
     async def webhooks_changed(self) -> None:
         """The home's file of endpoints is another one now."""

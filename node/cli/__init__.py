@@ -58,6 +58,7 @@ VERBS = {
     "webhooks": ("webhooks", "command", "send events to your own systems"),
     "log": ("records", "log", "list records"),
     "show": ("records", "show", "show a delta"),
+    "seal": ("sealing", "command", "put records of closed periods into segments"),
     "backup": ("backup", "backup", "copy the home, while its node runs"),
     "restore": ("backup", "restore", "make a home of a backup"),
     "recover": ("recover", "command", "make a home of its seed; show what was lost"),

@@ -30,6 +30,7 @@ from tallystick.node.doctor.tables import (
     read_channels,
     value_of,
 )
+from tallystick.node.segments.reading import configured
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import (
     COVERED_NOTHING,
@@ -47,7 +48,11 @@ MOMENTS_MAX = 4
 
 
 class AnyStore(Store):
-    """A store that is opened even if the row that says its format is damaged."""
+    """A store in a home, opened even if the row that says its format is damaged."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        super().__init__(path, read_only=read_only)
+        self.segments.location = configured(path.parent)
 
     def _check_version(self, read_only: bool) -> None:
         pass
@@ -120,6 +125,7 @@ class _Examination:
         for log in logs:
             log.judge((rings[0], rings[1]), _dependent(txn, log, checkpoints))
             found.logs.append(log.found)
+            found.damaged += log.written_again
         check_declarations(txn, found, number, terms, role_of_log(terms, self._party, 0))
         closings = []
         disputed = lines_in_dispute(terms, logs)

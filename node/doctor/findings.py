@@ -33,6 +33,7 @@ class LogFindings:
     `size` is how many records are there in a row and readable. `sound` is the newest signed head
     whose root they give. `torn` says that something after `sound` cannot be right, so the log can
     only go on from there; `remake` that rows which follow from the records are not what they give.
+    Records before `kept_from` are in segments alone; `unreadable` says which of those is not there.
     """
 
     number: int
@@ -42,6 +43,8 @@ class LogFindings:
     sound: int = 0
     torn: bool = False
     remake: bool = False
+    kept_from: int = 0
+    unreadable: str = ""
 
 
 @dataclass(slots=True)

@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from tallystick.node.doctor.findings import Check, LogFindings, told
+from tallystick.node.doctor.findings import Check, Damaged, LogFindings, told
+from tallystick.node.doctor.sealed import check_segments, dropped_batches, segment_rows
 from tallystick.node.doctor.tables import decoded, value_of
+from tallystick.node.errors import ArchiveError
 from tallystick.node.quotas import counted_bytes
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.idindex import fingerprints
@@ -92,15 +94,27 @@ class LogExamination:
         self._held_bytes = 0
         self._folder = Folder(terms)
         self.seen = _Seen(LogState.empty(channel_id))
+        self.written_again: list[Damaged] = []  # rows of segments that can be made anew
 
     def batches(self) -> Iterator[bytes]:
         """The readable batches from the first record on; a `BatchSource`."""
-        for key, stored in self._rows("batches"):
-            if len(key) != 12 or index_of(key) >= self.found.size:
+        for first, value, _ in self._batches():
+            if value is None or first >= self.found.size:
                 return
-            value = value_of("batches", key, stored)
-            assert value is not None
             yield value
+
+    def _batches(self) -> Iterator[tuple[int, bytes | None, int]]:
+        """The batches from the first record on: first index (-1: the row's key is none), value
+        (None: damaged), and how many bytes of it are in the store.
+        """
+        kept = next((index_of(k) for k, _ in self._rows("batches") if len(k) == 12), 0)
+        if kept and next(segment_rows(self._txn, self._number), None) is not None:
+            self.found.kept_from = kept
+            dropped = dropped_batches(self._txn, self._number, self._id, self.role, kept)
+            yield from ((first, value, 0) for first, value in dropped)
+        for key, stored in self._rows("batches"):
+            value = value_of("batches", key, stored)
+            yield index_of(key) if len(key) == 12 else -1, value, len(value or b"")
 
     def _rows(self, table: str) -> Iterator[tuple[bytes, bytes]]:
         start, stop = log_key(self._number), log_key(self._number + 1)
@@ -146,11 +160,10 @@ class LogExamination:
 
     def _good_batches(self) -> Iterator[tuple[int, list[Record], list[bytes]]]:
         expected = 0
-        for key, stored in self._rows("batches"):
-            if len(key) != 12 or index_of(key) != expected:
+        for first, value, in_store in self._readable():
+            if first != expected:
                 self._tear(f"record {expected}: it is not there")
                 return
-            value = value_of("batches", key, stored)
             if value is None:
                 self._tear(f"record {expected}: the batch that begins with it is damaged")
                 return
@@ -162,9 +175,17 @@ class LogExamination:
             self.found.size = expected + len(parts)
             with suppress(KeyError):  # a meter that the terms do not have: validity names it
                 lines = len(self._folder.fold(records))
-                self._held_bytes += counted_bytes(len(value), len(records), lines)
+                self._held_bytes += counted_bytes(in_store, len(records), lines)
             yield expected, records, parts
             expected += len(parts)
+
+    def _readable(self) -> Iterator[tuple[int, bytes | None, int]]:
+        """The batches, as far as the archive has them."""
+        try:
+            yield from self._batches()
+        except ArchiveError as error:
+            self.found.unreadable = error.message
+            self._tear(f"record {self.found.size}: {error.message}")
 
     def _heads(self) -> Iterator[tuple[int, HeadRow | None]]:
         for key, stored in self._rows("heads"):
@@ -232,6 +253,7 @@ class LogExamination:
         self._say("records", [fault] if fault else [], f"{found.size} records, chain and tree")
         self._signatures(rings)
         self.summary = self._validity()
+        self._segments()
         names = ("state", "tiles", "corrections", "matters")
         if found.torn:
             self.checks += [Check(self.name(name), None, "cannot be judged") for name in names]
@@ -244,6 +266,15 @@ class LogExamination:
         ):
             found.remake |= bool(faults)
             self._say(name, faults, "as the records give them")
+
+    def _segments(self) -> None:
+        """The segments, if there are any."""
+        faults, again, count = check_segments(
+            self._txn, self.found, self._terms, self.role, self.seen.tiles
+        )
+        self.written_again = again
+        if count:
+            self._say("segments", faults, f"{count} in the archive, as the records give them")
 
     def _following_faults(self) -> list[str]:
         # A store of an older version notes no closes; whoever opens it does (`find_closes`).

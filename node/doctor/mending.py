@@ -26,12 +26,13 @@ from tallystick.node.doctor.logs import LogExamination
 from tallystick.node.doctor.salvage import salvage
 from tallystick.node.doctor.structure import walk_snapshot
 from tallystick.node.doctor.tables import name_row, value_of
-from tallystick.node.errors import StoreError
+from tallystick.node.errors import ArchiveError, StoreError
 from tallystick.node.feed.rows import FEED_TABLES, STATE, forget_feed
 from tallystick.node.founding import decode_channel
 from tallystick.node.rebuilding import free_number
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import (
+    FORMAT_DROPPED,
     FORMAT_VERSION,
     ChannelRow,
     HeadRow,
@@ -59,6 +60,12 @@ def mend(path: Path, index_folder: Path, party: str, aside: Path) -> list[str]:
     store = AnyStore(path)
     try:
         findings = examine(store, index_folder, party)
+        unreadable = [log.unreadable for log in findings.logs if log.unreadable]
+        if unreadable:
+            raise ArchiveError(
+                f"the store was not mended: {unreadable[0]}",
+                "Records that are in the archive alone are needed; put the file back first",
+            )
         if not findings.ok:
             said += _Mending(store, index_folder, party, aside, findings).run()
     finally:
@@ -160,7 +167,9 @@ class _Mending:
 
     def _settings(self, txn: Txn) -> bool:
         """Settings that are gone; whether the seed of the index is among them."""
-        txn.put("meta", b"format", str(FORMAT_VERSION).encode())
+        dropped = any(log.kept_from for log in self._findings.logs)
+        number = FORMAT_DROPPED if dropped else FORMAT_VERSION
+        txn.put("meta", b"format", str(number).encode())
         if txn.get("meta", b"place") is None:
             txn.put("meta", b"place", b"unknown")
             txn.put("meta", RESTORED, b"")

@@ -13,9 +13,11 @@ import msgspec
 from tallystick.node.doctor.findings import Damaged, Findings
 from tallystick.node.errors import StoreError
 from tallystick.node.founding import decode_channel, first_head
+from tallystick.node.segments.reading import decode_segment
 from tallystick.node.store.disk import Txn, unseal
 from tallystick.node.store.keyspace import (
     FORMAT_VERSION,
+    FORMATS,
     META_KEYS,
     TABLES,
     AnswerRow,
@@ -37,8 +39,8 @@ from tallystick.protocol.terms import channel_id
 
 T = TypeVar("T")
 
-OF_LOGS = ("logs", "batches", "heads", "tiles", "corrections", "derived", "lines", "aside",
-           "unplaced", "attributes", *FOLLOWING)  # fmt: skip
+OF_LOGS = ("logs", "batches", "heads", "tiles", "segments", "corrections", "derived", "lines",
+           "aside", "unplaced", "attributes", *FOLLOWING)  # fmt: skip
 OF_CHANNELS = ("checkpoints", "evidence", "declarations")
 STATES = ("proposed", "offered", "open", "halted")
 
@@ -143,6 +145,9 @@ def terms_of_log(txn: Txn, log: int) -> Terms | None:
     """The terms that a log begins with, if that can be read."""
     try:
         value = txn.get("batches", log_key(log) + bytes(8))
+        sealed = None if value else txn.get("segments", log_key(log) + bytes(8))
+        if sealed is not None:
+            return txn.segments.archive(txn).terms(decode_segment(sealed).channel)
         first = decode_batch(value)[0][0] if value else None
     except _BAD:
         return None
@@ -202,7 +207,7 @@ def check_declarations(txn: Txn, findings: Findings, number: int, terms: Terms, 
 def _meta_row(key: bytes, value: bytes) -> None:
     if key not in META_KEYS:
         raise ValueError("nothing here is called so")
-    if key == b"format" and value != str(FORMAT_VERSION).encode():
+    if key == b"format" and value not in [str(number).encode() for number in FORMATS]:
         raise ValueError(f"the format is {FORMAT_VERSION}")
     if key == b"port":
         int(value)

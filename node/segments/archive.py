@@ -34,7 +34,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from tallystick.node.errors import ArchiveError, StoreError
 from tallystick.node.files import sync, whole_file
-from tallystick.node.segments.files import SEGMENT, Segment, altered
+from tallystick.node.segments import SEGMENT
+from tallystick.node.segments.files import Segment, altered
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.merkle import HASH_SIZE
 from tallystick.protocol.records import Role, Terms, batch_bytes, decode_record, encode_record
@@ -143,6 +144,11 @@ class Archive:
                 )
             )
         return found
+
+    def checkpoint_names(self, channel: bytes) -> set[str]:
+        """How the files of the checkpoints begin that are there."""
+        names = self._names(f"{channel.hex()}/checkpoints")
+        return {name.removesuffix(".note") for name in names if _NOTE.fullmatch(name)}
 
     def read(self, name: str) -> bytes:
         """All of a small file."""

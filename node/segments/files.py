@@ -22,6 +22,7 @@ import pyarrow
 import pyarrow.parquet
 
 from tallystick.node.errors import ArchiveError
+from tallystick.node.segments import GROUP, SEGMENT
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.merkle import HASH_SIZE, Frontier, chain_leaves
 from tallystick.protocol.periods import Calendar
@@ -36,8 +37,6 @@ from tallystick.protocol.records import (
 )
 from tallystick.protocol.terms import channel_id
 
-SEGMENT = 65_536  # 256 × 256 records: a segment's root is one of the tree's tiles
-GROUP = 8192  # records a row group: what is read at once for one of them
 FORMAT = "segment/1"
 
 # Of a record that has no such field, the columns from `meter` on are null.

@@ -10,23 +10,38 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from tallystick.node.config import load_config
 from tallystick.node.errors import ArchiveError
+from tallystick.node.segments import GROUP, SEGMENT
 from tallystick.node.store.keyspace import SegmentRow, index_key, tile_key
-from tallystick.protocol.merkle import HASH_SIZE, chain_leaves
+from tallystick.protocol.errors import InputError
+from tallystick.protocol.merkle import HASH_SIZE, TILE_HEIGHT, chain_leaves
 
 if TYPE_CHECKING:
+    from tallystick.node.importing.drafts import Draft
+    from tallystick.node.logs import ChannelLog
     from tallystick.node.segments.archive import Archive
     from tallystick.node.store.disk import Txn
 
 ARCHIVE_KEY = b"archive"  # in the table `meta`: where the archive was when something was sealed
+TILE = 1 << TILE_HEIGHT
 KEPT_BYTES_MAX = 32 * 1024 * 1024
 PART_BYTES = 40  # what a record takes in memory beside its bytes
 
 decode_segment = msgspec.msgpack.Decoder(SegmentRow).decode
+
+
+def configured(home: Path) -> str:
+    """Where a home's configuration says that its archive is; empty if it does not."""
+    try:
+        return load_config(home / "config.toml").archive.location
+    except InputError:
+        return ""  # a mistake in it is for the node to name
 
 
 class Segments:
@@ -60,8 +75,6 @@ class Segments:
 
     def parts(self, txn: Txn, log: int, start: int, stop: int) -> list[bytes]:
         """The bytes of a log's records from index `start` up to `stop`, all of them in segments."""
-        from tallystick.node.segments.files import GROUP
-
         found: list[bytes] = []
         for number in range(start // GROUP, -(-stop // GROUP)):
             first = number * GROUP
@@ -71,8 +84,6 @@ class Segments:
 
     def missing(self, log: int, indexes: Iterable[int]) -> set[int]:
         """The numbers of the row groups of these records that are not at hand."""
-        from tallystick.node.segments.files import GROUP
-
         wanted = {index // GROUP for index in indexes}
         with self._lock:
             return {number for number in wanted if (log, number) not in self._groups}
@@ -94,7 +105,7 @@ class Segments:
         return parts
 
     def _read(self, txn: Txn, log: int, number: int) -> list[bytes]:
-        from tallystick.node.segments.files import GROUP, SEGMENT, altered
+        from tallystick.node.segments.files import altered
 
         first = number * GROUP // SEGMENT * SEGMENT
         value = txn.get("segments", index_key(log, first))
@@ -107,9 +118,9 @@ class Segments:
         with self.archive(txn).segment(row.channel, row.role, first) as segment:
             parts = segment.group(number - first // GROUP)
             name = segment.name
-        tile = number * GROUP // 256
+        tile = number * GROUP // TILE
         before = row.channel if not tile else _last_leaf(txn, log, tile - 1)
-        if chain_leaves(before, parts)[-1] != _last_leaf(txn, log, tile + GROUP // 256 - 1):
+        if chain_leaves(before, parts)[-1] != _last_leaf(txn, log, tile + GROUP // TILE - 1):
             raise altered(name, "its records are not those that were sealed")
         return parts
 
@@ -127,3 +138,25 @@ def _last_leaf(txn: Txn, log: int, tile: int) -> bytes:
 
 def _size(parts: list[bytes]) -> int:
     return sum(map(len, parts)) + PART_BYTES * len(parts)
+
+
+async def have_at_hand(log: ChannelLog, indexes: Iterable[int]) -> None:
+    """Read what is in segments alone of these records of a log, off the trio thread, so that it is
+    in memory when they are looked up.
+    """
+    wanted = [index for index in indexes if index < log.dropped]
+    if not wanted:
+        return
+
+    def fetch(number: int) -> None:
+        with log.store.read() as txn:
+            txn.segments.group(txn, log.number, number)
+
+    for number in sorted(log.store.segments.missing(log.number, wanted)):
+        await log.store.off_thread(fetch, number)
+
+
+async def have_repeated_at_hand(log: ChannelLog, drafts: Iterable[Draft]) -> None:
+    """The same for the records that these drafts may repeat."""
+    known = log.known(log.fingerprints([(draft.meter, draft.id) for draft in drafts]))
+    await have_at_hand(log, [index for indexes in known.values() for index in indexes])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tallystick.node.segments import SEGMENT
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import index_key, index_of, log_key
 from tallystick.protocol.records import batch_bytes, decode_batch
@@ -30,6 +31,14 @@ def kept_from(txn: Txn, log: int) -> int:
     for key, _ in txn.scan("batches", log_key(log), log_key(log + 1)):
         return index_of(key)
     return 0
+
+
+def sealed_below(txn: Txn, log: int) -> int:
+    """Below which index all records of a log are in segments."""
+    found = txn.floor("segments", index_key(log, 2**64 - 1))
+    if found is None or not found[0].startswith(log_key(log)):
+        return 0
+    return index_of(found[0]) + SEGMENT
 
 
 def stored_parts(txn: Txn, log: int, start: int, stop: int) -> Iterator[bytes]:

@@ -204,6 +204,8 @@ class NodeCollector(Collector):
         for name, log in (("own", channel.own), ("peer", channel.peer)):
             put("channel_log_records", log.durable_size, name)
             put("channel_cosigned_records", log.cosigned_size, name)
+            put("channel_sealed_records", log.sealed, name)
+            put("channel_dropped_records", log.dropped, name)
             put.histogram("channel_batch_records", log.growth.records, name)
             at_s = self._cosigned_at_s(txn, log)
             if at_s is not None:

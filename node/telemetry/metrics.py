@@ -74,6 +74,18 @@ METRICS = (
         "Records of a log that are co-signed.",
         (*CHANNEL, "log"),
     ),
+    Metric(
+        "channel_sealed_records",
+        "gauge",
+        "Records of a log that are in the archive, from its beginning on.",
+        (*CHANNEL, "log"),
+    ),
+    Metric(
+        "channel_dropped_records",
+        "gauge",
+        "Records of a log that are in the archive alone.",
+        (*CHANNEL, "log"),
+    ),
     Metric("channel_lag_records", "gauge", "Records of ours that are not co-signed yet.", CHANNEL),
     Metric(
         "channel_lag_seconds",
