@@ -63,6 +63,9 @@ class JoinedLog:
         if self.broken is not None:
             return
         assert piece.first == self.size, "pieces are taken in order"
+        if found.unreadable is not None and found.unreadable.index == piece.first:
+            self.broken = found.unreadable  # nothing of it is known
+            return
         if piece.previous != self.last_leaf:
             self.broken = Fault(
                 piece.first,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from builders import DECEMBER_US, NOVEMBER_US, OCTOBER_US, Channel, Closed, MemoryLog
 
+from tallystick.node.segments import SEGMENT
 from tallystick.node.segments.archive import Archive, ArchivedCheckpoint, segment_path
-from tallystick.node.segments.files import SEGMENT, write_segment
+from tallystick.node.segments.files import write_segment
 from tallystick.protocol.merkle import Forest, chain_leaves, subtree_roots
 from tallystick.protocol.records import Delta, Record, encode_record
 from tallystick.protocol.statement import encode_line

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 
 from tallystick.node.auditing.driver import LogAudit, Tell, examine_both
 from tallystick.node.auditing.pools import Pool
 from tallystick.node.auditing.sources import KnownHead, Source
-from tallystick.node.segments.files import SEGMENT
+from tallystick.node.errors import ClusterError
+from tallystick.node.segments import SEGMENT
 from tallystick.protocol.audit import Fault
 from tallystick.protocol.audit_closings import Closings, check_kept
 from tallystick.protocol.checkpoint import Checkpoint
@@ -70,8 +72,29 @@ class Audit:
 def run_audit(
     opened: Callable[[], Source], pool_for: Callable[[int], Pool], tell: Tell
 ) -> Iterator[Check]:
-    """The checks of what is opened, each as soon as it is done, by the pool for so many records."""
-    return run_checks(Audit(opened, pool_for, tell), _CHECKS)
+    """The checks of what is opened, each as soon as it is done, by the pool for so many records.
+
+    `ClusterError` if the work cannot be done: that says nothing of the records.
+    """
+    steps = [(name, needs, partial(_pass_on, step)) for name, needs, step in _CHECKS]
+    try:
+        yield from run_checks(Audit(opened, pool_for, tell), steps)
+    except _NotDone as stopped:
+        raise stopped.error from None
+
+
+class _NotDone(Exception):
+    """Carries an error past those that are findings."""
+
+    def __init__(self, error: ClusterError) -> None:
+        self.error = error
+
+
+def _pass_on(step: Callable[[Audit], str], known: Audit) -> str:
+    try:
+        return step(known)
+    except ClusterError as error:
+        raise _NotDone(error) from error
 
 
 def _of_log(role: Role, fault: Fault) -> ProofError:
@@ -273,7 +296,8 @@ def _check_closed(known: Audit) -> str:
         try:
             closed.append(check_kept(known.source.terms, ring, kept, before))
         except TallyError as error:
-            raise ProofError(f"{stated.period}: {error.message}") from None
+            way = "" if known.whole(stated) else _KEYS_MISSING
+            raise ProofError(f"{stated.period}: {error.message}", way) from None
         if before is not None and any(
             now < then
             for now, then in zip(known.sizes_of(stated), known.sizes_of(before), strict=True)
@@ -288,6 +312,9 @@ def _check_closed(known: Audit) -> str:
                 )
     known.closed = closed
     return f"{_some(len(closed), 'closed period')}, signed by both, each after the one before"
+
+
+_KEYS_MISSING = "If a key changed in records that are in no segment yet, audit the home"
 
 
 def _check_derivation(known: Audit) -> str:

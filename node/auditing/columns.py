@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow
 import pyarrow.compute
 
-from tallystick.node.segments.files import GROUP, SCHEMA, Segment
+from tallystick.node.segments import GROUP
+from tallystick.node.segments.files import SCHEMA, Segment
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.periods import Calendar
 from tallystick.protocol.records import Delta, Record, Terms, encode_record

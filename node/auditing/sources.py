@@ -15,8 +15,8 @@ from tallystick.node.auditing.readers import ArchiveReader, StoreReader
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.logs import ChannelLog
+from tallystick.node.segments import SEGMENT
 from tallystick.node.segments.archive import Archive, Edges
-from tallystick.node.segments.files import SEGMENT
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import tile_key
 from tallystick.node.store.source import kept_from
