@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,11 +17,12 @@ import msgspec
 import trio
 from nacl.signing import SigningKey
 
-from tallystick.node.errors import ArchiveError, StoreError
+from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.late import LateLines
 from tallystick.node.logs import Batch, ChannelLog
 from tallystick.node.news import News
+from tallystick.node.requests import EmitResult, Request, readable
 from tallystick.node.sealing import (
     SEALED_BYTES_MAX,
     check_sealed,
@@ -30,7 +30,6 @@ from tallystick.node.sealing import (
     deltas_of,
     rows_beside,
 )
-from tallystick.node.segments.reading import have_repeated_at_hand
 from tallystick.node.store.disk import Store, Ticket
 from tallystick.node.store.keyspace import ChannelRow
 from tallystick.node.store.source import stored_parts
@@ -56,6 +55,7 @@ from tallystick.protocol.messages import Append
 from tallystick.protocol.moves import Moves, unbilled
 from tallystick.protocol.quantities import format_quantity
 from tallystick.protocol.records import (
+    TEXT_BYTES_MAX,
     TIME_MAX_US,
     Close,
     Correction,
@@ -77,29 +77,6 @@ from tallystick.protocol.terms import channel_id, role_of
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT = "%Y-%m-%dT%H:%M:%S.%fZ"  # to the microsecond: that may be all that differs
 BATCHES_AHEAD_MAX = 2  # prepared but not yet durable: one on the disk, one being hashed
-
-
-@dataclass(slots=True)
-class EmitResult:
-    """What became of drafts: their indexes in the log (-1: not recorded), which of them were there
-    already, and why others are not.
-    """
-
-    indexes: list[int]
-    repeated: list[int] = field(default_factory=list)  # places
-    problems: list[tuple[int, str, str]] = field(default_factory=list)  # place, kind, message
-
-
-class _Request:
-    """Drafts of one caller on their way into a batch."""
-
-    __slots__ = ("drafts", "result", "scheduled", "ticket")
-
-    def __init__(self, drafts: Sequence[Draft]) -> None:
-        self.drafts = drafts
-        self.result = EmitResult([])
-        self.scheduled = trio.Event()
-        self.ticket: Ticket | None = None
 
 
 class Channel:
@@ -138,7 +115,7 @@ class Channel:
         self.gate = trio.Lock()  # held while our log is prepared to grow, or cut
         self.resumed = trio.Event()  # emits wait for it
         self.resumed.set()
-        self._requests: list[_Request] = []
+        self._requests: list[Request] = []
         self._requested = trio.Event()
         self._slots = trio.Semaphore(BATCHES_AHEAD_MAX)
         self.cosigned = trio.Event()  # set, and replaced, whenever a co-signature came
@@ -216,7 +193,7 @@ class Channel:
 
     async def emit(self, drafts: Sequence[Draft]) -> EmitResult:
         """Record deltas durably; returns when they, or what they repeat, are fsynced."""
-        request = _Request(drafts)
+        request = Request(drafts)
         self._requests.append(request)
         self._requested.set()
         await request.scheduled.wait()
@@ -234,7 +211,7 @@ class Channel:
                 if not self.resumed.is_set():
                     self._slots.release()
                     continue
-                group: list[_Request] = []
+                group: list[Request] = []
                 count = 0
                 while self._requests and (
                     not group or count + len(self._requests[0].drafts) <= DRAFTS_MAX
@@ -245,7 +222,7 @@ class Channel:
                     self._requested = trio.Event()
                 try:
                     if self.own.dropped:
-                        group = await self._readable(group)
+                        group = await readable(self.own, group)
                     ticket = self._append(group)
                     ticket.then_always(self._slots.release)
                 except StoreError as error:
@@ -255,44 +232,22 @@ class Channel:
                 request.ticket = ticket
                 request.scheduled.set()
 
-    async def _readable(self, group: list[_Request]) -> list[_Request]:
-        """The requests of which what they may repeat can be read; others fail alone."""
-        found = []
-        for request in group:
-            try:
-                await have_repeated_at_hand(self.own, request.drafts)
-                found.append(request)
-            except ArchiveError as error:
-                request.ticket = Ticket.failed(error)
-                request.scheduled.set()
-        return found
-
     async def emit_paused(self, drafts: Sequence[Draft]) -> EmitResult:
         """The same as `emit` while emits wait, for what goes before them."""
-        request = _Request(drafts)
+        request = Request(drafts)
         async with self.gate:
             await self._append([request]).wait()
         return request.result
 
-    def _append(self, group: Sequence[_Request]) -> Ticket:
+    def _append(self, group: Sequence[Request]) -> Ticket:
         self.keep_founded()
         own = self.own
         drafts = [draft for request in group for draft in request.drafts]
-        pairs = [(draft.meter, draft.id) for draft in drafts]
-        prints = own.fingerprints(pairs)
+        prints = own.fingerprints([(draft.meter, draft.id) for draft in drafts])
         known = own.known(prints)
         recorded_at = self.now_recorded_at()
         first = own.state.size
-        allows = own.rules.allows
-        if (
-            not known
-            and len(set(prints)) == len(prints)
-            and all([allows(draft.meter, draft.quantity) for draft in drafts])
-            and texts_plain("".join([draft.id + draft.subject for draft in drafts]))
-            and all([0 < len(d.id) <= 128 and 0 < len(d.subject) <= 128 for d in drafts])
-            and max([len(draft.sealed) for draft in drafts], default=0) <= SEALED_BYTES_MAX
-            and all([0 <= draft.occurred_at <= TIME_MAX_US for draft in drafts])
-        ):
+        if not known and len(set(prints)) == len(prints) and self._plainly_valid(drafts):
             fresh = drafts
             places = list(range(first, first + len(drafts)))
             duplicates: set[int] = set()
@@ -324,6 +279,24 @@ class Channel:
             self._sign,
             lambda batch: None,
             rows_beside(own.number, fresh),
+        )
+
+    def _plainly_valid(self, drafts: Sequence[Draft]) -> bool:
+        """Whether all of them are valid, seen by columns; if not, some still may be."""
+        if not drafts:
+            return True
+        texts = [draft.id for draft in drafts]
+        texts += [draft.subject for draft in drafts]
+        lengths = list(map(len, texts))
+        times = [draft.occurred_at for draft in drafts]
+        return (
+            texts_plain("".join(texts))
+            and min(lengths) > 0
+            and max(lengths) <= TEXT_BYTES_MAX
+            and min(times) >= 0
+            and max(times) <= TIME_MAX_US
+            and max([len(draft.sealed) for draft in drafts]) <= SEALED_BYTES_MAX
+            and self.own.rules.allows_all(drafts)
         )
 
     def _sort_out(

@@ -70,8 +70,8 @@ class Quotas(Struct, frozen=True, forbid_unknown_fields=True):
     """What one peer may use of this node. Rates allow bursts of `burst_seconds`."""
 
     log_mebibytes: Annotated[int, Meta(ge=1, le=2**30)] = 16_384
-    records_per_second: Annotated[int, Meta(ge=100, le=10**9)] = 200_000
-    mebibytes_per_second: Annotated[int, Meta(ge=1, le=10**6)] = 32
+    records_per_second: Annotated[int, Meta(ge=100, le=10**9)] = 1_000_000
+    mebibytes_per_second: Annotated[int, Meta(ge=1, le=10**6)] = 256
     messages_per_second: Annotated[int, Meta(ge=100, le=10**6)] = 5_000
     burst_seconds: Annotated[int, Meta(ge=1, le=3600)] = 10
     links_per_minute: Annotated[int, Meta(ge=1, le=10**6)] = 60
@@ -263,8 +263,8 @@ TEMPLATE = """\
 # log_mebibytes = 16384
 
 # How fast a peer may send, and for how many seconds' worth it may be faster.
-# records_per_second = 200000
-# mebibytes_per_second = 32
+# records_per_second = 1000000
+# mebibytes_per_second = 256
 # messages_per_second = 5000
 # burst_seconds = 10
 

@@ -21,7 +21,7 @@ import trio
 from tallystick.node.errors import StoreError
 from tallystick.node.quotas import counted_bytes
 from tallystick.node.rebuilding import find_closes, index_anew, rebuild
-from tallystick.node.store.disk import Store, Ticket, Txn
+from tallystick.node.store.disk import Job, Store, Ticket, Txn
 from tallystick.node.store.idindex import IdIndex, fingerprints
 from tallystick.node.store.keyspace import (
     COVERED_NOTHING,
@@ -37,8 +37,8 @@ from tallystick.node.store.keyspace import (
     record_name,
     unpack_tally,
 )
-from tallystick.node.store.matters import LogMatters, Row, counted_rows
-from tallystick.node.store.source import batches, kept_from, sealed_below
+from tallystick.node.store.matters import LogMatters, Placed, Row, counted_rows
+from tallystick.node.store.source import batches, kept_from, sealed_below, stored_parts
 from tallystick.node.store.tiles import put_tile, tile_rows
 from tallystick.node.telemetry.counts import Growth
 from tallystick.node.tree import LogTree
@@ -58,6 +58,7 @@ from tallystick.protocol.records import (
     batch_bytes,
     batch_count,
     decode_batch,
+    decode_record,
     join_batches,
 )
 
@@ -99,6 +100,7 @@ class _Prepared:
     data: bytes
     head: HeadRow
     changes: Changes
+    corrects: bool  # whether there are corrections among them
 
 
 class ChannelLog(LogMatters):
@@ -230,6 +232,9 @@ class ChannelLog(LogMatters):
         for prepared in self._in_flight:
             if prepared.first <= index < prepared.first + len(prepared.records):
                 return prepared.records[index - prepared.first]
+        if index < self.dropped:
+            with self.store.read() as txn:
+                return decode_record(next(stored_parts(txn, self.number, index, index + 1)))
         first, records = self.batch_around(index)
         return records[index - first]
 
@@ -455,14 +460,18 @@ class ChannelLog(LogMatters):
         root = appended.state.frontier.root()
         signature, cosignature = sign(self.head(appended.state.size, root), facts)
         head = HeadRow(root, signature, cosignature)
-        if len(prints) == len(records):
-            indexes: Sequence[int] = range(first, first + len(records))
-        else:
-            indexes = [first + n for n, r in enumerate(records) if type(r) is Delta]
+        indexes: Sequence[int] = range(first, first + len(records))
+        others: list[Placed] = []  # than deltas: mostly there are none
+        if len(prints) != len(records):
+            placed = list(zip(indexes, records, parts, strict=True))
+            indexes = [n for n, record, _ in placed if type(record) is Delta]
+            others = [one for one in placed if type(one[1]) is not Delta]
         self.index.add(prints, indexes)
-        data = batch_bytes(list(parts))
-        matters = self.prepare_matters(first, records, parts)
-        prepared = _Prepared(first, records, data, head, self.folder.fold(records))
+        data = batch_bytes(parts)
+        matters = self.prepare_matters(others)
+        corrections = [(n, record) for n, record, _ in others if isinstance(record, Correction)]
+        changes = self.folder.fold(records)
+        prepared = _Prepared(first, records, data, head, changes, bool(corrections))
         self._in_flight.append(prepared)
         self.state = appended.state
         self.held_bytes += counted_bytes(len(data), len(records), len(prepared.changes))
@@ -474,7 +483,6 @@ class ChannelLog(LogMatters):
             self.cosigned_ahead = size
         row = encode_row(self.row())
         tiles = tile_rows(first, appended.leaves, appended.tiles)
-        corrections = [(n, r) for n, r in enumerate(records, first) if isinstance(r, Correction)]
 
         def job(txn: Txn) -> None:
             txn.put("batches", index_key(self.number, first), data)
@@ -517,7 +525,7 @@ class ChannelLog(LogMatters):
         self.durable_size = prepared.first + len(prepared.records)
         self.growth.durable(self.durable_size, len(prepared.records))
         self.book.apply(prepared.changes)
-        if any(isinstance(record, Correction) for record in prepared.records):
+        if prepared.corrects:
             with self.store.read() as txn:
                 self._correct(prepared.first, prepared.records, txn)
         self._keep(
@@ -554,7 +562,7 @@ class ChannelLog(LogMatters):
     def store_signature(self, size: int, root: bytes, signature: bytes) -> Ticket:
         """Make our signature on an earlier head durable, before it is sent."""
         self.signed_size = max(self.signed_size, size)
-        return self._store_head(size, HeadRow(root, signature, b""))
+        return self.store.submit(self._head_job(size, HeadRow(root, signature, b"")))
 
     def store_cosignature(self, size: int, cosignature: bytes) -> Ticket:
         """Keep the peer's co-signature of a head that we signed."""
@@ -566,15 +574,14 @@ class ChannelLog(LogMatters):
         def done() -> None:
             self.cosigned_size = max(self.cosigned_size, size)
 
-        return self._store_head(size, HeadRow(row.root, row.signature, cosignature), done)
+        head = HeadRow(row.root, row.signature, cosignature)
+        return self.store.submit_along(self._head_job(size, head), done)
 
-    def _store_head(
-        self, size: int, head: HeadRow, done: Callable[[], None] | None = None
-    ) -> Ticket:
+    def _head_job(self, size: int, head: HeadRow) -> Job:
         row = encode_row(self.row())
 
         def job(txn: Txn) -> None:
             txn.put("heads", index_key(self.number, size), encode_row(head))
             txn.put("logs", log_key(self.number), row)
 
-        return self.store.submit(job, done)
+        return job

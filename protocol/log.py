@@ -9,7 +9,7 @@ whoever holds the past, with `LogPast`; the rules of matters are in `matters`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
@@ -120,6 +120,18 @@ class LogPast(MatterPast, Protocol):
         """The delta and its quantity as corrected so far (None: voided); None if unknown."""
 
 
+class Counted(Protocol):
+    """What is recorded, or is to be."""
+
+    @property
+    def meter(self) -> str:
+        """The meter's name."""
+
+    @property
+    def quantity(self) -> int:
+        """In the meter's scale."""
+
+
 class Rules:
     """The terms as one party's log must follow them, laid out for speed."""
 
@@ -144,6 +156,15 @@ class Rules:
         """Whether a delta of this meter and quantity is valid in this party's log."""
         limits = self._limits.get(meter)
         return limits is not None and limits[0] <= quantity <= limits[1]
+
+    def allows_all(self, counted: Iterable[Counted]) -> bool:
+        """Whether deltas of all these meters and quantities are."""
+        limits = self._limits
+        for one in counted:
+            limit = limits.get(one.meter)
+            if limit is None or not limit[0] <= one.quantity <= limit[1]:
+                return False
+        return True
 
     def check_delta(self, meter: str, quantity: int) -> None:
         """Refuse a meter that this party does not record, or a quantity out of its range."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -338,7 +339,7 @@ def record_digest(record: Record) -> bytes:
     return hashlib.sha256(_encode(record)).digest()
 
 
-def batch_bytes(parts: list[bytes]) -> bytes:
+def batch_bytes(parts: Sequence[bytes]) -> bytes:
     """The batch of these records' bytes."""
     return b"\xdd" + len(parts).to_bytes(4, "big") + b"".join(parts)
 

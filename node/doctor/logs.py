@@ -8,6 +8,7 @@ grows with the tiles and corrections and by sixteen bytes a delta, not with the 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from array import array
 from collections.abc import Iterator
 from contextlib import suppress
@@ -98,7 +99,7 @@ class LogExamination:
 
     def batches(self) -> Iterator[bytes]:
         """The readable batches from the first record on; a `BatchSource`."""
-        for first, value, _ in self._batches():
+        for first, value, _ in self._readable():
             if value is None or first >= self.found.size:
                 return
             yield value
@@ -202,7 +203,9 @@ class LogExamination:
             leaf = appended.leaves[(number + 1) * TILE - 1 - first]
             self._add_tile(number, root + leaf)
         deltas = []
-        rows = rows_of(self._number, first, records, parts, self._named)
+        rows = rows_of(
+            self._number, zip(itertools.count(first), records, parts, strict=False), self._named
+        )
         self._held_bytes += counted_rows(rows)
         for table, key, value in rows:
             seen.following[table][key] = value

@@ -30,6 +30,7 @@ from tallystick.node.store.keyspace import FORMAT_VERSION, FORMATS, TABLES
 from tallystick.node.telemetry.counts import Commits
 
 JOBS_A_COMMIT_MAX = 256
+ALONE_SECONDS = 0.01  # that a job which nobody waits for lets others come
 READERS_COMMITS = 64  # so often is looked for readers that died
 SUM_SIZE = 8
 _TABLE_SEEDS = {table: xxhash.xxh3_64_intdigest(table.encode()) for table in TABLES}
@@ -194,12 +195,17 @@ class Store:
             raise StoreError(f"the store in {path} cannot be opened: {error}", _ADVICE) from None
         self._commits = 0
         self.counts = Commits()
-        self._queue: list[tuple[Job, Ticket]] = []
-        self._wake = trio.Event()
-        self._stopped: StoreError | None = None
+        self._begin_queue()
         self._running = False
         self.on_failure: list[Callable[[], None]] = []  # bring memory back to what is on disk
         self._check_version(read_only)
+
+    def _begin_queue(self) -> None:
+        self._queue: list[tuple[Job, Ticket]] = []
+        self._wake = trio.Event()
+        self._due = math.inf  # when what is not urgent is committed at the latest
+        self._rest = trio.CancelScope()  # the writer's, while nothing is urgent
+        self._stopped: StoreError | None = None
 
     def _open_table(self, name: str) -> Any:
         """A table's handle; None if the store has none and is opened for reading only."""
@@ -318,11 +324,22 @@ class Store:
 
         `done` runs on the trio thread right after the commit, in the order of the calls.
         """
+        ticket = self._enqueue(job, done)
+        self._wake.set()
+        return ticket
+
+    def submit_along(self, job: Job, done: Callable[[], None] | None = None) -> Ticket:
+        """The same for what nobody waits for: it goes along with the next commit, or soon alone."""
+        ticket = self._enqueue(job, done)
+        self._due = min(self._due, trio.current_time() + ALONE_SECONDS)
+        self._rest.deadline = self._due
+        return ticket
+
+    def _enqueue(self, job: Job, done: Callable[[], None] | None) -> Ticket:
         if self._stopped is not None:
             return Ticket.failed(self._stopped)
         ticket = Ticket(done)
         self._queue.append((job, ticket))
-        self._wake.set()
         return ticket
 
     async def off_thread(self, work: Callable[..., T], *arguments: Any) -> T:
@@ -335,11 +352,14 @@ class Store:
         self._running = True
         try:
             while True:
-                await self._wake.wait()
+                with trio.CancelScope(deadline=self._due) as self._rest:
+                    await self._wake.wait()
                 group = self._queue[:JOBS_A_COMMIT_MAX]
                 del self._queue[: len(group)]
-                if not self._queue:
-                    self._wake = trio.Event()
+                if self._queue:
+                    self._wake.set()
+                else:
+                    self._wake, self._due = trio.Event(), math.inf
                 await self._commit_group(group)
                 group = []
         finally:
@@ -359,7 +379,7 @@ class Store:
             # What queued behind was prepared on top of this group, so it fails with it.
             group += self._queue
             self._queue.clear()
-            self._wake = trio.Event()
+            self._wake, self._due = trio.Event(), math.inf
             for reload in self.on_failure:
                 reload()
         for _, ticket in group:
@@ -401,4 +421,4 @@ class Ticket:
         """Return when durable; `StoreError` if the commit failed."""
         await self._done.wait()
         if self._error:
-            raise StoreError(self._error.message, self._error.advice)
+            raise type(self._error)(self._error.message, self._error.advice)

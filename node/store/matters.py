@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from tallystick.node.store.disk import Store, Txn
@@ -40,22 +40,21 @@ ROW_BYTES = 128  # what a small row takes of the store at most, beside its value
 MATTER_BYTES = 64 * 1024
 
 Row = tuple[str, bytes, bytes]  # table, key, value
+Placed = tuple[int, Record, bytes]  # a record: its index, itself, its bytes
 
 
 def rows_of(
     log: int,
-    first: int,
-    records: Iterable[Record],
-    parts: Iterable[bytes],
+    placed: Iterable[Placed],
     find: Callable[[bytes], int | None],
 ) -> list[Row]:
-    """The rows that follow from valid records from index `first` on, given as such and as bytes.
+    """The rows that follow from valid records; deltas, of which nothing follows, may be left out.
 
     `find` says where a digest is named in the records before them.
     """
     rows: list[Row] = []
     named: dict[bytes, int] = {}
-    for index, (record, part) in enumerate(zip(records, parts, strict=True), first):
+    for index, record, part in placed:
         match record:
             case Close():
                 rows.append(("closes", index_key(log, index), part))
@@ -131,11 +130,9 @@ class LogMatters:
         """Forget what was on its way to the disk."""
         self._ahead.clear()
 
-    def prepare_matters(
-        self, first: int, records: Sequence[Record], parts: Sequence[bytes]
-    ) -> list[Row]:
-        """The rows to be written with a batch, which are found from now on."""
-        ahead = _Ahead(rows_of(self.number, first, records, parts, self.index_of))
+    def prepare_matters(self, placed: Iterable[Placed]) -> list[Row]:
+        """The rows to be written with a batch, which are found from now on; see `rows_of`."""
+        ahead = _Ahead(rows_of(self.number, placed, self.index_of))
         self._ahead.append(ahead)
         return ahead.rows
 

@@ -12,7 +12,7 @@ _MISTAKES = {
     "acknowledges before the commit": """
 from tallystick.node import channel
 async def emit(self, drafts):
-    request = channel._Request(drafts)
+    request = channel.Request(drafts)
     self._requests.append(request)
     self._requested.set()
     await request.scheduled.wait()

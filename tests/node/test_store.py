@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import disks
@@ -11,9 +12,11 @@ import lmdb
 import nodes
 import pytest
 import trio
+import trio.testing
 
 from tallystick.node.errors import HomeError, StoreError
-from tallystick.node.store.disk import READERS_COMMITS, Store, Txn
+from tallystick.node.store import disk
+from tallystick.node.store.disk import READERS_COMMITS, Job, Store, Txn
 from tallystick.node.store.keyspace import log_key
 
 
@@ -34,6 +37,33 @@ async def test_commits_are_ordered_and_share_a_transaction(tmp_path: Path) -> No
         nursery.cancel_scope.cancel()
     with store.read() as txn:
         assert txn.get("meta", b"last") == b"49"
+    store.close()
+
+
+async def test_what_nobody_waits_for_goes_along_or_soon_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "ALONE_SECONDS", 3600)
+    store = Store(tmp_path / "s")
+    order: list[str] = []
+
+    def put(name: str) -> tuple[Job, Callable[[], None]]:
+        return (lambda txn: txn.put("meta", name.encode(), b"1")), lambda: order.append(name)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.run)
+        await store.commit(lambda txn: None)
+        before = sum(store.counts.jobs.counts)
+        store.submit_along(*put("along"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert not order and store.jobs_waiting == 1  # the writer rests
+        await store.submit(*put("urgent")).wait()
+        assert order == ["along", "urgent"] and sum(store.counts.jobs.counts) == before + 1
+        monkeypatch.setattr(disk, "ALONE_SECONDS", 0.01)
+        with trio.fail_after(20):
+            await store.submit_along(*put("alone")).wait()
+        assert order == ["along", "urgent", "alone"]
+        nursery.cancel_scope.cancel()
     store.close()
 
 

@@ -126,9 +126,7 @@ class MemoryStore(Store):
         self.read_only = False
         self.segments = Segments()
         self.dead = False
-        self._queue = []
-        self._wake = trio.Event()
-        self._stopped = None
+        self._begin_queue()
         self.on_failure = []
         self._check_version(False)
 

@@ -17,7 +17,7 @@ from simulator.plan import LIARS, LOSSES
 from tallystick.node import channel as channel_module
 from tallystick.node import closing, declaring, lapsing, logs, rebuilding, recovery
 from tallystick.node.books import Books
-from tallystick.node.channel import Channel, EmitResult, _Request
+from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.declaring import Declarer, _check_unrevealed
 from tallystick.node.disputing import standing_all
@@ -26,6 +26,7 @@ from tallystick.node.importing.drafts import Draft
 from tallystick.node.lapsing import Due, Lapser
 from tallystick.node.link import Link
 from tallystick.node.logs import Batch, ChannelLog, Sign
+from tallystick.node.requests import EmitResult, Request
 from tallystick.node.store.disk import Job, Store, Ticket, Txn
 from tallystick.node.store.keyspace import DeclarationRow, declaration_key, encode_row
 from tallystick.protocol import disputes
@@ -71,7 +72,7 @@ class Mutation:
 
 
 async def _acknowledges_before_the_disk(self: Channel, drafts: Sequence[Draft]) -> EmitResult:
-    request = _Request(drafts)
+    request = Request(drafts)
     self._requests.append(request)
     self._requested.set()
     await request.scheduled.wait()

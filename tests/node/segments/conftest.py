@@ -1,0 +1,14 @@
+"""The long homes, made once; nobody may change them."""
+
+from __future__ import annotations
+
+import pytest
+import sealed
+
+from tallystick.node.home import Home
+
+
+@pytest.fixture(scope="session")
+def long_homes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Home]:
+    """The provider's and the consumer's home, nothing of them sealed."""
+    return sealed.long_homes(tmp_path_factory.mktemp("long"))
