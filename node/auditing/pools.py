@@ -156,7 +156,10 @@ def cluster_pool(scheduler: str) -> Iterator[Pool]:
 
 def _distributed() -> Any:
     """The package, loaded by whoever audits and nobody else; its log is not for people."""
+    import dask.config
     import distributed
 
+    # Workers would look a hundred times a second at what they are doing, for a page nobody opens.
+    dask.config.set({"distributed.worker.profile.enabled": False})
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     return distributed
