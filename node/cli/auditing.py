@@ -23,7 +23,9 @@ ALONE_RECORDS_MAX = 200_000  # so many are examined sooner than a cluster is sta
 
 @verb("audit")
 @click.option("--archive", metavar="URL", help="Audit this archive alone; needs no home.")
-@click.option("--workers", type=click.IntRange(0), help="Processes to start; 0: only this one.")
+@click.option(
+    "--workers", type=click.IntRange(0, 256), help="Processes to start; 0: only this one."
+)
 @click.option("--scheduler", metavar="ADDRESS", help="Use a Dask cluster that is there.")
 def command(
     context: Context, archive: str | None, workers: int | None, scheduler: str | None
@@ -41,7 +43,7 @@ def command(
     with ExitStack() as stack:
         opened = _opener(context, archive, workers)
         with Steps() as steps:
-            pool_for = partial(_pool, stack, workers, scheduler)
+            pool_for = partial(_pool, stack, steps, workers, scheduler)
             for check in run_audit(opened, pool_for, steps.tell):
                 documents.append({"name": check.name, "ok": check.ok, "detail": check.detail})
                 if not context.json:
@@ -78,10 +80,13 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _pool(stack: ExitStack, workers: int | None, scheduler: str | None, records: int) -> Pool:
+def _pool(
+    stack: ExitStack, steps: Steps, workers: int | None, scheduler: str | None, records: int
+) -> Pool:
     """The pool for so many records."""
     from tallystick.node.auditing.pools import InProcess, cluster_pool, local_pool
 
+    steps.tell("workers", 0, 0)
     if scheduler is not None:
         return stack.enter_context(cluster_pool(scheduler))
     if workers == 0 or (workers is None and records <= ALONE_RECORDS_MAX):
