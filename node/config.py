@@ -104,7 +104,7 @@ class ReconcileRule(Struct, frozen=True, forbid_unknown_fields=True):
 class ArchiveSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Where records of closed periods are sealed into segments, and which leave the store."""
 
-    location: Annotated[str, Meta(pattern=r"\A(/.*|[a-z][a-z0-9+.-]*:.*)?\Z")] = ""
+    location: str = ""
     drop: bool = False
     keep_periods: Annotated[int, Meta(ge=0, le=100_000)] = 2
 
@@ -385,11 +385,18 @@ def load_config(path: Path) -> Config:
         raise InputError(f"{path}: {error.message}", error.advice) from None
     _check_keys(path, values, Config, "")
     try:
-        return msgspec.convert(values, Config)
+        config = msgspec.convert(values, Config)
     except msgspec.ValidationError as error:
         raise InputError(
             f"{path}: {error}", "The file's comments say what each setting takes"
         ) from None
+    place = config.archive.location
+    if place and not place.startswith("/") and ":" not in place:
+        raise InputError(
+            f"{path}: archive.location is {place!r}, which depends on where one stands",
+            "Give a path that begins with / or an fsspec URL",
+        )
+    return config
 
 
 def _check_keys(path: Path, values: dict[str, Any], kind: type[Struct], where: str) -> None:

@@ -156,7 +156,8 @@ class ChannelLog(LogMatters):
             self.state = LogState(row.last_leaf, frontier, row.facts)
             self.durable_size = row.size
             self.held_bytes = row.held_bytes
-            self.sealed, self.dropped = sealed_below(txn, self.number), kept_from(txn, self.number)
+            self.sealed = sealed_below(txn, self.number)
+            self.dropped = kept_from(txn, self.number) if self.sealed else 0
             self.signed_size = row.signed_size
             self.cosigned_size = self.cosigned_ahead = row.cosigned_size
             self.covered = derived.covered

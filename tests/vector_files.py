@@ -16,6 +16,7 @@ import certifying
 import dispute_vectors
 import msgspec
 import reconciling
+import segment_vectors
 
 from tallystick.node.seed import encrypt_seed
 from tallystick.node.transport.tls import certificate_der, server_name
@@ -513,6 +514,7 @@ def make_files() -> dict[str, bytes]:
         "rotations": _rotations(rotated),
         "encrypted-seed": _encrypted_seed(),
         "reconcile": _reconcile(),
+        "segments": segment_vectors.segments(channel),
         "bundle": {"compact": _bundle(compact), "full": _bundle(full)},
     }
     files = {

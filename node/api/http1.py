@@ -56,6 +56,21 @@ class _Tasks(TaskGroup):
 
 
 class _Http1(H11Protocol):
+    _head = b""  # of an answer whose body comes at once: both are sent together
+
+    async def _send_h11_event(self, event: Any) -> None:
+        try:
+            data = self.connection.send(event)
+        except h11.LocalProtocolError:
+            if self.connection.their_state != h11.ERROR:
+                raise
+            return
+        head, self._head = self._head, b""
+        if isinstance(event, h11.Response) and (b"content-length" in dict(event.headers)):
+            self._head = data
+        else:
+            await self.send(RawData(head + data))
+
     async def _check_protocol(self, event: h11.Request) -> None:
         """Hypercorn would change to HTTP/2 here, where one connection has many requests at once."""
 

@@ -17,6 +17,7 @@ from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.errors import StoreError
 from tallystick.node.logs import ChannelLog
+from tallystick.node.segments import SEGMENT
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import FORMAT_DROPPED, encode_row, log_key
 from tallystick.protocol.errors import InputError
@@ -183,6 +184,9 @@ class Keeper:
             self._waiting.update(self._said)
 
     async def _try(self, channel: bytes) -> None:
+        last = self._books.channels[channel][1].last
+        if last is None or max(last.provider_size, last.consumer_size) < SEGMENT:
+            return
         try:
             found = await self.seal(channel, drop=self._books.config.archive.drop)
             said = "; ".join(fault["message"] for fault in found["faults"])

@@ -14,8 +14,8 @@ from typing import Any
 from unittest import mock
 
 from simulator.plan import LIARS, LOSSES
+from tallystick.node import balances, declaring, lapsing, logs, rebuilding, recovery
 from tallystick.node import channel as channel_module
-from tallystick.node import closing, declaring, lapsing, logs, rebuilding, recovery
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
@@ -301,7 +301,7 @@ MUTATIONS: dict[str, Mutation] = {
     "takes words for silence": Mutation(13, lapsing, "waiting", _takes_words_for_silence),
     "reminds nobody": Mutation(13, Lapser, "_remind", _reminds_nobody),
     "takes nothing in time": Mutation(13, disputes, "in_time", _takes_nothing_in_time),
-    "adjusts by present disputes": Mutation(7, closing, "adjustments_at", _adjusts_by_the_present),
+    "adjusts by present disputes": Mutation(7, balances, "adjustments_at", _adjusts_by_the_present),
     "leaves matters behind": Mutation(7, rebuilding, "rows_from", _leaves_matters_behind, LOSSES),
     "says everything again": Mutation(11, recovery, "_is_there", _says_everything_again, LOSSES),
     "says nothing again": Mutation(11, recovery, "_check_named", _says_nothing_again, LOSSES),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import trio
 from attacker import Line, World, call
 from reconciling import BY_ID, row_set
 
@@ -146,9 +148,14 @@ async def test_a_cheat_in_a_session_stops_that_session(
         assert stop is not None and stop.code == code
         # The link and the channel do not notice: an honest session on it comes to its end.
         await _offer(world, tmp_path)
-        line.heard.clear()
-        asker = _asker(world, 2)
-        assert await _converse(line, asker, lambda message: message) is None
+        for session in itertools.count(2):
+            line.heard.clear()
+            asker = _asker(world, session)
+            stop = await _converse(line, asker, lambda message: message)
+            if stop is None or stop.code != "busy":  # with putting the other one away
+                break
+            await trio.sleep(0.1)
+        assert stop is None
         assert asker.found and len(asker.found.received) == 5
         await world.goes_on_elsewhere()
     assert world.status(world.shared.channel)["state"] != "halted"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import homes
 import pytest
 import sealed
 import trio
@@ -22,6 +25,7 @@ from tallystick.node.home import Home, open_home
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.segments import GROUP, SEGMENT
 from tallystick.node.segments.keeper import Keeper
+from tallystick.node.segments.reading import Segments, have_at_hand
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import (
     COVERED_NOTHING,
@@ -202,6 +206,75 @@ async def test_a_group_is_fetched_once_and_then_at_hand(
         assert again.repeated == [0]
 
 
+async def test_the_loop_goes_on_while_the_archive_is_slow(
+    long_homes: tuple[Home, Home], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = dropped(long_homes[0], tmp_path)
+    async with living(home) as (_, channel, _):
+        asked, answered = threading.Event(), threading.Event()
+        read = Segments._read
+
+        def slow(self: Segments, *arguments: Any) -> list[bytes]:
+            asked.set()
+            assert answered.wait(30), "the loop waits for the archive"
+            return read(self, *arguments)
+
+        monkeypatch.setattr(Segments, "_read", slow)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(channel.emit, [sealed.draft(0, 5)])
+            while not asked.is_set():
+                await trio.sleep(0.001)
+            answered.set()  # only the loop does so
+
+
+async def test_no_altered_byte_of_a_segment_is_believed(
+    long_homes: tuple[Home, Home], tmp_path: Path
+) -> None:
+    home = dropped(long_homes[0], tmp_path)
+    one, _ = segments_of(home)
+    with sealed.opened(home) as books, books.store.read() as txn:
+        wanted = books.store.segments.parts(txn, 0, 0, SEGMENT)
+        good, dice = one.read_bytes(), random.Random(7)
+        refused = 0
+        for _ in range(60):
+            bad = bytearray(good)
+            bad[dice.randrange(len(bad))] ^= 1 << dice.randrange(8)
+            one.write_bytes(bad)
+            fresh = Segments()
+            fresh.location = books.archive
+            for number in range(SEGMENT // GROUP):
+                try:
+                    found = fresh.group(txn, 0, number)
+                except ArchiveError as error:
+                    assert error.message.startswith(f"{one} is altered: ")
+                    refused += 1
+                else:
+                    assert found == wanted[number * GROUP : (number + 1) * GROUP]
+        assert refused > 10
+
+
+async def test_a_peer_that_lost_all_gets_our_log_from_segments(
+    long_homes: tuple[Home, Home], tmp_path: Path
+) -> None:
+    home = dropped(long_homes[0], tmp_path)
+    async with living(home) as (_, channel, closer), trio.open_nursery() as nursery:
+        channel.live = True
+        other = homes.Side(tmp_path / "new", "beta.example")
+        nursery.start_soon(other.books.store.run)
+        await other.found("acme.example")
+        own, peer = channel.own, other.channel.peer
+        while own.durable_size > peer.state.size:
+            stop = closer.next_head(own, peer.state.size)
+            await have_at_hand(own, range(peer.state.size, stop, GROUP))
+            batch = await channel.signed_batch(peer.state.size, stop)
+            message = Append(channel.id, batch.first, batch.data, batch.signature)
+            await other.channel.receive(message, lambda size, cosignature: None).wait()
+        for size in (1, 4097, SEGMENT, SEGMENT + 7, own.durable_size):
+            assert peer.root_at(size) == own.root_at(size)
+        nursery.cancel_scope.cancel()
+    other.books.close()
+
+
 # Backups and mending
 
 
@@ -251,6 +324,28 @@ def test_a_store_that_begins_in_segments_is_mended(
     checks = examine_apart(home.store_path, home.path / "ids", home.name)
     assert [check for check in checks if not check.ok] == []
     assert sealed.answers(home) == before
+
+
+def test_damage_behind_what_was_dropped_is_cut_back_to_a_sound_head(
+    long_homes: tuple[Home, Home], tmp_path: Path
+) -> None:
+    home = dropped(long_homes[0], tmp_path)
+    store = Store(home.store_path)
+
+    def harm(txn: Txn) -> None:
+        rows = list(txn.scan("batches", index_key(0, 0), index_key(1, 0)))
+        txn.put_raw("batches", rows[3][0], rows[3][1])  # without its sum
+
+    store.commit_now(harm)
+    store.close()
+    said = mend_apart(home, tmp_path / "damaged")
+    assert any("our log in channel" in sentence for sentence in said)
+    checks = examine_apart(home.store_path, home.path / "ids", home.name)
+    assert [check for check in checks if not check.ok] == []
+    with sealed.opened(home) as books:
+        [(channel, _)] = books.channels.values()
+        assert 2 * SEGMENT - 8192 < channel.own.durable_size < 139_000
+        assert channel.own.record(5) is not None
 
 
 def test_a_bad_segment_of_what_is_in_the_store_is_mended_by_sealing_again(

@@ -185,6 +185,16 @@ def test_kept_periods_stay_in_the_store(long_homes: tuple[Home, Home], tmp_path:
     assert sealed.seal(many, drop=True)["logs"][0]["in_store_from"] == 0
 
 
+def test_both_may_share_one_archive(long_homes: tuple[Home, Home], tmp_path: Path) -> None:
+    first, second = (
+        sealed.copied(home, tmp_path / home.name, f"{tmp_path}/archive") for home in long_homes
+    )
+    assert len(sealed.seal(first, drop=True)["written"]) == 2
+    done = sealed.seal(second, drop=True)
+    assert (done["written"], done["checkpoints_written"], done["faults"]) == ([], 0, [])
+    assert done["logs"][1]["dropped_now"] > SEGMENT
+
+
 def test_an_archive_in_memory_does_as_well(
     long_homes: tuple[Home, Home], before: list[dict[Any, Any]], tmp_path: Path
 ) -> None:
