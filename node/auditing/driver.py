@@ -78,7 +78,7 @@ class LogAudit:
         ranges, seed = min(wanted, RANGES_MAX), secrets.randbits(64)
         record = encode_record(self._terms)
         return [
-            Task(n, record, place.reader, tuple(pieces[at : at + each]), seed, ranges)
+            Task(n, record, place.reader, tuple(pieces[at : at + each]), tuple(stops), seed, ranges)
             for n, at in enumerate(range(0, len(pieces), each))
         ]
 

@@ -8,6 +8,7 @@ together at one worker.
 from __future__ import annotations
 
 import gc
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -28,9 +29,11 @@ from tallystick.protocol.audit import (
     PieceExaminer,
     PieceFound,
     PieceSeen,
+    Span,
+    add_changes,
     look_again,
 )
-from tallystick.protocol.derive import LineKey
+from tallystick.protocol.derive import Folder, LineKey
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.merkle import Forest
 from tallystick.protocol.records import Delta, Record, Terms, decode_record
@@ -41,12 +44,15 @@ _HASHES = 1 << 64
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Pieces in a row of one log, for one worker. `ranges` is how many parts hashes fall into."""
+    """Pieces in a row of one log, for one worker; `stops` are all of the log. `ranges` is how many
+    parts hashes fall into.
+    """
 
     number: int
     terms: bytes
     reader: Reader
     pieces: tuple[Piece, ...]
+    stops: tuple[int, ...]
     seed: int
     ranges: int
 
@@ -115,6 +121,7 @@ def examine(task: Task) -> tuple[list[Examined], list[Uint64s]]:
 
     with _without_collection():
         done = [_examine_piece(terms, task.reader, piece, note) for piece in task.pieces]
+        _gather(Folder(terms), [span for one in done for span in one.found.spans], task.stops)
     return done, _by_range(hashes, task.ranges)
 
 
@@ -154,6 +161,14 @@ def _examine_segment(terms: Terms, segment: Segment, piece: Piece, note: Note) -
         if given != (header.previous_leaf, header.last_leaf, header.root):
             wrong = f"{segment.name}: its footer has other hashes than its records"
     return Examined(found, True, wrong)
+
+
+def _gather(folder: Folder, spans: Sequence[Span], stops: Sequence[int]) -> None:
+    """Gather what changes up to each stop in its last span, so that a line is returned once."""
+    for span, following in itertools.pairwise(spans):
+        if span.end not in stops:
+            add_changes(folder, following.changes, span.changes)
+            span.changes = {}
 
 
 def _by_range(hashes: Sequence[Uint64s], ranges: int) -> list[Uint64s]:
