@@ -18,7 +18,7 @@ from tallystick.node.config import load_config
 from tallystick.node.home import Home, open_home
 from tallystick.node.node import Node
 from tallystick.node.service import Service
-from tallystick.node.store.residency import give_back_freed
+from tallystick.node.store.residency import collect_seldom, reuse_freed
 from tallystick.node.telemetry.lines import Lines
 from tallystick.node.telemetry.monitor import Monitor
 from tallystick.node.telemetry.outgoing import watch_outgoing
@@ -34,7 +34,7 @@ def command(
 
     Prints one line to standard output when it serves: ready NAME HOST:PORT.
     """
-    give_back_freed()
+    reuse_freed()
     home = open_home(context.home)
     with home.lock():
         seed = find_seed(home, passphrase_fd, seed_fd)
@@ -59,6 +59,7 @@ async def _serve(home: Home, books: Books, lines: Lines, flags: dict[str, str]) 
     server = HttpServer(node, Service(node), monitor)
 
     def ready(address: str) -> None:
+        collect_seldom()
         print(f"ready {books.identity.name} {address}", flush=True)  # noqa: T201
         monitor.serving(address)
 
