@@ -11,6 +11,7 @@ known at a stop (root, tallies) is given for each span.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -149,10 +150,12 @@ def state_at(index: int, facts: LogFacts) -> LogState:
 
 def cut(records: int, every: int, stops: Iterable[int]) -> list[tuple[int, int, tuple[int, ...]]]:
     """A log of so many records in pieces of `every`, as (first, count, the stops inside)."""
+    ordered = sorted(set(stops))
     found = []
     for first in range(0, records, every):
         end = min(first + every, records)
-        found.append((first, end - first, tuple(s for s in sorted(set(stops)) if first < s < end)))
+        inside = ordered[bisect_right(ordered, first) : bisect_left(ordered, end)]
+        found.append((first, end - first, tuple(inside)))
     return found
 
 

@@ -116,6 +116,9 @@ class MemoryReader:
 
     parts: tuple[bytes, ...]
 
+    def check(self) -> None:
+        """See `Reader`."""
+
     def segment(self, piece: Piece) -> None:
         """It is in no segment."""
 

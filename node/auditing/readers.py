@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from tallystick.node.errors import ClusterError
 from tallystick.node.segments.archive import Archive
 from tallystick.node.segments.files import Segment
 from tallystick.node.store.disk import Store, Txn
-from tallystick.node.store.keyspace import index_key, index_of, log_key
+from tallystick.node.store.source import batches
 from tallystick.protocol.audit import Chunk, Piece
-from tallystick.protocol.errors import FormatError
+from tallystick.protocol.errors import FormatError, TallyError
 from tallystick.protocol.records import Role, batch_bytes, batch_count, decode_batch
 
 CHUNK_RECORDS = 8192  # at least so many are looked at at once, if there are
 CHUNK_BYTES = 1024 * 1024
+_WAY = "Workers need the home's folder at the same path; an archive may be anywhere"
 
 
 class Reader(Protocol):
     """Reads pieces of one log."""
+
+    def check(self) -> None:
+        """`ClusterError` if this process has no way to the records."""
 
     def segment(self, piece: Piece) -> Segment | None:
         """The segment that a piece is, open; None if it is none."""
@@ -75,6 +80,9 @@ class ArchiveReader:
     channel: bytes
     role: Role
 
+    def check(self) -> None:
+        """See `Reader`; a file that is missing is a finding, and no file can be told from none."""
+
     def segment(self, piece: Piece) -> Segment:
         """See `Reader`."""
         return Archive(self.location).segment(self.channel, self.role, piece.first)
@@ -102,6 +110,14 @@ class StoreReader:
     kept: int = 0
     dropped: ArchiveReader | None = None
 
+    def check(self) -> None:
+        """See `Reader`."""
+        try:
+            with _stores.reading(self.path):
+                pass
+        except TallyError as error:
+            raise ClusterError(f"a worker cannot read the home: {error.message}", _WAY) from None
+
     def segment(self, piece: Piece) -> Segment | None:
         """See `Reader`."""
         return self.dropped.segment(piece) if self.dropped and piece.first < self.kept else None
@@ -125,16 +141,15 @@ class StoreReader:
                 yield Chunk(waiting)
 
     def _batches(self, txn: Txn, piece: Piece) -> Iterator[bytes]:
-        found = txn.floor("batches", index_key(self.log, piece.first))
-        if found is None or found[0][:4] != log_key(self.log):
-            return
-        expected = index_of(found[0])
-        for key, value in txn.scan("batches", found[0], index_key(self.log, piece.end)):
-            if index_of(key) != expected:
+        expected = None
+        for first, batch in batches(txn, self.log, piece.first):
+            if first >= piece.end or expected not in (None, first):
                 return  # what is missing is missed by whoever counts
-            expected += batch_count(value)
-            if index_of(key) < piece.first:
-                # If it is no batch it is yielded whole, so that this is told.
-                with suppress(FormatError):
-                    value = batch_bytes(decode_batch(value)[1][piece.first - index_of(key) :])
-            yield value
+            expected = first + batch_count(batch)
+            if first >= piece.first:
+                yield batch
+                continue
+            try:
+                yield batch_bytes(decode_batch(batch)[1][piece.first - first :])
+            except FormatError:
+                yield batch  # so that this is told

@@ -112,6 +112,7 @@ def _without_collection() -> Iterator[None]:
 
 def examine(task: Task) -> tuple[list[Examined], list[Uint64s]]:
     """Examine a task's pieces: what they yield, and the hashes of their ids by range."""
+    task.reader.check()
     terms = task.known_terms()
     hashes: list[Uint64s] = []
 
@@ -165,8 +166,9 @@ def _examine_segment(terms: Terms, segment: Segment, piece: Piece, note: Note) -
 
 def _gather(folder: Folder, spans: Sequence[Span], stops: Sequence[int]) -> None:
     """Gather what changes up to each stop in its last span, so that a line is returned once."""
+    known = set(stops)
     for span, following in itertools.pairwise(spans):
-        if span.end not in stops:
+        if span.end not in known:
             add_changes(folder, following.changes, span.changes)
             span.changes = {}
 
