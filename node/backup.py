@@ -34,6 +34,7 @@ from tallystick.node.reconciling.kept import FOLDER as SESSIONS
 from tallystick.node.segments.reading import configured
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import ChannelRow, HeadRow, LogRow, index_key, log_key
+from tallystick.node.store.source import kept_from
 from tallystick.node.webhooks.endpoints import FILE as ENDPOINTS_FILE
 from tallystick.protocol.errors import InputError, TallyError
 from tallystick.protocol.keys import SEED_SIZE, Identity
@@ -215,7 +216,11 @@ def _describe_log(txn: Txn, number: int) -> dict[str, Any]:
     signed = row.signed_size if row else 0
     head = txn.get("heads", index_key(number, signed)) if signed else None
     root = _decode_head(head).root if head else EMPTY_ROOT
-    return {"size": row.size if row else 0, "signed": {"size": signed, "root": root.hex()}}
+    return {
+        "size": row.size if row else 0,
+        "signed": {"size": signed, "root": root.hex()},
+        "in_archive_alone": kept_from(txn, number),
+    }
 
 
 # Restore

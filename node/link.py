@@ -278,7 +278,7 @@ class Link:
             root, signature, cosignature = row.root, row.signature, row.cosignature
         self.send(Holding(channel.id, channel.doubt, own_size, size, root, signature, cosignature))
         if channel.full:
-            self._refuse_more(channel)
+            self._refuse_more(channel, _quota_reached(channel))
         assert self._nursery is not None
         self._nursery.start_soon(self._send_log, channel, closer)
         self._closings[channel.id], waiting = trio.open_memory_channel[Message](
@@ -536,7 +536,7 @@ class Link:
 
     async def _take(self, channel: Channel, closer: Closer, message: Append) -> None:
         if channel.full:
-            self._refuse_more(channel)
+            self._refuse_more(channel, _quota_reached(channel))
         if channel.id in self._full:
             return  # what was under way, until a new link begins with what is held
         await self._settle_some(batch_count(message.batch))
@@ -546,7 +546,12 @@ class Link:
         def then(size: int, cosignature: bytes) -> None:
             self.say(Cosign(channel.id, size, cosignature))
 
-        ticket = channel.receive(message, then)
+        try:
+            ticket = channel.receive(message, then)
+        except ArchiveError as error:
+            _log.error("what the peer sent cannot be checked", extra=self._named(channel, error))
+            self._refuse_more(channel, "what is needed to check it cannot be read here")
+            return
         self._unanswered.append((ticket, batch_count(message.batch)))
         if CHECKPOINT_MARK in message.batch:
             await ticket.wait()
@@ -565,10 +570,13 @@ class Link:
             ticket, _ = flight.popleft()
             await ticket.wait()
 
-    def _refuse_more(self, channel: Channel) -> None:
-        """Say once that the peer's log has reached its quota here; nothing is halted."""
+    def _refuse_more(self, channel: Channel, reason: str) -> None:
+        """Say once why nothing more of the peer's log is taken on this link; nothing is halted."""
         if channel.id not in self._full:
             self._full.add(channel.id)
-            reason = f"the quota of this log is reached, {channel.held_bytes:,} bytes are held"
             _log.warning("the peer's log is not taken further", extra=self._named(channel, reason))
             self.say(Full(channel.id, reason))
+
+
+def _quota_reached(channel: Channel) -> str:
+    return f"the quota of this log is reached, {channel.held_bytes:,} bytes are held"

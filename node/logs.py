@@ -128,6 +128,7 @@ class ChannelLog(LogMatters):
         self.flushing = trio.Lock()  # held from a flush's preparation until it is durable
         self.grown = trio.Event()  # set, and replaced, whenever the log grew durably
         self.mattered = trio.Event()  # the same, whenever a close or a matter is durable
+        self.flush_soon = False
         self.flushed = trio.Event()  # the same, whenever a flush made a run
         self.index: IdIndex = IdIndex(folder, number, [])
         self._decoded: dict[int, list[Record]] = {}  # a few batches, for look-ups in a row
@@ -443,6 +444,9 @@ class ChannelLog(LogMatters):
         co-signature (either may be empty); `then` runs once the batch is durable.
         """
         facts = self.rules.check_batch(self.state, records, self)
+        if self.dropped:  # what `_correct` will need must be readable before anything is done
+            found = [self.find(r.meter, r.id) for r in records if isinstance(r, Correction)]
+            self._highest({self.folder.key_of(one[1]) for one in found if one}, self.durable_size)
         return self.submit_checked(records, parts, prints, facts, sign, then)
 
     def submit_checked(
@@ -527,6 +531,7 @@ class ChannelLog(LogMatters):
         self.growth.durable(self.durable_size, len(prepared.records))
         self.book.apply(prepared.changes)
         if prepared.corrects:
+            self.flush_soon |= bool(self.dropped)  # or a start would need the archive to fold it
             with self.store.read() as txn:
                 self._correct(prepared.first, prepared.records, txn)
         self._keep(

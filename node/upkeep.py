@@ -93,10 +93,13 @@ async def tend(log: ChannelLog) -> None:
     """Flush when enough came together; for as long as the node runs."""
     while True:
         grown = log.grown
-        if log.index.recent >= RECENT_MAX or len(log.book.dirty) >= DIRTY_MAX:
+        much = log.index.recent >= RECENT_MAX or len(log.book.dirty) >= DIRTY_MAX
+        if much or log.flush_soon:
+            log.flush_soon = False
             try:
                 await flush([log])
             except StoreError as error:
+                log.flush_soon = True
                 _log.error("a flush failed; trying again", extra={"reason": error.message})
                 await trio.sleep(RETRY_SECONDS)
                 continue

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 START_SECONDS = 30
+STOP_SECONDS = 300  # a node that merges a large index finishes that first
 
 TERMS = """\
 provider = "acme.example"
@@ -30,6 +31,10 @@ source = "provider"
 
 
 MAIN = "from tallystick.node.cli import main; main()"
+
+
+class Failed(RuntimeError):
+    """A verb or a node that was to succeed did not."""
 
 
 class Party:
@@ -52,7 +57,7 @@ class Party:
             self.command(*arguments), capture_output=True, text=True, stdin=subprocess.DEVNULL
         )
         if check and done.returncode:
-            raise RuntimeError(f"tally {' '.join(arguments)}: {done.returncode}\n{done.stderr}")
+            raise Failed(f"tally {' '.join(arguments)}: {done.returncode}\n{done.stderr}")
         return done
 
     def json(self, *arguments: str) -> Any:
@@ -71,7 +76,7 @@ class Party:
     def start(self, *options: str) -> None:
         """Start the node and wait until it is ready."""
         if not self.wait_ready(self.launch(*options)):
-            raise RuntimeError(f"{self.name} did not start; see {self.log}")
+            raise Failed(f"{self.name} did not start; see {self.log}")
 
     def launch(self, *options: str) -> subprocess.Popen[str]:
         """Start the node and wait for nothing."""
@@ -112,7 +117,7 @@ class Party:
     def _end(self, how: Any) -> None:
         if self.process is not None:
             how(self.process)
-            self.process.wait(START_SECONDS)
+            self.process.wait(STOP_SECONDS)
             assert self.process.stdout is not None
             self.process.stdout.close()
             self.process = None

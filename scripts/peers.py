@@ -75,14 +75,21 @@ def _later(at: str, seconds: int) -> str:
     return (datetime.fromisoformat(at) + timedelta(seconds=seconds)).isoformat(sep=" ")
 
 
-def environment(name: str) -> Path:
+def has_environment(name: str, *packages: str) -> bool:
+    """Whether a tool's own environment is there, with these packages in it."""
+    stamp = FOLDER / name / ".installed"
+    return stamp.exists() and stamp.read_text() == " ".join(packages)
+
+
+def environment(name: str, *packages: str) -> Path:
     """The interpreter of a tool's own environment, made at the first use."""
     folder = FOLDER / name
     python = folder / "bin" / "python"
-    if not python.exists():
+    if not has_environment(name, *packages):
         venv.create(folder, with_pip=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", *PACKAGES[name]]
+        install = [str(python), "-m", "pip", "install", "--quiet", *packages]
         subprocess.run(install, check=True, stdout=sys.stderr)
+        (folder / ".installed").write_text(" ".join(packages))  # last: it says that all is there
     return python
 
 
@@ -97,8 +104,8 @@ def measured(command: list[str], output: Path) -> dict[str, Any]:
         out.seek(0)
         lines = out.read().splitlines()
     return {
-        "seconds": round(seconds, 1),
-        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "seconds": round(seconds, 3),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
         "peak_mb": round(usage.ru_maxrss / 1024),
         "code": child.returncode,
         "said": lines[-1] if lines else "",
@@ -110,7 +117,8 @@ def run_peer(name: str, ours: Path, theirs: Path, folder: Path) -> dict[str, Any
     found = folder / f"{name}.csv"
     (folder / f"{name}.duckdb").unlink(missing_ok=True)
     script = HERE / "bench_peers" / f"compare_{name}.py"
-    command = [str(environment(name)), str(script), str(ours), str(theirs), str(found)]
+    python = environment(name, *PACKAGES[name])
+    command = [str(python), str(script), str(ours), str(theirs), str(found)]
     result = measured(command, folder / f"{name}.out")
     ids: dict[str, set[str]] = {}
     if result["code"] == 0:
@@ -154,7 +162,7 @@ def show(results: dict[str, Any]) -> str:
         equal, differing = tool["equal"], tool["differing"]
         peak = max(equal["peak_mb"], differing["peak_mb"])
         times = [
-            f"{run['seconds']} s, {run['cpu_seconds']}"
+            f"{run['seconds']:.1f} s, {run['cpu_seconds']:.1f}"
             if run["code"] in (0, 1)
             else f"failed: {run['code']}"
             for run in (equal, differing)

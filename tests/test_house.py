@@ -16,7 +16,7 @@ PROTOCOL = sorted((ROOT / "protocol").glob("*.py"))
 SOURCES = [
     *PROTOCOL,
     *sorted((ROOT / "node").rglob("*.py")),
-    *sorted((ROOT / "scripts").glob("*.py")),
+    *sorted((ROOT / "scripts").rglob("*.py")),
 ]
 IMPURE = {
     "asyncio", "duckdb", "fcntl", "lmdb", "os", "pathlib", "random", "secrets", "shutil", "signal",

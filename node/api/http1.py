@@ -6,6 +6,7 @@ its answer holds up nobody, and a request whose end is said twice is refused.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -96,7 +97,6 @@ class _Http1(H11Protocol):
 class Http1Server(TCPServer):
     """Serves one connection."""
 
-    _ended = False  # by the caller
     _ending = False  # by us
 
     async def run(self) -> None:
@@ -117,7 +117,7 @@ class Http1Server(TCPServer):
                     send=self.protocol_send,
                 )
                 self._reading = trio.CancelScope()
-                await self.idle_task.restart(tasks, self._idle_timeout)
+                self._rest()
                 await self._read_data()
         except OSError:
             pass
@@ -135,16 +135,23 @@ class Http1Server(TCPServer):
                     await self.protocol.handle(RawData(bytes(data)))
                 if not data:
                     break
-        self._ended = True
         await self.protocol.handle(Closed())
-        await self.idle_task.stop()
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Closed):
             await self._end()
-        elif not (self._ended and isinstance(event, Updated)):
-            # After the end, Hypercorn would still wait for the next request.
+        elif not isinstance(event, Updated):
             await super().protocol_send(event)
+        elif not self._ending:
+            if event.idle:
+                self._rest()
+            else:
+                self._reading.deadline = math.inf
+
+    def _rest(self) -> None:
+        """Nothing is under way: wait for the next request, but not for ever."""
+        # Hypercorn begins and ends a task for this with every request.
+        self._reading.deadline = trio.current_time() + self.config.keep_alive_timeout
 
     async def _end(self) -> None:
         """End our side. A caller that still sends could not read our answer if we just closed."""

@@ -32,6 +32,15 @@ def backup(context: Context, output: Path, without_seed: bool) -> None:
     for channel in manifest.channels:
         own, theirs = channel["own"]["size"], channel["theirs"]["size"]
         say(f"  {channel['channel'][:8]} with {channel['peer']}: {own:,} and {theirs:,} records")
+    alone = sum(c[log]["in_archive_alone"] for c in manifest.channels for log in ("own", "theirs"))
+    if alone:
+        say(
+            folded(
+                f"{alone:,} of these records are in the archive alone and not in this copy: it is"
+                " needed to restore. Keep it as safe as the home itself.",
+                indent=2,
+            )
+        )
     if manifest.has_seed:
         say(
             folded(

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import segno
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from tallystick.node.comparing import markup as drawn
@@ -58,8 +58,12 @@ class Assets:
 
 def environment(assets: Assets) -> Environment:
     """The templates, with what they call."""
+    folder = FOLDER / "templates"
     made = Environment(
-        loader=FileSystemLoader(FOLDER / "templates"),
+        # Read now, so that none is of another version than the node; compiled when they are shown.
+        loader=DictLoader(
+            {str(file.relative_to(folder)): file.read_text() for file in folder.rglob("*.*")}
+        ),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_harmless,
@@ -80,8 +84,6 @@ def environment(assets: Assets) -> Environment:
         "plural": lambda n, one, many=None: one if n == 1 else (many or f"{one}s"),
     }
     made.filters |= filters
-    for name in made.list_templates():  # now, so that none is of another version than the node
-        made.get_template(name)
     return made
 
 

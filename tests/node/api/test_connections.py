@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from tallystick.node.api import connections
 from tallystick.node.api.connections import Connections
 from tallystick.node.api.doors import KeyedDoor
 from tallystick.node.api.keys import FILE, ApiKeys
@@ -24,6 +25,7 @@ from tallystick.node.home import create_home
 
 HEAD = b"Host: localhost\r\n"
 PATIENCE_SECONDS = 20
+REST_SECONDS = 0.5
 
 
 async def _now(request: Request) -> Response:
@@ -83,6 +85,26 @@ async def test_a_body_that_nobody_wants_holds_no_connection(nursery: trio.Nurser
         heard = await _read_to_the_end(one)
     assert heard.startswith(b"HTTP/1.1 200")
     assert heard.endswith(b"slowly")
+
+
+async def _long(request: Request) -> Response:
+    await trio.sleep(3 * REST_SECONDS)
+    return Response(b"long")
+
+
+async def test_who_rests_too_long_is_let_go_and_who_is_answered_is_not(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "KEEP_ALIVE_SECONDS", REST_SECONDS)
+    app = Starlette(routes=[Route("/long", _long)])
+    port = await nursery.start(_serve, app, 10)
+    async with await trio.open_tcp_stream("127.0.0.1", port) as one:
+        assert await _read_to_the_end(one) == b""  # it never asked anything
+    async with await trio.open_tcp_stream("127.0.0.1", port) as one:
+        for _ in range(2):
+            await one.send_all(b"GET /long HTTP/1.1\r\n" + HEAD + b"\r\n")
+            assert (await _answer(one, b"long")).startswith(b"HTTP/1.1 200")
+        assert await _read_to_the_end(one) == b""  # it does not go on
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from tallystick.node.store.keyspace import (
     index_key,
     log_key,
 )
+from tallystick.node.upkeep import tend
 from tallystick.protocol.errors import PeerBreach
 from tallystick.protocol.messages import Append
 from tallystick.protocol.records import Correction, Delta, batch_bytes, encode_record
@@ -132,8 +133,29 @@ async def test_who_needs_a_segment_that_is_gone_is_told_and_nobody_else(
         record = Correction("m0-300", "tokens", 1, "wrong", channel.now_recorded_at())
         with pytest.raises(ArchiveError, match="is missing"):
             await channel.append_own(record)
+        highest = Correction("m1-66002", "peak", 1, "wrong", channel.now_recorded_at())
+        with pytest.raises(ArchiveError, match="is missing"):
+            await channel.append_own(highest)  # the rest of its line is in the segment
         later = Correction("m1-66000", "tokens", 1, "wrong", channel.now_recorded_at())
         assert await channel.append_own(later) == channel.own.durable_size - 1
+
+
+async def test_a_start_does_not_need_what_a_correction_needed(
+    long_homes: tuple[Home, Home], tmp_path: Path
+) -> None:
+    home = dropped(long_homes[0], tmp_path)
+    async with living(home) as (_, channel, closer), trio.open_nursery() as nursery:
+        nursery.start_soon(tend, channel.own)
+        flushed = channel.own.flushed
+        record = Correction("m0-300", "tokens", 1, "wrong", channel.now_recorded_at())
+        await channel.append_own(record)
+        await flushed.wait()
+        lines = closer.open_lines()
+        nursery.cancel_scope.cancel()
+    shutil.rmtree(tmp_path / "archive")
+    with sealed.opened(home) as books:
+        [(_, again)] = books.channels.values()
+        assert again.open_lines() == lines
 
 
 async def test_a_repeated_id_of_the_peers_is_found_in_a_segment(
@@ -281,7 +303,8 @@ async def test_a_peer_that_lost_all_gets_our_log_from_segments(
 def test_a_restored_home_finds_its_archive(long_homes: tuple[Home, Home], tmp_path: Path) -> None:
     home = dropped(long_homes[0], tmp_path)
     before = sealed.answers(home)
-    make_backup(home, tmp_path / "backup", with_seed=True)
+    [channel] = make_backup(home, tmp_path / "backup", with_seed=True).channels
+    assert channel["own"]["in_archive_alone"] > SEGMENT > channel["theirs"]["in_archive_alone"]
     restore_backup(tmp_path / "backup", tmp_path / "restored", None)
     assert sealed.answers(open_home(tmp_path / "restored")) == before
     away = tmp_path / "away"

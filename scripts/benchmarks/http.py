@@ -6,13 +6,14 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
 import nodes
 import trio
 
+from benchmarks import limits
+from benchmarks.bench import Bench, Benchmark
 from tallystick.client import Client
 from tallystick.node.home import open_home
 from tallystick.node.importing.drafts import Draft, DraftBatch
@@ -115,41 +116,42 @@ def _groups(made: Callable[[int], Any], records: int) -> Iterator[list[Any]]:
         yield [made(n) for n in range(first, min(first + BATCH, records))]
 
 
-def http(folder: Path, records: int) -> dict[str, Any]:
+def http(bench: Bench) -> None:
     """Deltas a second: one a request, in batches, as CloudEvents, in a stream, by the client."""
+    records, figures = bench.records, bench.figures
     singles = max(records // 50, 1)
-    found: dict[str, Any] = {"records": records, "singles": singles}
-    with nodes.channel(folder) as (acme, _):
+    figures.put("singles", singles)
+    with nodes.channel(bench.folder) as (acme, beta):
         acme.stop()
         (acme.home / "bench.toml").write_text(MAP)
         acme.configure(RULES)
         acme.start()
         key = acme.json("keys", "add", "bench", "--scope", "emit")["key"]
 
-        spent = acme.cpu_seconds()
+        def note(name: str, count: int, work: Callable[[], float]) -> None:
+            with bench.cpu(provider=acme, consumer=beta) as spent:
+                seconds = work()
+            figures.put(f"{name}.deltas_per_second", count / seconds)
+            figures.put(f"{name}.node_cpu_us_per_delta", spent["provider"] / count * 1e6)
 
-        def note(name: str, count: int, seconds: float) -> None:
-            nonlocal spent
-            now = acme.cpu_seconds()
-            found[name] = {
-                "deltas_per_second": round(count / seconds),
-                "node_cpu_us_per_delta": round((now - spent) / count * 1e6, 1),
-            }
-            spent = now
+        def posted(kind: str, bodies: list[bytes], at_once: int) -> Callable[[], float]:
+            return lambda: _posted(acme, key, kind, bodies, at_once)
 
         as_json = "application/json"
         for name, at_once in (("single", 1), (f"single_{THREADS}_at_once", THREADS)):
             bodies = [json.dumps(_delta(name, n)).encode() for n in range(singles)]
-            note(name, singles, _posted(acme, key, as_json, bodies, at_once))
+            note(name, singles, posted(as_json, bodies, at_once))
         bodies = [
             json.dumps({"deltas": group}).encode()
             for group in _groups(lambda n: _delta("batch", n), records)
         ]
-        note("batch", records, _posted(acme, key, as_json, bodies, IN_FLIGHT))
+        note("batch", records, posted(as_json, bodies, IN_FLIGHT))
         events = [json.dumps(group).encode() for group in _groups(_event, records)]
         batched = "application/cloudevents-batch+json"
-        note("cloudevents_batch", records, _posted(acme, key, batched, events, IN_FLIGHT))
-        note("stream", records, _streamed(acme, key, records))
-        note("client_batcher", records, _batched(acme, key, records))
-        note("direct", records, trio.run(_direct, acme, records))
-    return found
+        note("cloudevents_batch", records, posted(batched, events, IN_FLIGHT))
+        note("stream", records, lambda: _streamed(acme, key, records))
+        note("client_batcher", records, lambda: _batched(acme, key, records))
+        note("direct", records, lambda: trio.run(_direct, acme, records))
+
+
+BENCHMARK = Benchmark("http", 100_000, http, (limits.ENCODE, limits.DECODE, limits.FSYNC))
