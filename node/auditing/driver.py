@@ -26,9 +26,9 @@ from tallystick.protocol.records import Delta, Role, Terms, encode_record
 from tallystick.protocol.replay import LogSummary, find_repeated
 from tallystick.protocol.terms import channel_id
 
-TASK_PIECES_MAX = 16
+TASK_PIECES_MAX = 64
 TASKS_A_WORKER = 6  # so that none is idle for long at the end
-RANGE_HASHES = 1 << 22  # hashes that come together at a worker: 32 MiB
+RANGE_HASHES = 1 << 23  # hashes that come together at a worker: 64 MiB, and as much again twice
 RANGES_MAX = 256
 
 # What is done, how much of how much.
@@ -74,8 +74,8 @@ class LogAudit:
         ]
         fair = -(-len(pieces) // (self._pool.workers * TASKS_A_WORKER))
         each = min(max(fair, 1), TASK_PIECES_MAX)
-        wanted = max(self._pool.workers, -(-place.size // RANGE_HASHES))
-        ranges, seed = min(wanted, RANGES_MAX), secrets.randbits(64)
+        ranges = min(max(-(-place.size // RANGE_HASHES), 1), RANGES_MAX)
+        seed = secrets.randbits(64)
         record = encode_record(self._terms)
         return [
             Task(n, record, place.reader, tuple(pieces[at : at + each]), tuple(stops), seed, ranges)

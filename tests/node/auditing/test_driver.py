@@ -16,7 +16,7 @@ from builders import DECEMBER_US, NOVEMBER_US, OCTOBER_US, Channel, MemoryLog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.node.auditing import work
+from tallystick.node.auditing import driver, work
 from tallystick.node.auditing.work import Uint64s
 from tallystick.protocol.audit_closings import KeptClosing
 from tallystick.protocol.errors import FormatError
@@ -29,7 +29,8 @@ CUTS = st.integers(1, 20)
 
 @pytest.mark.parametrize("name", WORLDS)
 @pytest.mark.parametrize("every", [1, 3, 1000])
-def test_a_whole_world_holds(name: str, every: int) -> None:
+def test_a_whole_world_holds(name: str, every: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "RANGE_HASHES", 5 * every)
     checks = run(source_of(world(name), every))
     assert failing(checks) == {}
     assert [check.name for check in checks][-1] == "balances"
@@ -86,6 +87,7 @@ def test_ids_of_one_hash_are_told_apart(data: st.DataObject, every: int) -> None
     parts = [list(map(encode_record, one.records)) for one in channel.logs]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(work, "hash_names", few_hashes)
+        patch.setattr(driver, "RANGE_HASHES", 8)
         wrong = failing(run(source_of(channel, every, parts)))
     expected = fault_of(log, parts[0])
     assert wrong == ({} if expected is None else {"ids": f"in the provider's log, {expected}"})
