@@ -28,6 +28,10 @@ class ArchiveError(StoreError):
     """
 
 
+class ClusterError(WorldError):
+    """Workers could not be started or reached, or did not do their work."""
+
+
 class HomeError(InputError):
     """A home is missing, already there, locked, or written by a newer version."""
 

@@ -58,6 +58,7 @@ from tallystick.protocol.records import (
     decode_batch,
     decode_record,
     join_batches,
+    split_batch,
 )
 
 READ_BYTES_MAX = 1024 * 1024  # one batch read for catching up
@@ -306,7 +307,7 @@ class ChannelLog(LogMatters):
                 if after > limit or (pieces and much):
                     break
                 if first < start:  # the peer stands inside a batch of ours
-                    value = batch_bytes(decode_batch(value)[1][start - first :])
+                    value = batch_bytes(split_batch(value, start - first, after - first))
                 pieces.append(value)
                 stop = after
             head = self.head_row(txn, stop)

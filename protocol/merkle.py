@@ -8,7 +8,7 @@ values; a `Frontier` is all that appending needs of a tree.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tallystick.protocol.errors import FormatError, ProofError
@@ -111,6 +111,53 @@ class Frontier:
 def root_of(leaves: Sequence[bytes]) -> bytes:
     """The root hash over these leaf hashes (or over equal subtrees' roots)."""
     return Frontier.empty().extend(leaves).root()
+
+
+def subtree_roots(first: int, leaves: Sequence[bytes]) -> list[tuple[int, bytes]]:
+    """The largest subtrees of any tree that lie in a row of leaves, which begins at index `first`:
+    (level, root) from left to right, a level being the power of two of their size.
+    """
+    lefts: list[tuple[int, bytes]] = []
+    rights: list[tuple[int, bytes]] = []
+    row, at, level = list(leaves), first, 0
+    while row:
+        if at & 1:  # its left neighbour is not ours
+            lefts.append((level, row.pop(0)))
+            at += 1
+        if len(row) & 1:
+            rights.append((level, row.pop()))
+        row = _pair_up(row)
+        at >>= 1
+        level += 1
+    return lefts + rights[::-1]
+
+
+class Forest:
+    """Neighbouring subtrees from index `first` on, joined wherever two of them make a larger one.
+
+    From index 0 on they are a frontier's peaks.
+    """
+
+    def __init__(self, first: int = 0) -> None:
+        self.end = first
+        self.subtrees: list[tuple[int, bytes]] = []  # (level, root)
+
+    def add(self, subtrees: Iterable[tuple[int, bytes]]) -> None:
+        """Add subtrees on the right; `ProofError` if one cannot stand there."""
+        for level, root in subtrees:
+            if self.end % (1 << level):
+                raise ProofError(f"no subtree of {1 << level} leaves begins at {self.end}")
+            self.end += 1 << level
+            while self.subtrees and self.subtrees[-1][0] == level:
+                if (self.end - (2 << level)) % (2 << level):
+                    break
+                root = node_hash(self.subtrees.pop()[1], root)
+                level += 1
+            self.subtrees.append((level, root))
+
+    def frontier(self) -> Frontier:
+        """The tree that they are, if they begin at index 0."""
+        return Frontier(self.end, tuple(root for _, root in self.subtrees))
 
 
 def _split(width: int) -> int:

@@ -24,6 +24,7 @@ from tallystick.protocol.errors import FormatError
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 TIME_MAX_US = 253_370_764_799_999_999  # the year 9998's last microsecond: every zone can show it
 TEXT_BYTES_MAX = 128
+COLUMN_CHARS = 8192  # of many texts, from which on they are looked at as a column
 RECORD_BYTES_MAX = 64 * 1024
 NAMED_MAX = 1000  # records that a dispute or an answer points to
 BATCH_HEADER_SIZE = 5
@@ -312,6 +313,7 @@ Record = Terms | Delta | Correction | Close | Epoch | Rotation | Matter
 _encode = msgspec.msgpack.Encoder().encode
 _decode_one = msgspec.msgpack.Decoder(Record).decode
 _decode_many = msgspec.msgpack.Decoder(list[Record]).decode
+_split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 # Not str.isprintable: which characters are printable changes with the Unicode version of the
 # interpreter, and two honest nodes must never disagree on validity.
@@ -369,6 +371,11 @@ def decode_batch(batch: bytes | memoryview) -> tuple[list[Record], list[bytes]]:
     return records, parts
 
 
+def split_batch(batch: bytes | memoryview, start: int, stop: int) -> list[bytes]:
+    """The bytes of some records of a batch that was found to be canonical before."""
+    return [bytes(part) for part in _split(batch)[start:stop]]
+
+
 def check_texts(*texts: str, what: str = "text") -> None:
     """Refuse a text that is empty, over 128 bytes of UTF-8, or holds a control character."""
     for text in texts:
@@ -387,4 +394,11 @@ def check_reason(reason: str) -> None:
 
 def texts_plain(joined: str) -> bool:
     """Whether many texts, joined, are ASCII without controls: then none needs `check_texts`."""
-    return joined.isascii() and joined.isprintable()  # for ASCII, no Unicode version matters
+    if len(joined) < COLUMN_CHARS:
+        return joined.isascii() and joined.isprintable()  # for ASCII, no Unicode version matters
+    if not joined.isascii():
+        return False
+    import numpy as np  # only whoever has so many needs it
+
+    data = np.frombuffer(joined.encode(), dtype=np.uint8)
+    return bool(data.min() >= 0x20 and data.max() < 0x7F)

@@ -37,6 +37,10 @@ from tallystick.protocol.statement import Line
 # The batches of one log from index 0 on; may be called again and then begins anew.
 BatchSource = Callable[[], Iterable[bytes]]
 Corrected = frozenset[tuple[str, str]]  # (meter, id)
+Tallies = dict[LineKey, Tally]
+Stops = Sequence[tuple[int, int]]  # sizes, and until when (µs) the lines that settle there go
+AtStop = Callable[[Mapping[LineKey, Tally]], None]
+Walk = Callable[[int, Stops, AtStop], Tallies]  # of a side: 0 for the provider's
 
 _CORRECTION_PREFIX = b"\x96\x03"  # how every canonical correction begins: array of 6, kind 3
 
@@ -100,7 +104,7 @@ def survey_log(
     if fault is None:
         fault = ids.fault(batches, size)
     matters = tuple(past.matters(size))
-    return LogSummary(state, past.keys, _closes(matters), matters, fault)
+    return LogSummary(state, past.keys, closes_in(matters), matters, fault)
 
 
 def replay(
@@ -118,6 +122,19 @@ def replay(
     """
     folder = Folder(terms)
     sides, moves = replay_sides(folder, (provider, consumer), sizes, closes, found)
+    return open_lines(terms, folder, sides, moves, sizes, closes, found)
+
+
+def open_lines(
+    terms: Terms,
+    folder: Folder,
+    sides: tuple[Sides, Sides],
+    moves: Moves,
+    sizes: tuple[int, int],
+    closes: Sequence[Checkpoint],
+    found: tuple[LogSummary, LogSummary],
+) -> list[Line]:
+    """The lines that `replay` gives, of both logs' tallies."""
     matters = (found[0].matters, found[1].matters)
     now = adjustments_at(terms, folder.calendar, matters, sizes, moves)
     if not closes:
@@ -136,16 +153,32 @@ def replay_sides(
     found: tuple[LogSummary, LogSummary],
 ) -> tuple[tuple[Sides, Sides], Moves]:
     """Both logs' tallies at these sizes, as `replay` has them, and when disputed lines moved."""
+
+    def walk(side: int, stops: Stops, at_stop: AtStop) -> Tallies:
+        return replay_log(folder, logs[side], sizes[side], stops, found[side].corrected, at_stop)
+
+    return find_sides(folder, closes, found, walk)
+
+
+def find_sides(
+    folder: Folder,
+    closes: Sequence[Checkpoint],
+    found: tuple[LogSummary, LogSummary],
+    walk: Walk,
+) -> tuple[tuple[Sides, Sides], Moves]:
+    """Both logs' tallies, and when disputed lines moved; `walk` goes through one log, as
+    `replay_log` does.
+    """
     disputed = {line for one in found for line in disputed_lines(folder.calendar, one.matters)}
     sides: list[Sides] = []
     left: list[list[dict[LineKey, int]]] = [[], []]  # what of both was not billed, at each stop
-    for side, batches in enumerate(logs):
+    for side in range(2):
         stops = [(close.heads[side].size, close.end_us) for close in closes]
 
         def note(tallies: Sides, at: list[dict[LineKey, int]] = left[side]) -> None:
             at.append(unbilled(disputed, tallies))
 
-        sides.append(replay_log(folder, batches, sizes[side], stops, found[side].corrected, note))
+        sides.append(walk(side, stops, note))
         note(sides[side])
     return (sides[0], sides[1]), find_moves(zip(*left, strict=True))
 
@@ -230,7 +263,8 @@ def _corrected_keys(batches: BatchSource, size: int) -> Corrected:
     return frozenset(keys)
 
 
-def _closes(matters: Sequence[Said]) -> tuple[FoundClose, ...]:
+def closes_in(matters: Sequence[Said]) -> tuple[FoundClose, ...]:
+    """The closes among what a log says."""
     return tuple(
         FoundClose(index, parse_checkpoint(parse_note(record.checkpoint).text), record.checkpoint)
         for index, record in matters
@@ -297,32 +331,45 @@ class _Ids:
         suspects = {int(value) for value in hashes[1:][hashes[1:] == hashes[:-1]]}
         if not suspects:
             return None
-        seen: dict[tuple[str, str], int] = {}
+        return find_repeated(self._suspected(batches, size, suspects))
+
+    @staticmethod
+    def _suspected(
+        batches: BatchSource, size: int, suspects: set[int]
+    ) -> Iterator[tuple[int, Delta]]:
         for first, records, _ in _segments(batches, size):
             for index, record in enumerate(records, first):
                 if type(record) is not Delta:
                     continue
-                key = (record.meter, record.id)
                 digest = hashlib.sha256(f"{record.meter}\0{record.id}".encode()).digest()
-                if int.from_bytes(digest[:8], "little") not in suspects:
-                    continue
-                if key in seen:
-                    return InvalidRecord(
-                        f"record {index}: {record.meter}/{record.id} was recorded before,"
-                        f" as record {seen[key]}"
-                    )
-                seen[key] = index
-        return None
+                if int.from_bytes(digest[:8], "little") in suspects:
+                    yield index, record
+
+
+def find_repeated(deltas: Iterable[tuple[int, Delta]]) -> InvalidRecord | None:
+    """The first of these deltas of a log, in order of their indexes, whose meter and id are those
+    of one before it.
+    """
+    seen: dict[tuple[str, str], int] = {}
+    for index, delta in deltas:
+        key = (delta.meter, delta.id)
+        if key in seen:
+            return InvalidRecord(
+                f"record {index}: {delta.meter}/{delta.id} was recorded before,"
+                f" as record {seen[key]}"
+            )
+        seen[key] = index
+    return None
 
 
 def replay_log(
     folder: Folder,
     batches: BatchSource,
     size: int,
-    stops: Sequence[tuple[int, int]],
+    stops: Stops,
     corrected: Corrected,
-    at_stop: Callable[[Mapping[LineKey, Tally]], None] = lambda tallies: None,
-) -> dict[LineKey, Tally]:
+    at_stop: AtStop = lambda tallies: None,
+) -> Tallies:
     """One log's tallies at `size`; at each stop (size, end µs) the lines before its end settle.
 
     `at_stop` sees the tallies at each stop that is reached, just before that.

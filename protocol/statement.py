@@ -8,12 +8,12 @@ decimal text in the meter's notation, which no reader can misread.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import msgspec
 from msgspec import Meta, Struct
 
-from tallystick.protocol.errors import FormatError
+from tallystick.protocol.errors import FormatError, ProofError
 from tallystick.protocol.merkle import leaf_hash, root_of
 from tallystick.protocol.records import INT64_MAX, Terms
 
@@ -82,6 +82,24 @@ def first_difference(a: Sequence[Line], b: Sequence[Line]) -> tuple[Line | None,
             return left, right
     shorter = min(len(a), len(b))
     return (a[shorter] if len(a) > shorter else None, b[shorter] if len(b) > shorter else None)
+
+
+def raise_difference(derived: Sequence[Line], stated: Sequence[Line]) -> NoReturn:
+    """Raise `ProofError` that names the first line in which a statement is not what was derived."""
+    pair = first_difference(derived, stated)
+    shown = [
+        "no such line"
+        if line is None
+        else f"provider {line.provider}, consumer {line.consumer},"
+        f" payable {line.payable}, deltas {line.deltas}"
+        for line in pair
+    ]
+    line = pair[0] or pair[1]
+    assert line is not None, "two statements that differ, differ in a line"
+    raise ProofError(
+        f"{line.meter} of {line.subject} in {line.late_for or line.period}:"
+        f" the records give {shown[0]}; the statement says {shown[1]}"
+    )
 
 
 def meter_units(terms: Terms) -> dict[str, str]:

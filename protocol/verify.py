@@ -51,7 +51,7 @@ from tallystick.protocol.rendering import (
     verdict_json,
 )
 from tallystick.protocol.replay import LogSummary, merge_closes, replay, survey_log
-from tallystick.protocol.statement import Line, first_difference, statement_root
+from tallystick.protocol.statement import Line, raise_difference, statement_root
 from tallystick.protocol.terms import channel_id, check_terms
 from tallystick.protocol.verdict import (
     MeterVerdict,
@@ -321,7 +321,7 @@ def _check_derivation(known: _Known) -> str:
     )
     derived = period_lines(lines, known.checkpoint.period)
     if derived != known.lines:
-        _raise_difference(*first_difference(derived, known.lines))
+        raise_difference(derived, known.lines)
     calendar = Calendar(known.terms.calendar, known.terms.time_zone)
     for line in lines:
         if calendar.parse(line.period).end_us <= known.checkpoint.start_us:
@@ -329,22 +329,6 @@ def _check_derivation(known: _Known) -> str:
                 f"the records give a line of {line.meter} in {line.period}, which was never closed"
             )
     return f"the records give the same {len(derived)} lines"
-
-
-def _raise_difference(derived: Line | None, stated: Line | None) -> NoReturn:
-    shown = [
-        "no such line"
-        if line is None
-        else f"provider {line.provider}, consumer {line.consumer},"
-        f" payable {line.payable}, deltas {line.deltas}"
-        for line in (derived, stated)
-    ]
-    line = derived or stated
-    assert line is not None, "two statements that differ, differ in a line"
-    raise ProofError(
-        f"{line.meter} of {line.subject} in {line.late_for or line.period}:"
-        f" the records give {shown[0]}; the statement says {shown[1]}"
-    )
 
 
 def _check_previous(known: _Known) -> str:

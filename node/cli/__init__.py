@@ -49,6 +49,7 @@ VERBS = {
     "prove": ("proofs", "prove", "prove a delta or a balance line"),
     "verify": ("proofs", "verify", "check a bundle, a proof, a statement, evidence, offline"),
     "verifier": ("verifier", "command", "write the page that checks the same in a browser"),
+    "audit": ("auditing", "command", "verify whole logs anew, in parallel"),
     "evidence": ("evidence", "command", "list, export, import or refute evidence"),
     "status": ("status", "command", "show how each channel stands"),
     "peers": ("pairing", "peers", "list the peers"),

@@ -156,6 +156,15 @@ class Steps:
             self._bar.reset(self._task, description=step)
         self._bar.update(self._task, completed=done, total=of or None)
 
+    def say(self, text: str) -> None:
+        """Print a line for people while the steps go on."""
+        if self._bar is None:
+            say(text)
+            return
+        self._bar.stop()
+        say(text)
+        self._bar.start()
+
     def __exit__(
         self,
         kind: type[BaseException] | None,

@@ -223,6 +223,11 @@ class Segment:
         for number in range(self.groups):
             yield self.group(number)
 
+    def columns(self, number: int) -> Any:
+        """The columns of a row group but that of the records' bytes, as a table."""
+        with _damage_named(self.name):
+            return self._read(number, [name for name in SCHEMA.names if name != "record"])
+
     def check_columns(self, terms: Terms, number: int, parts: Sequence[bytes]) -> None:
         """`ArchiveError` if the columns for people's engines do not say what the records of a row
         group say, so that a query would tell something else than the log.

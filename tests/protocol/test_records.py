@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.records import (
+    COLUMN_CHARS,
     INT64_MAX,
     INT64_MIN,
     TIME_MAX_US,
@@ -21,6 +22,7 @@ from tallystick.protocol.records import (
     decode_record,
     encode_record,
     join_batches,
+    split_batch,
     texts_plain,
 )
 
@@ -83,6 +85,7 @@ def test_junk_is_no_record_and_no_batch(junk: bytes) -> None:
 def test_a_batch_with_another_header_is_refused() -> None:
     part = encode_record(Delta("a", "b", "c", 1, 1, 1, None))
     assert decode_batch(batch_bytes([part]))[1] == [part]
+    assert split_batch(batch_bytes([part, b"\x90", part]), 1, 3) == [b"\x90", part]
     for other in (b"\x91" + part, b"\xdc\x00\x01" + part, batch_bytes([part]) + b"\xc0"):
         with pytest.raises(FormatError):
             decode_batch(other)
@@ -92,6 +95,14 @@ def test_a_batch_with_another_header_is_refused() -> None:
 def test_texts_that_are_refused(text: str) -> None:
     with pytest.raises(FormatError):
         check_texts(text)
+
+
+@pytest.mark.parametrize("char", [*map(chr, range(0x102)), "\u2028", "\U0001f600"])
+@pytest.mark.parametrize("chars", [1, COLUMN_CHARS])
+def test_plain_is_ascii_without_controls(char: str, chars: int) -> None:
+    text = "a" * (chars - 1)
+    assert texts_plain(text + char) == (" " <= char <= "~")
+    assert texts_plain(char + text) == (" " <= char <= "~")
 
 
 @given(st.lists(st.text()))
