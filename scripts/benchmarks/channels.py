@@ -133,8 +133,8 @@ def _sessions(party: nodes.Party, folder: Path, sessions: int) -> Iterator[float
 def _live(party: nodes.Party, sessions: int, seconds: float) -> dict[str, Any]:
     """What the sessions cost the provider's node, idle."""
     assert party.process is not None
-    connected = party.cpu_seconds()
     before = _metric(open_home(party.home), "tallystick_peer_connected")
+    connected = party.cpu_seconds()
     time.sleep(3 * SETTLE_SECONDS)
     idle = party.cpu_seconds() - connected
     return {
