@@ -247,7 +247,7 @@ class Channel:
         known = own.known(prints)
         recorded_at = self.now_recorded_at()
         first = own.state.size
-        if not known and len(set(prints)) == len(prints) and self._plainly_valid(drafts):
+        if not known and len(set(prints)) == len(prints) and self.plainly_valid(drafts):
             fresh = drafts
             places = list(range(first, first + len(drafts)))
             duplicates: set[int] = set()
@@ -281,7 +281,7 @@ class Channel:
             rows_beside(own.number, fresh),
         )
 
-    def _plainly_valid(self, drafts: Sequence[Draft]) -> bool:
+    def plainly_valid(self, drafts: Sequence[Draft]) -> bool:
         """Whether all of them are valid, seen by columns; if not, some still may be."""
         if not drafts:
             return True

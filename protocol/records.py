@@ -24,6 +24,7 @@ from tallystick.protocol.errors import FormatError
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 TIME_MAX_US = 253_370_764_799_999_999  # the year 9998's last microsecond: every zone can show it
 TEXT_BYTES_MAX = 128
+COLUMN_CHARS = 8192  # of many texts, from which on they are looked at as a column
 RECORD_BYTES_MAX = 64 * 1024
 NAMED_MAX = 1000  # records that a dispute or an answer points to
 BATCH_HEADER_SIZE = 5
@@ -387,4 +388,11 @@ def check_reason(reason: str) -> None:
 
 def texts_plain(joined: str) -> bool:
     """Whether many texts, joined, are ASCII without controls: then none needs `check_texts`."""
-    return joined.isascii() and joined.isprintable()  # for ASCII, no Unicode version matters
+    if len(joined) < COLUMN_CHARS:
+        return joined.isascii() and joined.isprintable()  # for ASCII, no Unicode version matters
+    if not joined.isascii():
+        return False
+    import numpy as np  # only whoever has so many needs it
+
+    data = np.frombuffer(joined.encode(), dtype=np.uint8)
+    return bool(data.min() >= 0x20 and data.max() < 0x7F)

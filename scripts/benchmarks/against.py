@@ -13,13 +13,15 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks.figures import flat, tidy
-from benchmarks.showing import APART, console, number
+from benchmarks.figures import tidy
+from benchmarks.showing import console, number, ordered
 
 WITHIN = 1.25  # a change of a figure without spread up to this factor says nothing
-HIGHER = ("per_second", "of_sha256", "of_decode", "of_encode", "of_tls")  # is better
-SAME, BETTER, WORSE, UNSURE = "same", "better", "WORSE", "?"
-MACHINE = ("cpu", "cores", "disk", "python", "commit")
+HIGHER_RATIOS = ("ratios.of_sha256", "ratios.of_decode", "ratios.of_encode")  # are better
+TOTALS = ("seconds", "cpu_seconds.", "bundle_bytes")
+COUNTS = ("deltas", "lines", "singles")  # how much was measured, and no result
+SAME, BETTER, WORSE, UNSURE, MACHINE = "same", "better", "WORSE", "?", "machine"
+FACTS = ("cpu", "cores", "disk", "python", "commit")
 
 
 class Unreadable(Exception):
@@ -61,16 +63,27 @@ def _check(result: Any) -> None:
 
 
 def _figures(result: dict[str, Any]) -> dict[str, float]:
-    parts = flat({key: value for key, value in result.items() if key not in APART})
     return {
         name: value
-        for name, value in parts
+        for name, value in ordered(result)
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
 
 
+def _more_is_better(name: str) -> bool:
+    if name.startswith("ratios."):
+        return name in HIGHER_RATIOS
+    return name.endswith("per_second")
+
+
 def _verdict(name: str, before: dict[str, Any], after: dict[str, Any], ratio: float) -> str:
     """`before` and `after` are results that have the figure."""
+    if name.startswith("limits."):
+        return MACHINE
+    if name.rpartition(".")[2] in COUNTS:
+        return ""
+    if name.startswith(TOTALS) and before["records"] != after["records"]:
+        return ""  # it grows with the size
     spreads = [result["spread"].get(name) for result in (before, after)]
     if all(spread and spread["repeats"] > 1 for spread in spreads):
         old, new = spreads
@@ -80,8 +93,7 @@ def _verdict(name: str, before: dict[str, Any], after: dict[str, Any], ratio: fl
         return UNSURE
     if ratio == 1:
         return SAME
-    better = (ratio > 1) == name.endswith(HIGHER)
-    return BETTER if better else WORSE
+    return BETTER if (ratio > 1) == _more_is_better(name) else WORSE
 
 
 def compare(
@@ -116,7 +128,7 @@ def _warnings(earlier: Sequence[dict[str, Any]], later: Sequence[dict[str, Any]]
     said = []
     known = {result["benchmark"]: result for result in earlier}
     pairs = [(known[r["benchmark"]], r) for r in later if r["benchmark"] in known]
-    for name in MACHINE:
+    for name in FACTS:
         values = {(old["machine"].get(name), new["machine"].get(name)) for old, new in pairs}
         said += [f"{name}: {old} → {new}" for old, new in sorted(values, key=str) if old != new]
     for old, new in pairs:
@@ -141,7 +153,7 @@ def show(
 ) -> None:
     """The table, and below it what the marks mean."""
     out = console()
-    styles = {SAME: "dim", BETTER: "green", WORSE: "bold red", UNSURE: "dim"}
+    styles = {BETTER: "green", WORSE: "bold red"}
     for benchmark in dict.fromkeys(row["benchmark"] for row in rows):
         table = Table(box=None, pad_edge=False, title=benchmark, title_justify="left")
         table.title_style = "bold"
@@ -153,12 +165,13 @@ def show(
             shown = [number(row[name]) for name in ("before", "after")]
             ratio = f"{row['ratio']:.2f}" if row["ratio"] is not None else "∞"
             verdict = row["verdict"]
-            table.add_row(row["figure"], *shown, ratio, verdict, style=styles[verdict])
+            table.add_row(row["figure"], *shown, ratio, verdict, style=styles.get(verdict, "dim"))
         out.print(table)
         out.print()
     for line in _warnings(earlier, later):
         out.print(line, style="dim", soft_wrap=True)
     out.print(
-        "same: the repeats' spreads overlap. ?: measured once, and changed too little to say.",
+        "same: the spreads of the repeats overlap. ?: measured once, too near to say.\n"
+        "machine: what it could do at all, at the time.",
         style="dim",
     )

@@ -10,8 +10,8 @@ from benchmarks.bench import Benchmark
 
 # Quick and central ones first; what is not named comes after these, by name.
 ORDER = (
-    "throughput", "latency", "import", "derive", "proof", "disk", "start-up", "catch-up", "audit",
-    "compare", "reconcile", "http", "channels", "age",
+    "throughput", "stages", "latency", "import", "derive", "proof", "disk", "start-up", "catch-up",
+    "audit", "compare", "reconcile", "http", "channels", "age",
 )  # fmt: skip
 
 

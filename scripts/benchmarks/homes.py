@@ -24,7 +24,7 @@ from tallystick.node.home import open_home
 from tallystick.node.rpc import RpcClient
 
 NAMES = ("acme.example", "beta.example")
-PIECE = 122 * load.BATCH  # co-signed before the next: neither side runs ahead for long
+PIECE = 500_000  # about so many are co-signed before the next: neither side runs ahead for long
 BYTES_A_DELTA = 230  # of disk in one home, with some room
 FOUNDED, PIECES = "founded", "pieces.json"  # the second has a line for each piece that was built
 SETTLE_SECONDS, IDLE = 1.0, 0.1  # of a processor, at most, in a node that only waits
@@ -121,15 +121,17 @@ class Homes:
             progress.done(done, records)
 
         with pair.running():
-            for first in range(start, records, PIECE):
-                bodies = load.batches(first, min(PIECE, records - first))
+            size = _even(records - start)
+            for first in range(start, records, size):
+                count = min(size, records - first)
+                bodies = load.batches(first, count)
                 before = [party.cpu_seconds() for party in (pair.acme, pair.beta)]
                 seconds = load.emit(pair.acme, bodies, sent=sent).seconds
                 after = [party.cpu_seconds() for party in (pair.acme, pair.beta)]
                 cpu = [round(new - old, 2) for new, old in zip(after, before, strict=True)]
                 piece = {
                     "first": first,
-                    "deltas": min(PIECE, records - first),
+                    "deltas": count,
                     "seconds": round(seconds, 3),
                     "provider": cpu[0],
                     "consumer": cpu[1],
@@ -139,6 +141,12 @@ class Homes:
             pair.settle()
         progress.end()
         pair.deltas = records
+
+
+def _even(deltas: int) -> int:
+    """A size of pieces so that the last one is not much smaller: its figures count as much."""
+    pieces = max(round(deltas / PIECE), 1)
+    return -(-deltas // pieces)
 
 
 def _check_room(folder: Path, deltas: int) -> None:

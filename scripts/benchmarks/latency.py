@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import nodes
 import trio
@@ -38,11 +39,11 @@ class Taken:
 
 class Watch:
     """Who waits for co-signatures. It asks for the next one before there is one to wait for, so an
-    answer is on its way as soon as the node has it.
+    answer is on its way as soon as the node has it; on a way of its own, that no emit stands in.
     """
 
-    def __init__(self, asker: Asker, size: int, taken: Taken) -> None:
-        self._asker = asker
+    def __init__(self, path: Path, size: int, taken: Taken) -> None:
+        self._asker = Asker(path)
         self._size = size
         self._taken = taken
         self._waiting: list[tuple[float, int]] = []  # when it was due, and the log's size with it
@@ -86,8 +87,9 @@ async def _send(asker: Asker, watch: Watch, taken: Taken, n: int, due: float) ->
 
 async def _offered(party: nodes.Party, first: int, waits: list[float]) -> Taken:
     """Send deltas from a number on, each so long after the one before; when all are co-signed."""
-    taken, asker = Taken(), Asker(open_home(party.home).socket_path)
-    watch = Watch(asker, await _size(asker), taken)
+    path = open_home(party.home).socket_path
+    taken, asker = Taken(), Asker(path)
+    watch = Watch(path, await _size(asker), taken)
     at = time.perf_counter() + LEAD_SECONDS
     schedule = [at := at + wait for wait in waits]
     async with trio.open_nursery() as nursery, ticks(schedule) as ticking:
@@ -105,8 +107,9 @@ async def _offered(party: nodes.Party, first: int, waits: list[float]) -> Taken:
 
 async def _alone(party: nodes.Party, first: int, count: int) -> Taken:
     """One delta after the other, each when the one before is co-signed."""
-    taken, asker = Taken(), Asker(open_home(party.home).socket_path)
-    watch = Watch(asker, await _size(asker), taken)
+    path = open_home(party.home).socket_path
+    taken, asker = Taken(), Asker(path)
+    watch = Watch(path, await _size(asker), taken)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch.run)
         for n in range(count):

@@ -24,7 +24,7 @@ SERVER, CLIENT = SigningKey(b"\1" * 32), SigningKey(b"\2" * 32)
 HEAD = 4
 
 
-def _certificates() -> tuple[bytes, bytes]:
+def certificates() -> tuple[bytes, bytes]:
     return tls.certificate_der("server.example", SERVER), tls.certificate_der(
         "client.example", CLIENT
     )
@@ -32,7 +32,7 @@ def _certificates() -> tuple[bytes, bytes]:
 
 def _serve(folder: Path) -> None:
     """Take so many bytes as the first four say, answer with one; until the other end closes."""
-    own, other = _certificates()
+    own, other = certificates()
     context = tls.server_context(tls.Shown(SERVER), own, [other], folder)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
@@ -52,7 +52,7 @@ def _opened(folder: Path) -> Iterator[socket.socket]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         port = int(child.stdout.readline())
-        other, own = _certificates()
+        other, own = certificates()
         context = tls.session_context(tls.Shown(CLIENT), own, other, folder)
         plain = socket.create_connection(("127.0.0.1", port))
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

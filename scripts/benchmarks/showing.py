@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import peers
@@ -27,6 +28,13 @@ def number(value: object) -> str:
     if isinstance(value, float) and abs(value) < 1e15:
         return f"{value:,.0f}" if value.is_integer() else f"{value:,}"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def ordered(result: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The figures by their dotted names: what was measured first, then what bounds it."""
+    shown = {key: value for key, value in result.items() if key not in APART}
+    names = sorted(shown, key=lambda name: LAST.index(name) if name in LAST else -1)
+    return flat({name: shown[name] for name in names})
 
 
 def show_machine(facts: dict[str, Any]) -> None:
@@ -83,10 +91,7 @@ def _spread(table: Table, result: dict[str, Any]) -> None:
     table.add_column("figure", no_wrap=True)
     table.add_column("median", justify="right", no_wrap=True)
     table.add_column("from … to", justify="right", no_wrap=True)
-    shown = {key: value for key, value in result.items() if key not in APART}
-    # What was measured first, then what bounds it.
-    ordered = sorted(shown.items(), key=lambda item: LAST.index(item[0]) if item[0] in LAST else -1)
-    for key, value in flat(dict(ordered)):
+    for key, value in ordered(result):
         if value is None:
             continue  # a percentile of too few
         of = spread.get(key)

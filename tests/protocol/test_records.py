@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.records import (
+    COLUMN_CHARS,
     INT64_MAX,
     INT64_MIN,
     TIME_MAX_US,
@@ -92,6 +93,14 @@ def test_a_batch_with_another_header_is_refused() -> None:
 def test_texts_that_are_refused(text: str) -> None:
     with pytest.raises(FormatError):
         check_texts(text)
+
+
+@pytest.mark.parametrize("char", [*map(chr, range(0x102)), "\u2028", "\U0001f600"])
+@pytest.mark.parametrize("chars", [1, COLUMN_CHARS])
+def test_plain_is_ascii_without_controls(char: str, chars: int) -> None:
+    text = "a" * (chars - 1)
+    assert texts_plain(text + char) == (" " <= char <= "~")
+    assert texts_plain(char + text) == (" " <= char <= "~")
 
 
 @given(st.lists(st.text()))

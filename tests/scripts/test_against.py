@@ -62,6 +62,28 @@ def test_what_was_measured_once_needs_a_large_change() -> None:
     assert _verdicts({"ms": [0.0]}, {"ms": [0.0]}) == {"ms": against.UNSURE}
 
 
+def test_a_limit_is_the_machine_s_and_a_ratio_of_ages_better_when_small() -> None:
+    before = {"limits.sha256_per_second": [1.0, 1.1], "ratios.emit.per_second": [1.0]}
+    after = {"limits.sha256_per_second": [9.0, 9.1], "ratios.emit.per_second": [2.0]}
+    assert _verdicts(before, after) == {
+        "limits.sha256_per_second": against.MACHINE,
+        "ratios.emit.per_second": against.WORSE,
+    }
+    assert _verdicts({"ratios.of_sha256": [0.1]}, {"ratios.of_sha256": [0.2]}) == {
+        "ratios.of_sha256": against.BETTER
+    }
+
+
+def test_totals_of_other_sizes_are_not_judged() -> None:
+    samples = {"seconds": [1.0], "cpu_seconds.provider": [1.0], "small.deltas": [5.0], "ms": [1.0]}
+    more = {name: [value[0] * 9] for name, value in samples.items()}
+    rows = against.compare([_result("x", samples, 1)], [_result("x", more, 9)])
+    verdicts = {row["figure"]: row["verdict"] for row in rows}
+    assert verdicts == {
+        "seconds": "", "cpu_seconds.provider": "", "small.deltas": "", "ms": against.WORSE
+    }  # fmt: skip
+
+
 def test_only_what_both_have_is_compared() -> None:
     rows = against.compare(
         [_result("x", {"ms": [1.0], "old": [1.0]}), _result("gone", {"ms": [1.0]})],

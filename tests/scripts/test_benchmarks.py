@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nodes
 import pytest
-from benchmarks import against, limits, load, showing
+import trio
+from benchmarks import against, latency, limits, load, showing
 from benchmarks.catalog import ORDER, catalog
 from benchmarks.figures import flat
-from benchmarks.homes import Homes, NoRoom, log_size
+from benchmarks.homes import Homes, NoRoom, _even, log_size
 from benchmarks.progress import Progress
 
 from tallystick.node.importing.drafts import Draft
@@ -34,7 +38,9 @@ def _positive(result: dict[str, Any], *names: str) -> None:
 def test_every_benchmark_is_found_and_in_order() -> None:
     known = list(catalog())
     assert set(ORDER) - {"channels"} <= set(known)
-    assert known == sorted(known, key=ORDER.index)
+    named = [name for name in known if name in ORDER]
+    assert named == sorted(named, key=ORDER.index)
+    assert known[len(named) :] == sorted(set(known) - set(ORDER))
 
 
 def test_a_record_has_about_180_bytes() -> None:
@@ -61,6 +67,19 @@ def test_throughput_prints_one_json_object_with_machine_limits_and_spread(tmp_pa
     assert {"cpu", "python", "disk", "versions", "commit"} <= set(result["machine"])
 
 
+def test_stages_add_up_and_stand_beside_what_nodes_take(measure: Measure) -> None:
+    result = measure("stages", RECORDS)
+    for side, stages in result["stages_us"].items():
+        _positive(stages, "decode", "check", "ids", "chain", "tree", "balances", "store")
+        total = stages.pop("sum")
+        sent = result["stages_us"]["provider"]["send"] if side == "consumer" else 0
+        assert total == pytest.approx(sum(stages.values()) - sent, rel=0.01)
+        # Of so few deltas a clock that counts hundredths of a second may see nothing.
+        assert result["ratios"]["of_stages"][side] == pytest.approx(
+            result["cpu_us_per_delta"][side] / total, rel=0.01
+        )
+
+
 def test_latency_counts_every_delta_at_every_rate(measure: Measure) -> None:
     result = measure("latency", 40)
     for rate, count in ((1, 3), (10, 30), (100, 40), (1000, 40)):
@@ -73,6 +92,28 @@ def test_latency_counts_every_delta_at_every_rate(measure: Measure) -> None:
     assert 0 < result["alone"]["durable"]["p50_ms"] <= result["alone"]["cosigned"]["p50_ms"]
     assert result["p50_ms"] == result["alone"]["cosigned"]["p50_ms"]
     _positive(result, "limits.fsync_4k_p50_ms", "limits.tls_round_trip_ms", "fsync_p50_ms")
+
+
+def test_deltas_that_are_due_while_the_node_stands_still_are_late(
+    pair: tuple[nodes.Party, nodes.Party], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that waited for the node before it sent more would have one late delta, or few."""
+    acme, first, stopped_at = pair[0], 10**9, 20
+    assert acme.process is not None
+    pid, send = acme.process.pid, latency._send
+
+    async def send_or_stop(asker: Any, watch: Any, taken: Any, n: int, due: float) -> None:
+        if n == first + stopped_at:
+            os.kill(pid, signal.SIGSTOP)
+            threading.Timer(0.6, os.kill, (pid, signal.SIGCONT)).start()
+        await send(asker, watch, taken, n, due)
+
+    monkeypatch.setattr(latency, "_send", send_or_stop)
+    taken = trio.run(latency._offered, acme, first, [0.01] * 200)
+    assert len(taken.durable) == len(taken.cosigned) == 200
+    # Of those due in the first half of the pause each took at least the other half.
+    assert sum(ms >= 300 for ms in taken.durable) >= 25
+    assert sum(ms >= 300 for ms in taken.cosigned) >= 25
 
 
 def test_derive_proof_and_disk_share_homes(measure: Measure) -> None:
@@ -162,6 +203,14 @@ def test_age_compares_two_sizes_and_keeps_its_homes(measure: Measure, homes: Hom
     assert ratio == pytest.approx(speeds[0] / speeds[1], rel=1e-3)
     sizes = [result[size]["proof"]["bytes"] for size in ("small", "large")]
     assert result["ratios"]["proof"]["bytes"] == pytest.approx(sizes[1] / sizes[0], rel=1e-3)
+
+
+def test_a_home_is_built_in_pieces_that_are_nearly_equal() -> None:
+    for deltas in (1, 499_999, 500_001, 1_000_000, 1_234_567, 99_999_999):
+        size = _even(deltas)
+        last = deltas % size or size
+        assert 0 < size <= max(deltas, 1)
+        assert last > size * 0.99 or deltas <= size
 
 
 def test_homes_that_do_not_fit_are_not_begun(

@@ -1,0 +1,171 @@
+"""Where the time of a delta goes: each stage of the work alone, and what the nodes take for all.
+
+The stages are the functions that a node calls, on a batch as an import sends it, one after another
+in this process. What a node takes beyond their sum holds them together: tasks, requests, the thread
+that writes, and data that left the processor's caches between one stage and the next.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import nodes
+
+from benchmarks import limits, load, loopback
+from benchmarks.bench import Bench, Benchmark
+from tallystick.node.books import Books
+from tallystick.node.channel import Channel
+from tallystick.node.home import open_home
+from tallystick.node.importing.drafts import Draft
+from tallystick.node.sealing import deltas_of
+from tallystick.node.store.disk import Store
+from tallystick.node.store.idindex import IdIndex, fingerprints
+from tallystick.node.store.keyspace import index_key, record_name
+from tallystick.node.transport import tls
+from tallystick.protocol.derive import Book
+from tallystick.protocol.framing import FrameReader, frame
+from tallystick.protocol.log import LogFacts, LogState
+from tallystick.protocol.merkle import Frontier, chain_leaves
+from tallystick.protocol.messages import (
+    FRAME_BYTES_MAX,
+    Append,
+    decode_message,
+    encode_message,
+)
+from tallystick.protocol.records import batch_bytes, decode_batch, encode_record
+
+REPEATS = 15
+SEED = 7
+_decode = msgspec.msgpack.Decoder(list[Draft]).decode
+
+Stage = Callable[[], object]
+
+
+def _tls(folder: Path) -> tuple[Callable[[bytes], bytes], Callable[[bytes], Iterator[bytes]]]:
+    """What encrypts for a peer, and what decrypts there, piece by piece as a node reads."""
+    own, other = loopback.certificates()
+    wires = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = tls.server_context(tls.Shown(loopback.SERVER), own, [other], folder).wrap_bio(
+        wires[0], wires[1], server_side=True
+    )
+    client = tls.session_context(tls.Shown(loopback.CLIENT), other, own, folder).wrap_bio(
+        wires[1], wires[0]
+    )
+    for _ in range(3):  # flights of a handshake
+        for end in (client, server):
+            with suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+
+    def encrypt(data: bytes) -> bytes:
+        client.write(data)
+        return wires[0].read()
+
+    def decrypt(data: bytes) -> Iterator[bytes]:
+        wires[0].write(data)
+        with suppress(ssl.SSLWantReadError):
+            while True:
+                yield server.read(tls.RECEIVE_BYTES)
+
+    return encrypt, decrypt
+
+
+def _stages(channel: Channel, folder: Path, store: Store) -> dict[str, dict[str, Stage]]:
+    """The stages of the author's node and of its peer's, each for one batch."""
+    own = channel.own
+    body = load.drafts(range(load.BATCH))
+    drafts = _decode(body)
+    records = deltas_of(drafts, load.START_US)
+    parts = [encode_record(record) for record in records]
+    names = [record_name(draft.meter, draft.id) for draft in drafts]
+    prints = fingerprints(names, SEED)
+    data, leaves = batch_bytes(parts), chain_leaves(channel.id, parts)
+    message = encode_message(Append(channel.id, 1, data, bytes(64)))
+    encrypt, _ = _tls(folder)
+    there, decrypt = _tls(folder)
+    state = LogState(channel.id, Frontier.empty().extend([channel.id]), LogFacts())
+
+    def ids() -> None:
+        index = IdIndex(folder, 0, [])
+        found = fingerprints([record_name(d.meter, d.id) for d in drafts], SEED)
+        assert not index.find(found) and len(set(found)) == len(found)
+        index.add(prints, range(len(prints)))
+
+    def balances() -> None:
+        Book(own.folder, lambda _: None).apply(own.folder.fold(records))
+
+    def write() -> None:
+        store.commit_now(lambda txn: txn.put("batches", index_key(0, 0), data))
+
+    def receive() -> None:
+        reader = FrameReader(FRAME_BYTES_MAX)
+        for piece in decrypt(there(frame(message))):
+            reader.feed(piece)
+        assert reader.next_body() == message
+
+    both: dict[str, Stage] = {
+        "ids": ids,
+        "chain": lambda: chain_leaves(channel.id, parts),
+        "tree": lambda: state.frontier.extend_with_tiles(leaves),
+        "balances": balances,
+        "store": write,
+    }
+    return {
+        "provider": {
+            "decode": lambda: _decode(body),
+            "check": lambda: channel.plainly_valid(drafts),
+            "encode": lambda: batch_bytes([encode_record(r) for r in deltas_of(drafts, 1)]),
+            **both,
+            "send": lambda: encrypt(frame(encode_message(Append(channel.id, 1, data, bytes(64))))),
+        },
+        "consumer": {
+            "receive": receive,  # what was encrypted for it is taken off
+            "decode": lambda: (decode_message(message), decode_batch(data)),
+            "check": lambda: own.rules.check_batch(state, records, own),
+            **both,
+        },
+    }
+
+
+def _us(stage: Stage) -> list[float]:
+    """Microseconds of processor a delta, of some repeats; the first warms up."""
+    taken = []
+    for _ in range(REPEATS + 1):
+        began = time.process_time()
+        stage()
+        taken.append((time.process_time() - began) / load.BATCH * 1e6)
+    return taken[1:]
+
+
+def stages(bench: Bench) -> None:
+    """Each stage, their sum, and what the nodes took in the same run."""
+    figures = bench.figures
+    with nodes.channel(bench.folder) as (acme, beta):
+        load.emit(acme, load.batches(0, load.BATCH))  # warm up
+        bodies = list(load.batches(load.BATCH, bench.records))
+        with bench.cpu(provider=acme, consumer=beta) as spent:
+            load.emit(acme, bodies)
+    books = Books.open(open_home(acme.home), read_only=True)
+    store = Store(bench.folder / "store")
+    try:
+        channel, _ = next(iter(books.channels.values()))
+        for side, named in _stages(channel, bench.folder, store).items():
+            total = 0.0
+            for name, stage in named.items():
+                total += figures.repeated(f"stages_us.{side}.{name}", _us(stage))
+            if side == "consumer":
+                total -= figures.get("stages_us.provider.send")
+            cost = spent[side] / bench.records * 1e6
+            figures.put(f"stages_us.{side}.sum", total)
+            figures.put(f"cpu_us_per_delta.{side}", cost)
+            figures.put(f"ratios.of_stages.{side}", cost / total)
+    finally:
+        store.close()
+        books.close()
+
+
+BENCHMARK = Benchmark("stages", 500_000, stages, limits.EXCHANGE)
