@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
 
@@ -44,7 +45,6 @@ class Balances:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self._deriver = Deriver(channel.terms, channel.own.folder)
         self._calendar = channel.own.folder.calendar
         self.load()
 
@@ -56,6 +56,10 @@ class Balances:
             self.rows = [_decode(value) for _, value in scan]
         self.channel.closed_bytes = sum(map(checkpoint_bytes, self.rows))
         self.channel.late_lines.follow(self.rows)
+
+    @cached_property
+    def _deriver(self) -> Deriver:
+        return Deriver(self.channel.terms, self.channel.own.folder)
 
     @property
     def last(self) -> CheckpointRow | None:

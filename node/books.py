@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -18,12 +18,14 @@ import msgspec
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.config import Config, load_config
+from tallystick.node.errands import Errands
 from tallystick.node.errors import PairingError, StoreError
 from tallystick.node.feed.rows import forget_feed
 from tallystick.node.founding import Founding, decode_channel
 from tallystick.node.home import Home
 from tallystick.node.news import News
 from tallystick.node.quotas import MEBIBYTE
+from tallystick.node.requests import Turns
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import ChannelRow, encode_row
 from tallystick.protocol.errors import InputError, UnknownName
@@ -46,6 +48,22 @@ _decode_invite = msgspec.msgpack.Decoder(StoredInvite).decode
 def clock_us() -> int:
     """Microseconds since the Unix epoch."""
     return time.time_ns() // 1000
+
+
+class Roster(dict[str, PeerIdentity]):
+    """The paired peers by name; `changed` are those put in or out since somebody took note."""
+
+    def __init__(self, peers: Mapping[str, PeerIdentity]) -> None:
+        super().__init__(peers)
+        self.changed = set(peers)
+
+    def __setitem__(self, name: str, peer: PeerIdentity) -> None:
+        self.changed.add(name)
+        super().__setitem__(name, peer)
+
+    def __delitem__(self, name: str) -> None:
+        self.changed.add(name)
+        super().__delitem__(name)
 
 
 class Books:
@@ -71,11 +89,14 @@ class Books:
         if not read_only:
             self._doubt_copies()
         self.news = News()
+        self.errands = Errands()
+        self.turns = Turns()
         self.founding = Founding(self.store, self.identity, self.news)
         with self.store.read() as txn:
             scan = txn.scan("peers", b"", b"\xff" * 254)
-            self.peers = {key.decode(): decode_identity(value) for key, value in scan}
+            self.peers = Roster({key.decode(): decode_identity(value) for key, value in scan})
         self.paired_anew: set[str] = set()  # while this process runs
+        self.turning: set[str] = set()  # peers between whom and us somebody changed a key
         self.channels: dict[bytes, tuple[Channel, Closer]] = {}
         try:
             for channel, row in self.founding.rows.items():
@@ -154,12 +175,33 @@ class Books:
     def load_channel(self, channel: bytes) -> tuple[Channel, Closer]:
         """Open a founded channel."""
         opened = self._open_channel(self.store, self.founding.rows[channel])
-        opened[0].news = self.news
         self.channels[channel] = opened
+        self.note_keys(opened[0])
         return opened
 
+    def note_keys(self, channel: Channel) -> None:
+        """Note whether anybody changed a key in a channel."""
+        if channel.own.state.facts.keys or channel.peer.state.facts.keys:
+            self.turning.add(channel.peer_keys.name)
+
+    def concerned(self) -> set[int]:
+        """The numbers of the channels that have closes, matters, or declarations to open."""
+        with self.store.read() as txn:
+            logs = {log for table in ("closes", "matters") for log in txn.prefixes(table)}
+            return {log // 2 for log in logs} | set(txn.prefixes("declarations"))
+
     def _open_channel(self, store: Store, row: ChannelRow) -> tuple[Channel, Closer]:
-        found = Channel(store, self.index_folder, self.seed, self.identity, row, self.clock_us)
+        found = Channel(
+            store,
+            self.index_folder,
+            self.seed,
+            self.identity,
+            row,
+            self.clock_us,
+            self.errands,
+            self.news,
+            self.turns,
+        )
         found.quota_bytes = self.config.quotas.log_mebibytes * MEBIBYTE
         agree = self.config.checkpoints.early == "agree"
         return found, Closer(found, agree_early=agree, clock_us=self.clock_us)
@@ -223,6 +265,10 @@ class Books:
 
     def select(self, selector: str | None, states: tuple[str, ...] = ("open", "halted")) -> bytes:
         """The channel of a selector: a prefix of its id, its peer's name, or the only one."""
+        with suppress(ValueError):  # by its whole id, however many there are
+            whole = bytes.fromhex(selector or "")
+            if whole in self.founding.rows and self.founding.rows[whole].state in states:
+                return whole
         rows = {key: row for key, row in self.founding.rows.items() if row.state in states}
         begun = (selector or "").lower()
         named = {key: row for key, row in rows.items() if begun and key.hex().startswith(begun)}

@@ -11,18 +11,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
 import trio
 from nacl.signing import SigningKey
 
+from tallystick.node.batches import Batch
+from tallystick.node.errands import WHEN_CALLED, Errands
 from tallystick.node.errors import StoreError
-from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
+from tallystick.node.founding import read_terms
+from tallystick.node.importing.drafts import Draft
 from tallystick.node.late import LateLines
-from tallystick.node.logs import Batch, ChannelLog
+from tallystick.node.logs import ChannelLog
 from tallystick.node.news import News
-from tallystick.node.requests import EmitResult, Request, readable
+from tallystick.node.requests import EmitResult, Request, Turns, joined, parts_of, readable
 from tallystick.node.sealing import (
     SEALED_BYTES_MAX,
     check_sealed,
@@ -33,7 +37,7 @@ from tallystick.node.sealing import (
 from tallystick.node.store.disk import Store, Ticket
 from tallystick.node.store.keyspace import ChannelRow
 from tallystick.node.store.source import stored_parts
-from tallystick.protocol.derive import LineKey
+from tallystick.protocol.derive import Folder, LineKey
 from tallystick.protocol.errors import (
     ConflictError,
     FormatError,
@@ -64,7 +68,6 @@ from tallystick.protocol.records import (
     Matter,
     Record,
     Rotation,
-    Terms,
     batch_count,
     check_texts,
     decode_batch,
@@ -76,7 +79,13 @@ from tallystick.protocol.terms import channel_id, role_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT = "%Y-%m-%dT%H:%M:%S.%fZ"  # to the microsecond: that may be all that differs
+_RESUMED = trio.Event()
+_RESUMED.set()
 BATCHES_AHEAD_MAX = 2  # prepared but not yet durable: one on the disk, one being hashed
+
+
+def _nothing() -> None:
+    pass
 
 
 class Channel:
@@ -90,13 +99,14 @@ class Channel:
         identity: Identity,
         row: ChannelRow,
         clock_us: Callable[[], int],
+        errands: Errands | None = None,
+        news: News | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.store = store
         self.identity = identity
         self.row = row
-        terms = decode_record(row.terms)
-        assert isinstance(terms, Terms)
-        self.terms = terms
+        self.terms = terms = read_terms(row)
         self.id = channel_id(terms)
         self.role = role_of(terms, identity.name)
         own, peer = terms.provider, terms.consumer
@@ -105,25 +115,25 @@ class Channel:
             own, peer = peer, own
         peer_role = role_of(terms, peer.name)
         self.peer_keys = peer
-        self.own = ChannelLog(store, index_folder, seed, numbers[0], terms, self.role, True)
-        self.peer = ChannelLog(store, index_folder, seed, numbers[1], terms, peer_role, False)
+        folder = Folder(terms)
+        self.own = ChannelLog(store, index_folder, seed, numbers[0], folder, self.role, True)
+        self.peer = ChannelLog(store, index_folder, seed, numbers[1], folder, peer_role, False)
         self._clock_us = clock_us
         self.live = False
         self.doubt = row.doubt  # see `ChannelRow`
         self.certain_at = 0  # co-signed up to here, our fresh start after a loss is certain
         self.cuts = 0  # how often the end of our log was set aside, so that sizes changed
-        self.gate = trio.Lock()  # held while our log is prepared to grow, or cut
-        self.resumed = trio.Event()  # emits wait for it
-        self.resumed.set()
+        self.resumed = _RESUMED  # emits wait for it
         self._requests: list[Request] = []
-        self._requested = trio.Event()
-        self._slots = trio.Semaphore(BATCHES_AHEAD_MAX)
-        self.cosigned = trio.Event()  # set, and replaced, whenever a co-signature came
+        self._cosigned: trio.Event | None = None  # who waits for the next co-signature
         self.cosigned_at_us = 0
         self.quota_bytes = 0  # of what the peer makes us hold; 0: none is set
         self.closed_bytes = 0  # of the checkpoints that are kept
         self.late_lines = LateLines(terms, self.own.folder.calendar)  # of those checkpoints
-        self.news = News()  # the node's, once it runs
+        self.news = news or News()
+        self.errands = errands or Errands()
+        self.turns = turns or Turns()
+        self.stirred: Callable[[], None] = _nothing  # it went live, or was co-signed
         self.withheld = ""  # why the peer takes no more of our log now
         try:
             self.load()
@@ -131,6 +141,15 @@ class Channel:
             self.own.index.close()
             self.peer.index.close()
             raise
+
+    @cached_property
+    def gate(self) -> trio.Lock:
+        """Held while our log is prepared to grow, or cut."""
+        return trio.Lock()
+
+    @cached_property
+    def _slots(self) -> trio.Semaphore:
+        return trio.Semaphore(BATCHES_AHEAD_MAX)
 
     def load(self) -> None:
         """Bring memory to what is on disk."""
@@ -174,6 +193,7 @@ class Channel:
     def go_live(self) -> None:
         """The peer said what it holds of our log, and it is ours: heads may be signed."""
         self.live = True
+        self.stirred()
 
     def part(self) -> None:
         """The link ended, or the channel halted: sign nothing until the peer speaks again."""
@@ -193,18 +213,18 @@ class Channel:
 
     async def emit(self, drafts: Sequence[Draft]) -> EmitResult:
         """Record deltas durably; returns when they, or what they repeat, are fsynced."""
-        request = Request(drafts)
-        self._requests.append(request)
-        self._requested.set()
-        await request.scheduled.wait()
-        assert request.ticket is not None
-        await request.ticket.wait()
-        return request.result
+        parts = parts_of(drafts)
+        self._requests += parts
+        self.errands.call(Channel.make_batches, self)
+        for part in parts:
+            await part.scheduled.wait()
+            assert part.ticket is not None
+            await part.ticket.wait()
+        return joined(parts)
 
-    async def run(self) -> None:
-        """Turn what callers emit into batches, for as long as the node runs."""
-        while True:
-            await self._requested.wait()
+    async def make_batches(self) -> float:
+        """Turn what callers emit into batches, until nothing of it is left."""
+        while self._requests:
             await self.resumed.wait()
             await self._slots.acquire()
             async with self.gate:
@@ -213,13 +233,12 @@ class Channel:
                     continue
                 group: list[Request] = []
                 count = 0
+                most = self.turns.most(self, trio.current_time())
                 while self._requests and (
-                    not group or count + len(self._requests[0].drafts) <= DRAFTS_MAX
+                    not group or count + len(self._requests[0].drafts) <= most
                 ):
                     group.append(self._requests.pop(0))
                     count += len(group[-1].drafts)
-                if not self._requests:
-                    self._requested = trio.Event()
                 try:
                     if self.own.dropped:
                         group = await readable(self.own, group)
@@ -231,6 +250,7 @@ class Channel:
             for request in group:
                 request.ticket = ticket
                 request.scheduled.set()
+        return WHEN_CALLED
 
     async def emit_paused(self, drafts: Sequence[Draft]) -> EmitResult:
         """The same as `emit` while emits wait, for what goes before them."""
@@ -464,8 +484,10 @@ class Channel:
         kept.then_always(lambda: self.news.changed(self.id))
         self.own.growth.cosigned(size)
         self.cosigned_at_us = self._clock_us()
-        self.cosigned.set()
-        self.cosigned = trio.Event()
+        if self._cosigned is not None:
+            self._cosigned.set()
+            self._cosigned = None
+        self.stirred()
 
     def verify_author(self, log: ChannelLog, head: Head, facts: LogFacts, signature: bytes) -> None:
         """Refuse (`ProofError`) a head that no log key of its author signed that counts there."""
@@ -507,7 +529,8 @@ class Channel:
     async def wait_cosigned(self, size: int) -> None:
         """Return once the peer has co-signed our log up to `size`."""
         while self.own.cosigned_ahead < size:
-            await self.cosigned.wait()
+            self._cosigned = self._cosigned or trio.Event()
+            await self._cosigned.wait()
 
     # The peer's log
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import trio
 
@@ -79,11 +80,17 @@ class Closer(Balances):
         # Our lines, while we page them to the proposer, and the digest of what it proposed.
         self._answering: tuple[bytes, Sequence[Line]] = (b"", [])
         self._counted = 0  # what the peer had co-signed of our log before its last proposal
-        self._completing = trio.Lock()
         self._signing = 0  # checkpoints that both signed and that are not kept yet
-        self._catching_up = trio.Lock()
         self._news = ClosingNews(channel)
         self.difference: str = ""  # the first differing line of the last failed proposal
+
+    @cached_property
+    def _completing(self) -> trio.Lock:
+        return trio.Lock()
+
+    @cached_property
+    def _catching_up(self) -> trio.Lock:
+        return trio.Lock()
 
     # Propose
 

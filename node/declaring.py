@@ -20,12 +20,12 @@ import trio
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
+from tallystick.node.errands import WHEN_CALLED
 from tallystick.node.errors import StoreError
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import DeclarationRow, declaration_key, encode_row, log_key
 from tallystick.node.upkeep import RETRY_SECONDS
 from tallystick.node.verdicts import commitments_of, durable_sizes, verdict_on
-from tallystick.node.waiting import any_of
 from tallystick.protocol.declarations import (
     SALT_SIZE,
     Commitments,
@@ -88,6 +88,7 @@ class Declarer:
     def __init__(self, books: Books, caught_up: Callable[[Channel], bool]) -> None:
         self._books = books
         self._caught_up = caught_up
+        self._waits: set[Channel] = set()
 
     async def declare(
         self, channel: Channel, closer: Closer, label: str, totals: Mapping[str, int], early: bool
@@ -150,30 +151,32 @@ class Declarer:
             return None
         return own.declarations[own.newest]
 
-    async def follow(self, channel: Channel, closer: Closer) -> None:
-        """Reveal in a channel what is to be revealed, for as long as the node runs."""
-        while True:
-            # Taken before looking, so that what comes meanwhile is looked at next.
-            events = [channel.own.mattered, channel.peer.mattered]
-            seconds: float = LOOK_AGAIN_SECONDS
-            try:
-                await self._forget_closed(channel, closer)
-                waiting = self._waiting(channel, closer)
-                if waiting and not self._may_write(channel):
-                    seconds = RETRY_SECONDS
-                elif waiting:
-                    events.append(channel.cosigned)
-                    for label in waiting:
-                        await self._reveal(channel, label)
-            except StoreError as error:
-                _log.warning("a reveal waits for the disk", extra={"reason": error})
-                seconds = RETRY_SECONDS
-            except TallyError as error:
-                _log.error(
-                    "a reveal failed", extra={"peer": channel.peer_keys.name, "reason": error}
-                )
-            await any_of(events, seconds)
-            await trio.sleep(LOOK_PAUSE_SECONDS)
+    def hears(self, channel: Channel) -> bool:
+        """Whether a co-signature, or that the peer is here, may let something be revealed."""
+        return channel in self._waits
+
+    async def follow(self, channel: Channel) -> float:
+        """Reveal in a channel what is to be revealed now; when to look again."""
+        _, closer = self._books.channels[channel.id]
+        seconds: float = LOOK_AGAIN_SECONDS
+        waits = True
+        self._waits.add(channel)  # what comes meanwhile is looked at next
+        try:
+            await self._forget_closed(channel, closer)
+            labels = self._waiting(channel, closer)
+            waits = bool(labels)
+            for label in labels if self._may_write(channel) else ():
+                await self._reveal(channel, label)
+        except StoreError as error:
+            _log.warning("a reveal waits for the disk", extra={"reason": error})
+            seconds = RETRY_SECONDS
+        except TallyError as error:
+            _log.error("a reveal failed", extra={"peer": channel.peer_keys.name, "reason": error})
+        await trio.sleep(LOOK_PAUSE_SECONDS)
+        if not waits:
+            self._waits.discard(channel)
+            return WHEN_CALLED
+        return seconds
 
     def _may_write(self, channel: Channel) -> bool:
         state = self._books.founding.rows[channel.id].state

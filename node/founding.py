@@ -8,6 +8,7 @@ founding cannot stay half done.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import msgspec
 import trio
@@ -27,10 +28,22 @@ from tallystick.protocol.keys import Identity, origin
 from tallystick.protocol.merkle import Frontier, chain_leaves
 from tallystick.protocol.messages import Founded
 from tallystick.protocol.pairing import PeerIdentity
-from tallystick.protocol.records import PartyKeys, Terms, decode_record, encode_record
+from tallystick.protocol.records import Meter, PartyKeys, Terms, decode_record, encode_record
 from tallystick.protocol.terms import channel_id, check_terms
 
 decode_channel = msgspec.msgpack.Decoder(ChannelRow).decode
+
+
+def read_terms(row: ChannelRow) -> Terms:
+    """The terms of a row; meters that many name alike are one object, for all channels."""
+    terms = decode_record(row.terms)
+    assert isinstance(terms, Terms)
+    return msgspec.structs.replace(terms, meters=_held_once(terms.meters))
+
+
+@lru_cache(256)
+def _held_once(meters: tuple[Meter, ...]) -> tuple[Meter, ...]:
+    return meters
 
 
 def party_keys(who: Identity | PeerIdentity) -> PartyKeys:
@@ -56,6 +69,14 @@ class Founding:
         with store.read() as txn:
             scan = txn.scan("channels", b"", b"\xff" * 33)
             self.rows = {key: decode_channel(value) for key, value in scan}
+        self._of_peers: dict[str, list[bytes]] = {}
+        for key, row in self.rows.items():
+            self._of_peers.setdefault(row.peer, []).append(key)
+        self._next_number = 1 + max((row.number for row in self.rows.values()), default=-1)
+
+    def of_peer(self, peer: str) -> list[tuple[bytes, ChannelRow]]:
+        """The channels with a peer, of whatever state, and those that are only proposed."""
+        return [(key, self.rows[key]) for key in self._of_peers.get(peer, ())]
 
     def terms_of(self, channel: bytes) -> Terms:
         """The terms of a row."""
@@ -94,7 +115,7 @@ class Founding:
 
     def waiting(self, peer: str) -> int:
         """How many of a peer's offers wait for a person here."""
-        return sum((row.peer, row.state) == (peer, "offered") for row in self.rows.values())
+        return sum(row.state == "offered" for _, row in self.of_peer(peer))
 
     async def offer(self, terms: Terms, peer: PeerIdentity, signature: bytes) -> bytes:
         """Keep a peer's terms until a person accepts them; the channel id."""
@@ -122,7 +143,7 @@ class Founding:
         """
         reason = f"{peer.name} has new keys by a new pairing; this channel is under the old ones"
         async with self._changing:
-            old = {key: row for key, row in self.rows.items() if self._is_past(row, peer)}
+            old = {key: row for key, row in self.of_peer(peer.name) if self._is_past(row, peer)}
             halted = {
                 key: msgspec.structs.replace(row, state="halted", reason=reason)
                 for key, row in old.items()
@@ -141,6 +162,7 @@ class Founding:
             self.rows |= halted
             for key in gone:
                 del self.rows[key]
+                self._of_peers[peer.name].remove(key)
             for key in old:
                 self._news.changed(key)
 
@@ -203,9 +225,11 @@ class Founding:
     ) -> None:
         async with self._changing:
             if channel not in self.rows:
-                number = 1 + max((row.number for row in self.rows.values()), default=-1)
+                number = self._next_number
                 row = ChannelRow(number, encode_record(terms), peer, state, signature, "", doubt)
                 await self._put(channel, row)
+                self._next_number = number + 1
+                self._of_peers.setdefault(peer, []).append(channel)
 
     async def _change(self, channel: bytes, **fields: object) -> None:
         async with self._changing:

@@ -1,6 +1,6 @@
 """Lapses by themselves: what the peer let pass in silence is written down once it can be proved.
 
-One task a channel. For each of our records that waits (a closed period, a dispute without an
+For each of our records that waits (a closed period, a dispute without an
 answer, an answer without an insisting one) it knows from when the time of the terms counts, by the
 first head with that record that the peer co-signed. Once a later co-signature shows that it is
 over, a `Lapse` goes into our log. On a quiet channel nothing would show it, so a `Reminder` goes
@@ -23,9 +23,9 @@ from tallystick.node.attesting import first_attested, newest_attested
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.disputing import standing_all
+from tallystick.node.errands import WHEN_CALLED
 from tallystick.node.errors import StoreError
 from tallystick.node.upkeep import RETRY_SECONDS
-from tallystick.node.waiting import any_of
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.matters import attested_at_s, waiting_seconds
 from tallystick.protocol.records import Attested, Lapse, Reminder
@@ -97,35 +97,38 @@ class Lapser:
     def __init__(self, books: Books, caught_up: Callable[[Channel], bool]) -> None:
         self._books = books
         self._caught_up = caught_up
+        self._starts: dict[Channel, dict[int, Attested]] = {}  # first heads that were found
+        self._waits: set[Channel] = set()
 
-    async def follow(self, channel: Channel) -> None:
-        """Write what lapses in a channel, for as long as the node runs."""
-        starts: dict[int, Attested] = {}
-        while True:
-            # Taken before looking, so that what comes meanwhile is looked at next.
-            events = [channel.own.mattered, channel.peer.mattered]
-            began = trio.current_time()
-            seconds: float = LOOK_AGAIN_MAX_SECONDS
-            try:
-                if self._may_write(channel):
-                    wait_s, waits = await self.look(channel, starts)
-                    seconds = min(seconds, wait_s)
-                    if waits:
-                        events.append(channel.cosigned)
-                else:
-                    starts.clear()  # our log may lose its end, and get it back
-                    seconds = RETRY_SECONDS
-            except StoreError as error:
-                _log.warning("what lapsed waits for the disk", extra={"reason": error})
-                seconds = RETRY_SECONDS
-            except TallyError as error:
-                _log.error(
-                    "a lapse failed", extra={"peer": channel.peer_keys.name, "reason": error}
-                )
-                seconds = LOOK_AGAIN_MAX_SECONDS
-            took = trio.current_time() - began
-            await any_of(events, seconds)
-            await trio.sleep(max(LOOK_PAUSE_SECONDS, took))
+    def hears(self, channel: Channel) -> bool:
+        """Whether a co-signature, or that the peer is here, may change what `follow` found."""
+        return channel in self._waits
+
+    async def follow(self, channel: Channel) -> float:
+        """Write what lapses in a channel now; when to look again."""
+        began = trio.current_time()
+        seconds: float = LOOK_AGAIN_MAX_SECONDS
+        waits = True
+        self._waits.add(channel)  # what comes meanwhile is looked at next
+        try:
+            if not waiting(channel):
+                self._starts.pop(channel, None)
+                self._waits.discard(channel)
+                return WHEN_CALLED
+            if self._may_write(channel):
+                wait_s, waits = await self.look(channel, self._starts.setdefault(channel, {}))
+                seconds = min(seconds, wait_s)
+            else:
+                self._starts.pop(channel, None)  # our log may lose its end, and get it back
+        except StoreError as error:
+            _log.warning("what lapsed waits for the disk", extra={"reason": error})
+            seconds = RETRY_SECONDS
+        except TallyError as error:
+            _log.error("a lapse failed", extra={"peer": channel.peer_keys.name, "reason": error})
+        await trio.sleep(max(LOOK_PAUSE_SECONDS, trio.current_time() - began))
+        if not waits:
+            self._waits.discard(channel)
+        return seconds
 
     def _may_write(self, channel: Channel) -> bool:
         state = self._books.founding.rows[channel.id].state

@@ -6,27 +6,32 @@ They are decoded once, and not before a line is disputed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence, Set
+from functools import cache, cached_property
 
 from tallystick.node.store.keyspace import CheckpointRow
 from tallystick.protocol.derive import LineKey
 from tallystick.protocol.moves import Move, find_moves
-from tallystick.protocol.periods import Calendar
+from tallystick.protocol.periods import Calendar, Period
 from tallystick.protocol.quantities import parse_total
 from tallystick.protocol.records import Terms
-from tallystick.protocol.statement import Line, decode_line
+from tallystick.protocol.statement import Line, decode_line, line_scales
 
 
 class LateLines:
     """The moves of a channel's lines at its closings."""
 
     def __init__(self, terms: Terms, calendar: Calendar) -> None:
-        self._scales = {
-            meter.name: 0 if meter.aggregate == "count" else meter.scale for meter in terms.meters
-        }
-        self._period = cache(calendar.parse)  # many lines are late for few periods
+        self._terms, self._calendar = terms, calendar
         self.follow([])
+
+    @cached_property
+    def _scales(self) -> Mapping[str, int]:
+        return line_scales(self._terms)
+
+    @cached_property
+    def _period(self) -> Callable[[str], Period]:
+        return cache(self._calendar.parse)  # many lines are late for few periods
 
     def follow(self, rows: Sequence[CheckpointRow]) -> None:
         """Go by these checkpoints, all of the channel's in order, and by what is put behind."""

@@ -9,9 +9,8 @@ holds.
 from __future__ import annotations
 
 import logging
-import math
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Protocol
 
 import trio
@@ -27,7 +26,6 @@ from tallystick.node.segments import GROUP
 from tallystick.node.segments.reading import have_at_hand
 from tallystick.node.store.disk import Ticket
 from tallystick.node.store.matters import CHECKPOINT_MARK
-from tallystick.node.waiting import any_of
 from tallystick.protocol.errors import PeerBreach, ProofError, TallyError, lone_error
 from tallystick.protocol.messages import (
     APPEND_RECORDS_MAX,
@@ -60,7 +58,7 @@ from tallystick.protocol.session import APPENDS_IN_FLIGHT_MAX, Rewriting, Sessio
 from tallystick.protocol.states import SENDABLE, Connection
 from tallystick.protocol.states import Channel as Standing
 
-PING_SECONDS = 15
+PING_SECONDS = 15  # whoever owns the links pings each of them so often
 SILENCE_SECONDS = 50  # a peer that says nothing for so long is taken for gone
 SKEW_SECONDS = 300  # a clock off by more is reported
 RECORDS_IN_FLIGHT_MAX = APPEND_RECORDS_MAX  # of the peer's, on their way to the disk
@@ -132,13 +130,15 @@ class Link:
         self._stream = stream
         self._channels: dict[bytes, tuple[Channel, Closer]] = {}
         self._held: dict[bytes, Holding] = {}  # what the peer said that it holds of our logs
-        self._wakes: dict[bytes, trio.Event] = {}
+        self._sending: set[bytes] = set()  # channels whose log is under way
         self._halted: set[bytes] = set()  # by the peer
         self._full: set[bytes] = set()  # channels of which nothing more of the peer's log is taken
         self._allowance = allowance
         self._outbox = Outbox()
+        self._writing = False
+        self._over = False  # nothing new is begun
         # The peer's batches on their way to the disk, with how many records they have.
-        self._unanswered: deque[tuple[Ticket, int]] = deque()
+        self._unanswered: list[tuple[Ticket, int]] = []
         self._closings: dict[bytes, trio.MemorySendChannel[Message]] = {}
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()
@@ -158,6 +158,19 @@ class Link:
             return
         answer = not isinstance(message, Append | Return)
         self._outbox.put(self.session.send(message), answer=answer)
+        if not self._writing:
+            self._writing = True
+            self._begin(self._write)
+
+    def _begin(self, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        """Do something beside the reading, unless the link is about to end."""
+        assert self._nursery is not None
+        if not self._over:
+            self._nursery.start_soon(work, *arguments)
+
+    async def _write(self) -> None:
+        await self._outbox.write(self._stream.send, SILENCE_SECONDS)
+        self._writing = False
 
     def close(self, reason: str) -> None:
         """End the link."""
@@ -171,10 +184,11 @@ class Link:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
-                    nursery.start_soon(self._outbox.write, self._stream.send, SILENCE_SECONDS)
-                    nursery.start_soon(self._ping)
-                    self.send(hello)
-                    await self._read()
+                    try:
+                        self.send(hello)
+                        await self._read()
+                    finally:
+                        self._over = True
                     nursery.cancel_scope.cancel()
         except* TallyError as group:
             # The peer went away, or our disk failed: the next link begins with what is held.
@@ -188,11 +202,6 @@ class Link:
                 closer.part()
             with trio.CancelScope(shield=True):
                 await self._stream.aclose()
-
-    async def _ping(self) -> None:
-        while True:
-            await trio.sleep(PING_SECONDS)
-            self.send(Ping())
 
     async def _read(self) -> None:
         try:
@@ -266,7 +275,6 @@ class Link:
         if channel.id in self.session.channels or not self.live:
             return  # it was opened, or halted, meanwhile
         self._channels[channel.id] = (channel, closer)
-        self._wakes[channel.id] = trio.Event()
         own_size = channel.signed_size
         self.session.add_channel(channel.id, own_size, peer.state.size)
         size = peer.state.size
@@ -279,12 +287,6 @@ class Link:
         self.send(Holding(channel.id, channel.doubt, own_size, size, root, signature, cosignature))
         if channel.full:
             self._refuse_more(channel, _quota_reached(channel))
-        assert self._nursery is not None
-        self._nursery.start_soon(self._send_log, channel, closer)
-        self._closings[channel.id], waiting = trio.open_memory_channel[Message](
-            CLOSINGS_WAITING_MAX
-        )
-        self._nursery.start_soon(self._answer_closings, closer, waiting)
 
     def halt_unspoken(self, channel: Channel, reason: str) -> None:
         """Tell the peer that a channel is halted here, which it takes for open."""
@@ -314,7 +316,7 @@ class Link:
                     await self._take(channel, closer, message)
                 case Cosign():
                     channel.take_cosignature(message.size, message.cosignature)
-                    self._wake(channel)
+                    self.wake(channel)
                     await self._settle_doubt(channel)
                 case Return():
                     await self._recover(channel, closer, message)
@@ -340,7 +342,7 @@ class Link:
                     closer.arrived(message)
                     # May wait for the disk or the peer, and the peer's next words with it.
                     with trio.move_on_after(SILENCE_SECONDS) as waiting:
-                        await self._closings[channel.id].send(message)
+                        await self._closings_of(closer).send(message)
                     if waiting.cancelled_caught:
                         self.close("the peer says more about checkpoints than can be answered")
         except PeerBreach as breach:
@@ -348,16 +350,27 @@ class Link:
         except ArchiveError as error:  # until the next link; other channels go on
             _log.error("a message was not answered", extra=self._named(channel, error))
 
+    def _closings_of(self, closer: Closer) -> trio.MemorySendChannel[Message]:
+        """Where a channel's messages about checkpoints wait, while there are any."""
+        key = closer.channel.id
+        if key not in self._closings:
+            self._closings[key], waiting = trio.open_memory_channel[Message](CLOSINGS_WAITING_MAX)
+            self._begin(self._answer_closings, closer, waiting)
+        return self._closings[key]
+
     async def _answer_closings(
         self, closer: Closer, waiting: trio.MemoryReceiveChannel[Message]
     ) -> None:
         """Answer messages about checkpoints one by one, resting as long as each took: computing
         statements over and over may not take the node's time from other channels.
         """
-        async for message in waiting:
-            began = trio.current_time()
-            await self._handle_closing(closer, message)
-            await trio.sleep(min(trio.current_time() - began, REST_SECONDS_MAX))
+        with suppress(trio.WouldBlock):
+            while True:
+                message = waiting.receive_nowait()
+                began = trio.current_time()
+                await self._handle_closing(closer, message)
+                await trio.sleep(min(trio.current_time() - began, REST_SECONDS_MAX))
+        del self._closings[closer.channel.id]
 
     async def _handle_closing(self, closer: Closer, message: Message) -> None:
         assert isinstance(
@@ -443,7 +456,7 @@ class Link:
         await recovery.record_aside(channel)
         channel.resume()
         await closer.catch_up()
-        self._wake(channel)
+        self.wake(channel)
         await self._settle_doubt(channel)
 
     def _is_halted(self, channel: Channel) -> bool:
@@ -461,30 +474,35 @@ class Link:
         if agreed or (whole and channel.doubt == 1):
             await self._owner.set_doubt(channel, 0)
 
-    def _wake(self, channel: Channel) -> None:
-        self._wakes[channel.id].set()
-        self._wakes[channel.id] = trio.Event()
+    def wake(self, channel: Channel) -> None:
+        """Our log grew, or the peer may be sent more of it: send what there is."""
+        if channel.id not in self._sending and self._may_send(channel):
+            self._sending.add(channel.id)
+            self._begin(self._send_log, *self._channels[channel.id])
+
+    def _may_send(self, channel: Channel) -> bool:
+        if not self.live or channel.id not in self._channels or not channel.live:
+            return False
+        link = self.session.channels[channel.id]
+        waits = channel.own.durable_size > link.sent_size and not channel.withheld
+        return waits and link.may_append
 
     async def _send_log(self, channel: Channel, closer: Closer) -> None:
-        """Send our log's batches as they become durable, within the session's window."""
+        """Send our log's batches that are durable, within the session's window."""
         link = self.session.channels[channel.id]
-        own = channel.own
-        while True:
+        await self._outbox.room()
+        while self._may_send(channel):
+            stop = closer.next_head(channel.own, link.sent_size)
+            await self._read_back(channel, channel.own, link.sent_size, stop)
+            if not self._may_send(channel):  # it may have taken long, and now we sign
+                break
+            batch = await channel.signed_batch(link.sent_size, stop)
+            link.own_size = max(link.own_size, batch.size)
+            if self._may_send(channel) and batch.first == link.sent_size:
+                self.send(Append(channel.id, batch.first, batch.data, batch.signature))
+            await trio.lowlevel.checkpoint()
             await self._outbox.room()
-            grown, wake = own.grown, self._wakes[channel.id]
-            if not self.live:
-                return
-            waits = own.durable_size > link.sent_size and not channel.withheld
-            if channel.live and link.may_append and waits:
-                stop = closer.next_head(own, link.sent_size)
-                await self._read_back(channel, own, link.sent_size, stop)
-                batch = await channel.signed_batch(link.sent_size, stop)
-                link.own_size = max(link.own_size, batch.size)
-                if channel.live and link.may_append and batch.first == link.sent_size:
-                    self.send(Append(channel.id, batch.first, batch.data, batch.signature))
-                await trio.lowlevel.checkpoint()
-                continue
-            await any_of([grown, wake], math.inf)
+        self._sending.discard(channel.id)
 
     async def _give_back(self, channel: Channel, closer: Closer, start: int) -> None:
         """Send the peer the records of its own log that it lost, up to each head that counts."""
@@ -567,7 +585,7 @@ class Link:
             len(flight) >= APPENDS_IN_FLIGHT_MAX
             or sum(count for _, count in flight) + more > RECORDS_IN_FLIGHT_MAX
         ):
-            ticket, _ = flight.popleft()
+            ticket, _ = flight.pop(0)
             await ticket.wait()
 
     def _refuse_more(self, channel: Channel, reason: str) -> None:

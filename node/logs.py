@@ -9,15 +9,14 @@ and memory is loaded again, so a log never continues from records that were not 
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import msgspec
 import trio
 
+from tallystick.node.batches import Batch, Prepared
 from tallystick.node.errors import StoreError
 from tallystick.node.quotas import counted_bytes
 from tallystick.node.rebuilding import find_closes, index_anew, rebuild
@@ -42,7 +41,7 @@ from tallystick.node.store.source import batches, kept_from, sealed_below, store
 from tallystick.node.store.tiles import put_tile, tile_rows
 from tallystick.node.telemetry.counts import Growth
 from tallystick.node.tree import LogTree
-from tallystick.protocol.derive import Book, Changes, Folder, LineKey, Tally
+from tallystick.protocol.derive import Book, Folder, LineKey, Tally
 from tallystick.protocol.errors import InvalidRecord
 from tallystick.protocol.heads import Head
 from tallystick.protocol.keyring import Keyring
@@ -54,12 +53,12 @@ from tallystick.protocol.records import (
     Delta,
     Record,
     Role,
-    Terms,
     batch_bytes,
     batch_count,
     decode_batch,
     decode_record,
     join_batches,
+    split_batch,
 )
 
 READ_BYTES_MAX = 1024 * 1024  # one batch read for catching up
@@ -76,64 +75,47 @@ _decode_head = msgspec.msgpack.Decoder(HeadRow).decode
 _decode_derived = msgspec.msgpack.Decoder(DerivedRow).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Records in a row as they are stored and sent; `signature` is empty if there is none yet."""
-
-    first: int
-    data: bytes
-    root: bytes
-    signature: bytes
-
-    @property
-    def size(self) -> int:
-        """The log's size after it."""
-        return self.first + batch_count(self.data)
-
-
-@dataclass(slots=True)
-class _Prepared:
-    """A batch between its preparation and its commit."""
-
-    first: int
-    records: Sequence[Record]
-    data: bytes
-    head: HeadRow
-    changes: Changes
-    corrects: bool  # whether there are corrections among them
+def _nothing(mattered: bool) -> None:
+    pass
 
 
 class ChannelLog(LogMatters):
-    """One log of a channel, ours or the peer's."""
+    """One log of a channel, ours or the peer's. Thousands are in memory, most of them idle."""
+
+    __slots__ = (
+        "_decoded", "_flushing", "_in_flight", "_recent", "_recent_bytes", "_recent_bytes_max",
+        "_rules", "_seed", "book", "channel_id", "cosigned_ahead", "cosigned_size", "covered",
+        "dropped", "durable_size", "flush_soon", "folder", "grew", "growth", "held_bytes", "index",
+        "index_folder", "mattered", "party", "role", "sealed", "signed_size", "state", "terms",
+    )  # fmt: skip
 
     def __init__(
         self,
         store: Store,
-        folder: Path,
+        index_folder: Path,
         seed: int,
         number: int,
-        terms: Terms,
+        folder: Folder,
         role: Role,
         ours: bool,
     ) -> None:
         super().__init__(store, number)
-        self.terms = terms
+        self.folder = folder
+        self.terms = terms = folder.terms
         self.role = role
         self.party = terms.provider if role == "provider" else terms.consumer
-        self.rules = Rules(terms, role)
-        self.folder = Folder(terms)
-        self.index_folder = folder
+        self._rules: Rules | None = None
+        self.index_folder = index_folder
         self._seed = seed
         self._recent_bytes_max = RECENT_BYTES_MAX if ours else 0
-        self.flushing = trio.Lock()  # held from a flush's preparation until it is durable
-        self.grown = trio.Event()  # set, and replaced, whenever the log grew durably
-        self.mattered = trio.Event()  # the same, whenever a close or a matter is durable
+        self._flushing: trio.Lock | None = None
+        self.grew: Callable[[bool], None] = _nothing  # durably; whether by a close or a matter
+        self.mattered = 0  # how often a close or a matter became durable
         self.flush_soon = False
-        self.flushed = trio.Event()  # the same, whenever a flush made a run
-        self.index: IdIndex = IdIndex(folder, number, [])
+        self.index: IdIndex = IdIndex(index_folder, number, [])
         self._decoded: dict[int, list[Record]] = {}  # a few batches, for look-ups in a row
-        self._in_flight: deque[_Prepared] = deque()
-        self._recent: OrderedDict[int, Batch] = OrderedDict()  # by their first index
+        self._in_flight: list[Prepared] = []
+        self._recent: dict[int, Batch] = {}  # by their first index, the oldest first
         self._recent_bytes = 0
         self.growth = Growth(cosigned_by_peer=ours)
 
@@ -177,7 +159,8 @@ class ChannelLog(LogMatters):
     def _open_index(self, derived: DerivedRow) -> IdIndex:
         """The id index; made anew from the records if a file of it is missing or cut."""
         try:
-            return IdIndex(self.index_folder, self.number, derived.runs)
+            pin = self.store.read_only
+            return IdIndex(self.index_folder, self.number, derived.runs, pin=pin)
         except StoreError as error:
             if self.store.read_only:
                 raise
@@ -289,6 +272,14 @@ class ChannelLog(LogMatters):
         with self.store.read() as txn:
             return LogTree(txn, self.number, self.channel_id, size).root()
 
+    def rest(self) -> None:
+        """Keep nothing at hand that can be read again."""
+        if self.settled:
+            self._recent.clear()
+            self._recent_bytes = 0
+            self._decoded.clear()
+            self.index.rest()
+
     @property
     def settled(self) -> bool:
         """Whether nothing of the log is on its way to the disk."""
@@ -316,7 +307,7 @@ class ChannelLog(LogMatters):
                 if after > limit or (pieces and much):
                     break
                 if first < start:  # the peer stands inside a batch of ours
-                    value = batch_bytes(decode_batch(value)[1][start - first :])
+                    value = batch_bytes(split_batch(value, start - first, after - first))
                 pieces.append(value)
                 stop = after
             head = self.head_row(txn, stop)
@@ -328,6 +319,20 @@ class ChannelLog(LogMatters):
         """What is stored of the head of that size."""
         value = txn.get("heads", index_key(self.number, size))
         return _decode_head(value) if value else None
+
+    @property
+    def rules(self) -> Rules:
+        """The terms as this log must follow them."""
+        if self._rules is None:
+            self._rules = Rules(self.terms, self.role)
+        return self._rules
+
+    @property
+    def flushing(self) -> trio.Lock:
+        """Held from a flush's preparation until it is durable."""
+        if self._flushing is None:
+            self._flushing = trio.Lock()
+        return self._flushing
 
     @property
     def keyring(self) -> Keyring:
@@ -476,7 +481,7 @@ class ChannelLog(LogMatters):
         matters = self.prepare_matters(others)
         corrections = [(n, record) for n, record, _ in others if isinstance(record, Correction)]
         changes = self.folder.fold(records)
-        prepared = _Prepared(first, records, data, head, changes, bool(corrections))
+        prepared = Prepared(first, records, data, head, changes, bool(corrections))
         self._in_flight.append(prepared)
         self.state = appended.state
         self.held_bytes += counted_bytes(len(data), len(records), len(prepared.changes))
@@ -522,9 +527,9 @@ class ChannelLog(LogMatters):
             self.held_bytes,
         )
 
-    def _show(self, prepared: _Prepared) -> None:
+    def _show(self, prepared: Prepared) -> None:
         """The oldest batch in flight is durable: count it, and tell who waits."""
-        taken = self._in_flight.popleft()
+        taken = self._in_flight.pop(0)
         assert taken is prepared
         matters = self.matters_written()
         self.durable_size = prepared.first + len(prepared.records)
@@ -537,11 +542,8 @@ class ChannelLog(LogMatters):
         self._keep(
             Batch(prepared.first, prepared.data, prepared.head.root, prepared.head.signature)
         )
-        self.grown.set()
-        self.grown = trio.Event()
-        if matters:
-            self.mattered.set()
-            self.mattered = trio.Event()
+        self.mattered += matters
+        self.grew(matters)
 
     def _correct(self, first: int, records: Sequence[Record], txn: Txn) -> None:
         changed: list[tuple[LineKey, int, int | None]] = []
@@ -562,7 +564,7 @@ class ChannelLog(LogMatters):
         self._recent[batch.first] = batch
         self._recent_bytes += len(batch.data)
         while self._recent_bytes > self._recent_bytes_max:
-            _, oldest = self._recent.popitem(last=False)
+            oldest = self._recent.pop(next(iter(self._recent)))
             self._recent_bytes -= len(oldest.data)
 
     def store_signature(self, size: int, root: bytes, signature: bytes) -> Ticket:

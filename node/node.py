@@ -26,7 +26,9 @@ from tallystick.node.segments.keeper import Keeper
 from tallystick.node.store.residency import keep_small
 from tallystick.node.transport import tls
 from tallystick.node.transport.outward import outward
-from tallystick.node.upkeep import flush
+from tallystick.node.transport.trusted import TrustedFolder
+from tallystick.node.trusting import Trust
+from tallystick.node.upkeep import flush_all
 from tallystick.node.webhooks.webhooks import Webhooks
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.keys import KEYS_MAX
@@ -57,8 +59,8 @@ class Node:
         self.failed_handshakes = 0
         self.listening = False
         self.pins = Pins(books)
-        self._trusted: list[bytes] = []
-        self._contexts: dict[int, ssl.SSLContext] = {}  # by the number of the key that we show
+        self._trusted = TrustedFolder(home.path / "trusted")
+        self._trust = Trust(books, self.pins, self._trusted, self._context_of)
         self._names: dict[str, int] = {}  # by which clients ask for them
 
     async def run(self, listen: str, ready: Callable[[str], None]) -> None:
@@ -73,6 +75,7 @@ class Node:
             nursery.start_soon(self.webhooks.run)
             nursery.start_soon(self.keeper.run)
             self.peering.start(nursery)
+            self._trust.begin()
             listeners = await self._bind(host, port)
             bound = listeners[0].socket.getsockname()
             # "Every address" is nothing that a peer could dial.
@@ -113,8 +116,8 @@ class Node:
 
     async def stop(self) -> None:
         """Write what would have to be read again at the next start."""
-        for channel, _ in self.books.channels.values():
-            await flush([channel.own, channel.peer])
+        logs = [log for c, _ in self.books.channels.values() for log in (c.own, c.peer)]
+        await flush_all(logs)
 
     async def _report_refusals(self) -> None:
         """Say how many were turned away, now and then: a line for each would fill the disk."""
@@ -145,8 +148,8 @@ class Node:
         stranger = True
         try:
             timeout = self.books.config.connections.handshake_seconds
-            accepted, key, alpn = await tls.accept(stream, self._server_context(), timeout)
-            peer = self.pins.peer_of(key) if alpn == tls.ALPN_SESSION and key else None
+            accepted, key, alpn = await tls.accept(stream, self._trust.context(0), timeout)
+            peer = self._trust.peer_of(key) if alpn == tls.ALPN_SESSION and key else None
             if peer is not None:
                 self.gate.leave(address)
                 stranger = False
@@ -168,20 +171,15 @@ class Node:
             if stranger:
                 self.gate.leave(address)
 
-    def _server_context(self) -> ssl.SSLContext:
-        """The context for listening, made anew when it changed whom we trust."""
-        peers = self.books.peers.values()
-        trusted = [pin.certificate for peer in peers for pin in self.pins.accepted(peer)]
-        if self._trusted != trusted or not self._contexts:
-            self._trusted = trusted
-            self._contexts = {0: self._context_of(0)}
-            tls.serve_by_name(self._contexts[0], self._context_named)
-        return self._contexts[0]
-
     def _context_of(self, number: int) -> ssl.SSLContext:
+        """A context for listening that shows this transport key of ours."""
         key = self.identity.signer("transport", number)
         certificate = tls.certificate_der(self.identity.name, key)
-        return tls.server_context(tls.Shown(key), certificate, self._trusted, self.home.path)
+        context = tls.server_context(tls.Shown(key), certificate, [], self.home.path)
+        context.load_verify_locations(capath=str(self._trusted.path))
+        if not number:
+            tls.serve_by_name(context, self._context_named)
+        return context
 
     def _context_named(self, name: str) -> ssl.SSLContext | None:
         """The context of whichever transport key of ours a client asks for."""
@@ -190,9 +188,7 @@ class Node:
             keys = (self.identity.signer("transport", number) for number in range(KEYS_MAX))
             self._names = {tls.server_name(bytes(key.verify_key)): n for n, key in enumerate(keys)}
         number = self._names.get(name)
-        if number is not None and number not in self._contexts:
-            self._contexts[number] = self._context_of(number)
-        return None if number is None else self._contexts[number]
+        return None if number is None else self._trust.context(number)
 
     async def _pair(self, stream: tls.PeerStream) -> None:
         try:
@@ -211,7 +207,10 @@ class Node:
 
     async def _dial(self, peer: PeerIdentity) -> tls.PeerStream:
         key, pin = self.pins.own_key(peer), self.pins.newest(peer)
-        certificate = tls.certificate_der(self.identity.name, key)
-        context = tls.session_context(tls.Shown(key), certificate, pin.certificate, self.home.path)
         timeout = self.books.config.network.dial_timeout_seconds
+
+        def context() -> ssl.SSLContext:
+            own = tls.certificate_der(self.identity.name, key)
+            return tls.session_context(tls.Shown(key), own, pin.certificate, self.home.path)
+
         return await tls.dial(peer.address, context, pin.key, timeout)

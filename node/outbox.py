@@ -7,7 +7,6 @@ so one that asks and does not read waits for itself.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -23,11 +22,10 @@ class Outbox:
     """Frames on their way to one peer."""
 
     def __init__(self) -> None:
-        self._frames: deque[tuple[bytes, bool]] = deque()
+        self._frames: list[tuple[bytes, bool]] = []
         self._sent = 0  # of the first frame
         self._bytes = 0
         self._answer_bytes = 0
-        self._filled = trio.Event()
         self._moved = trio.Event()  # set, and replaced, whenever a piece was sent
 
     def put(self, frame: bytes, *, answer: bool) -> None:
@@ -35,7 +33,6 @@ class Outbox:
         self._frames.append((frame, answer))
         self._bytes += len(frame)
         self._answer_bytes += len(frame) * answer
-        self._filled.set()
 
     async def room(self) -> None:
         """Return when there is room for more of our logs."""
@@ -53,17 +50,14 @@ class Outbox:
             await self._moved.wait()
 
     async def write(self, send: Callable[[bytes], Awaitable[None]], silence_seconds: float) -> None:
-        """Send for as long as the link lives; `PeerUnreachable` if the peer stops reading."""
-        while True:
-            await self._filled.wait()
-            self._filled = trio.Event()
-            while self._frames:
-                piece = self._piece()
-                with trio.move_on_after(silence_seconds) as waiting:
-                    await send(piece)
-                if waiting.cancelled_caught:
-                    raise PeerUnreachable("the peer does not read")
-                self._count(len(piece))
+        """Send until nothing waits; `PeerUnreachable` if the peer stops reading."""
+        while self._frames:
+            piece = self._piece()
+            with trio.move_on_after(silence_seconds) as waiting:
+                await send(piece)
+            if waiting.cancelled_caught:
+                raise PeerUnreachable("the peer does not read")
+            self._count(len(piece))
 
     def _piece(self) -> bytes:
         """The next bytes to send: some of a large frame, or small ones together."""
@@ -81,7 +75,7 @@ class Outbox:
         self._bytes -= sent
         self._sent += sent
         while self._frames and self._sent >= len(self._frames[0][0]):
-            frame, answer = self._frames.popleft()
+            frame, answer = self._frames.pop(0)
             self._sent -= len(frame)
             self._answer_bytes -= len(frame) * answer
         self._moved.set()

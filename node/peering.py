@@ -8,30 +8,34 @@ TLS and in a simulation.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import count
 from random import Random
 
 import trio
 
+from tallystick.node.attending import Attendant
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
-from tallystick.node.closing import Closer
 from tallystick.node.declaring import Declarer
+from tallystick.node.dialling import LATER_SECONDS, Dialler
 from tallystick.node.errors import StoreError
 from tallystick.node.lapsing import Lapser
-from tallystick.node.link import Link, Stream
+from tallystick.node.link import PING_SECONDS, Link, Stream
 from tallystick.node.quotas import Allowance
 from tallystick.node.reconciling.sessions import Reconciler
 from tallystick.node.rotating import Rotator
-from tallystick.node.upkeep import RETRY_SECONDS, tend, tend_index
-from tallystick.protocol.errors import PeerBreach, TallyError
+from tallystick.node.upkeep import RETRY_SECONDS
+from tallystick.protocol.errors import PeerBreach
 from tallystick.protocol.messages import (
     PROTOCOL_VERSION,
     Channels,
     Founded,
     Hello,
     InReconciliation,
+    Ping,
     ProposeTerms,
     TermsHeld,
     TermsRefused,
@@ -40,9 +44,7 @@ from tallystick.protocol.messages import (
 from tallystick.protocol.pairing import PeerIdentity
 from tallystick.protocol.terms import channel_id
 
-DIAL_FIRST_SECONDS = 0.2
-DIAL_MAX_SECONDS = 30.0
-STEADY_SECONDS = 5.0
+PINGS_A_TURN = 100  # before others may run
 
 _log = logging.getLogger("tallystick.peering")
 
@@ -59,14 +61,16 @@ class Peering:
         self.reconciler = Reconciler(books, books.index_folder.parent)
         self.lapser = Lapser(books, self.caught_up)
         self.declarer = Declarer(books, self.caught_up)
+        followers = (self.lapser, self.declarer)
+        self._attendant = Attendant(books.errands, self.rotator, followers, self._send_more)
         self.links: dict[str, Link] = {}
         self.address = ""
         self.held: set[bytes] = set()  # proposals that the peer said it holds
         self.refused: dict[bytes, str] = {}  # those that it did not take, and why
         self.changed = trio.Event()  # set, and replaced, when a link, peer or channel changes
         self._dial = dial
-        self._dice = dice
-        self._dialling: set[str] = set()
+        self._dialler = Dialler(self._connect, self._serve_dialled, self._may_dial, dice)
+        self._pings: deque[tuple[float, Link]] = deque()  # who is pinged next, and when
         self.allowances: dict[str, Allowance] = {}
         self._arriving: set[str] = set()  # peers whose new connection replaces the old one
         self._nursery: trio.Nursery | None = None
@@ -74,29 +78,41 @@ class Peering:
     def start(self, nursery: trio.Nursery) -> None:
         """Begin the tasks of the channels; dialling begins with `dial_all`."""
         self._nursery = nursery
+        self.books.errands.start(nursery)
+        self._attendant.start(nursery)
         self.reconciler.start(nursery)
-        self.books.store.on_failure.append(self._drop_links)
-        for channel, closer in self.books.channels.values():
-            self._start(channel, closer)
+        nursery.start_soon(self._keep_pinging)
+        self.books.store.on_failure += [self._drop_links, self._load_again]
+        concerned = self.books.concerned()
+        for channel, _ in self.books.channels.values():
+            self._start(channel, concerned=channel.row.number in concerned)
 
     def dial_all(self) -> None:
         """Keep dialling every peer."""
         assert self._nursery is not None
-        for peer in self.books.peers.values():
-            self._nursery.start_soon(self._keep_dialling, peer.name)
+        self._dialler.start(self._nursery)
+        for name in self.books.peers:
+            self._dial_soon(name)
 
-    def _start(self, channel: Channel, closer: Closer) -> None:
-        assert self._nursery is not None
+    def _dial_soon(self, name: str) -> None:
+        """The party whose name sorts first dials at once, the other a little later."""
+        self._dialler.add(name, 0 if self.identity.name < name else LATER_SECONDS)
+
+    def _start(self, channel: Channel, *, concerned: bool) -> None:
         if self.books.founding.rows[channel.id].state == "open":
             channel.keep_founded()
-        self.books.store.on_failure += [channel.load, closer.load]
-        self._nursery.start_soon(channel.run)
-        self._nursery.start_soon(self.rotator.follow, channel)
-        self._nursery.start_soon(self.lapser.follow, channel)
-        self._nursery.start_soon(self.declarer.follow, channel, closer)
-        for log in (channel.own, channel.peer):
-            self._nursery.start_soon(tend, log)
-            self._nursery.start_soon(tend_index, log)
+        self._attendant.attend(channel, concerned=concerned)
+
+    def _send_more(self, channel: Channel) -> None:
+        """Our log grew: send of it what the peer may have."""
+        link = self.links.get(channel.peer_keys.name)
+        if link is not None:
+            link.wake(channel)
+
+    def _load_again(self) -> None:
+        for channel, closer in self.books.channels.values():
+            channel.load()
+            closer.load()
 
     def caught_up(self, channel: Channel) -> bool:
         """Whether the peer is connected and all that it said it has of its log is here."""
@@ -122,33 +138,33 @@ class Peering:
         link = self.links.get(peer.name)
         if link is not None:
             link.close("paired anew")
-        if peer.name not in self._dialling and self._nursery is not None:
-            self._nursery.start_soon(self._keep_dialling, peer.name)
+        self._dial_soon(peer.name)
         self.notify()
 
-    async def _keep_dialling(self, name: str) -> None:
-        """Stay connected: dial with jittered backoff while there is no link."""
-        self._dialling.add(name)
-        delay = DIAL_FIRST_SECONDS
-        # The party whose name sorts first dials at once, the other a little later.
-        await trio.sleep(0 if self.identity.name < name else 0.5)
+    def _may_dial(self, name: str) -> bool:
+        peer = self.books.peers.get(name)
+        return peer is not None and bool(peer.address) and name not in self.links
+
+    async def _connect(self, name: str) -> Stream:
+        return await self._dial(self.books.peers[name])
+
+    async def _serve_dialled(self, stream: Stream, name: str) -> None:
+        await self.serve(stream, name, dialled=True)
+
+    async def _keep_pinging(self) -> None:
+        """Show every peer that we are there, for as long as the node runs."""
         while True:
-            began = trio.current_time()
-            link = self.links.get(name)
-            if link is not None:
-                await link.ended.wait()
-            else:
-                try:
-                    stream = await self._dial(self.books.peers[name])
-                    await self.serve(stream, name, dialled=True)
-                except TallyError as error:
-                    _log.info("dialling failed", extra={"peer": name, "reason": error})
-                except Exception:  # noqa: BLE001 - one peer must not take the node with it
-                    _log.exception("dialling failed inside the node", extra={"peer": name})
-            # A link that held for a while was a good one; others are tried ever more patiently.
-            held = trio.current_time() - began > STEADY_SECONDS
-            delay = DIAL_FIRST_SECONDS if held else min(delay * 2, DIAL_MAX_SECONDS)
-            await trio.sleep(delay * self._dice.uniform(0.5, 1.0))
+            now = trio.current_time()
+            for turn in count(1):
+                if not self._pings or self._pings[0][0] > now:
+                    break
+                _, link = self._pings.popleft()
+                if not link.ended.is_set():
+                    link.send(Ping())
+                    self._pings.append((now + PING_SECONDS, link))
+                if not turn % PINGS_A_TURN:
+                    await trio.lowlevel.checkpoint()
+            await trio.sleep_until(self._pings[0][0] if self._pings else now + PING_SECONDS)
 
     async def serve(self, stream: Stream, name: str, *, dialled: bool) -> None:
         """Speak with a peer on an authenticated stream until it ends."""
@@ -164,11 +180,14 @@ class Peering:
         self.links[name] = link
         clock_us = self.books.clock_us
         hello = Hello(PROTOCOL_VERSION, self.identity.name, clock_us() // 1_000_000, self.address)
+        self._pings.append((now + PING_SECONDS, link))
         try:
             await link.run(hello, lambda: clock_us() / 1e6)
         finally:
             if self.links.get(name) is link:
                 del self.links[name]
+                if not dialled:  # the dialler hears of its own
+                    self._dialler.ended(name, trio.current_time() - now)
             self.notify()
 
     async def _replace(self, name: str, link: Link) -> bool:
@@ -203,21 +222,17 @@ class Peering:
         """Learn where the peer listens now, and say which channels are open here."""
         await self.books.learn_address(link.peer, plain(hello.address))
         founding = self.books.founding
-        for key, row in founding.rows.items():
-            if row.peer == link.peer and row.state == "proposed":
+        rows = founding.of_peer(link.peer)
+        for key, row in rows:
+            if row.state == "proposed":
                 link.send(ProposeTerms(row.terms, founding.signature(founding.terms_of(key))))
-        rows = founding.rows
-        link.send(
-            Channels([k for k, r in rows.items() if (r.peer, r.state) == (link.peer, "open")])
-        )
+        link.send(Channels([key for key, row in rows if row.state == "open"]))
         self.notify()
 
     async def channels_open(self, link: Link, listed: list[bytes]) -> None:
         """Speak of every open channel; tell the peer of those that it does not have open."""
         founding, open_there = self.books.founding, set(listed)
-        for key, row in list(founding.rows.items()):
-            if row.peer != link.peer:
-                continue
+        for key, row in founding.of_peer(link.peer):
             if row.state == "open":
                 if key not in open_there:
                     link.send(founding.founded(key))
@@ -290,7 +305,7 @@ class Peering:
         if key in self.books.channels:
             return  # a person accepted, and the peer said so, at the same time
         channel, closer = self.books.load_channel(key)
-        self._start(channel, closer)
+        self._start(channel, concerned=True)
         link = self.links.get(row.peer)
         if link is not None and link.live:
             if tell:
@@ -337,6 +352,7 @@ class Peering:
         """Keep durably how certain it is what we signed last in a channel."""
         await self.books.founding.set_doubt(channel.id, doubt)
         channel.doubt = doubt
+        self._attendant.stirred(channel)
         self.notify()
 
     async def agree_on_loss(self, channel: Channel) -> None:

@@ -73,19 +73,12 @@ class Pins:
             ended.discard(_paired(peer).key)
         return [pin for pin in pins.values() if pin.certificate and pin.key not in ended]
 
-    def peer_of(self, key: bytes) -> PeerIdentity | None:
-        """The peer that may show this key."""
-        for peer in self._books.peers.values():
-            if any(pin.key == key for pin in self.accepted(peer)):
-                return peer
-        return None
-
     def _channels(self, peer: PeerIdentity) -> Iterator[Channel]:
         """The channels with a peer that are between the keys that pairing exchanged."""
-        for channel, _ in self._books.channels.values():
-            keys = channel.peer_keys
-            if keys.name == peer.name and keys.log_key == peer.log_key:
-                yield channel
+        for key, _ in self._books.founding.of_peer(peer.name):
+            opened = self._books.channels.get(key)
+            if opened is not None and opened[0].peer_keys.log_key == peer.log_key:
+                yield opened[0]
 
     def _chain(self, peer: PeerIdentity, channel: Channel) -> list[Pin]:
         """The peer's transport keys by a channel, the paired one first."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import trio
 
 from tallystick.node.errors import ArchiveError
-from tallystick.node.importing.drafts import Draft
+from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.logs import ChannelLog
 from tallystick.node.segments.reading import have_repeated_at_hand
 from tallystick.node.store.disk import Ticket
+
+PART_DRAFTS = 1024  # made into a batch in one step, while others have something to record
+SHARED_SECONDS = 1.0  # that who recorded last is taken to have more
 
 
 @dataclass(slots=True)
@@ -49,3 +53,42 @@ async def readable(log: ChannelLog, requests: Sequence[Request]) -> list[Request
         else:
             found.append(request)
     return found
+
+
+def parts_of(drafts: Sequence[Draft]) -> list[Request]:
+    """What one caller asks for, in parts that batches are made of."""
+    if len(drafts) <= PART_DRAFTS:
+        return [Request(drafts)]
+    starts = range(0, len(drafts), PART_DRAFTS)
+    return [Request(drafts[start : start + PART_DRAFTS]) for start in starts]
+
+
+def joined(parts: Sequence[Request]) -> EmitResult:
+    """What became of all parts."""
+    if len(parts) == 1:
+        return parts[0].result
+    found = EmitResult([])
+    for part in parts:
+        before = len(found.indexes)
+        found.indexes += part.result.indexes
+        found.repeated += [before + place for place in part.result.repeated]
+        found.problems += [(before + n, kind, said) for n, kind, said in part.result.problems]
+    return found
+
+
+class Turns:
+    """How much the channels of a node make into a batch in one step: one that is alone as much as
+    there is; beside others little, so that they have their turn in between.
+    """
+
+    def __init__(self) -> None:
+        self._last: object = None
+        self._shared_until = -math.inf
+
+    def most(self, who: object, now: float) -> int:
+        """How many drafts this one may take now."""
+        if self._last is not who:
+            if self._last is not None:
+                self._shared_until = now + SHARED_SECONDS
+            self._last = who
+        return DRAFTS_MAX if now >= self._shared_until else PART_DRAFTS

@@ -17,6 +17,7 @@ import trio
 
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
+from tallystick.node.errands import WHEN_CALLED
 from tallystick.node.errors import StoreError
 from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
@@ -51,6 +52,8 @@ class Rotated:
     old_until_us: int
 
 
+_Keys = tuple[tuple[Announced, ...], list[Announced]]
+_NO_KEYS: _Keys = ((), [])
 _decode = msgspec.msgpack.Decoder(dict[Job, Wanted]).decode
 
 
@@ -65,7 +68,12 @@ def waiting(channel: Channel, job: Job) -> Announced | None:
 
 def durable_rotations(log: ChannelLog) -> list[Announced]:
     """What a log's records on the disk announce, in order."""
-    return [one for one in log.keyring.announced if one.index < log.durable_size]
+    return [one for one in log.state.facts.keys if one.index < log.durable_size]
+
+
+def _keys_of(channel: Channel) -> _Keys:
+    """What our log says of all keys, and the peer's on the disk."""
+    return channel.own.state.facts.keys, durable_rotations(channel.peer)
 
 
 class Rotator:
@@ -78,6 +86,7 @@ class Rotator:
         with books.store.read() as txn:
             row = txn.get("meta", _ROW)
         self._wanted = _decode(row) if row else {}
+        self._seen: dict[Channel, _Keys] = {}  # what was followed
 
     async def rotate(self, job: Job, overlap_us: int) -> list[Rotated]:
         """Give every open channel, and those to come, the next key of a job; durable on return."""
@@ -103,40 +112,42 @@ class Rotator:
                 raise InputError(
                     "a node has one transport key for all channels", "Leave --channel out"
                 )
-            if channel not in self._open_channels():
+            if not self._is_open(channel):
                 raise InputError("the channel is halted: nothing more is signed in it")
             self._check_done([channel], job)
             return await self._rotate(channel, job, Wanted(self._next(job), overlap_us))
 
-    async def follow(self, channel: Channel) -> None:
+    def hears(self, channel: Channel) -> bool:
+        """Whether there is anything for `follow` to do in a channel."""
+        # Keys that nobody ever changed need no remembering.
+        before = self._seen.get(channel, None if self._wanted else _NO_KEYS)
+        return before != _keys_of(channel) and channel.own.state.size > 0 and self._is_open(channel)
+
+    async def follow(self, channel: Channel) -> float:
         """Repeat what the peer rotates, and bring the channel to the keys that are wanted."""
-        seen = None
-        while True:
-            grown = channel.peer.grown
-            now = (channel.own.keyring.announced, durable_rotations(channel.peer))
-            if channel.own.state.size and seen != now and channel in self._open_channels():
-                try:
-                    await self._repeat(channel)
-                    await self._catch_up(channel)
-                    seen = now  # what came meanwhile has set `grown`, and is looked at next
-                except StoreError as error:
-                    _log.warning("a change of keys waits for the disk", extra={"reason": error})
-                    await trio.sleep(RETRY_SECONDS)
-                    continue
-                except TallyError as error:  # the peer took a key that is in use here
-                    _log.error(
-                        "the peer's change of keys is not taken",
-                        extra={"peer": channel.peer_keys.name, "reason": error},
-                    )
-            await grown.wait()
+        if not self.hears(channel):
+            return WHEN_CALLED
+        self._books.note_keys(channel)
+        now = _keys_of(channel)
+        try:
+            await self._repeat(channel)
+            await self._catch_up(channel)
+            self._seen[channel] = now
+        except StoreError as error:
+            _log.warning("a change of keys waits for the disk", extra={"reason": error})
+            return RETRY_SECONDS
+        except TallyError as error:  # the peer took a key that is in use here
+            _log.error(
+                "the peer's change of keys is not taken",
+                extra={"peer": channel.peer_keys.name, "reason": error},
+            )
+        return WHEN_CALLED
+
+    def _is_open(self, channel: Channel) -> bool:
+        return self._books.founding.rows[channel.id].state == "open"
 
     def _open_channels(self) -> list[Channel]:
-        rows = self._books.founding.rows
-        return [
-            channel
-            for key, (channel, _) in self._books.channels.items()
-            if rows[key].state == "open"
-        ]
+        return [channel for channel, _ in self._books.channels.values() if self._is_open(channel)]
 
     def _check_done(self, channels: list[Channel], job: Job) -> None:
         """Refuse to begin while a peer has not repeated the rotation before, within its overlap."""

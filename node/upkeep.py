@@ -7,11 +7,12 @@ far they reach; runs of the index are merged beside that. All of it can be rebui
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 
 import trio
 
+from tallystick.node.errands import WHEN_CALLED
 from tallystick.node.errors import StoreError
 from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
@@ -26,6 +27,7 @@ from tallystick.node.store.keyspace import (
 )
 
 RETRY_SECONDS = 5
+LOGS_A_FLUSH = 64
 DIRTY_MAX = 16_384  # lines changed in memory before they are written
 
 _log = logging.getLogger("tallystick.upkeep")
@@ -43,7 +45,7 @@ async def flush(logs: Sequence[ChannelLog], change: Callable[[], Part] | None = 
     into the same transaction.
     """
     async with AsyncExitStack() as stack:
-        for log in logs:
+        for log in sorted(logs, key=lambda log: log.number):  # or two would wait for each other
             await stack.enter_async_context(log.flushing)
         changed = [change()] if change is not None else []
         parts = [*(_parts(log) for log in logs), *changed]
@@ -59,6 +61,13 @@ async def flush(logs: Sequence[ChannelLog], change: Callable[[], Part] | None = 
         # The locks are held until it is durable, also if whoever asked goes away.
         with trio.CancelScope(shield=True):
             await logs[0].store.submit(job, done).wait()
+
+
+async def flush_all(logs: Iterable[ChannelLog]) -> None:
+    """The same for those that have anything to write, many in one transaction."""
+    unwritten = [log for log in logs if log.covered < log.durable_size or log.book.dirty]
+    for start in range(0, len(unwritten), LOGS_A_FLUSH):
+        await flush(unwritten[start : start + LOGS_A_FLUSH])
 
 
 def _parts(log: ChannelLog) -> Part:
@@ -89,37 +98,32 @@ def _parts(log: ChannelLog) -> Part:
     return job, done
 
 
-async def tend(log: ChannelLog) -> None:
-    """Flush when enough came together; for as long as the node runs."""
-    while True:
-        grown = log.grown
-        much = log.index.recent >= RECENT_MAX or len(log.book.dirty) >= DIRTY_MAX
-        if much or log.flush_soon:
-            log.flush_soon = False
-            try:
-                await flush([log])
-            except StoreError as error:
-                log.flush_soon = True
-                _log.error("a flush failed; trying again", extra={"reason": error.message})
-                await trio.sleep(RETRY_SECONDS)
-                continue
-            log.flushed.set()
-            log.flushed = trio.Event()
-        else:
-            await grown.wait()
+def due(log: ChannelLog) -> bool:
+    """Whether enough came together for a flush."""
+    much = log.index.recent >= RECENT_MAX or len(log.book.dirty) >= DIRTY_MAX
+    return much or log.flush_soon
 
 
-async def tend_index(log: ChannelLog) -> None:
-    """Merge the index's runs, beside the flushes; for as long as the node runs."""
-    while True:
-        flushed = log.flushed
-        group = log.index.mergeable()
-        if not group:
-            await flushed.wait()
-            continue
+async def tend(log: ChannelLog) -> float:
+    """Flush if enough has come together; when to look again."""
+    if due(log):
+        log.flush_soon = False
+        try:
+            await flush([log])
+        except StoreError as error:
+            log.flush_soon = True
+            _log.error("a flush failed; trying again", extra={"reason": error.message})
+            return RETRY_SECONDS
+    return 0 if due(log) else WHEN_CALLED
+
+
+async def tend_index(log: ChannelLog) -> float:
+    """Merge the index's runs, beside the flushes, while there are any to merge."""
+    while group := log.index.mergeable():
         index = log.index
         try:
-            merged = await log.store.off_thread(index.merge, group)
+            with index.merging():
+                merged = await log.store.off_thread(index.merge, group)
             async with log.flushing:
                 if index is not log.index:
                     continue  # the store failed meanwhile, and the index was opened again
@@ -129,7 +133,8 @@ async def tend_index(log: ChannelLog) -> None:
                 index.replace(group, merged)
         except (StoreError, OSError) as error:
             _log.error("the id index could not be merged; trying again", extra={"reason": error})
-            await trio.sleep(RETRY_SECONDS)
+            return RETRY_SECONDS
+    return WHEN_CALLED
 
 
 def _put(table: str, key: bytes, value: bytes) -> Callable[[Txn], None]:

@@ -62,6 +62,7 @@ class Folder:
     """The terms laid out to fold deltas into changes."""
 
     def __init__(self, terms: Terms) -> None:
+        self.terms = terms
         self.calendar = Calendar(terms.calendar, terms.time_zone)
         self.aggregates = {meter.name: meter.aggregate for meter in terms.meters}
 

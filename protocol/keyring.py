@@ -49,17 +49,17 @@ class Keyring:
         self.terms = terms
         self.channel_id = channel_id(terms)
         self.announced = tuple(announced)
-        self._keys: dict[tuple[Role, Job], list[DatedKey]] = {}
+        self._keys: dict[tuple[Role, Job], tuple[DatedKey, ...]] = {}
         for role in ROLES:
             party = terms.provider if role == "provider" else terms.consumer
-            self._keys[role, "log"] = [DatedKey(0, party.log_key, None)]
-            self._keys[role, "cosigner"] = [DatedKey(0, party.cosigner_key, None)]
-            self._keys[role, "transport"] = []  # pairing exchanged it; terms do not name it
+            self._keys[role, "log"] = (DatedKey(0, party.log_key, None),)
+            self._keys[role, "cosigner"] = (DatedKey(0, party.cosigner_key, None),)
+            self._keys[role, "transport"] = ()  # pairing exchanged it; terms do not name it
         for one in announced:
             keys = self._keys[one.party, one.job]
             if keys:
-                keys[-1] = DatedKey(keys[-1].number, keys[-1].key, one.old_until)
-            keys.append(DatedKey(one.number, one.key, None))
+                keys = (*keys[:-1], DatedKey(keys[-1].number, keys[-1].key, one.old_until))
+            self._keys[one.party, one.job] = (*keys, DatedKey(one.number, one.key, None))
 
     def number(self, role: Role, job: Job) -> int:
         """The number of the key in force: 0 before the first rotation."""

@@ -313,6 +313,7 @@ Record = Terms | Delta | Correction | Close | Epoch | Rotation | Matter
 _encode = msgspec.msgpack.Encoder().encode
 _decode_one = msgspec.msgpack.Decoder(Record).decode
 _decode_many = msgspec.msgpack.Decoder(list[Record]).decode
+_split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 # Not str.isprintable: which characters are printable changes with the Unicode version of the
 # interpreter, and two honest nodes must never disagree on validity.
@@ -368,6 +369,11 @@ def decode_batch(batch: bytes | memoryview) -> tuple[list[Record], list[bytes]]:
     if batch_bytes(parts) != batch:
         raise FormatError("not a batch of records: the bytes are not in canonical form")
     return records, parts
+
+
+def split_batch(batch: bytes | memoryview, start: int, stop: int) -> list[bytes]:
+    """The bytes of some records of a batch that was found to be canonical before."""
+    return [bytes(part) for part in _split(batch)[start:stop]]
 
 
 def check_texts(*texts: str, what: str = "text") -> None:

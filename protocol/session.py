@@ -9,7 +9,6 @@ a record is valid or a signature holds is decided by whoever holds the logs.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 
 from tallystick.protocol.errors import FormatError, PeerBreach
@@ -67,7 +66,7 @@ class ChannelLink:
     state: Channel = Channel.CONFIRMING
     sent_size: int = 0
     cosigned_size: int = 0
-    in_flight: deque[int] = field(default_factory=deque)
+    in_flight: list[int] = field(default_factory=list)
 
     @property
     def may_append(self) -> bool:
@@ -199,7 +198,7 @@ class Session:
                         "out-of-order", f"the peer co-signed size {message.size}, never sent"
                     )
                 while flight and flight[0] <= message.size:
-                    flight.popleft()
+                    flight.pop(0)
                 link.cosigned_size = message.size
             case Return():
                 if message.first != link.own_size:

@@ -9,6 +9,7 @@ from pathlib import Path
 import builders
 import trio
 
+from tallystick.node.attending import Attendant, Follower
 from tallystick.node.books import Books, put_peer
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
@@ -16,6 +17,7 @@ from tallystick.node.config import Config
 from tallystick.node.founding import first_head
 from tallystick.node.home import Home, create_home
 from tallystick.node.importing.drafts import Draft
+from tallystick.node.rotating import Rotator
 from tallystick.node.store.disk import Store
 from tallystick.node.transport import tls
 from tallystick.node.upkeep import flush
@@ -59,6 +61,14 @@ class Side:
         """Correct a delta of this side's."""
         record = Correction(id_, meter, quantity, "wrong", self.channel.now_recorded_at())
         await self.channel.append_own(record)
+
+
+def attend(side: Side, *followers: Follower) -> None:
+    """Have followers of matters called for in a side's channel, as a running node does."""
+    keys = Rotator(side.books)
+    Attendant(side.books.errands, keys, followers, lambda _: None).attend(
+        side.channel, concerned=True
+    )
 
 
 def _peer(identity: Identity) -> PeerIdentity:
@@ -124,7 +134,7 @@ async def founded(folder: Path) -> AsyncIterator[tuple[Side, Side]]:
         for side, other in zip(sides, reversed(NAMES), strict=True):
             nursery.start_soon(side.books.store.run)
             await side.found(other)
-            nursery.start_soon(side.channel.run)
+            side.books.errands.start(nursery)
             await side.channel.found().wait()
         await exchange(*sides)
         yield sides

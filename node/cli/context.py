@@ -50,7 +50,9 @@ class Context:
     def books(self) -> Iterator[Books]:
         """The home's books for reading, whether a node runs or not."""
         from tallystick.node.books import Books
+        from tallystick.node.process import raise_file_limit
 
+        raise_file_limit()  # the id index of every channel is open meanwhile
         books = Books.open(self.open_home(), read_only=True)
         try:
             yield books

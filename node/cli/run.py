@@ -17,8 +17,14 @@ from tallystick.node.cli.secrets import find_seed, secret_options
 from tallystick.node.config import load_config
 from tallystick.node.home import Home, open_home
 from tallystick.node.node import Node
+from tallystick.node.process import (
+    check_file_limit,
+    collect_seldom,
+    lasting,
+    raise_file_limit,
+    reuse_freed,
+)
 from tallystick.node.service import Service
-from tallystick.node.store.residency import collect_seldom, reuse_freed
 from tallystick.node.telemetry.lines import Lines
 from tallystick.node.telemetry.monitor import Monitor
 from tallystick.node.telemetry.outgoing import watch_outgoing
@@ -35,12 +41,15 @@ def command(
     Prints one line to standard output when it serves: ready NAME HOST:PORT.
     """
     reuse_freed()
+    files = raise_file_limit()
     home = open_home(context.home)
     with home.lock():
         seed = find_seed(home, passphrase_fd, seed_fd)
         lines = Lines(load_config(home.config_path).log, [seed.hex()])
         identity = home.unlock(seed)
-        books = Books.open(home, read_only=False, identity=identity)
+        with lasting():
+            books = Books.open(home, read_only=False, identity=identity)
+        check_file_limit(files, len(books.peers))
         flags = {}
         if listen:
             flags["network.listen"] = "--listen"

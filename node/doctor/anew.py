@@ -8,6 +8,7 @@ from pathlib import Path
 from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import COVERED_NOTHING, DerivedRow, encode_row, log_key
+from tallystick.protocol.derive import Folder
 from tallystick.protocol.records import Role, Terms
 
 
@@ -26,7 +27,7 @@ def make_anew(
     for number, channel_id, terms in channels:
         for log in (2 * number, 2 * number + 1):
             role, ours = role_of_log(terms, party, log), log % 2 == 0
-            opened = ChannelLog(store, index_folder, seed, log, terms, role, ours)
+            opened = ChannelLog(store, index_folder, seed, log, Folder(terms), role, ours)
             opened.load(channel_id)
             opened.index.close()
 

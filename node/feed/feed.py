@@ -125,8 +125,8 @@ class Feed(FeedReader):
         row = make_row(kind, NO_CHANNEL, name, data, now_us, once=False)
         row.also = [
             key
-            for key, one in self._books.founding.rows.items()
-            if one.peer == name and one.state in ("open", "halted")
+            for key, one in self._books.founding.of_peer(name)
+            if one.state in ("open", "halted")
         ]
         key = name.encode()
         if silent:

@@ -14,6 +14,7 @@ from tallystick.node.peering import Peering
 from tallystick.node.waiting import any_of
 
 LOOK_SECONDS = 1.0
+PAUSES_A_LOOK = 50  # so many times as long as a look took: with many peers looks are rarer
 
 
 class Silence:
@@ -30,9 +31,11 @@ class Silence:
     async def run(self) -> None:
         """Watch, for as long as the node runs."""
         while True:
+            began = trio.current_time()
             self._look()
+            pause = max(LOOK_SECONDS / 10, PAUSES_A_LOOK * (trio.current_time() - began))
             await any_of([self._peering.changed], LOOK_SECONDS)
-            await trio.sleep(LOOK_SECONDS / 10)
+            await trio.sleep(pause)
 
     def _look(self) -> None:
         now, now_us = trio.current_time(), self._peering.books.clock_us()

@@ -117,6 +117,14 @@ class Txn:
                     return
                 yield key, stored
 
+    def prefixes(self, table: str) -> Iterator[int]:
+        """The logs or channels that have keys in a table, without looking at each key."""
+        start = bytes(4)
+        while (found := next(self.scan(table, start, b"\xff" * 5), None)) is not None:
+            number = int.from_bytes(found[0][:4], "big")
+            yield number
+            start = (number + 1).to_bytes(4, "big")
+
     def keys(self, table: str) -> Iterator[bytes]:
         """Every key of a table, without looking at the values."""
         with self._cursor(table) as cursor:

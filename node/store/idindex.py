@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import IO
@@ -77,33 +78,43 @@ class _Filter:
 class Run:
     """One sorted run: a file of fingerprints, indexes, a filter, and every 256th fingerprint.
 
-    Read with plain reads, so that what look-ups and merges touch does not stay in memory.
+    Read with plain reads, so that what look-ups and merges touch does not stay in memory. The file
+    is opened when it is read; with `pin` at once, so that it may be merged away meanwhile.
     """
 
-    def __init__(self, path: Path, entries: int) -> None:
+    def __init__(self, path: Path, entries: int, *, pin: bool = False) -> None:
         self.path = path
         self.entries = entries
         words, marks = _Filter.size(entries), -(-entries // BLOCK)
         self._filter_at, self._words = 16 * entries, words
         self._marks_at, self._marks = 16 * entries + 8 * words, marks
+        self._file: IO[bytes] | None = None
         try:
-            self._file = path.open("rb", buffering=0)
-            size = os.fstat(self._file.fileno()).st_size
+            size = (os.fstat(self._open()) if pin else path.stat()).st_size
         except OSError as error:
             raise _unreadable(path, error.strerror or str(error)) from None
         except ValueError as error:  # a name that no file can have
             raise _unreadable(path, str(error)) from None
         if size != self._marks_at + 8 * marks:
-            self._file.close()
+            self.close()
             raise _unreadable(path, "it has a wrong size")
 
+    def _open(self) -> int:
+        if self._file is None:
+            self._file = self.path.open("rb", buffering=0)
+        return self._file.fileno()
+
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file, and forget what was read of it."""
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+        for name in ("_filter", "_firsts"):
+            self.__dict__.pop(name, None)
 
     def _read(self, at: int, count: int) -> Uint64s:
         try:
-            data = os.pread(self._file.fileno(), 8 * count, at)
+            data = os.pread(self._open(), 8 * count, at)
         except OSError as error:
             raise _unreadable(self.path, error.strerror or str(error)) from None
         return np.frombuffer(data, dtype="<u8", count=count)
@@ -234,13 +245,16 @@ def merge_runs(path: Path, runs: Sequence[Run]) -> int:
 class IdIndex:
     """The index of one log. Not for two threads: a merge works on runs, which never change."""
 
-    def __init__(self, folder: Path, log: int, runs: Sequence[RunRow]) -> None:
+    def __init__(
+        self, folder: Path, log: int, runs: Sequence[RunRow], *, pin: bool = False
+    ) -> None:
         self._folder = folder
         self._log = log
         self._runs: list[Run] = []
+        self._merging = False
         try:
             for row in runs:
-                self._runs.append(Run(folder / row.file, row.entries))
+                self._runs.append(Run(folder / row.file, row.entries, pin=pin))
         except StoreError:
             self.close()  # another index is made, without these files open
             raise
@@ -312,6 +326,15 @@ class IdIndex:
         path = self._folder / f"{self._log:08x}-{first}-{below}.run"
         return RunRow(path.name, merge_runs(path, group))
 
+    @contextmanager
+    def merging(self) -> Iterator[None]:
+        """While another thread reads runs: their files stay open."""
+        self._merging = True
+        try:
+            yield
+        finally:
+            self._merging = False
+
     def rows_merged(self, group: Sequence[Run], merged: RunRow) -> list[RunRow]:
         """The runs as the store names them once the group is replaced."""
         rows = self.rows()
@@ -330,6 +353,11 @@ class IdIndex:
         """Close the runs' files."""
         for run in self._runs:
             run.close()
+
+    def rest(self) -> None:
+        """Hold nothing of the runs until something is looked up again."""
+        if not self._merging:
+            self.close()
 
     def find(self, prints: Sequence[int]) -> dict[int, list[int]]:
         """The candidates of those fingerprints that have any."""

@@ -8,7 +8,6 @@ let a record lapse. What is on its way to the disk is looked up in memory first.
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -120,10 +119,12 @@ class _Ahead:
 class LogMatters:
     """The look-ups of one log; a `MatterPast`."""
 
+    __slots__ = ("_ahead", "_unwritten", "number", "store")
+
     def __init__(self, store: Store, log: int) -> None:
         self.store = store
         self.number = log
-        self._ahead: deque[_Ahead] = deque()
+        self._ahead: list[_Ahead] = []
         self._unwritten: dict[bytes, bytes] = {}  # closes of an old store, opened for reading only
 
     def clear_matters(self) -> None:
@@ -138,7 +139,7 @@ class LogMatters:
 
     def matters_written(self) -> bool:
         """The oldest batch that was prepared is on the disk; whether it had any such record."""
-        return bool(self._ahead.popleft().rows)
+        return bool(self._ahead.pop(0).rows)
 
     def adopt_closes(self, parts: Iterable[tuple[int, bytes]]) -> None:
         """Write the closes that an older version of this program did not note."""

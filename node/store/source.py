@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from tallystick.node.segments import SEGMENT
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import index_key, index_of, log_key
-from tallystick.protocol.records import batch_bytes, decode_batch
+from tallystick.protocol.records import batch_bytes, split_batch
 
 
 def batches(txn: Txn, log: int, start: int = 0) -> Iterator[tuple[int, bytes]]:
@@ -52,7 +52,7 @@ def stored_parts(txn: Txn, log: int, start: int, stop: int) -> Iterator[bytes]:
     for first, batch in batches(txn, log, start):
         if first >= stop:
             return
-        yield from decode_batch(batch)[1][max(start - first, 0) : stop - first]
+        yield from split_batch(batch, max(start - first, 0), stop - first)
 
 
 def _stored(txn: Txn, log: int, first: int) -> Iterator[tuple[int, bytes]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Sequence
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
@@ -75,6 +74,9 @@ class Commits:
         self.failure = reason
 
 
+_NO_RECORDS, _NO_LATENCY = Histogram(RECORDS), Histogram(SECONDS)  # of logs that did not grow
+
+
 class Growth:
     """How a log grows: the sizes of its batches and, where the peer co-signs them, how long they
     wait for that, from durable here to co-signed.
@@ -82,14 +84,18 @@ class Growth:
     While a peer is away only the first of what waits is remembered, so that memory stays bounded.
     """
 
+    __slots__ = ("_limit", "_waiting", "latency", "records")
+
     def __init__(self, *, cosigned_by_peer: bool) -> None:
-        self.records = Histogram(RECORDS)
-        self.latency = Histogram(SECONDS)
+        self.records = _NO_RECORDS
+        self.latency = _NO_LATENCY
         self._limit = BATCHES_WAITING_MAX if cosigned_by_peer else 0
-        self._waiting: deque[tuple[int, float]] = deque()
+        self._waiting: list[tuple[int, float]] = []
 
     def durable(self, size: int, records: int) -> None:
         """The log is durable up to a size, by a batch of so many records."""
+        if self.records is _NO_RECORDS:
+            self.records = Histogram(RECORDS)
         self.records.observe(records)
         if len(self._waiting) < self._limit:
             self._waiting.append((size, time.monotonic()))
@@ -97,8 +103,10 @@ class Growth:
     def cosigned(self, size: int) -> None:
         """The peer co-signed the log up to a size."""
         now_s = time.monotonic()
+        if self._waiting and self.latency is _NO_LATENCY:
+            self.latency = Histogram(SECONDS)
         while self._waiting and self._waiting[0][0] <= size:
-            self.latency.observe(now_s - self._waiting.popleft()[1])
+            self.latency.observe(now_s - self._waiting.pop(0)[1])
 
     def forget(self) -> None:
         """The log was read again: what waits is not known any more."""

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import trio
-
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.disputing import standing_all, waiting_record
@@ -39,7 +37,7 @@ class Following:
     def __init__(self) -> None:
         self.waiting: list[Waiting] = []
         self.due_us: int | None = None  # from when on a period with usage may be closed
-        self._seen: tuple[trio.Event, trio.Event, int] | None = None
+        self._seen: tuple[int, int, int] | None = None
         self._due_seen: tuple[bytes, int, int] | None = None
 
     def look(self, channel: Channel, closer: Closer) -> bool:

@@ -17,6 +17,7 @@ import trio
 from tallystick.node.node import Node
 from tallystick.node.quotas import MEBIBYTE
 
+NAMES_MAX = 20  # of peers that are away
 DISK_SECONDS = 5  # for the file system to say how full it is
 # Of their own: one that hangs must not take a thread that the store needs.
 _THREADS = trio.CapacityLimiter(2)
@@ -95,7 +96,9 @@ def _degraded(node: Node, *, names: bool) -> list[str]:
     away = [name for name in books.peers if name not in links or not links[name].live]
     said = []
     if names:
-        said += [f"{name} is not connected" for name in away]
+        said += [f"{name} is not connected" for name in away[:NAMES_MAX]]
+        if len(away) > NAMES_MAX:
+            said.append(f"{len(away) - NAMES_MAX} more peers are not connected")
     elif away:
         said.append(f"{len(away)} of {len(books.peers)} peers are not connected")
     halted = Counter(row.peer for row in books.founding.rows.values() if row.state == "halted")

@@ -248,9 +248,14 @@ def address_text(host: str, port: int) -> str:
 
 
 async def dial(
-    address: str, context: ssl.SSLContext, server_key: bytes, timeout_seconds: float
+    address: str,
+    context: ssl.SSLContext | Callable[[], ssl.SSLContext],
+    server_key: bytes,
+    timeout_seconds: float,
 ) -> PeerStream:
-    """A connection to the node whose transport key is `server_key`, or `PeerUnreachable`."""
+    """A connection to the node whose transport key is `server_key`, or `PeerUnreachable`. What
+    makes the context may be given instead: most of those who are away never need one.
+    """
     try:
         host, port = parse_address(address)
     except InputError as error:  # peers tell their addresses: a bad one must not stop us
@@ -265,7 +270,12 @@ async def dial(
                 "Is the node running, and the address right?",
             ) from None
         name = server_name(server_key)
-        stream = trio.SSLStream(raw, context, server_hostname=name, https_compatible=False)
+        try:
+            made = context if isinstance(context, ssl.SSLContext) else context()
+        except StoreError:
+            await trio.aclose_forcefully(raw)
+            raise
+        stream = trio.SSLStream(raw, made, server_hostname=name, https_compatible=False)
         try:
             await stream.do_handshake()
         except (trio.BrokenResourceError, ssl.SSLError) as error:

@@ -14,7 +14,7 @@ from tallystick.node import channel
 async def emit(self, drafts):
     request = channel.Request(drafts)
     self._requests.append(request)
-    self._requested.set()
+    self.errands.call(channel.Channel.make_batches, self)
     await request.scheduled.wait()
     return request.result
 channel.Channel.emit = emit

@@ -85,7 +85,7 @@ class Side:
         with self.scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.store.run)
-                nursery.start_soon(self.channel.run)
+                self.channel.errands.start(nursery)
         self.stopped.set()
 
     def close(self) -> None:

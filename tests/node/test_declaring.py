@@ -174,7 +174,7 @@ async def resume(a: homes.Side, b: homes.Side, copy: Path) -> None:
     ((again.channel, again.closer),) = books.channels.values()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(books.store.run)
-        nursery.start_soon(again.channel.run)
+        books.errands.start(nursery)
         await returned(a, again)
         again.channel.live = True
         await declare(again, tokens=5)  # its people cannot know that it was done
@@ -237,19 +237,17 @@ async def test_the_task_reveals_by_itself_and_forgets_what_a_closed_period_needs
     tmp_path: Path,
 ) -> None:
     async with homes.founded(tmp_path) as (a, b):
-        async with trio.open_nursery() as nursery:
-            for side in (a, b):
-                nursery.start_soon(declarer(side).follow, side.channel, side.closer)
-            await declare(a, tokens=5)
-            await declare(b, tokens=7)
-            with trio.fail_after(20):
-                while shown(a)["provider"]["totals"] is None or len(said(b)) < 2:
-                    await homes.exchange(a, b)
-                    await trio.sleep(0.05)
-                await homes.close(a, b, PERIOD)
-                while kept_rows(a.channel) or kept_rows(b.channel):
-                    await trio.sleep(0.05)
-            nursery.cancel_scope.cancel()
+        for side in (a, b):
+            homes.attend(side, declarer(side))
+        await declare(a, tokens=5)
+        await declare(b, tokens=7)
+        with trio.fail_after(20):
+            while shown(a)["provider"]["totals"] is None or len(said(b)) < 2:
+                await homes.exchange(a, b)
+                await trio.sleep(0.05)
+            await homes.close(a, b, PERIOD)
+            while kept_rows(a.channel) or kept_rows(b.channel):
+                await trio.sleep(0.05)
         assert shown(a)["closed"] and shown(a)["verdict"]["meters"][3]["consumer"] == "7"
 
 

@@ -456,16 +456,15 @@ async def test_a_full_disk_delays_a_lapse_and_doubles_nothing(tmp_path: Path) ->
 
 
 async def test_the_task_itself_writes_what_lapsed(tmp_path: Path) -> None:
-    async with homes.founded(tmp_path) as (a, b), trio.open_nursery() as nursery:
+    async with homes.founded(tmp_path) as (a, b):
         await _record(a, b)
-        nursery.start_soon(_lapser(b).follow, b.channel)
+        homes.attend(b, _lapser(b))
         await _file(b, a, 500)
         _pass(30, a, b)
         await _file(b, a, 1)  # the task looks again, and the second one's co-signature shows it
         with trio.fail_after(20):
             while not _kinds(b, Lapse):
                 await trio.sleep(0.02)
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_store_of_an_older_version_finds_its_closes(tmp_path: Path) -> None:

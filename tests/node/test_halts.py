@@ -32,10 +32,17 @@ def _state_on_disk(side: homes.Side) -> str:
     return Founding(side.books.store, side.books.identity).rows[side.channel.id].state
 
 
+class _Unread:
+    """A stream whose other end reads nothing."""
+
+    async def send(self, data: bytes) -> None:
+        await trio.sleep_forever()
+
+
 def _link(peering: Peering, nursery: trio.Nursery) -> Link:
     """A link that heard the peer's hello."""
     allowance = Allowance(Quotas(), trio.current_time())
-    link = Link(peering, cast(Any, None), *homes.NAMES, allowance, dialled=False)
+    link = Link(peering, cast(Any, _Unread()), *homes.NAMES, allowance, dialled=False)
     link.session.state = Connection.LIVE
     link._nursery = nursery
     return link

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from tallystick.node.pins import Pins
 from tallystick.node.rotating import Rotator
 from tallystick.node.store.disk import Store
 from tallystick.node.transport.tls import certificate_der
+from tallystick.node.transport.trusted import TrustedFolder
+from tallystick.node.trusting import Trust
 from tallystick.protocol.heads import sign_head
 from tallystick.protocol.keys import Identity
 from tallystick.protocol.messages import Append
@@ -66,7 +69,7 @@ class World:
     async def repeat(self, reader: Books) -> None:
         """What `Rotator.follow` does once."""
         ((channel, _),) = reader.channels.values()
-        await Rotator(reader)._repeat(channel)
+        await Rotator(reader).follow(channel)
 
     def accepted(self) -> list[bytes]:
         """acme's keys that beta takes."""
@@ -110,8 +113,11 @@ async def test_the_old_key_is_taken_until_its_time_is_over_and_both_know(tmp_pat
         await both.exchange(beta, acme)
         assert (both.shown(), both.accepted()) == (done.key, [done.key])
         assert Pins(beta).newest(beta.peers[ACME.name]).key == done.key
-        assert Pins(beta).peer_of(old) is None
-        found = Pins(beta).peer_of(done.key)
+        folder = TrustedFolder(tmp_path / "trusted")
+        trust = Trust(beta, Pins(beta), folder, lambda number: ssl.SSLContext())
+        trust.begin()
+        assert trust.peer_of(old) is None
+        found = trust.peer_of(done.key)
         assert found is not None and found.name == ACME.name
         both.now_us -= builders.HOUR_US + 1  # as if the overlap lasted
         assert both.accepted() == [old, done.key]

@@ -22,6 +22,7 @@ from tallystick.protocol.records import (
     decode_record,
     encode_record,
     join_batches,
+    split_batch,
     texts_plain,
 )
 
@@ -84,6 +85,7 @@ def test_junk_is_no_record_and_no_batch(junk: bytes) -> None:
 def test_a_batch_with_another_header_is_refused() -> None:
     part = encode_record(Delta("a", "b", "c", 1, 1, 1, None))
     assert decode_batch(batch_bytes([part]))[1] == [part]
+    assert split_batch(batch_bytes([part, b"\x90", part]), 1, 3) == [b"\x90", part]
     for other in (b"\x91" + part, b"\xdc\x00\x01" + part, batch_bytes([part]) + b"\xc0"):
         with pytest.raises(FormatError):
             decode_batch(other)

@@ -16,6 +16,7 @@ from unittest import mock
 from simulator.plan import LIARS, LOSSES
 from tallystick.node import balances, declaring, lapsing, logs, rebuilding, recovery
 from tallystick.node import channel as channel_module
+from tallystick.node.batches import Batch
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
@@ -25,7 +26,7 @@ from tallystick.node.founding import Founding
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.lapsing import Due, Lapser
 from tallystick.node.link import Link
-from tallystick.node.logs import Batch, ChannelLog, Sign
+from tallystick.node.logs import ChannelLog, Sign
 from tallystick.node.requests import EmitResult, Request
 from tallystick.node.store.disk import Job, Store, Ticket, Txn
 from tallystick.node.store.keyspace import DeclarationRow, declaration_key, encode_row
@@ -74,7 +75,7 @@ class Mutation:
 async def _acknowledges_before_the_disk(self: Channel, drafts: Sequence[Draft]) -> EmitResult:
     request = Request(drafts)
     self._requests.append(request)
-    self._requested.set()
+    self.errands.call(Channel.make_batches, self)
     await request.scheduled.wait()
     return request.result
 

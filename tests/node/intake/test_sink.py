@@ -38,7 +38,7 @@ async def _sink(folder: Path) -> AsyncIterator[tuple[EventSink, homes.Side]]:
         CloudEventsRule("org.*", "nobody.example", "both.toml"),
     ]
     async with homes.alone(folder) as side, trio.open_nursery() as nursery:
-        nursery.start_soon(side.channel.run)
+        side.books.errands.start(nursery)
 
         async def record(channel: bytes, drafts: Sequence[Draft]) -> Mapping[str, Any]:
             assert channel == side.channel.id

@@ -70,7 +70,7 @@ class Node:
 async def test_a_stream_is_recorded_once_whatever_its_pieces(tmp_path: Path) -> None:
     content = b"".join(_line(n) for n in range(10_000))
     async with homes.alone(tmp_path) as side, trio.open_nursery() as nursery:
-        nursery.start_soon(side.channel.run)
+        side.books.errands.start(nursery)
         reader = DeltaReader({m.name: m for m in side.channel.terms.meters}, lambda: NOW_US)
 
         async def emit(drafts: Sequence[Draft], untimed: Set[int]) -> Result:

@@ -49,7 +49,7 @@ async def living(home: Home) -> AsyncIterator[tuple[Books, Channel, Closer]]:
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(books.store.run)
-            nursery.start_soon(channel.run)
+            channel.errands.start(nursery)
             yield books, channel, closer
             nursery.cancel_scope.cancel()
     finally:
@@ -144,14 +144,12 @@ async def test_a_start_does_not_need_what_a_correction_needed(
     long_homes: tuple[Home, Home], tmp_path: Path
 ) -> None:
     home = dropped(long_homes[0], tmp_path)
-    async with living(home) as (_, channel, closer), trio.open_nursery() as nursery:
-        nursery.start_soon(tend, channel.own)
-        flushed = channel.own.flushed
+    async with living(home) as (_, channel, closer):
         record = Correction("m0-300", "tokens", 1, "wrong", channel.now_recorded_at())
         await channel.append_own(record)
-        await flushed.wait()
+        await tend(channel.own)
+        assert channel.own.covered == channel.own.durable_size
         lines = closer.open_lines()
-        nursery.cancel_scope.cancel()
     shutil.rmtree(tmp_path / "archive")
     with sealed.opened(home) as books:
         [(_, again)] = books.channels.values()

@@ -1,0 +1,147 @@
+"""Consumers of a wide home: real sessions over TLS, with logs in memory instead of a node's disk.
+
+Each speaks through the protocol's own session, checks the provider's signature on every head and
+co-signs what it has appended, as a node does; what it lacks is a store, billing and people. They
+have a process of their own: `python wide_peers.py HOST:PORT FIRST COUNT FOLDER` prints a line of
+JSON when all sessions are live, and ends when its standard input does.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import trio
+import wide
+
+from tallystick.node.founding import first_head
+from tallystick.node.link import PING_SECONDS
+from tallystick.node.transport import tls
+from tallystick.protocol.errors import TallyError
+from tallystick.protocol.heads import Head, cosign_head, sign_head, verify_head_signature
+from tallystick.protocol.keys import Identity, origin
+from tallystick.protocol.log import LogState, append
+from tallystick.protocol.messages import (
+    PROTOCOL_VERSION,
+    Append,
+    Channels,
+    Cosign,
+    Hello,
+    Holding,
+    Message,
+    Ping,
+)
+from tallystick.protocol.records import decode_batch, encode_record
+from tallystick.protocol.session import Session
+from tallystick.protocol.terms import channel_id
+
+DIALS_AT_ONCE = 16
+SECONDS = 60
+
+
+class Consumer:
+    """One consumer, its channel with the provider, and its connection."""
+
+    def __init__(self, number: int, provider: Identity) -> None:
+        self.identity = wide.consumer(number)
+        self.provider = provider
+        terms = wide.terms_of(number, provider, self.identity)
+        self.channel = channel_id(terms)
+        begun = LogState.empty(self.channel)
+        self.theirs = append(begun, [encode_record(terms)], begun.facts).state
+        head = first_head(provider.name, terms)
+        cosignature = cosign_head(head, self.identity.cosigner, wide.FOUNDED_S)
+        self.held = (head.root, sign_head(head, provider.log), cosignature)
+        self.live = trio.Event()
+        self.saying = trio.Lock()  # answers, and pings beside them
+        self.stream: tls.PeerStream | None = None
+
+    async def connect(self, address: str, folder: Path) -> None:
+        """Dial the provider's node."""
+        certificates = [
+            tls.certificate_der(who.name, who.transport) for who in (self.identity, self.provider)
+        ]
+        context = tls.session_context(self.identity, *certificates, folder)
+        self.stream = await tls.dial(address, context, self.provider.transport_key, SECONDS)
+        self.session = Session(self.identity.name, self.provider.name)
+        await self._say(Hello(PROTOCOL_VERSION, self.identity.name, int(time.time()), ""))
+
+    async def _say(self, message: Message) -> None:
+        assert self.stream is not None
+        async with self.saying:
+            await self.stream.send(self.session.send(message))
+
+    async def ping(self) -> None:
+        """Show that we are there."""
+        await self._say(Ping())
+
+    async def serve(self) -> None:
+        """Answer until the provider hangs up."""
+        assert self.stream is not None
+        while data := await self.stream.receive():
+            self.session.feed(data)
+            while (message := self.session.next_message()) is not None:
+                await self._handle(message)
+
+    async def _handle(self, message: Message) -> None:
+        match message:
+            case Hello():
+                await self._say(Channels([self.channel]))
+            case Channels():
+                size = self.theirs.size
+                self.session.add_channel(self.channel, 1, size)
+                await self._say(Holding(self.channel, 0, 1, size, *self.held))
+            case Holding():
+                self.live.set()
+            case Append():
+                await self._cosign(message)
+            case _:
+                pass
+
+    async def _cosign(self, message: Append) -> None:
+        _, parts = decode_batch(message.batch)
+        after = append(self.theirs, parts, self.theirs.facts).state
+        head = Head(origin(self.provider.name, self.channel), after.size, after.frontier.root())
+        verify_head_signature(head, self.provider.log_key, message.signature)
+        cosignature = cosign_head(head, self.identity.cosigner, int(time.time()))
+        self.theirs, self.held = after, (head.root, message.signature, cosignature)
+        await self._say(Cosign(self.channel, after.size, cosignature))
+
+
+async def run(address: str, first: int, count: int, folder: Path) -> None:
+    """Keep so many sessions with the node at an address."""
+    provider = wide.provider()
+    consumers = [Consumer(number, provider) for number in range(first, first + count)]
+    limit = trio.CapacityLimiter(DIALS_AT_ONCE)
+    began = time.perf_counter()
+
+    async def one(consumer: Consumer) -> None:
+        async with limit:
+            await consumer.connect(address, folder)
+        await consumer.serve()
+        raise TallyError(f"{consumer.identity.name}: the provider hung up")
+
+    async with trio.open_nursery() as nursery:
+        for consumer in consumers:
+            nursery.start_soon(one, consumer)
+        nursery.start_soon(_ping, consumers)
+        for consumer in consumers:
+            await consumer.live.wait()
+        said = {"live": count, "seconds": round(time.perf_counter() - began, 2)}
+        print(json.dumps(said), flush=True)
+        await trio.to_thread.run_sync(sys.stdin.read)
+        nursery.cancel_scope.cancel()
+
+
+async def _ping(consumers: list[Consumer]) -> None:
+    while True:
+        await trio.sleep(PING_SECONDS)
+        for consumer in consumers:
+            if consumer.live.is_set():
+                await consumer.ping()
+
+
+if __name__ == "__main__":
+    trio.run(run, sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
