@@ -186,7 +186,11 @@ def _check_heads(known: Audit) -> str:
                     f" records; the head says {head.root.hex()}"
                 )
             count += 1
-    return f"the records give the roots of {_some(count, 'head')}{_unproven(known)}"
+    unproven = _unproven(known)
+    if unproven and known.source.edges is not None:
+        raise ProofError(f"no checkpoint counts {unproven}: nobody is known to have signed them")
+    said = f"; not co-signed yet: {unproven}" if unproven else ""
+    return f"the records give the roots of {_some(count, 'head')}{said}"
 
 
 def _root_at(known: Audit, side: int, size: int, place: int) -> bytes:
@@ -219,7 +223,7 @@ def _unproven(known: Audit) -> str:
         beyond = log.joined.size - max(covered, default=0)
         if beyond > 0:
             said.append(f"{_some(beyond, 'record')} of the {log.role}")
-    return f"; not co-signed yet: {' and '.join(said)}" if said else ""
+    return " and ".join(said)
 
 
 def _check_validity(known: Audit) -> str:

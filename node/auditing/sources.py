@@ -7,6 +7,7 @@ lead from the last segment's end to the heads that both signed.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,7 @@ from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.logs import ChannelLog
 from tallystick.node.segments import SEGMENT
-from tallystick.node.segments.archive import Archive, Edges
+from tallystick.node.segments.archive import Archive, Edges, segment_path
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import tile_key
 from tallystick.node.store.source import kept_from
@@ -130,7 +131,16 @@ def of_archive(archive: Archive, channel: bytes) -> Source:
     for side, role in enumerate(ROLES):
         there = archive.segments(channel, role)
         due = heads[side].size // SEGMENT * SEGMENT if heads else 0
+        odd = next((first for first in there if first % SEGMENT), None)
+        if odd is not None:
+            raise ProofError(
+                f"{archive.path(segment_path(channel, role, odd))} is at no segment's place"
+            )
         size = max(due, there[-1] + SEGMENT if there else 0)
+        known = set(there)
+        missing = next(first for first in itertools.count(0, SEGMENT) if first not in known)
+        # Up to a missing one, so that it is named; what is behind it cannot be proven anyway.
+        size = min(size, missing + SEGMENT)
         reader = ArchiveReader(archive.location, channel, role)
         # What a segment claims to be before it is in its own footer.
         places.append(LogPlace(role, size, SEGMENT, reader, [b""] * (size // SEGMENT)))

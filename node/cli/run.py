@@ -17,9 +17,14 @@ from tallystick.node.cli.secrets import find_seed, secret_options
 from tallystick.node.config import load_config
 from tallystick.node.home import Home, open_home
 from tallystick.node.node import Node
-from tallystick.node.process import check_file_limit, lasting, raise_file_limit
+from tallystick.node.process import (
+    check_file_limit,
+    collect_seldom,
+    lasting,
+    raise_file_limit,
+    reuse_freed,
+)
 from tallystick.node.service import Service
-from tallystick.node.store.residency import collect_seldom, reuse_freed
 from tallystick.node.telemetry.lines import Lines
 from tallystick.node.telemetry.monitor import Monitor
 from tallystick.node.telemetry.outgoing import watch_outgoing

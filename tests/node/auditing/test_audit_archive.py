@@ -189,6 +189,17 @@ def test_a_missing_segment_is_named(folder: Path, channel: Channel) -> None:
     assert said.startswith(f"in the provider's log, record {SEGMENT}: {path} is missing")
 
 
+def test_files_at_odd_places_are_named_and_cost_nothing(folder: Path, channel: Channel) -> None:
+    far = segment(folder, channel, first=SEGMENT * 10_000_000)
+    shutil.copy(segment(folder, channel), far)
+    said = failing(audit(folder, channel))["records"]
+    assert said.startswith(f"in the provider's log, record {2 * SEGMENT}: ")
+    assert "000000131072.parquet is missing" in said
+    odd = segment(folder, channel, first=7)
+    far.rename(odd)
+    assert failing(audit(folder, channel))["source"] == f"{odd} is at no segment's place"
+
+
 def test_a_damaged_file_is_named(folder: Path, channel: Channel) -> None:
     path = segment(folder, channel)
     data = bytearray(path.read_bytes())
@@ -209,6 +220,18 @@ def test_edges_must_lead_to_what_was_signed(folder: Path, channel: Channel) -> N
     path.write_bytes(msgspec.msgpack.encode([edges[0][1:], edges[1]]))
     said = failing(audit(folder, channel))["heads"]
     assert said.startswith("the edges of the checkpoint of 2026-11 do not fit")
+
+
+def test_segments_that_no_checkpoint_counts_prove_nothing(folder: Path, channel: Channel) -> None:
+    for file in folder.glob("*/checkpoints/000001-*"):
+        file.unlink()
+    said = failing(audit(folder, channel))
+    assert said["heads"] == (
+        "no checkpoint counts 65,233 records of the provider and 64,635 records of the consumer:"
+        " nobody is known to have signed them"
+    )
+    shutil.rmtree(next(folder.glob("*/checkpoints")))
+    assert "131,072 records of the provider" in failing(audit(folder, channel))["heads"]
 
 
 def test_a_checkpoint_that_is_gone_or_garbage_is_named(folder: Path, channel: Channel) -> None:
