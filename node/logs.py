@@ -18,6 +18,7 @@ import trio
 
 from tallystick.node.batches import Batch, Prepared
 from tallystick.node.errors import StoreError
+from tallystick.node.lookups import Lookups
 from tallystick.node.quotas import counted_bytes
 from tallystick.node.rebuilding import find_closes, index_anew, rebuild
 from tallystick.node.store.disk import Job, Store, Ticket, Txn
@@ -63,7 +64,6 @@ from tallystick.protocol.records import (
 
 READ_BYTES_MAX = 1024 * 1024  # one batch read for catching up
 READ_RECORDS_MAX = 8192  # and its records, before the last of our batches in it
-DECODED_MAX = 4  # batches kept decoded for look-ups
 RECENT_BYTES_MAX = 4 * 1024 * 1024  # durable batches kept in memory for the peer
 
 # A new head and its log's facts to the signature and co-signature on it; either may be empty.
@@ -83,10 +83,11 @@ class ChannelLog(LogMatters):
     """One log of a channel, ours or the peer's. Thousands are in memory, most of them idle."""
 
     __slots__ = (
-        "_decoded", "_flushing", "_in_flight", "_recent", "_recent_bytes", "_recent_bytes_max",
+        "_flushing", "_in_flight", "_recent", "_recent_bytes", "_recent_bytes_max",
         "_rules", "_seed", "book", "channel_id", "cosigned_ahead", "cosigned_size", "covered",
         "dropped", "durable_size", "flush_soon", "folder", "grew", "growth", "held_bytes", "index",
-        "index_folder", "mattered", "party", "role", "sealed", "signed_size", "state", "terms",
+        "index_folder", "lookups", "mattered", "party", "role", "sealed", "signed_size", "state",
+        "terms",
     )  # fmt: skip
 
     def __init__(
@@ -113,7 +114,7 @@ class ChannelLog(LogMatters):
         self.mattered = 0  # how often a close or a matter became durable
         self.flush_soon = False
         self.index: IdIndex = IdIndex(index_folder, number, [])
-        self._decoded: dict[int, list[Record]] = {}  # a few batches, for look-ups in a row
+        self.lookups = Lookups(store, number)
         self._in_flight: list[Prepared] = []
         self._recent: dict[int, Batch] = {}  # by their first index, the oldest first
         self._recent_bytes = 0
@@ -152,7 +153,7 @@ class ChannelLog(LogMatters):
             self.clear_matters()
             self._recent.clear()
             self._recent_bytes = 0
-            self._decoded.clear()
+            self.lookups.clear()
             for first, records in self._stored(txn, derived.covered):
                 self._fold(first, records, txn)
 
@@ -220,22 +221,7 @@ class ChannelLog(LogMatters):
         if index < self.dropped:
             with self.store.read() as txn:
                 return decode_record(next(stored_parts(txn, self.number, index, index + 1)))
-        first, records = self.batch_around(index)
-        return records[index - first]
-
-    def batch_around(self, index: int) -> tuple[int, list[Record]]:
-        """The durable batch that a record is in, and its first index."""
-        # Look-ups come in runs (a file is imported again), so a few batches are kept decoded.
-        for first, records in self._decoded.items():
-            if first <= index < first + len(records):
-                return first, records
-        with self.store.read() as txn:
-            first, data = next(batches(txn, self.number, index))
-        records, _ = decode_batch(data)
-        if len(self._decoded) >= DECODED_MAX:
-            del self._decoded[next(iter(self._decoded))]
-        self._decoded[first] = records
-        return first, records
+        return self.lookups.record(index)
 
     def find(self, meter: str, id: str) -> tuple[int, Delta] | None:
         """The delta with this meter and id, and its index."""
@@ -277,7 +263,7 @@ class ChannelLog(LogMatters):
         if self.settled:
             self._recent.clear()
             self._recent_bytes = 0
-            self._decoded.clear()
+            self.lookups.clear()
             self.index.rest()
 
     @property

@@ -54,7 +54,7 @@ async def test_a_log_at_rest_holds_nothing_and_answers_as_before(tmp_path: Path)
         assert own.index.recent == 500  # it grew lately
         await attendant.rest(trio.current_time() + 1)
         assert (own.index.recent, len(own.book.dirty), own.covered) == (0, 0, own.durable_size)
-        assert not own._recent and not own._decoded
+        assert not own._recent and own.lookups.empty
         files = {run.path for run in own.index._runs if run._file is not None}
         assert not files
         found = own.find("tokens", "id-7")

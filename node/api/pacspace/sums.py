@@ -257,7 +257,7 @@ def newest(
 def _backwards(log: ChannelLog, size: int) -> Iterator[tuple[int, Delta | None]]:
     """Every record below `size`, the newest first; None for what is no delta."""
     while size > 0:
-        first, records = log.batch_around(size - 1)
+        first, records = log.lookups.batch_around(size - 1)
         for index in range(size - 1, first - 1, -1):
             record = records[index - first]
             yield index, record if type(record) is Delta else None
