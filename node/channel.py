@@ -529,7 +529,8 @@ class Channel:
     async def wait_cosigned(self, size: int) -> None:
         """Return once the peer has co-signed our log up to `size`."""
         while self.own.cosigned_ahead < size:
-            self._cosigned = self._cosigned or trio.Event()
+            if self._cosigned is None:
+                self._cosigned = trio.Event()
             await self._cosigned.wait()
 
     # The peer's log

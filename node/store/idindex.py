@@ -14,6 +14,7 @@ a crash left behind is just deleted.
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -78,7 +79,7 @@ class _Filter:
 class Run:
     """One sorted run: a file of fingerprints, indexes, a filter, and every 256th fingerprint.
 
-    Read with plain reads, so that what look-ups and merges touch does not stay in memory. The file
+    Entries are read with plain reads, so that what merges touch does not stay in memory. The file
     is opened when it is read; with `pin` at once, so that it may be merged away meanwhile.
     """
 
@@ -121,7 +122,15 @@ class Run:
 
     @cached_property
     def _filter(self) -> _Filter:
-        return _Filter(self._read(self._filter_at, self._words))
+        """Mapped, not read: that of a long log is large, and a look-up needs one word of it."""
+        start = self._filter_at - self._filter_at % mmap.ALLOCATIONGRANULARITY
+        skipped = self._filter_at - start
+        try:
+            size = skipped + 8 * self._words
+            mapped = mmap.mmap(self._open(), size, prot=mmap.PROT_READ, offset=start)
+        except (OSError, ValueError) as error:
+            raise _unreadable(self.path, str(error)) from None
+        return _Filter(np.frombuffer(mapped, dtype="<u8", count=self._words, offset=skipped))
 
     @cached_property
     def _firsts(self) -> Uint64s:

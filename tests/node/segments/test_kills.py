@@ -14,7 +14,7 @@ from tallystick.node.doctor.child import examine_apart
 from tallystick.node.home import Home
 from tallystick.protocol.records import encode_record
 
-KILLS = 8
+KILLS, CHANGES, TURNS_MAX = 8, 14, 60
 
 
 def _names(archive: Path) -> list[str]:
@@ -61,7 +61,11 @@ def test_no_kill_loses_a_record(long_homes: tuple[Home, Home], tmp_path: Path) -
     wanted = _all_records(long_homes[0])
     seen = set()
     killed = 0
-    for change in range(1, KILLS + 1):
+    # Some must fall between a segment and its dropping: a busy machine needs more tries for it.
+    for turn in range(TURNS_MAX):
+        if killed >= KILLS and len(seen) > 1:
+            break
+        change = turn % CHANGES + 1
         folder = tmp_path / str(change)
         home = sealed.copied(long_homes[0], folder, f"{folder}/archive")
         killed += _kill_at(home, folder / "archive", change)
@@ -74,8 +78,8 @@ def test_no_kill_loses_a_record(long_homes: tuple[Home, Home], tmp_path: Path) -
             checks = examine_apart(home.store_path, home.path / "ids", home.name)
             assert [check for check in checks if not check.ok] == []
         shutil.rmtree(folder)
-    assert killed > KILLS / 2
-    assert len(seen) > 1  # some fell between a segment and its dropping
+    assert killed >= KILLS
+    assert len(seen) > 1
 
 
 TERMS = nodes.TERMS.replace('"hour"', '"day"')
