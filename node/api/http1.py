@@ -17,11 +17,12 @@ from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup, _handle
-from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
+from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
-PIECES_WAITING = 10  # of a body that the application has not taken yet
+RECEIVE_BYTES = 128 * 1024  # at once; a piece costs nearly the same, however large
+PIECES_WAITING = 5  # of a body that the application has not taken yet
 LINGER_SECONDS = 2  # in which a caller may read our last answer while it still sends
 LINGER_BYTES = 64 * 1024 * 1024
 
@@ -128,7 +129,7 @@ class Http1Server(TCPServer):
         dropped = 0
         with self._reading, suppress(trio.ClosedResourceError, trio.BrokenResourceError):
             while dropped < LINGER_BYTES:
-                data = await self.stream.receive_some(MAX_RECV)
+                data = await self.stream.receive_some(RECEIVE_BYTES)
                 if self._ending:
                     dropped += len(data)
                 else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -72,6 +72,33 @@ def texts_of(rows: Rows, width: int) -> Texts:
     )
 
 
+class _Lines:
+    """The lines of a block and, if its last row goes on, of what follows."""
+
+    def __init__(self, block: bytes, more: Callable[[], bytes], path: Path) -> None:
+        self.used = 0  # bytes of the lines that were given
+        self._piece, self._more, self._path = block, more, path
+        self._given = 0  # of the piece
+
+    @property
+    def left(self) -> bytes:
+        """What is at hand and was not given."""
+        return self._piece[self._given :]
+
+    def __iter__(self) -> Iterator[str]:
+        while self._piece:
+            # Bytes that are not UTF-8 become lone surrogates here, and are refused row by row.
+            text = io.TextIOWrapper(io.BytesIO(self._piece), "utf-8", "surrogateescape", newline="")
+            while line := text.readline(LINE_MAX):
+                if len(line) == LINE_MAX:
+                    raise InputError(f"{self._path} has a line of more than {LINE_MAX} characters")
+                size = len(line.encode("utf-8", "surrogateescape"))
+                self.used += size
+                self._given += size
+                yield line
+            self._piece, self._given = self._more(), 0
+
+
 class _Csv:
     def __init__(self, path: Path, mapping: Mapping, content: IO[bytes], raw: IO[bytes]) -> None:
         self._path, self._mapping, self._content, self._raw = path, mapping, content, raw
@@ -125,22 +152,9 @@ class _Csv:
         self._rest = self._rest[len(block) :]
         return block
 
-    def _lines(self, block: bytes, used: list[int]) -> Iterator[str]:
-        """The lines of a block and, if its last row goes on, of what follows; counted in `used`."""
-        while block:
-            # Bytes that are not UTF-8 become lone surrogates here, and are refused row by row.
-            text = io.TextIOWrapper(io.BytesIO(block), "utf-8", "surrogateescape", newline="")
-            while line := text.readline(LINE_MAX):
-                if len(line) == LINE_MAX:
-                    raise InputError(f"{self._path} has a line of more than {LINE_MAX} characters")
-                used[0] += len(line.encode("utf-8", "surrogateescape"))
-                yield line
-            block = self._line()
-
     def _header(self) -> None:
-        used = [0]
-        first = self._line()
-        reader = csv.reader(self._lines(first, used), delimiter=self._delimiter, strict=True)
+        lines = _Lines(self._line(), self._line, self._path)
+        reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
         try:
             header: list[str] = next(reader, [])
         except csv.Error as error:
@@ -151,7 +165,7 @@ class _Csv:
             raise InputError(
                 f"{self._path}: the header is not UTF-8", "Save the file as UTF-8"
             ) from None
-        self._rest = first[used[0] :] + self._rest  # a line may end in a lone return
+        self._rest = lines.left + self._rest  # a line may end in a lone return
         self._width = len(header)
         self._places = places_of(self._path, self._mapping, header)
 
@@ -202,17 +216,18 @@ class _Csv:
 
     def _read(self, block: bytes) -> Iterator[Texts]:
         """The block's rows, one by one; one that begins in it is read to its end."""
-        used = [0]
-        reader = csv.reader(self._lines(block, used), delimiter=self._delimiter, strict=True)
+        lines = _Lines(block, self._line, self._path)
+        reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
 
         def rows_of_block() -> Iterator[list[str]]:
-            while used[0] < len(block) and (row := next(reader, None)) is not None:
+            while lines.used < len(block) and (row := next(reader, None)) is not None:
                 yield row
 
         while True:
             rows = Rows()
             taken = sort_rows(rows_of_block(), rows, self._number, self._width, self._places)
             if taken is None:
+                self._rest = lines.left + self._rest  # the last row may have ended in a lone return
                 return
             self._number = taken
             rows.bytes_read = self._raw.tell()

@@ -177,6 +177,7 @@ def test_limits_hold_and_the_node_goes_on(chromium: Browser, site: Site, tmp_pat
     beta.stop()
     beta.configure("[console]\ncompare_seconds = 1\n")
     beta.start()
+    _export(file, 200_000)
     with opened(chromium, beta) as page:
         _upload(page, site, file)
         said = page.inner_text("main")

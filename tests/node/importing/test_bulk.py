@@ -121,9 +121,10 @@ def test_rows_of_a_csv(
     _agree(path)
 
 
+_ROW = b"2026-10-25 14:30:00,a,b,5,1.5\n"
 PIECES = st.lists(
     st.sampled_from(
-        [b"2026-10-25 14:30:00,a,b,5,1.5\n", b"2026-10-25 14:30:00,c,d,6,2\r\n", b"\n", b"\r\n",
+        [_ROW, b"2026-10-25 14:30:00,c,d,6,2\r\n", b"\n", b"\r\n",
          b"\r", b'"', b",", b" ", b"a", b"\xff", b"\xc3\xbc", b"\0", b'""', b'"x"', b"1,2\n",
          b'2026-10-25 14:30:00,"a","b",5,"1.5"\n', b'2026-10-25 14:30:00,"a\nb",b,5,1\n',
          b'2026-10-25 14:30:00,"a""b",b,5,1\n', b'2026-10-25 14:30:00,a"b,"c"d,5,1\n']
@@ -133,6 +134,9 @@ PIECES = st.lists(
 
 
 @settings(max_examples=300)
+@example(  # a row that goes on in the next block, and ends there before the line does
+    pieces=[b'"', _ROW, b'"', b"\r", _ROW], block=1, mark=False
+)
 @given(pieces=PIECES, block=st.sampled_from([1, 40, 100, 10_000]), mark=st.booleans())
 def test_any_bytes_of_a_csv_in_blocks_of_any_size(
     tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes], block: int, mark: bool
