@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
+from tallystick.node import proving
 from tallystick.node.accusing import kept
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
@@ -351,6 +353,16 @@ def checkpoint_document(channel: Channel, closer: Closer, label: str) -> dict[st
         "signed_by": [checkpoint.provider, checkpoint.consumer],
         "verdict": _verdict_document(channel, closer, row),
     }
+
+
+def bundle_of(channel: Channel, closer: Closer, label: str, *, full: bool) -> bytes:
+    """The bundle of a closed period; `InputError` if it is not closed."""
+    checkpoint_document(channel, closer, label)  # refuses what is not closed
+    row = closer.row_of(channel.own.folder.calendar.parse(label))
+    assert row is not None
+    out = io.BytesIO()
+    proving.bundle(channel, row, out, full=full)
+    return out.getvalue()
 
 
 def _verdict_document(

@@ -29,7 +29,7 @@ from tallystick.protocol.log import LogFacts, LogState, Rules
 from tallystick.protocol.matters import Matters
 from tallystick.protocol.merkle import Forest, Frontier
 from tallystick.protocol.records import Correction, Delta, Record, Role, Terms, decode_record
-from tallystick.protocol.replay import AtStop, LogSummary, Stops, Tallies, closes_in
+from tallystick.protocol.replay import AtStop, LogSummary, Settling, Stops, Tallies, closes_in
 
 Corrected = Mapping[Key, tuple[int, Delta]]  # the first delta of each, and its index
 
@@ -139,17 +139,8 @@ class JoinedLog:
         book = Book(self.folder, lambda _: None)
         past = _Past(corrected)
         corrections = self.corrections()
-        pending, done = list(stops), 0
-
-        def settle(size: int) -> None:
-            while pending and pending[0][0] == size:
-                _, end_us = pending.pop(0)
-                at_stop(book.dirty)
-                for key, tally in book.dirty.items():
-                    if key.charge_start_us < end_us:
-                        tally.settle()
-
-        settle(0)
+        settling, done = Settling(book, stops, at_stop), 0
+        settling.reach(0)
         for place, (size, changes) in enumerate(zip(self.stops, self.changes, strict=True)):
             book.apply(changes)
             peaks.reach(place)
@@ -165,7 +156,7 @@ class JoinedLog:
                 done += 1
             for key in maximal:  # once is enough: only what it is at the stop is asked for
                 book.correct(key, 0, None, partial(peaks.highest, key))
-            settle(size)
+            settling.reach(size)
         return book.dirty
 
 

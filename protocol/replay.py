@@ -9,6 +9,7 @@ of lines and corrections and by eight bytes a delta, not with the records themse
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -377,25 +378,39 @@ def replay_log(
     book = Book(folder, lambda _: None)
     past = _Past(corrected)
     peaks = _Peaks(folder, corrected)
-    pending = list(stops)
-
-    def settle(index: int) -> None:
-        while pending and pending[0][0] == index:
-            _, end_us = pending.pop(0)
-            at_stop(book.dirty)
-            for key, tally in book.dirty.items():
-                if key.charge_start_us < end_us:
-                    tally.settle()
-
-    settle(0)
+    settling = Settling(book, stops, at_stop)
+    settling.reach(0)
     for first, records, _ in _segments(batches, size):
         at, end = first, first + len(records)
         while at < end:
-            until = min(end, pending[0][0]) if pending else end
+            until = min(end, settling.next_size or end)
             _apply(book, folder, past, peaks, records[at - first : until - first])
             at = until
-            settle(at)
+            settling.reach(at)
     return book.dirty
+
+
+class Settling:
+    """The stops that a log comes to, in order: at each, the lines that end before it settle."""
+
+    def __init__(self, book: Book, stops: Stops, at_stop: AtStop) -> None:
+        self._book = book
+        self._pending = deque(stops)
+        self._at_stop = at_stop
+
+    @property
+    def next_size(self) -> int | None:
+        """The size at the next stop; None if there is none."""
+        return self._pending[0][0] if self._pending else None
+
+    def reach(self, size: int) -> None:
+        """The book holds the log up to a size, which no stop is before."""
+        while self.next_size == size:
+            _, end_us = self._pending.popleft()
+            self._at_stop(self._book.dirty)
+            for key, tally in self._book.dirty.items():
+                if key.charge_start_us < end_us:
+                    tally.settle()
 
 
 def _apply(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from starlette.responses import Response
 
-from tallystick.node import proving, queries
+from tallystick.node import queries
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.console.comparing import mapping_template
@@ -163,16 +162,8 @@ async def _close(visit: Visit) -> Response:
 async def _bundle(visit: Visit) -> Response:
     channel, _ = visit.channel()
     label, full = visit.request.path_params["period"], visit.asked("full") == "yes"
-
-    def make(channel: Channel, closer: Closer) -> bytes:
-        queries.checkpoint_document(channel, closer, label)  # refuses what is not closed
-        row = closer.row_of(channel.own.folder.calendar.parse(label))
-        assert row is not None
-        out = io.BytesIO()
-        proving.bundle(channel, row, out, full=full)
-        return out.getvalue()
-
-    made = await visit.world.reader.ask(channel.id, make)
+    question = partial(queries.bundle_of, label=label, full=full)
+    made = await visit.world.reader.ask(channel.id, question)
     return attachment(made, f"{label}{'-full' if full else ''}.tally", "application/zip")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from functools import partial
 from typing import Any
 
@@ -10,11 +9,9 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tallystick.node import proving, queries
+from tallystick.node import queries
 from tallystick.node.api.app import world_of
 from tallystick.node.api.operations import JSON, Operation, Parameter, answer_json, flag
-from tallystick.node.channel import Channel
-from tallystick.node.closing import Closer
 
 BUNDLE = "application/zip"
 
@@ -68,16 +65,8 @@ async def _close(request: Request) -> Response:
 
 async def _bundle(request: Request) -> Response:
     label, full = request.path_params["period"], flag(request, "full")
-
-    def make(channel: Channel, closer: Closer) -> bytes:
-        queries.checkpoint_document(channel, closer, label)  # refuses what is not closed
-        row = closer.row_of(channel.own.folder.calendar.parse(label))
-        assert row is not None
-        out = io.BytesIO()
-        proving.bundle(channel, row, out, full=full)
-        return out.getvalue()
-
-    made = await world_of(request).reader.ask(_key(request), make)
+    question = partial(queries.bundle_of, label=label, full=full)
+    made = await world_of(request).reader.ask(_key(request), question)
     headers = {"Content-Disposition": f'attachment; filename="{label}.tally"'}
     return Response(made, headers=headers, media_type=BUNDLE)
 
