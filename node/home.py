@@ -21,10 +21,10 @@ from tallystick.node.config import TEMPLATE
 from tallystick.node.errors import HomeError
 from tallystick.node.files import sync, whole_folder, write_new
 from tallystick.node.seed import is_encrypted, parse_seed
-from tallystick.node.store.keyspace import FORMAT_VERSION
 from tallystick.protocol.keys import Identity, check_party_name
 from tallystick.protocol.records import Job
 
+HOME_VERSION = 2
 SOCKET_PATH_BYTES_MAX = 100  # a Unix socket's address has room for 107
 
 
@@ -200,7 +200,7 @@ def make_home(path: Path, identity: Identity, seed_text: str | None) -> Home:
     with whole_home(path) as made:
         for file, text in (
             ("name", f"{name}\n"),
-            ("version", f"{FORMAT_VERSION}\n"),
+            ("version", f"{HOME_VERSION}\n"),
             ("config.toml", TEMPLATE),
             ("keys", _keys_text(identity)),
             ("seed", seed_text),
@@ -245,9 +245,9 @@ def open_home(path: Path) -> Home:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise HomeError(f"the home in {path} cannot be read: {error}") from None
-    if version != str(FORMAT_VERSION):
+    if version != str(HOME_VERSION):
         raise HomeError(
-            f"the home in {path} has format {version[:20]!r}, this tally knows {FORMAT_VERSION}",
+            f"the home in {path} has format {version[:20]!r}, this tally knows {HOME_VERSION}",
             "Use the version of tally that made it, or a newer one",
         )
     return Home(path, check_party_name(name))

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from tallystick.node.batches import Batch, Prepared
+from tallystick.node.batches import Batch, Prepared, cut_at_tiles
 from tallystick.node.errors import StoreError
 from tallystick.node.lookups import Lookups
 from tallystick.node.quotas import counted_bytes
@@ -38,7 +38,7 @@ from tallystick.node.store.keyspace import (
     unpack_tally,
 )
 from tallystick.node.store.matters import LogMatters, Placed, Row, counted_rows
-from tallystick.node.store.source import batches, kept_from, sealed_below, stored_parts
+from tallystick.node.store.source import batches, heads_from, kept_from, sealed_below, stored_parts
 from tallystick.node.store.tiles import put_tile, tile_rows
 from tallystick.node.telemetry.counts import Growth
 from tallystick.node.tree import LogTree
@@ -285,16 +285,19 @@ class ChannelLog(LogMatters):
         if recent is not None and recent.size <= limit:
             return recent
         pieces: list[bytes] = []
-        stop = start
+        size, at, stop = 0, start, start
         with self.store.read() as txn:
-            for first, value in batches(txn, self.number, start):
-                after = first + batch_count(value)
-                much = sum(map(len, pieces)) > READ_BYTES_MAX or stop - start >= READ_RECORDS_MAX
-                if after > limit or (pieces and much):
+            stored = batches(txn, self.number, start)
+            for after in heads_from(txn, self.number, start + 1, limit):
+                if pieces and (size > READ_BYTES_MAX or stop - start >= READ_RECORDS_MAX):
                     break
-                if first < start:  # the peer stands inside a batch of ours
-                    value = batch_bytes(split_batch(value, start - first, after - first))
-                pieces.append(value)
+                while at < after:
+                    first, value = next(stored)
+                    below = first + batch_count(value)
+                    if first < start:  # the peer stands inside a batch of ours
+                        value = batch_bytes(split_batch(value, start - first, below - first))
+                    pieces.append(value)
+                    size, at = size + len(value), below
                 stop = after
             head = self.head_row(txn, stop)
         assert head is not None
@@ -464,13 +467,15 @@ class ChannelLog(LogMatters):
             others = [one for one in placed if type(one[1]) is not Delta]
         self.index.add(prints, indexes)
         data = batch_bytes(parts)
+        cut = cut_at_tiles(first, parts, data)
         matters = self.prepare_matters(others)
         corrections = [(n, record) for n, record, _ in others if isinstance(record, Correction)]
         changes = self.folder.fold(records)
         prepared = Prepared(first, records, data, head, changes, bool(corrections))
         self._in_flight.append(prepared)
         self.state = appended.state
-        self.held_bytes += counted_bytes(len(data), len(records), len(prepared.changes))
+        stored = sum(len(piece) for _, piece in cut)
+        self.held_bytes += counted_bytes(stored, len(records), len(prepared.changes))
         self.held_bytes += counted_rows(matters)
         size = appended.state.size
         if signature:
@@ -481,7 +486,8 @@ class ChannelLog(LogMatters):
         tiles = tile_rows(first, appended.leaves, appended.tiles)
 
         def job(txn: Txn) -> None:
-            txn.put("batches", index_key(self.number, first), data)
+            for at, piece in cut:
+                txn.put("batches", index_key(self.number, at), piece)
             txn.put("heads", index_key(self.number, size), encode_row(head))
             txn.put("logs", log_key(self.number), row)
             for number, value in tiles:

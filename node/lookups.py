@@ -10,7 +10,7 @@ from tallystick.node.store.disk import Store
 from tallystick.node.store.source import batches
 from tallystick.protocol.records import Record, decode_batch, decode_record, split_batch
 
-BATCHES_MAX = 4
+BATCHES_MAX = 16
 
 
 class Lookups:

@@ -46,7 +46,9 @@ from tallystick.protocol.records import (
     Record,
     Role,
     Terms,
+    batch_count,
     decode_batch,
+    join_batches,
 )
 from tallystick.protocol.replay import LogSummary, survey_log
 
@@ -108,6 +110,11 @@ class LogExamination:
         """The batches from the first record on: first index (-1: the row's key is none), value
         (None: damaged), and how many bytes of it are in the store.
         """
+        heads = (index_of(key) for key, _ in self._rows("heads") if len(key) == 12)
+        return _joined(self._parts(), heads)
+
+    def _parts(self) -> Iterator[tuple[int, bytes | None, int]]:
+        """The same as they are stored."""
         kept = next((index_of(k) for k, _ in self._rows("batches") if len(k) == 12), 0)
         if kept and next(segment_rows(self._txn, self._number), None) is not None:
             self.found.kept_from = kept
@@ -371,6 +378,34 @@ class LogExamination:
         if not faults and count != len(expected):
             faults.append(f"{len(expected) - count} rows are missing")
         return faults
+
+
+def _joined(
+    stored: Iterator[tuple[int, bytes | None, int]], heads: Iterator[int]
+) -> Iterator[tuple[int, bytes | None, int]]:
+    """Batches from what is stored of them: what was cut at a tile's end, where no head is, is one.
+    What is damaged (None) stands for itself.
+    """
+    head = next(heads, None)
+    begin = end = size = 0
+    parts: list[bytes] = []
+    for first, value, in_store in stored:
+        while head is not None and head < end:
+            head = next(heads, None)
+        cut_here = first == end and end % TILE == 0 and head != end
+        if parts and (value is None or not cut_here):
+            yield begin, join_batches(end - begin, parts), size
+            parts, size = [], 0
+        if value is None:
+            yield first, None, 0
+            continue
+        if not parts:
+            begin = first
+        parts.append(value)
+        size += in_store
+        end = first + batch_count(value)
+    if parts:
+        yield begin, join_batches(end - begin, parts), size
 
 
 def _signed(head: Head, keys: set[bytes], signature: bytes) -> bool:

@@ -24,6 +24,7 @@ from tallystick.node.doctor.examination import AnyStore, examine
 from tallystick.node.doctor.findings import Damaged, Findings, LogFindings
 from tallystick.node.doctor.logs import LogExamination
 from tallystick.node.doctor.salvage import salvage
+from tallystick.node.doctor.sealed import put_back
 from tallystick.node.doctor.structure import walk_snapshot
 from tallystick.node.doctor.tables import name_row, value_of
 from tallystick.node.errors import ArchiveError, StoreError
@@ -32,8 +33,7 @@ from tallystick.node.founding import decode_channel
 from tallystick.node.rebuilding import free_number
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import (
-    FORMAT_DROPPED,
-    FORMAT_VERSION,
+    FORMAT,
     ChannelRow,
     HeadRow,
     encode_row,
@@ -145,6 +145,7 @@ class _Mending:
         for log in self._findings.logs:
             if log.torn:
                 self._keep(txn, log, away)
+                put_back(txn, log, self._role(log))
                 self._say_cut(log)
             if log.torn or log.remake or seed_lost or self._damaged(log, away):
                 self._remake(txn, log)
@@ -167,9 +168,7 @@ class _Mending:
 
     def _settings(self, txn: Txn) -> bool:
         """Settings that are gone; whether the seed of the index is among them."""
-        dropped = any(log.kept_from for log in self._findings.logs)
-        number = FORMAT_DROPPED if dropped else FORMAT_VERSION
-        txn.put("meta", b"format", str(number).encode())
+        txn.put("meta", b"format", FORMAT)
         if txn.get("meta", b"place") is None:
             txn.put("meta", b"place", b"unknown")
             txn.put("meta", RESTORED, b"")

@@ -7,16 +7,18 @@ alone is lost only if the archive is.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count, islice
+from itertools import chain, count, islice
 
 import msgspec
 
+from tallystick.node.batches import cut_at_tiles
 from tallystick.node.doctor.findings import Damaged, LogFindings
 from tallystick.node.doctor.tables import decoded, value_of
 from tallystick.node.errors import ArchiveError
 from tallystick.node.segments import SEGMENT
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import SegmentRow, index_key, index_of, log_key, tile_key
+from tallystick.node.store.source import heads_from
 from tallystick.protocol.records import Role, Terms, batch_bytes
 
 _decode = msgspec.msgpack.Decoder(SegmentRow).decode
@@ -52,6 +54,26 @@ def _parts(txn: Txn, channel: bytes, role: Role) -> Iterator[bytes]:
         with archive.segment(channel, role, begin) as segment:
             for parts in segment.records():
                 yield from parts
+
+
+def put_back(txn: Txn, log: LogFindings, role: Role) -> None:
+    """Have a log that was cut back into what was dropped of it end in the store again: what counts
+    of its last segment comes back, and the segment's row goes.
+    """
+    if not log.kept_from or log.sound > log.kept_from:
+        return
+    begin = (log.sound - 1) // SEGMENT * SEGMENT
+    with txn.segments.archive(txn).segment(log.channel_id, role, begin) as segment:
+        parts = chain.from_iterable(segment.records())
+        first = begin
+        for size in [*heads_from(txn, log.number, begin + 1, log.sound - 1), log.sound]:
+            batch = list(islice(parts, size - first))
+            for at, piece in cut_at_tiles(first, batch, batch_bytes(batch)):
+                txn.put("batches", index_key(log.number, at), piece)
+            first = size
+    rows = [n for n, _, _ in segment_rows(txn, log.number) if n >= begin]
+    for number in rows:
+        txn.delete("segments", index_key(log.number, number))
 
 
 def check_segments(

@@ -19,7 +19,7 @@ from tallystick.node.errors import StoreError
 from tallystick.node.logs import ChannelLog
 from tallystick.node.segments import SEGMENT
 from tallystick.node.store.disk import Store, Txn
-from tallystick.node.store.keyspace import FORMAT_DROPPED, encode_row, log_key
+from tallystick.node.store.keyspace import encode_row, log_key
 from tallystick.protocol.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ def dropping(log: ChannelLog, keys: Sequence[bytes], size: int) -> Callable[[Txn
         for key in keys:
             txn.delete("batches", key)
         txn.put("logs", log_key(log.number), row)
-        txn.put("meta", b"format", str(FORMAT_DROPPED).encode())
 
     return job
 

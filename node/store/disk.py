@@ -26,7 +26,7 @@ import xxhash
 
 from tallystick.node.errors import HomeError, StoreError
 from tallystick.node.segments.reading import Segments
-from tallystick.node.store.keyspace import FORMAT_VERSION, FORMATS, TABLES
+from tallystick.node.store.keyspace import FORMAT, FORMATS, TABLES
 from tallystick.node.telemetry.counts import Commits
 
 JOBS_A_COMMIT_MAX = 256
@@ -225,14 +225,14 @@ class Store:
     def _check_version(self, read_only: bool) -> None:
         with self.read() as txn:
             found = txn.get("meta", b"format")
-        if found is None and not read_only:
-            self.commit_now(lambda txn: txn.put("meta", b"format", str(FORMAT_VERSION).encode()))
-        elif found is not None and int(found) not in FORMATS:
+        if found is not None and int(found) not in FORMATS:
             raise HomeError(
                 f"the store in {self.path} has format {found.decode()},"
-                f" this version of tally reads formats {' and '.join(map(str, FORMATS))}",
+                f" this version of tally reads formats {', '.join(map(str, FORMATS))}",
                 "Install the version of tally that wrote it, or a newer one",
             )
+        if found != FORMAT and not read_only:
+            self.commit_now(lambda txn: txn.put("meta", b"format", FORMAT))
 
     async def prove(self) -> None:
         """Write what is there already, to see whether the disk takes it: `counts.failure` says so.
@@ -241,7 +241,7 @@ class Store:
         """
 
         def job(txn: Txn) -> None:
-            txn.put("meta", b"format", txn.get("meta", b"format") or str(FORMAT_VERSION).encode())
+            txn.put("meta", b"format", FORMAT)
 
         with suppress(StoreError):
             await self.off_thread(self.commit_now, job)

@@ -11,7 +11,8 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | invites     | invite id                          | StoredInvite                                  |
 | channels    | channel id                         | ChannelRow                                    |
 | logs        | log                                | LogRow: the log's state                       |
-| batches     | log, first index                   | batch: the very bytes that are hashed         |
+| batches     | log, first index                   | a batch, or its part within a tile of the tree:
+|             |                                    | the very bytes that are hashed                |
 | heads       | log, size                          | HeadRow: root, signature, co-signature        |
 | tiles       | log, level, number                 | root of 256^level leaves (‖ the last leaf)    |
 | segments    | log, first index                   | SegmentRow: records that the archive has too  |
@@ -56,9 +57,9 @@ from tallystick.protocol.derive import LineKey, Tally
 from tallystick.protocol.log import LogFacts
 from tallystick.protocol.records import DeclaredTotal, Role
 
-FORMAT_VERSION = 2
-FORMAT_DROPPED = 3  # records were dropped from it: who does not know segments must not open it
-FORMATS = (FORMAT_VERSION, FORMAT_DROPPED)
+FORMAT_VERSION = 4  # a batch is cut where tiles end; since 3, records may be in segments alone
+FORMATS = (2, 3, FORMAT_VERSION)
+FORMAT = str(FORMAT_VERSION).encode()
 COVERED_NOTHING = -1
 
 TABLES = (

@@ -1,21 +1,25 @@
 """The one source of a log's records: the store, and for what was dropped from it, segments.
 
-What is dropped is always a log's beginning. In place of its batches the same records come from
-segments, cut where their heads are, so that whoever reads batches sees none of that.
+What is dropped is always a log's beginning. In place of what was stored the same records come from
+segments, cut the same way, so that whoever reads batches sees none of that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 from tallystick.node.segments import SEGMENT
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import index_key, index_of, log_key
+from tallystick.node.store.tiles import TILE
 from tallystick.protocol.records import batch_bytes, split_batch
 
 
 def batches(txn: Txn, log: int, start: int = 0) -> Iterator[tuple[int, bytes]]:
-    """The durable batches of a log from that on which holds record `start`: first index, bytes."""
+    """The durable records of a log as they are stored, from where record `start` is: first index,
+    batch. A batch with a head is one of these or several in a row.
+    """
     found = txn.floor("batches", index_key(log, start))
     if found is not None and found[0].startswith(log_key(log)):
         yield from _stored(txn, log, index_of(found[0]))
@@ -31,6 +35,12 @@ def kept_from(txn: Txn, log: int) -> int:
     for key, _ in txn.scan("batches", log_key(log), log_key(log + 1)):
         return index_of(key)
     return 0
+
+
+def heads_from(txn: Txn, log: int, least: int, most: int) -> Iterator[int]:
+    """The sizes of the heads of a log, from the `least` one that is asked for to the `most`."""
+    for key, _ in txn.scan("heads", index_key(log, least), index_key(log, most + 1)):
+        yield index_of(key)
 
 
 def sealed_below(txn: Txn, log: int) -> int:
@@ -61,12 +71,12 @@ def _stored(txn: Txn, log: int, first: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _sealed(txn: Txn, log: int, start: int, kept: int) -> Iterator[tuple[int, bytes]]:
-    """The dropped batches from that on which holds record `start`, up to index `kept`."""
+    """What was dropped, from where record `start` is up to index `kept`."""
     head = txn.floor("heads", index_key(log, start))
     first = index_of(head[0]) if head is not None and head[0].startswith(log_key(log)) else 0
-    for key, _ in txn.scan("heads", index_key(log, first + 1), index_key(log, kept)):
-        size = index_of(key)
-        yield first, batch_bytes(txn.segments.parts(txn, log, first, size))
-        first = size
-    if first < kept:
-        yield first, batch_bytes(txn.segments.parts(txn, log, first, kept))
+    first = max(first, start // TILE * TILE)
+    for size in chain(heads_from(txn, log, first + 1, kept - 1), [kept]):
+        while first < size:
+            stop = min(size, first // TILE * TILE + TILE)
+            yield first, batch_bytes(txn.segments.parts(txn, log, first, stop))
+            first = stop

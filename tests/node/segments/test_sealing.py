@@ -145,7 +145,7 @@ def test_an_older_tally_does_not_open_it(
     dropped: tuple[Home, Home], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disk, "FORMATS", (2,))
-    with pytest.raises(HomeError, match="format 3"):
+    with pytest.raises(HomeError, match="format 4"):
         disk.Store(dropped[0].store_path, read_only=True)
 
 
