@@ -13,7 +13,8 @@ import trio
 
 from tallystick.node.link import Link
 from tallystick.protocol.errors import PeerBreach
-from tallystick.protocol.messages import Presence
+from tallystick.protocol.items import Carried
+from tallystick.protocol.messages import Hearsay, Presence
 
 ANSWER_SECONDS = 5  # in which a process that lives says so
 
@@ -57,6 +58,7 @@ class Admission:
             assert existing.presence is not None
             other = existing.presence.incarnation != presence.incarnation
             if other and await _answers(existing):
+                _tell_both(existing, link, presence)
                 raise PeerBreach(
                     "twins",
                     f"another process of {link.peer} is connected, and answers",
@@ -74,6 +76,14 @@ class Admission:
             return False  # the same side dialled again: the older one is dead
         first_dials = self._party < existing.peer
         return existing.dialled == first_dials
+
+
+def _tell_both(existing: Link, link: Link, presence: Presence) -> None:
+    """Hand each of two copies what the other one signed: that alone convinces them."""
+    assert existing.presence is not None
+    for to, item in ((link, existing.presence.item), (existing, presence.item)):
+        if item is not None:
+            to.send(Hearsay([Carried(0, item)], []))
 
 
 async def _answers(link: Link) -> bool:

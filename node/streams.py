@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from tallystick.node.channel import Channel
     from tallystick.node.link import Link
     from tallystick.protocol.messages import (
+        Accusation,
         Founded,
+        Hearsay,
         Hello,
         InReconciliation,
         Presence,
@@ -52,6 +54,12 @@ class Owner(Protocol):
         self, link: Link, message: ProposeTerms | TermsHeld | TermsRefused | Founded
     ) -> None:
         """Founding of channels."""
+
+    def hearsay(self, link: Link, message: Hearsay) -> None:
+        """The peer passes gossip on; never waits."""
+
+    async def accused(self, link: Link, message: Accusation) -> None:
+        """The peer sends evidence."""
 
     def reconcile(self, link: Link, channel: Channel, message: InReconciliation) -> None:
         """The peer says something in a reconciliation session; never waits."""

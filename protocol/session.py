@@ -16,12 +16,14 @@ from tallystick.protocol.framing import FrameReader, frame
 from tallystick.protocol.messages import (
     FRAME_BYTES_MAX,
     PROTOCOL_VERSION,
+    Accusation,
     Append,
     Bye,
     Channels,
     Cosign,
     Founded,
     Halt,
+    Hearsay,
     Hello,
     Holding,
     Message,
@@ -39,7 +41,7 @@ from tallystick.protocol.states import CHANNEL, CONNECTION, SENDABLE, Channel, C
 
 APPENDS_IN_FLIGHT_MAX = 5
 
-_CONNECTION_KINDS = (
+CONNECTION_KINDS = (
     Hello,
     Presence,
     Bye,
@@ -49,6 +51,8 @@ _CONNECTION_KINDS = (
     TermsHeld,
     TermsRefused,
     Founded,
+    Hearsay,
+    Accusation,
 )
 
 
@@ -124,7 +128,7 @@ class Session:
 
     def send(self, message: Message) -> bytes:
         """The frame of a message that may be sent now."""
-        if isinstance(message, _CONNECTION_KINDS):
+        if isinstance(message, CONNECTION_KINDS):
             if isinstance(message, Bye):
                 self.state = Connection.CLOSED
             return frame(encode_message(message))
@@ -143,7 +147,7 @@ class Session:
 
     def _accept(self, message: Message) -> None:
         kind = type(message)
-        if isinstance(message, _CONNECTION_KINDS):
+        if isinstance(message, CONNECTION_KINDS):
             following = CONNECTION.get((self.state, kind))
             if following is None:
                 raise PeerBreach(

@@ -14,7 +14,7 @@ from tallystick.node.quotas import Allowance
 from tallystick.protocol.framing import frame
 from tallystick.protocol.messages import PROTOCOL_VERSION, Hello, Presence, encode_message
 
-PRESENCE = Presence(bytes(16), 0, False, b"", ())
+PRESENCE = Presence(bytes(16), 0, False, None)
 
 
 class Stream:

@@ -9,6 +9,7 @@ from tallystick.protocol.framing import frame
 from tallystick.protocol.messages import (
     APPEND_RECORDS_MAX,
     PROTOCOL_VERSION,
+    Accusation,
     Append,
     AskReconcile,
     Bye,
@@ -19,6 +20,7 @@ from tallystick.protocol.messages import (
     Founded,
     Full,
     Halt,
+    Hearsay,
     Hello,
     Holding,
     Message,
@@ -57,7 +59,9 @@ EXAMPLES: dict[type, Message] = {
     type(message): message
     for message in (
         Hello(PROTOCOL_VERSION, "beta.example", 0, ""),
-        Presence(RUN, 0, False, b"", ()),
+        Presence(RUN, 0, False, None),
+        Hearsay([], []),
+        Accusation(b"evidence"),
         Holding(ID, 0, 0, 0, HASH, b"", b""),
         Append(ID, 0, BATCH, SIGNATURE),
         Cosign(ID, 2, COSIGNATURE),
