@@ -1,8 +1,8 @@
 """Which process of our party this is, said in every session, and whether another one says so too.
 
 A presence item says a time and an incarnation under a pseudonym that every copy of the party can
-read and nobody else. Times that a process says are promised in the store before: so what comes with
-a later time than ours began, and was not said by us, was said by another copy that holds our seed.
+read and nobody else. A process begins later than any word of an earlier one, whatever its clock
+says. So what was said after we began, and not by us, was said by another copy that holds our seed.
 Then this node stops: it holds no sessions, so nothing is signed, until people decide (`tally
 recover --only-copy`). That is durable. An item alone decides; no peer's word does.
 """
@@ -32,7 +32,7 @@ from tallystick.protocol.items import Item
 from tallystick.protocol.messages import Presence
 
 ROW = b"presence"  # in the table `meta`
-PROMISE_MS = 60_000  # how far ahead of the clock times are promised
+LATER_MS = 1_000  # after we began, from which on a word cannot be an earlier process's
 SAID_MAX = 4096  # of our own words that are remembered
 
 _log = logging.getLogger("tallystick.presence")
@@ -56,15 +56,13 @@ class Presences:
         self.generation = 0
         with books.store.read() as txn:
             self._row = stored_presence(txn)
-        self._begin(self._clock_ms())
-        books.store.commit_now(self._put(self._row))
+        self._begin()
 
-    def _begin(self, at_ms: int) -> None:
+    def _begin(self) -> None:
         """Speak as a new process, at a later time than any before."""
         self.incarnation = self._dice.randbytes(INCARNATION_SIZE)
-        self._began_ms = self._last_ms = max(at_ms, self._row.promised_ms) + 1
+        self._began_ms = self._last_ms = max(self._clock_ms(), self._row.said_ms) + 1
         self._said: deque[int] = deque(maxlen=SAID_MAX)
-        self._row = msgspec.structs.replace(self._row, promised_ms=self._last_ms + PROMISE_MS)
 
     def _clock_ms(self) -> int:
         return self._books.clock_us() // 1000
@@ -80,28 +78,13 @@ class Presences:
 
     # Saying
 
-    async def promise(self) -> None:
-        """Promise in the store the times that are said next."""
-        ahead_ms = max(self._clock_ms(), self._last_ms) + PROMISE_MS
-        if ahead_ms - self._row.promised_ms < PROMISE_MS // 3:
-            return
-        row = msgspec.structs.replace(self._row, promised_ms=ahead_ms)
-        try:
-            await self._books.store.commit(self._put(row))
-        except StoreError as error:
-            _log.warning("presence waits for the disk", extra={"reason": error.message})
-        else:
-            self._row = msgspec.structs.replace(self._row, promised_ms=ahead_ms)
-
-    def item(self) -> Item | None:
-        """That this process is there, said now; None if no later time is promised."""
-        at_ms = max(self._clock_ms(), self._last_ms + 1)
-        if at_ms > self._row.promised_ms:
-            at_ms = self._last_ms + 1
-        if at_ms > self._row.promised_ms:
-            return None
-        self._last_ms = at_ms
+    def item(self) -> Item:
+        """That this process is there, said now."""
+        at_ms = self._last_ms = max(self._clock_ms(), self._last_ms + 1)
         self._said.append(at_ms)
+        # Without haste: it counts only if we start again and the clock went back meanwhile.
+        self._row = msgspec.structs.replace(self._row, said_ms=at_ms)
+        self._books.store.submit_along(self._put(self._row))
         veil = self._veil(epoch_at(self._secret, self._books.clock_us() / 1e6))
         return veil.make_presence(
             self._books.identity.transport, at_ms, self.incarnation, self.generation
@@ -133,7 +116,7 @@ class Presences:
             said = self._veil(item.epoch).open_presence(item)
         except ProofError:
             return None
-        if said.at_ms < self._began_ms or said.generation < self.generation:
+        if said.at_ms < self._began_ms + LATER_MS or said.generation < self.generation:
             return None  # an earlier process, or a home that another one has taken over from
         ours = said.incarnation == self.incarnation and (
             said.at_ms in self._said or said.at_ms < min(self._said, default=0)
@@ -156,11 +139,10 @@ class Presences:
     async def go_on(self) -> None:
         """People say that this is the only copy now: speak as a new process."""
         before = self._row
-        promised_ms = max(before.promised_ms, before.seen_ms)
-        self._row = PresenceRow(promised_ms)
-        self._begin(self._clock_ms())
+        self._row = PresenceRow(max(before.said_ms, before.seen_ms))
+        self._begin()
         try:
             await self._books.store.commit(self._put(self._row))
         except StoreError:
-            self._row = msgspec.structs.replace(before, promised_ms=self._row.promised_ms)
+            self._row = before
             raise

@@ -38,7 +38,7 @@ from tallystick.protocol.gossip_words import (
 from tallystick.protocol.items import Carried, Conflict, Item, verify_item
 from tallystick.protocol.messages import CONFLICTS_MAX, ITEMS_MAX, Hearsay
 
-PRESENCE_SECONDS = 30  # how often our own is published
+PRESENCE_SECONDS = 60  # how often our own is published
 OWN_SECONDS, THEIRS_SECONDS = 4.0, 60.0  # between two heads of our log, and of the peer's
 LEARN_A_ROUND = 20  # channels whose pseudonyms are made
 PUBLISH_A_ROUND = 100  # heads
@@ -132,7 +132,6 @@ class Talker:
         while True:
             await trio.sleep(ROUND_SECONDS)
             try:
-                await self._presences.promise()
                 await self._act()
                 if self.enabled and not self._presences.stopped:
                     self._learn()
@@ -164,10 +163,8 @@ class Talker:
         """Publish what is new, and that we are there."""
         now = trio.current_time()
         if now - self._spoke_at >= PRESENCE_SECONDS:
-            item = self._presences.item()
-            if item is not None:
-                self._spoke_at = now
-                self._take(self.engine.publish(item, self._now_s()))
+            self._spoke_at = now
+            self._take(self.engine.publish(self._presences.item(), self._now_s()))
         left = PUBLISH_A_ROUND
         for waiting in (self._grown, self._idle):
             for key in list(waiting):

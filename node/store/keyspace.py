@@ -146,11 +146,11 @@ class LogRow(Struct, array_like=True):
 
 
 class PresenceRow(Struct, array_like=True):
-    """Which times this party's processes may have said (POSIX milliseconds), and since when (µs) it
-    stopped for another copy of it, with the latest time that one said; 0: it did not.
+    """The latest time that a process of this party said (POSIX milliseconds), and since when (µs)
+    it stopped for another copy of it, with the latest time that one said; 0: it did not.
     """
 
-    promised_ms: int = 0
+    said_ms: int = 0
     stopped_us: int = 0
     seen_ms: int = 0
 
