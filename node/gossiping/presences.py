@@ -36,13 +36,13 @@ LATER_MS = 1_000  # after we began, from which on a word cannot be an earlier pr
 SAID_MAX = 4096  # of our own words that are remembered
 
 _log = logging.getLogger("tallystick.presence")
-_decode_row = msgspec.msgpack.Decoder(PresenceRow).decode
+decode_presence = msgspec.msgpack.Decoder(PresenceRow).decode
 
 
 def stored_presence(txn: Txn) -> PresenceRow:
     """What the store says of this party's processes."""
     value = txn.get("meta", ROW)
-    return _decode_row(value) if value else PresenceRow()
+    return decode_presence(value) if value else PresenceRow()
 
 
 class Presences:

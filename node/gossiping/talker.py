@@ -90,7 +90,7 @@ class Talker:
     def hears(self, channel: Channel) -> bool:
         """Whether a head of the channel is newer than what was published of it."""
         return self.enabled and any(
-            log.cosigned_size != self._published.get((channel.id, ours), (0,))[0]
+            log.cosigned_ahead != self._published.get((channel.id, ours), (0,))[0]
             for ours, log in ((True, channel.own), (False, channel.peer))
         )
 
@@ -180,6 +180,8 @@ class Talker:
         """Publish the newest co-signed head of a log, unless it was."""
         channel, log = self._log_of(*key)
         size = log.cosigned_size
+        if size < log.cosigned_ahead:  # which is on its way to the disk
+            self._grown[key] = None
         behind = self._pseudonyms.publishing(channel.id, log.role)
         if (
             not size

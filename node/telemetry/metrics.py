@@ -49,6 +49,13 @@ METRICS = (
     Metric("store_commit_bytes", "histogram", "Bytes of keys and values in a commit."),
     Metric("store_commits_failed_total", "counter", "Commits that failed."),
     Metric("store_jobs_waiting", "gauge", "Jobs that wait for the next commit."),
+    # Gossip
+    Metric("copy_found", "gauge", "1 while this node stopped because another copy of it runs."),
+    Metric("gossip_items", "gauge", "Blinded heads that are kept."),
+    Metric("gossip_conflicts", "gauge", "Pairs of blinded heads that contradict each other."),
+    Metric("gossip_sent_total", "counter", "What was passed on.", ("what",)),
+    Metric("gossip_refused_total", "counter", "What was not taken of peers.", ("reason",)),
+    Metric("gossip_judged_total", "counter", "Heads of our channels that were shown.", ("result",)),
     # Channels
     Metric("channels", "gauge", "Channels and proposals, by state.", ("state",)),
     Metric("channel_connected", "gauge", "1 if the channel's peer is connected.", CHANNEL),
