@@ -42,6 +42,7 @@ PRESENCE_SECONDS = 60  # how often our own is published
 OWN_SECONDS, THEIRS_SECONDS = 4.0, 60.0  # between two heads of our log, and of the peer's
 LEARN_A_ROUND = 20  # channels whose pseudonyms are made
 PUBLISH_A_ROUND = 100  # heads
+TURN = 8  # of them, or of links, before others may run
 JUDGE_A_ROUND = 200
 WAITING_MAX = 10_000  # heads to be judged
 UNKNOWN_A_MINUTE = 10  # heads of a peer's that nobody signed, before it is not listened to
@@ -134,16 +135,16 @@ class Talker:
             try:
                 await self._act()
                 if self.enabled and not self._presences.stopped:
-                    self._learn()
-                    self._publish()
-                    self._send()
+                    await self._learn()
+                    await self._publish()
+                    await self._send()
             except TallyError as error:
                 _log.warning("gossip waits", extra={"reason": error.message})
 
     def _now_s(self) -> float:
         return self._books.clock_us() / 1e6
 
-    def _learn(self) -> None:
+    async def _learn(self) -> None:
         """Know the pseudonyms of some more channels, and of all once an hour."""
         now = trio.current_time()
         if now - self._learnt_at > 3600:
@@ -153,13 +154,14 @@ class Talker:
         changed = False
         for channel in list(self._unlearnt)[:LEARN_A_ROUND]:
             del self._unlearnt[channel]
+            await trio.lowlevel.checkpoint()  # each takes a millisecond, and others wait
             if self._pseudonyms.learn(channel):
                 changed = True
                 self._idle |= {(channel, True): None, (channel, False): None}
         if changed:
             self._take(self.engine.watch([*self._pseudonyms, *self._presences.pseudonyms()]))
 
-    def _publish(self) -> None:
+    async def _publish(self) -> None:
         """Publish what is new, and that we are there."""
         now = trio.current_time()
         if now - self._spoke_at >= PRESENCE_SECONDS:
@@ -171,6 +173,8 @@ class Talker:
                 if left and self._is_due(key, now):
                     del waiting[key]
                     left -= self._publish_head(key, now)
+                    if not left % TURN:
+                        await trio.lowlevel.checkpoint()
 
     def _is_due(self, key: Key, now: float) -> bool:
         last = self._published.get(key)
@@ -208,10 +212,12 @@ class Talker:
         found = self._books.channels[channel][0]
         return found, found.own if ours else found.peer
 
-    def _send(self) -> None:
+    async def _send(self) -> None:
         """Send each neighbour what there is for it, unless it has much to read already."""
         busy = [name for name, link in self._links.items() if not link.live or link.busy]
-        for name, batch in self.engine.round(self._now_s(), busy).items():
+        for turn, (name, batch) in enumerate(self.engine.round(self._now_s(), busy).items()):
+            if not turn % TURN:
+                await trio.lowlevel.checkpoint()
             link = self._links.get(name)
             if link is None or not link.live:
                 continue
