@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,3 +87,32 @@ def test_a_decision_that_is_not_asked_for(tmp_path: Path) -> None:
         done = acme.tally("recover", "--only-copy", check=False)
         assert done.returncode == 2
         assert "no other copy of this home was heard of" in done.stderr
+
+
+def test_a_process_that_does_not_answer_gives_way_and_a_copy_that_wakes_stops(
+    tmp_path: Path,
+) -> None:
+    """A machine that hangs must not block the restart of its node elsewhere; when it wakes up
+    after all, both know.
+    """
+    with nodes.channel(tmp_path) as (acme, beta):
+        emit(acme, "before")
+        acme.stop()
+        (tmp_path / "elsewhere").mkdir()
+        copy = nodes.Party(tmp_path / "elsewhere", acme.name)
+        shutil.copytree(acme.home, copy.home)
+        acme.start()
+        nodes.wait_until(lambda: acme.json("status")["channels"][0]["state"] == "open")
+        assert acme.process is not None
+        os.kill(acme.process.pid, signal.SIGSTOP)
+        try:
+            copy.start()
+            nodes.wait_until(lambda: copy.json("status")["channels"][0]["state"] == "open")
+            emit(copy, "after")
+            os.kill(acme.process.pid, signal.SIGCONT)
+            nodes.wait_until(lambda: stopped(acme))
+            status = beta.json("status")["channels"][0]
+            assert (status["theirs"]["size"], status["evidence"]) == (3, [])
+        finally:
+            copy.stop()
+            os.kill(acme.process.pid, signal.SIGCONT)
