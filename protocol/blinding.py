@@ -141,8 +141,10 @@ class Veil:
         """The item of a head; the signer is the publisher's key pair before blinding."""
         if bytes(signer.verify_key) != self.publisher:
             raise InputError("only its publisher can sign for a pseudonym")
-        head = b"".join((size.to_bytes(8, "big"), root, signature, cosignature or _NO_COSIGNATURE))
-        rank, commitment, sealed = self.rank(size), self.commitment(size, root), self._seal(head)
+        rank, commitment = self.rank(size), self.commitment(size, root)
+        sealed = self._seal(
+            b"".join((size.to_bytes(8, "big"), root, signature, cosignature or _NO_COSIGNATURE))
+        )
         if len(sealed) != SEALED_SIZE:
             raise FormatError("not a head: a root, a signature or a co-signature has another size")
         message = signed_bytes(self.epoch, self.pseudonym, rank, commitment, sealed)

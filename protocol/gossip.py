@@ -43,6 +43,10 @@ from tallystick.protocol.items import (
 from tallystick.protocol.ring import Ring
 from tallystick.protocol.shelf import Shelf
 
+BACKLOG_SECONDS = 600.0  # what would have to wait longer is kept, and not passed on
+WALK_SECONDS = 600.0  # between looks at everything that is held
+JOIN_SECONDS = 10.0  # the same, when a neighbour has come
+
 
 class _Entry:
     __slots__ = ("hops", "item", "keepers", "scheduled", "source", "spread_at")
@@ -57,7 +61,7 @@ class _Entry:
 
 
 class _Neighbour:
-    __slots__ = ("allowed", "at", "barred_until", "conflicts", "here", "outbox", "place")
+    __slots__ = ("allowed", "at", "barred_until", "conflicts", "here", "outbox", "place", "turn")
 
     def __init__(self, place: int, allowed: float, now: float) -> None:
         self.place = place
@@ -67,6 +71,7 @@ class _Neighbour:
         self.allowed = allowed
         self.at = now
         self.barred_until = float("-inf")
+        self.turn = float("-inf")  # when the next item that it brought may be passed on
 
 
 class Gossip:
@@ -208,8 +213,8 @@ class Gossip:
             pseudonym = heappop(self._later)[1]
             if (entry := self._entries.get(pseudonym)) is not None:
                 entry.scheduled = False
-                self._spread(entry, now)
-        if now - self._walked_at > (10.0 if self._joined else 600.0):
+                self._pass_on(entry, now)
+        if now - self._walked_at > (JOIN_SECONDS if self._joined else WALK_SECONDS):
             self._walk(now)
         batches = {}
         for neighbour in [name for name in self._busy if name not in pass_over]:
@@ -227,6 +232,12 @@ class Gossip:
             if not known.outbox and not known.conflicts:
                 del self._busy[neighbour]
         return batches
+
+    def due(self) -> float:
+        """The earliest time at which a round would send or decide anything; it may be past."""
+        if self._busy or self._joined:
+            return float("-inf")
+        return self._later[0][0] if self._later else float("inf")
 
     # -- what is held ---------------------------------------------------------------------------
 
@@ -428,15 +439,26 @@ class Gossip:
     # -- sending ----------------------------------------------------------------------------------
 
     def _spread(self, entry: _Entry, now: float) -> None:
-        """Pass an item on, now or when its pseudonym may be passed on again."""
+        """Pass an item on: now, or when its pseudonym and who brought it may be passed on again."""
         if entry.hops >= HOPS_MAX or entry.scheduled:
             return
         spacing = self.limits.spacing
         due = entry.spread_at + spacing[min(entry.hops, len(spacing) - 1)]
+        if entry.source != OWN:
+            known = self._neighbours[entry.source]
+            pace = 60 / self.limits.relays_a_minute
+            turn = max(known.turn, now - pace * self.limits.relays_at_once)
+            if turn > now + BACKLOG_SECONDS:
+                return  # it brings more than is passed on for anybody
+            known.turn = turn + pace
+            due = max(due, turn)
         if due > now:
             entry.scheduled = True
             heappush(self._later, (due, entry.item.pseudonym))
-            return
+        else:
+            self._pass_on(entry, now)
+
+    def _pass_on(self, entry: _Entry, now: float) -> None:
         entry.spread_at = now
         chosen = self._ring.chosen(entry.item.pseudonym, entry.source)
         hops = max(entry.hops, 1)  # what is our own looks as what came from a neighbour

@@ -27,6 +27,8 @@ class Limits:
     items_a_round: int = 40  # to one neighbour
     conflicts_a_round: int = 4
     items_a_minute: int = 2_000  # from one neighbour
+    relays_a_minute: int = 240  # that are passed on for one neighbour
+    relays_at_once: int = 4_000  # the same, after it was quiet
     checks_a_second: int = 2_000  # of signatures, for all neighbours together
     barred: float = 600.0  # seconds that a neighbour is not listened to after a false signature
     waiting: int = 100_000  # items that wait to be sent, in all
