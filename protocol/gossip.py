@@ -44,6 +44,7 @@ from tallystick.protocol.ring import Ring
 from tallystick.protocol.shelf import Shelf
 
 BACKLOG_SECONDS = 600.0  # what would have to wait longer is kept, and not passed on
+KEEPERS_TOLD = 16  # of those who brought an item, when it turns out to be one of two
 WALK_SECONDS = 600.0  # between looks at everything that is held
 JOIN_SECONDS = 10.0  # the same, when a neighbour has come
 
@@ -175,7 +176,7 @@ class Gossip:
         if known is not None and known.here:
             known.here = False
             self._ring.leave(known.place, neighbour)
-            self._waiting -= len(known.outbox)
+            self._waiting -= len(known.outbox) + len(known.conflicts)
             known.outbox.clear()
             known.conflicts.clear()
             self._busy.pop(neighbour, None)
@@ -219,7 +220,7 @@ class Gossip:
         batches = {}
         for neighbour in [name for name in self._busy if name not in pass_over]:
             known = self._neighbours[neighbour]
-            batch = batches[neighbour] = Batch()
+            batch = Batch()
             for pseudonym in list(known.outbox)[: self.limits.items_a_round]:
                 hops = known.outbox.pop(pseudonym)
                 self._waiting -= 1
@@ -227,8 +228,11 @@ class Gossip:
                     batch.items.append(Carried(hops, entry.item))
             for pseudonym in list(known.conflicts)[: self.limits.conflicts_a_round]:
                 del known.conflicts[pseudonym]
+                self._waiting -= 1
                 if (found := self._conflicts.get(pseudonym)) is not None:
                     batch.conflicts.append(found[0])
+            if batch.items or batch.conflicts:
+                batches[neighbour] = batch
             if not known.outbox and not known.conflicts:
                 del self._busy[neighbour]
         return batches
@@ -336,7 +340,8 @@ class Gossip:
         pseudonym = entry.item.pseudonym
         self._unsend(known, neighbour, pseudonym)
         stuck = entry.hops >= HOPS_MAX
-        entry.hops = min(hops, entry.hops)
+        if hops < entry.hops:
+            entry.hops, entry.source = hops, neighbour
         self._keep(entry, neighbour)
         if stuck and hops < HOPS_MAX:
             self._spread(entry, now)
@@ -344,9 +349,12 @@ class Gossip:
     def _take_conflict(
         self, neighbour: str, conflict: Conflict, now: float, events: list[Event]
     ) -> Reason | None:
-        if conflict.first.pseudonym in self._conflicts:
+        pseudonym = conflict.first.pseudonym
+        if pseudonym in self._conflicts:
             known = self._neighbours[neighbour]
-            known.conflicts.pop(conflict.first.pseudonym, None)
+            if pseudonym in known.conflicts:
+                del known.conflicts[pseudonym]
+                self._waiting -= 1
             return None
         if not conflicting(conflict.first, conflict.second):
             return "conflict"
@@ -383,8 +391,12 @@ class Gossip:
             entry = self._entries.get(pseudonym)
             keepers = entry.keepers if entry is not None else ()
             # Back to where its items came from too: there are those who can read them.
-            for name in dict.fromkeys((*self._ring.chosen(pseudonym, neighbour), *keepers)):
-                if name not in (neighbour, OWN):
+            # Who brought the second item knows nothing yet; who brought the conflict does.
+            knows = neighbour if conflict.hops else OWN
+            for name in dict.fromkeys(
+                (*self._ring.chosen(pseudonym, knows), *keepers[:KEEPERS_TOLD], neighbour)
+            ):
+                if name not in (knows, OWN):
                     self._tell(name, pseudonym)
         return [Conflicted(conflict, neighbour, watched)]
 
@@ -432,9 +444,11 @@ class Gossip:
             self._joined = set()
             for pseudonym, entry in self._entries.items():
                 if entry.hops < HOPS_MAX:
-                    for neighbour in self._ring.chosen(pseudonym, entry.source):
-                        if neighbour in joined:
-                            self._send(neighbour, pseudonym, max(entry.hops, 1))
+                    own = entry.source == OWN
+                    for number, neighbour in enumerate(self._ring.chosen(pseudonym, entry.source)):
+                        if neighbour in joined and (number == 0 or not entry.scheduled):
+                            first = own and number == 0
+                            self._send(neighbour, pseudonym, 0 if first else max(entry.hops, 1))
 
     # -- sending ----------------------------------------------------------------------------------
 
@@ -448,7 +462,7 @@ class Gossip:
             known = self._neighbours[entry.source]
             pace = 60 / self.limits.relays_a_minute
             turn = max(known.turn, now - pace * self.limits.relays_at_once)
-            if turn > now + BACKLOG_SECONDS:
+            if turn > now + BACKLOG_SECONDS or len(self._later) >= self.limits.waiting:
                 return  # it brings more than is passed on for anybody
             known.turn = turn + pace
             due = max(due, turn)
@@ -467,6 +481,8 @@ class Gossip:
 
     def _send(self, neighbour: str, pseudonym: bytes, hops: int) -> None:
         known = self._neighbours[neighbour]
+        if not known.here:
+            return
         if pseudonym not in known.outbox:
             if self._waiting >= self.limits.waiting:
                 self._unsent += 1
@@ -483,6 +499,11 @@ class Gossip:
 
     def _tell(self, neighbour: str, pseudonym: bytes) -> None:
         known = self._neighbours.get(neighbour)
-        if known is not None and known.here:
-            known.conflicts[pseudonym] = None
-            self._busy[neighbour] = None
+        if known is None or not known.here or pseudonym in known.conflicts:
+            return
+        if self._waiting >= self.limits.waiting:
+            self._unsent += 1
+            return
+        self._waiting += 1
+        known.conflicts[pseudonym] = None
+        self._busy[neighbour] = None

@@ -31,7 +31,7 @@ class Limits:
     relays_at_once: int = 4_000  # the same, after it was quiet
     checks_a_second: int = 2_000  # of signatures, for all neighbours together
     barred: float = 600.0  # seconds that a neighbour is not listened to after a false signature
-    waiting: int = 100_000  # items that wait to be sent, in all
+    waiting: int = 100_000  # items that wait to be sent, or to be passed on, in all
 
 
 @dataclass(frozen=True, slots=True)
