@@ -143,6 +143,7 @@ class World:
         self.rejoined: dict[int, float] = {}
         self.rejoin_seconds: list[float] = []
         self.rejoins = 0
+        self.counting_from = 0
 
     # -- building ---------------------------------------------------------------------------------
 
@@ -215,6 +216,12 @@ class World:
             self.returning[away].append(self.dice.randrange(self.plan.nodes))
         for node in self.liars:
             self._plan_round(node)
+
+    def count_anew(self) -> None:
+        """Forget what was sent so far."""
+        nodes = self.plan.nodes
+        self.items_to, self.messages_to, self.bytes_to = [0] * nodes, [0] * nodes, [0] * nodes
+        self.lies, self.counting_from = 0, self.tick
 
     # -- what nodes do ----------------------------------------------------------------------------
 

@@ -105,10 +105,23 @@ def test_pseudonyms_differ_by_publisher_log_channel_and_epoch() -> None:
     assert len(ranks) == len(veils)
 
 
-@given(st.integers(0, SIZE_MAX - 1), st.integers(1, 1000))
-def test_ranks_grow_with_the_log(size: int, more: int) -> None:
+@settings(deadline=None)
+@given(st.integers(0, 200), st.integers(0, SIZE_MAX - 1), st.integers(1, 1000))
+def test_ranks_grow_with_the_log(number: int, size: int, more: int) -> None:
+    veil = Veil(digest(number), public_of(ACME), "provider", 1)
     larger = min(size + more, SIZE_MAX)
-    assert VEIL.rank(size) < VEIL.rank(larger) < 2**63
+    assert 0 <= veil.rank(size) < veil.rank(larger) < 2**63
+
+
+def test_ranks_of_small_and_large_logs_begin_anywhere_and_grow_by_any_factor() -> None:
+    """What a growth by 1,000 records looks like spans several orders of magnitude."""
+    starts, growths = [], []
+    for number in range(100):
+        veil = Veil(digest("scale", number), public_of(ACME), "provider", 1)
+        starts.append(veil.rank(0))
+        growths.append(veil.rank(1000) - veil.rank(0))
+    assert min(starts) < 2**58 and max(starts) > 2**61
+    assert max(growths) > 2**10 * min(growths)
 
 
 def test_what_cannot_be_ranked_or_is_no_head_is_refused() -> None:
