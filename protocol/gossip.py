@@ -50,7 +50,7 @@ JOIN_SECONDS = 10.0  # the same, when a neighbour has come
 
 
 class _Entry:
-    __slots__ = ("hops", "item", "keepers", "scheduled", "source", "spread_at")
+    __slots__ = ("again", "hops", "item", "keepers", "scheduled", "source", "spread_at")
 
     def __init__(self, item: Item, hops: int, source: str) -> None:
         self.item = item
@@ -59,6 +59,7 @@ class _Entry:
         self.keepers: tuple[str, ...] = ()
         self.spread_at = float("-inf")
         self.scheduled = False
+        self.again = False  # whether what is our own changed since its first neighbour was told
 
 
 class _Neighbour:
@@ -102,6 +103,8 @@ class Gossip:
         self._checks = float(self.limits.checks_a_second)
         self._checks_at = float("-inf")
         self._walked_at = float("-inf")
+        self._seen = float("-inf")
+        self._went_back = 0.0
         self._refused: Counter[Reason] = Counter()
 
     # -- what the node says ---------------------------------------------------------------------
@@ -125,6 +128,7 @@ class Gossip:
         """Spread an item of our own. If one of that pseudonym is held that is larger or says
         something else, it is not replaced, and the events say so: we went back, or are two.
         """
+        now = self._steady(now)
         self._own.add(item.pseudonym)
         entry = self._entries.get(item.pseudonym)
         if entry is not None and entry.item.rank >= item.rank:
@@ -136,12 +140,18 @@ class Gossip:
             entry = self._entries[item.pseudonym] = _Entry(item, 0, OWN)
             self._keep(entry, OWN)
         entry.item, entry.hops, entry.source = item, 0, OWN
-        if chosen := self._ring.chosen(item.pseudonym, OWN):
-            self._send(chosen[0], item.pseudonym, 0)
-        if not entry.scheduled:
-            entry.scheduled = True
-            wait = self.limits.stem * (0.25 + 0.75 * self._ring.place(item.pseudonym.hex()) / 2**64)
-            heappush(self._later, (now + wait, item.pseudonym))
+        if entry.scheduled:
+            entry.again = True
+            return []
+        due = entry.spread_at + self.limits.spacing[0]
+        entry.again = due > now
+        if not entry.again:
+            if chosen := self._ring.chosen(item.pseudonym, OWN):
+                self._send(chosen[0], item.pseudonym, 0)
+            share = self._ring.place(item.pseudonym.hex()) / 2**64
+            due = now + self.limits.stem * (0.25 + 0.75 * share)
+        entry.scheduled = True
+        heappush(self._later, (due, item.pseudonym))
         return []
 
     def withdraw(self, pseudonyms: Iterable[bytes]) -> None:
@@ -156,6 +166,7 @@ class Gossip:
 
     def connected(self, neighbour: str, now: float) -> None:
         """A session with a neighbour began. Once more than it ended does no harm."""
+        now = self._steady(now)
         known = self._neighbours.get(neighbour)
         if known is None:
             known = _Neighbour(self._ring.place(neighbour), float(self.limits.items_a_minute), now)
@@ -190,6 +201,7 @@ class Gossip:
         now: float,
     ) -> list[Event]:
         """Take what a connected neighbour sent."""
+        now = self._steady(now)
         known = self._neighbours[neighbour]
         if now > known.at:
             a_minute = self.limits.items_a_minute
@@ -210,6 +222,7 @@ class Gossip:
 
     def round(self, now: float, pass_over: Collection[str] = ()) -> dict[str, Batch]:
         """What to send now, to whom. Those to pass over have not yet read what they were sent."""
+        now = self._steady(now)
         while self._later and self._later[0][0] <= now:
             pseudonym = heappop(self._later)[1]
             if (entry := self._entries.get(pseudonym)) is not None:
@@ -241,7 +254,7 @@ class Gossip:
         """The earliest time at which a round would send or decide anything; it may be past."""
         if self._busy or self._joined:
             return float("-inf")
-        return self._later[0][0] if self._later else float("inf")
+        return self._later[0][0] - self._went_back if self._later else float("inf")
 
     # -- what is held ---------------------------------------------------------------------------
 
@@ -266,6 +279,12 @@ class Gossip:
             dict(self._refused),
         )
 
+    def _steady(self, now: float) -> float:
+        """A time that never goes back, whatever the clock does; weeks are the clock's own."""
+        self._went_back += max(0.0, self._seen - now)
+        self._seen = now
+        return now + self._went_back
+
     # -- taking -----------------------------------------------------------------------------------
 
     def _may(self, known: _Neighbour, cost: int, item: Item, now: float) -> Reason | None:
@@ -275,7 +294,7 @@ class Gossip:
             return "quota"
         known.allowed -= cost
         # Everybody's weeks begin within a day before the calendar's, so one more is in use.
-        if not -1 <= item.epoch - int(now) // EPOCH_SECONDS <= 1:
+        if not -1 <= item.epoch - int(self._seen) // EPOCH_SECONDS <= 1:
             return "epoch"
         return None
 
@@ -429,7 +448,7 @@ class Gossip:
         goes to him from now on.
         """
         self._walked_at = now
-        oldest = int(now) // EPOCH_SECONDS - 1
+        oldest = int(self._seen) // EPOCH_SECONDS - 1
         past = [entry for entry in self._entries.values() if entry.item.epoch < oldest]
         for entry in past:
             for neighbour in entry.keepers:
@@ -446,7 +465,7 @@ class Gossip:
                 if entry.hops < HOPS_MAX:
                     own = entry.source == OWN
                     for number, neighbour in enumerate(self._ring.chosen(pseudonym, entry.source)):
-                        if neighbour in joined and (number == 0 or not entry.scheduled):
+                        if neighbour in joined and not (own and number and entry.scheduled):
                             first = own and number == 0
                             self._send(neighbour, pseudonym, 0 if first else max(entry.hops, 1))
 
@@ -474,10 +493,15 @@ class Gossip:
 
     def _pass_on(self, entry: _Entry, now: float) -> None:
         entry.spread_at = now
-        chosen = self._ring.chosen(entry.item.pseudonym, entry.source)
-        hops = max(entry.hops, 1)  # what is our own looks as what came from a neighbour
-        for neighbour in chosen[1:] if entry.source == OWN else chosen:
-            self._send(neighbour, entry.item.pseudonym, hops)
+        pseudonym, own = entry.item.pseudonym, entry.source == OWN
+        for number, neighbour in enumerate(self._ring.chosen(pseudonym, entry.source)):
+            if not own:
+                self._send(neighbour, pseudonym, entry.hops)
+            elif number:
+                self._send(neighbour, pseudonym, 1)  # as what came from a neighbour
+            elif entry.again:
+                self._send(neighbour, pseudonym, 0)
+        entry.again = False
 
     def _send(self, neighbour: str, pseudonym: bytes, hops: int) -> None:
         known = self._neighbours[neighbour]

@@ -16,13 +16,14 @@ Reason = Literal["quota", "busy", "epoch", "signature", "conflict"]
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What bounds a node's gossip. `spacing` says how long news of one pseudonym waits for more,
-    by the hops that it made: seconds since that pseudonym was passed on last.
+    by the hops that it made: seconds since that pseudonym was passed on last, at least. What is new
+    or contradicts what was held waits for nothing.
     """
 
     items: int = 20_000  # that are kept for others, counted once for each account that keeps them
     conflicts: int = 500
     fanout: int = 4  # neighbours that an item is passed on to
-    spacing: tuple[float, ...] = (0.0, 30.0, 120.0, 600.0)
+    spacing: tuple[float, ...] = (10.0, 60.0, 300.0, 1200.0)
     stem: float = 6.0  # seconds at most until an own item goes to more than one neighbour
     items_a_round: int = 40  # to one neighbour
     conflicts_a_round: int = 4

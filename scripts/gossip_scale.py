@@ -17,7 +17,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs" / "gossip"
 PER_NODE = 5  # channels: each has two parties, so a node has ten on average
 
 
-def _plan(nodes: int, **other: float) -> Plan:
+def _plan(nodes: int, **other: float | bool) -> Plan:
     plan = Plan(nodes=nodes, channels=nodes * PER_NODE, equivocations=min(300, nodes))
     if nodes > 5_000:
         plan = replace(plan, warm_minutes=4.0, minutes=4.0)
@@ -36,6 +36,7 @@ WORLDS: dict[str, Plan] = {
         for percent in (1, 10, 30)
     },
     "silent-30-of-10000": _plan(10_000, silent=0.3),
+    "held": _plan(1_000, held=True),
     "partition": _plan(1_000, partition_minutes=5.0),
 }
 

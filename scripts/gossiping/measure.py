@@ -10,7 +10,6 @@ from statistics import mean
 from typing import Any
 
 from gossiping.world import BEGIN, TICKS, Plan, World, check_stand_in, make_item
-
 from tallystick.protocol.gossip import Gossip
 from tallystick.protocol.items import Carried, Item
 
@@ -50,7 +49,8 @@ def _figures(world: World, seconds: float) -> Figures:
     return {
         "nodes": plan.nodes,
         "channels": plan.channels,
-        "logs": len(world.logs),
+        "pseudonyms": len(world.logs),
+        "held": plan.held,
         "silent": plan.silent,
         "lying": plan.lying,
         "partition_minutes": plan.partition_minutes,
@@ -109,7 +109,9 @@ def bytes_an_item(count: int = 4_000) -> float:
         for number in range(count):
             item = make_item(hashlib.sha256(str(number).encode()).digest(), number)
             sealed = bytes(bytearray(item.sealed))  # a copy of its own, as one that was received
-            item = Item(item.epoch, item.pseudonym, item.rank, item.commitment, sealed, item.signature)
+            item = Item(
+                item.epoch, item.pseudonym, item.rank, item.commitment, sealed, item.signature
+            )
             now = BEGIN + number
             node.receive(names[number % 10], [Carried(1, item)], [], now)
             # Half of all are brought by a second neighbour too.

@@ -35,6 +35,7 @@ class Plan:
     seed: int = 1
     warm_minutes: float = 8.0
     minutes: float = 20.0
+    held: bool = False  # whether heads of the peer's log are published too, by the minute
     silent: float = 0.0  # take, and pass nothing on
     lying: float = 0.0  # besides, send what they made up
     lies_a_minute: float = 60.0  # of one liar to one neighbour
@@ -47,7 +48,8 @@ class Plan:
 
 
 # How often logs are published while they grow: shares, and seconds between.
-GROWTH = ((0.1, 60.0), (0.3, 600.0), (0.6, 21_600.0))
+GROWTH = ((0.1, 10.0), (0.3, 600.0), (0.6, 21_600.0))
+PRESENCE_SECONDS = 60.0
 
 
 def stand_in(pseudonym: bytes, rank: int, commitment: bytes) -> bytes:
@@ -77,7 +79,10 @@ ITEM_BYTES = len(encode_item(make_item(bytes(32), 2**62))) + 2  # and its hops
 
 @dataclass(slots=True)
 class Log:
-    """One log: who publishes it, who else can read it, how often it is published."""
+    """What is published under one pseudonym: by whom, who else can read it, and how often.
+
+    Presence is one that nobody else can read.
+    """
 
     pseudonym: bytes
     author: int
@@ -155,11 +160,18 @@ class World:
         for pair in self.pairs:
             for author, peer in (pair, pair[::-1]):
                 interval = self.dice.choices(intervals, shares)[0]
-                log = Log(self.dice.randbytes(32), author, peer, interval)
-                self.logs.append(log)
-                self.own[author].append(log)
-                self.watched[author].append(log.pseudonym)
-                self.watched[peer].append(log.pseudonym)
+                self._add(Log(self.dice.randbytes(32), author, peer, interval))
+                if self.plan.held:
+                    self._add(Log(self.dice.randbytes(32), peer, author, max(60.0, interval)))
+        self.channel_logs = list(self.logs)
+        for node in range(self.plan.nodes):
+            self._add(Log(self.dice.randbytes(32), node, node, PRESENCE_SECONDS))
+
+    def _add(self, log: Log) -> None:
+        self.logs.append(log)
+        self.own[log.author].append(log)
+        for node in {log.author, log.peer}:
+            self.watched[node].append(log.pseudonym)
 
     @property
     def now(self) -> float:
@@ -367,7 +379,7 @@ class World:
         """Authors with two neighbours or more show one half of them one history and the other
         half another one, both heads of one size. While a part is cut off, each side sees one.
         """
-        able = [log for log in self.logs if log.rank and log.author not in self.away]
+        able = [log for log in self.channel_logs if log.rank and log.author not in self.away]
         self.dice.shuffle(able)
         for log in able:
             if len(self.forks) == self.plan.equivocations:
