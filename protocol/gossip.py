@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from heapq import heappop, heappush
+from itertools import islice
 
 from tallystick.protocol.blinding import EPOCH_SECONDS
 from tallystick.protocol.errors import ProofError
@@ -234,12 +235,12 @@ class Gossip:
         for neighbour in [name for name in self._busy if name not in pass_over]:
             known = self._neighbours[neighbour]
             batch = Batch()
-            for pseudonym in list(known.outbox)[: self.limits.items_a_round]:
+            for pseudonym in list(islice(known.outbox, self.limits.items_a_round)):
                 hops = known.outbox.pop(pseudonym)
                 self._waiting -= 1
                 if (entry := self._entries.get(pseudonym)) is not None:
                     batch.items.append(Carried(hops, entry.item))
-            for pseudonym in list(known.conflicts)[: self.limits.conflicts_a_round]:
+            for pseudonym in list(islice(known.conflicts, self.limits.conflicts_a_round)):
                 del known.conflicts[pseudonym]
                 self._waiting -= 1
                 if (found := self._conflicts.get(pseudonym)) is not None:
@@ -404,8 +405,8 @@ class Gossip:
         watched = pseudonym in self._watched or pseudonym in self._own
         self._conflicts[pseudonym] = conflict, neighbour
         self._conflict_shelf.charge(OWN if watched else neighbour, pseudonym, conflict.hops)
-        while (loss := self._conflict_shelf.overflow()) is not None:
-            self._conflicts.pop(loss[1], None)
+        for _, lost in self._conflict_shelf.overflow():
+            self._conflicts.pop(lost, None)
         if conflict.hops < HOPS_MAX:
             entry = self._entries.get(pseudonym)
             keepers = entry.keepers if entry is not None else ()
@@ -428,8 +429,7 @@ class Gossip:
         if neighbour == OWN:
             return
         self._shelf.charge(neighbour, entry.item.pseudonym, entry.hops)
-        while (loss := self._shelf.overflow()) is not None:
-            loser, pseudonym = loss
+        for loser, pseudonym in self._shelf.overflow():
             self._forget(self._entries[pseudonym], loser)
 
     def _let_go(self, entry: _Entry, neighbour: str) -> None:

