@@ -51,14 +51,14 @@ JOIN_SECONDS = 10.0  # the same, when a neighbour has come
 
 
 class _Entry:
-    __slots__ = ("again", "hops", "item", "keepers", "scheduled", "source", "spread_at")
+    __slots__ = ("again", "hops", "item", "keepers", "rested_at", "scheduled", "source")
 
     def __init__(self, item: Item, hops: int, source: str) -> None:
         self.item = item
         self.hops = hops
         self.source = source  # of the version that is held
         self.keepers: tuple[str, ...] = ()
-        self.spread_at = float("-inf")
+        self.rested_at = float("-inf")  # when what was passed on has been waited off
         self.scheduled = False
         self.again = False  # whether what is our own changed since its first neighbour was told
 
@@ -144,7 +144,7 @@ class Gossip:
         if entry.scheduled:
             entry.again = True
             return []
-        due = entry.spread_at + self.limits.spacing[0]
+        due = entry.rested_at
         entry.again = due > now
         if not entry.again:
             if chosen := self._ring.chosen(item.pseudonym, OWN):
@@ -475,8 +475,7 @@ class Gossip:
         """Pass an item on: now, or when its pseudonym and who brought it may be passed on again."""
         if entry.hops >= HOPS_MAX or entry.scheduled:
             return
-        spacing = self.limits.spacing
-        due = entry.spread_at + spacing[min(entry.hops, len(spacing) - 1)]
+        due = entry.rested_at - self._spacing(entry)  # two may go close together
         if entry.source != OWN:
             known = self._neighbours[entry.source]
             pace = 60 / self.limits.relays_a_minute
@@ -491,8 +490,12 @@ class Gossip:
         else:
             self._pass_on(entry, now)
 
+    def _spacing(self, entry: _Entry) -> float:
+        spacing = self.limits.spacing
+        return spacing[min(entry.hops, len(spacing) - 1)]
+
     def _pass_on(self, entry: _Entry, now: float) -> None:
-        entry.spread_at = now
+        entry.rested_at = max(entry.rested_at, now) + self._spacing(entry)
         pseudonym, own = entry.item.pseudonym, entry.source == OWN
         for number, neighbour in enumerate(self._ring.chosen(pseudonym, entry.source)):
             if not own:

@@ -16,8 +16,8 @@ Reason = Literal["quota", "busy", "epoch", "signature", "conflict"]
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What bounds a node's gossip. `spacing` says how long news of one pseudonym waits for more,
-    by the hops that it made: seconds since that pseudonym was passed on last, at least. What is new
-    or contradicts what was held waits for nothing.
+    by the hops that it made: so many seconds for each time that it is passed on, after two that
+    may be close together. What is new or contradicts what was held waits for nothing.
     """
 
     items: int = 20_000  # that are kept for others, counted once for each account that keeps them

@@ -20,7 +20,7 @@ PER_NODE = 5  # channels: each has two parties, so a node has ten on average
 def _plan(nodes: int, **other: float | bool) -> Plan:
     plan = Plan(nodes=nodes, channels=nodes * PER_NODE, equivocations=min(300, nodes))
     if nodes > 5_000:
-        plan = replace(plan, warm_minutes=3.0, cost_minutes=1.5, minutes=2.5)
+        plan = replace(plan, warm_minutes=2.5, cost_minutes=1.5, minutes=2.5)
     elif nodes > 1_000:
         plan = replace(plan, warm_minutes=4.0, cost_minutes=2.0, minutes=4.0)
     else:

@@ -91,7 +91,7 @@ def _times(values: Any) -> list[float]:
 
 def spread_of(values: list[float] | list[int]) -> dict[str, float]:
     """Mean, median, the 99th percentile and the largest."""
-    ordered = sorted(values)
+    ordered = sorted(values) or [0]
     return {
         "mean": round(mean(ordered), 1),
         "median": round(quantile(ordered, len(ordered), 0.5) or 0, 1),

@@ -338,11 +338,8 @@ class World:
         self.mail[self.tick + self.delay[pair]].append((source, target, batch))
 
     def _deliver(self, source: int, target: int, batch: Batch) -> None:
-        if (
-            target in self.away
-            or source in self.away
-            or (source in self.cut) != (target in self.cut)
-        ):
+        twice = source in self.forkers and target not in self.away  # it is on both sides of a cut
+        if not twice and not self._linked(source, target):
             return
         engine = self.nodes[target]
         self._heed(target, engine.receive(str(source), batch.items, batch.conflicts, self.now))
