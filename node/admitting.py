@@ -32,7 +32,7 @@ class Admission:
     def enter(self, link: Link) -> bool:
         """Whether a new connection may introduce itself."""
         existing = self.links.get(link.peer)
-        if link.peer in self._arriving or (existing is not None and self._prefers(existing, link)):
+        if link.peer in self._arriving:
             return False
         if existing is None:
             self.links[link.peer] = link
@@ -57,6 +57,9 @@ class Admission:
         if existing is not None and existing.live:
             assert existing.presence is not None
             other = existing.presence.incarnation != presence.incarnation
+            if not other and self._prefers(existing, link):
+                link.close("the other connection is kept")
+                await trio.sleep_forever()
             if other and await _answers(existing):
                 _tell_both(existing, link, presence)
                 raise PeerBreach(
