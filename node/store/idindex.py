@@ -19,6 +19,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -293,16 +294,20 @@ class IdIndex:
 
     def freeze(self, below: int) -> tuple[Uint64s, Uint64s]:
         """The entries of records before index `below` that are in no run, sorted, for a run."""
-        pairs = [(value, index) for value, index in self._recent.items() if index < below]
-        pairs += [(v, index) for v, more in self._more.items() for index in more if index < below]
-        prints = np.array([value for value, _ in pairs], dtype=np.uint64)
-        indexes = np.array([index for _, index in pairs], dtype=np.uint64)
-        order = np.argsort(prints, kind="stable")
+        recent, more = self._recent, [(v, n) for v, more in self._more.items() for n in more]
+        prints = np.fromiter(chain(recent, (v for v, _ in more)), np.uint64)
+        indexes = np.fromiter(chain(recent.values(), (n for _, n in more)), np.uint64)
+        before = indexes < below
+        prints, indexes = prints[before], indexes[before]
+        order = np.lexsort((indexes, prints)) if more else np.argsort(prints)
         return prints[order], indexes[order]
 
     def adopt(self, row: RunRow, below: int) -> None:
         """The run of a freeze is durable: its entries leave memory."""
         self._runs.append(Run(self._folder / row.file, row.entries))
+        if row.entries == len(self._recent) and not self._more:
+            self._recent = {}
+            return
         kept = [(value, index) for value, index in self._recent.items() if index >= below]
         kept += [(v, index) for v, more in self._more.items() for index in more if index >= below]
         self._recent, self._more = {}, {}
