@@ -547,9 +547,18 @@ class ChannelLog(LogMatters):
                 old = self._corrected(txn, found[1], index)
                 assert old is not None
                 changed.append((self.folder.key_of(found[1]), old, record.quantity))
-        highest = self._highest({key for key, _, _ in changed}, first + len(records))
+        anew: dict[LineKey, tuple[int, int]] = {}
+        final: set[LineKey] = set()
+
+        def highest(key: LineKey) -> tuple[int, int]:
+            if not anew:  # one pass for all, and it counts what else is in `changed`
+                anew.update(self._highest({one for one, _, _ in changed}, first + len(records)))
+            final.add(key)
+            return anew[key]
+
         for key, old, new in changed:
-            self.book.correct(key, old, new, partial(highest.__getitem__, key))
+            if key not in final:
+                self.book.correct(key, old, new, partial(highest, key))
 
     def _keep(self, batch: Batch) -> None:
         """Keep a few batches at hand: they are about to be sent."""
