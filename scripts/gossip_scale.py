@@ -22,9 +22,9 @@ def _plan(nodes: int, **other: float | bool) -> Plan:
     if nodes > 5_000:
         plan = replace(plan, warm_minutes=2.5, cost_minutes=1.5, minutes=2.5)
     elif nodes > 1_000:
-        plan = replace(plan, warm_minutes=4.0, cost_minutes=2.0, minutes=4.0)
+        plan = replace(plan, warm_minutes=3.0, cost_minutes=2.0, minutes=4.0)
     else:
-        plan = replace(plan, warm_minutes=5.0, cost_minutes=4.0, minutes=5.0)
+        plan = replace(plan, warm_minutes=4.0, cost_minutes=3.0, minutes=5.0)
     return replace(plan, **other)  # type: ignore[arg-type]
 
 
