@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from gossiping.drawing import draw_all
 from gossiping.measure import bytes_an_item, quantile, run_world
+from gossiping.tables import by_share, by_size
 from gossiping.world import Plan
 
 from tallystick.protocol.gossip_words import Limits
@@ -83,6 +84,7 @@ def main(
         figures["bytes_an_item"] = round(bytes_an_item())
         file.write_text(json.dumps(figures, indent=1) + "\n")
     draw_all(figures, out)
+    print(f"\n{by_size(figures)}\n{by_share(figures)}")
 
 
 def _line(name: str, found: dict[str, object]) -> str:
