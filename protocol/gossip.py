@@ -47,6 +47,7 @@ from tallystick.protocol.shelf import Shelf
 BACKLOG_SECONDS = 600.0  # what would have to wait longer is kept, and not passed on
 KEEPERS_TOLD = 16  # of those who brought an item, when it turns out to be one of two
 WALK_SECONDS = 600.0  # between looks at everything that is held
+WALK_A_ROUND = 2_000  # things that are looked at
 JOIN_SECONDS = 10.0  # the same, when a neighbour has come
 
 
@@ -94,7 +95,9 @@ class Gossip:
         self._watched: frozenset[bytes] = frozenset()
         self._neighbours: dict[str, _Neighbour] = {}
         self._ring = Ring(secret, self.limits.fanout)
-        self._joined: set[str] = set()
+        self._joined: set[str] = set()  # since the last walk began
+        self._told: set[str] = set()  # who had come when it began
+        self._walking: list[bytes] = []  # what it has yet to look at
         self._outboxes = Outboxes(self.limits.waiting)
         self._later: list[tuple[float, bytes]] = []
         self._checks = float(self.limits.checks_a_second)
@@ -225,8 +228,7 @@ class Gossip:
             if (entry := self._entries.get(pseudonym)) is not None:
                 entry.scheduled = False
                 self._pass_on(entry, now)
-        if now - self._walked_at > (JOIN_SECONDS if self._joined else WALK_SECONDS):
-            self._walk(now)
+        self._walk(now)
         batches = {}
         limits = self.limits
         for neighbour in self._outboxes.full(pass_over):
@@ -246,7 +248,7 @@ class Gossip:
 
     def due(self) -> float:
         """The earliest time at which a round would send or decide anything; it may be past."""
-        if self._outboxes.waiting or self._joined:
+        if self._outboxes.waiting or self._joined or self._walking:
             return float("-inf")
         return self._later[0][0] - self._went_back if self._later else float("inf")
 
@@ -432,30 +434,37 @@ class Gossip:
             self._entries.pop(entry.item.pseudonym, None)
 
     def _walk(self, now: float) -> None:
-        """Look at everything: what is of a past week goes, and who has just come is told what
-        goes to him from now on.
+        """Look at everything, some in each round: what is of a past week goes, and who has come
+        since the last walk is told what goes to him from now on.
         """
-        self._walked_at = now
         oldest = int(self._seen) // EPOCH_SECONDS - 1
-        past = [entry for entry in self._entries.values() if entry.item.epoch < oldest]
-        for entry in past:
-            for neighbour in entry.keepers:
-                self._let_go(entry, neighbour)
-            self._own.discard(entry.item.pseudonym)
-        for pseudonym, (conflict, neighbour) in list(self._conflicts.items()):
-            if conflict.first.epoch < oldest:
-                del self._conflicts[pseudonym]
-                self._conflict_shelf.release(neighbour, pseudonym)
-                self._conflict_shelf.release(OWN, pseudonym)
-        joined, self._joined = self._joined, set()
-        for pseudonym, entry in self._entries.items() if joined else ():
-            if entry.hops >= HOPS_MAX:
-                continue
-            own = entry.source == OWN
-            for number, neighbour in enumerate(self._ring.chosen(pseudonym, entry.source)):
-                if neighbour in joined and not (own and number and entry.scheduled):
-                    hops = 0 if own and not number else max(entry.hops, 1)
-                    self._outboxes.put(neighbour, pseudonym, hops)
+        if not self._walking:
+            if now - self._walked_at <= (JOIN_SECONDS if self._joined else WALK_SECONDS):
+                return
+            self._walked_at, self._walking = now, list(self._entries)
+            self._told, self._joined = self._joined, set()
+            for pseudonym, (conflict, neighbour) in list(self._conflicts.items()):
+                if conflict.first.epoch < oldest:
+                    del self._conflicts[pseudonym]
+                    self._conflict_shelf.release(neighbour, pseudonym)
+                    self._conflict_shelf.release(OWN, pseudonym)
+        for pseudonym in self._walking[-WALK_A_ROUND:]:
+            entry = self._entries.get(pseudonym)
+            if entry is not None and entry.item.epoch < oldest:
+                self._own.discard(pseudonym)
+                for neighbour in entry.keepers:
+                    self._let_go(entry, neighbour)
+            elif entry is not None and self._told and entry.hops < HOPS_MAX:
+                self._offer(entry)
+        del self._walking[-WALK_A_ROUND:]
+
+    def _offer(self, entry: _Entry) -> None:
+        """Send it to those of its chosen who have just come."""
+        own = entry.source == OWN
+        for number, neighbour in enumerate(self._ring.chosen(entry.item.pseudonym, entry.source)):
+            if neighbour in self._told and not (own and number and entry.scheduled):
+                hops = 0 if own and not number else max(entry.hops, 1)
+                self._outboxes.put(neighbour, entry.item.pseudonym, hops)
 
     # -- sending ----------------------------------------------------------------------------------
 

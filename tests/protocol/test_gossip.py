@@ -447,6 +447,24 @@ def test_a_nearer_way_is_told_on_if_the_first_one_was_too_long() -> None:
     assert set(told) == {"a", "c"}
 
 
+def test_who_comes_is_told_what_goes_to_it_however_much_that_is() -> None:
+    """Some in each round; what was of a past week is gone by then."""
+    limits = Limits(
+        items_a_minute=10**9, checks_a_second=10**9, items_a_round=5_000, relays_at_once=10**6
+    )
+    node = Gossip(b"s" * 32, limits, verify=_taken)
+    node.connected("a", NOW)
+    items = [_made(number) for number in range(5_000)]
+    node.receive("a", [Carried(0, item) for item in items], [], NOW)
+    node.round(NOW)
+    node.connected("b", NOW + 60)
+    told: list[int] = []
+    while node.due() < NOW + 60:
+        told.append(sum(len(batch.items) for batch in node.round(NOW + 60).values()))
+    assert sum(told) == 5_000
+    assert max(told) == 2_000
+
+
 def test_withdrawn_and_unwatched_items_are_let_go() -> None:
     node = Gossip(b"s" * 32)
     item, peer = _own("a", 1), _own("b", 1)
