@@ -5,24 +5,28 @@ sold are the payable quantities of balance lines; a mapping says which subjects 
 which downstream. For each such *resale* and meter the difference, sold minus bought, is taken apart
 into classes that add up to it exactly:
 
-    late                   counted in another period on one side
-    corrected              corrected after its period was closed, on one side
+    late                   one side counts it in another period
+    corrected              one side was corrected after it was closed, so that both agree in the end
     disputed               taken off by disputes on one side
-    rounding               the two scales differ, and so little is lost between them
+    rounding               the scales differ, and so little is lost between them
     own-use                the mapping says that it was not bought to be sold
-    not-resold             there is nothing downstream that it was sold as
-    sold-without-purchase  there is nothing upstream that it was bought as
+    not-resold             nothing downstream is what it was sold as
+    sold-without-purchase  nothing upstream is what it was bought as
+    not-passed-on          one side was corrected after it was closed, and the other was not
     unmapped               a subject that the mapping does not name
     unexplained            what is left
 
-The last four are for people to look into; the others settle by themselves. Integers only.
+The last five are for people to look into; the others settle by themselves. Integers only.
+
+Usage is judged by the period that it is of, over all periods in which it counts: of what it adds to
+the difference here, that is open by which both sides differ in the end; the rest is timing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from tallystick.protocol.quantities import format_quantity
 
@@ -34,26 +38,13 @@ Class = Literal[
     "own-use",
     "not-resold",
     "sold-without-purchase",
+    "not-passed-on",
     "unmapped",
     "unexplained",
 ]
-CLASSES: tuple[Class, ...] = (
-    "late",
-    "corrected",
-    "disputed",
-    "rounding",
-    "own-use",
-    "not-resold",
-    "sold-without-purchase",
-    "unmapped",
-    "unexplained",
-)
-OPEN_CLASSES: frozenset[Class] = frozenset(
-    ("not-resold", "sold-without-purchase", "unmapped", "unexplained")
-)
+CLASSES: tuple[Class, ...] = get_args(Class)
+OPEN_CLASSES = frozenset(CLASSES[CLASSES.index("not-resold") :])
 
-# Where a line counts: in the period and of it; in it, but of another; of it, but in another.
-Place = Literal["own", "in", "out"]
 Kind = Literal["resale", "own-use", "unmapped"]
 
 
@@ -61,13 +52,15 @@ Kind = Literal["resale", "own-use", "unmapped"]
 class Amount:
     """A balance line on one side, taken apart: `counted + corrected + disputed` is what is payable,
     in the line's scale. `corrected` is what corrections of closed periods did, `disputed` what
-    disputes did.
+    disputes did. `of` is the period that it belongs to; it counts in the one that is looked at if
+    it is `here`.
     """
 
     channel: str
     meter: str
     subject: str
-    place: Place
+    of: str
+    here: bool
     counted: int
     corrected: int
     disputed: int
@@ -76,8 +69,8 @@ class Amount:
 
     @property
     def payable(self) -> int:
-        """What is payable of it in the period."""
-        return 0 if self.place == "out" else self.counted + self.corrected + self.disputed
+        """What is payable of it."""
+        return self.counted + self.corrected + self.disputed
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,32 +146,24 @@ class Sorter:
 
 @dataclass(slots=True)
 class _Side:
-    """One side's sums in a group, in the common scale."""
+    """One side's sums in a group of what belongs to one period, in the common scale."""
 
-    total: int = 0  # payable in the period
-    true: int = 0  # counted of the period, wherever
-    disputed: int = 0
-    late: int = 0  # of other periods in it, less what of it is in others
-    corrected: int = 0  # likewise
-    lines: int = 0  # that are of the period
-    deltas: dict[int, int] = field(default_factory=dict)  # in these, by the lines' scale
+    here: int = 0  # that counts in the period which is looked at
+    corrected_here: int = 0  # of it, by corrections
+    corrected_elsewhere: int = 0
+    true: int = 0  # that counts anywhere
+    deltas: dict[int, int] = field(default_factory=dict)  # by the lines' scale
 
     def add(self, amount: Amount, factor: int) -> None:
         """Take a line in."""
-        counted, corrected, disputed = (
-            part * factor for part in (amount.counted, amount.corrected, amount.disputed)
-        )
-        if amount.place != "out":
-            self.total += counted + corrected + disputed
-            self.disputed += disputed
-        if amount.place != "in":
-            self.true += counted + corrected
-            self.lines += 1
-            self.deltas[amount.scale] = self.deltas.get(amount.scale, 0) + amount.deltas
-        if amount.place != "own":
-            sign = 1 if amount.place == "in" else -1
-            self.late += sign * counted
-            self.corrected += sign * corrected
+        counted, corrected = amount.counted * factor, amount.corrected * factor
+        self.true += counted + corrected
+        if amount.here:
+            self.here += counted + corrected
+            self.corrected_here += corrected
+        else:
+            self.corrected_elsewhere += corrected
+        self.deltas[amount.scale] = self.deltas.get(amount.scale, 0) + amount.deltas
 
 
 Parts = dict[tuple[str, str], int]  # by channel and subject
@@ -206,47 +191,83 @@ class Group:
     @property
     def settled(self) -> bool:
         """Whether nothing is left for people to look into."""
-        return not any(self.classes.get(one) for one in OPEN_CLASSES)
+        return not OPEN_CLASSES & self.classes.keys()
 
     def text(self, quantity: int) -> str:
         """A quantity of it as people write it."""
         return format_quantity(quantity, self.meter.scale)
 
 
+@dataclass(slots=True)
+class _Sums:
+    """A group while lines come in: both sides by the period that they belong to."""
+
+    group: Group
+    by_period: dict[str, tuple[_Side, _Side]] = field(default_factory=dict)
+    disputed: int = 0  # sold minus bought
+
+    def add(self, which: int, amount: Amount) -> None:
+        """Take a line of one side in: 0 upstream, 1 downstream."""
+        group = self.group
+        factor = 10 ** (group.meter.scale - amount.scale)
+        sides = self.by_period.setdefault(amount.of, (_Side(), _Side()))
+        sides[which].add(amount, factor)
+        if not amount.here:
+            return
+        payable = amount.payable * factor
+        part = (amount.channel, amount.subject)
+        if which:
+            group.sold += payable
+            group.downstream[part] = group.downstream.get(part, 0) + payable
+            self.disputed += amount.disputed * factor
+        else:
+            group.bought += payable
+            group.upstream[part] = group.upstream.get(part, 0) + payable
+            self.disputed -= amount.disputed * factor
+
+    def finish(self, label: str) -> Group:
+        """The group with its classes; those of nothing are left out."""
+        group, kind = self.group, self.group.name.kind
+        found: dict[Class, int] = {}
+        if kind == "resale":
+            found["disputed"] = self.disputed
+            for period, (up, down) in self.by_period.items():
+                for name, quantity in _split(period == label, up, down, group.meter.scale):
+                    found[name] = found.get(name, 0) + quantity
+        else:
+            found[kind] = group.difference
+        group.classes = {name: found[name] for name in CLASSES if found.get(name)}
+        return group
+
+
 def compare_sides(
+    label: str,
     mapping: ResaleMap,
     meters: Sequence[ResoldMeter],
     bought: Iterable[Amount],
     sold: Iterable[Amount],
 ) -> list[Group]:
-    """Every group of the meters, in their order and then by name; each line of these meters is in
-    exactly one.
+    """Every group of the meters that has to do with the period of a label, in the meters' order and
+    then by name. Each line of these meters that is here is in exactly one.
     """
     sorter = Sorter(mapping)
     places = (
         {meter.upstream: place for place, meter in enumerate(meters)},
         {meter.downstream: place for place, meter in enumerate(meters)},
     )
-    groups: dict[tuple[int, Name], Group] = {}
-    sides: dict[tuple[int, Name], tuple[_Side, _Side]] = {}
     named = [(0, amount, sorter.upstream(amount.subject)) for amount in bought]
     named += [(1, amount, sorter.downstream(amount.channel, amount.subject)) for amount in sold]
+    found: dict[tuple[int, Name], _Sums] = {}
+    concerned = set()
     for which, amount, name in named:
         place = places[which].get(amount.meter)
         if place is None:
             continue
         key = (place, name)
-        group = groups.setdefault(key, Group(name, meters[place]))
-        factor = 10 ** (group.meter.scale - amount.scale)
-        sides.setdefault(key, (_Side(), _Side()))[which].add(amount, factor)
-        parts = group.downstream if which else group.upstream
-        part = (amount.channel, amount.subject)
-        parts[part] = parts.get(part, 0) + amount.payable * factor
-    for key, group in groups.items():
-        up, down = sides[key]
-        group.bought, group.sold = up.total, down.total
-        group.classes = _classes(group, up, down)
-    return [groups[key] for key in sorted(groups, key=_order)]
+        found.setdefault(key, _Sums(Group(name, meters[place]))).add(which, amount)
+        if amount.here or amount.of == label:
+            concerned.add(key)
+    return [found[key].finish(label) for key in sorted(concerned, key=_order)]
 
 
 def _order(key: tuple[int, Name]) -> tuple[int, bool, int, str]:
@@ -255,26 +276,34 @@ def _order(key: tuple[int, Name]) -> tuple[int, bool, int, str]:
     return (place, name.place < 0, name.place, name.subject)
 
 
-def _classes(group: Group, up: _Side, down: _Side) -> dict[Class, int]:
-    """What the difference is made of; classes of nothing are left out."""
-    found: dict[Class, int]
-    if group.name.kind != "resale":
-        found = {group.name.kind: down.total - up.total}
+def _between(quantity: int, bound: int) -> int:
+    """The quantity, or of it what lies between zero and a bound."""
+    return max(min(quantity, max(bound, 0)), min(bound, 0))
+
+
+def _split(own: bool, up: _Side, down: _Side, scale: int) -> Iterable[tuple[Class, int]]:
+    """What usage of one period adds to the difference, by classes; `own` if it is the period that
+    is looked at.
+    """
+    here = down.here - up.here
+    in_the_end = down.true - up.true
+    left = _between(in_the_end, here)
+    timing = here - left
+    corrected_here = down.corrected_here - up.corrected_here
+    corrected_later = down.corrected_elsewhere - up.corrected_elsewhere
+    corrected = _between(-corrected_later if own else corrected_here, timing)
+    yield "corrected", corrected
+    yield "late", timing - corrected
+    if not down.deltas:
+        yield "not-resold", left
+    elif not up.deltas:
+        yield "sold-without-purchase", left
     else:
-        found = {
-            "late": down.late - up.late,
-            "corrected": down.corrected - up.corrected,
-            "disputed": down.disputed - up.disputed,
-        }
-        rest = down.true - up.true
-        if not down.lines:
-            found["not-resold"] = rest
-        elif not up.lines:
-            found["sold-without-purchase"] = rest
-        else:
-            found["rounding"] = _rounding(rest, group.meter.scale, up.deltas, down.deltas)
-            found["unexplained"] = rest - found["rounding"]
-    return {name: found[name] for name in CLASSES if found.get(name)}
+        rounding = _between(_rounding(in_the_end, scale, up.deltas, down.deltas), left)
+        not_passed_on = _between(corrected_here, left - rounding)
+        yield "rounding", rounding
+        yield "not-passed-on", not_passed_on
+        yield "unexplained", left - rounding - not_passed_on
 
 
 def _rounding(rest: int, scale: int, *deltas: Mapping[int, int]) -> int:

@@ -16,17 +16,21 @@ from tallystick.protocol.records import Terms
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of time by its label, its bounds, and a channel's periods in it, in order."""
+    """A stretch of time by its label, its bounds, and a channel's periods in it, in order.
+
+    `calendar` has the stretches of its kind on the channel's clock.
+    """
 
     label: str
     start_us: int
     end_us: int
     periods: tuple[Period, ...]
+    calendar: Calendar
 
 
 def span_of(terms: Terms, label: str) -> Span:
     """The span of a label in a channel under these terms; `PeriodError` if no periods fill it."""
-    whole = _parse(terms, label)
+    whole, coarse = _parse(terms, label)
     calendar = Calendar(terms.calendar, terms.time_zone)
     found = [calendar.period_of(whole.start_us)]
     while found[-1].end_us < whole.end_us:
@@ -37,14 +41,14 @@ def span_of(terms: Terms, label: str) -> Span:
             f" {terms.provider.name} and {terms.consumer.name}",
             f"Choose a {terms.calendar}, as in {FORMS[terms.calendar][1]}, or what is made of them",
         )
-    return Span(whole.label, whole.start_us, whole.end_us, tuple(found))
+    return Span(whole.label, whole.start_us, whole.end_us, tuple(found), coarse)
 
 
-def _parse(terms: Terms, label: str) -> Period:
+def _parse(terms: Terms, label: str) -> tuple[Period, Calendar]:
     """The period of a label, of whatever calendar, on the terms' clock."""
-    own = Calendar(terms.calendar, terms.time_zone)
     for kind in FORMS:
-        if kind != terms.calendar:
-            with suppress(PeriodError):
-                return Calendar(kind, terms.time_zone).parse(label)
-    return own.parse(label)
+        calendar = Calendar(kind, terms.time_zone)
+        with suppress(PeriodError):
+            return calendar.parse(label), calendar
+    calendar = Calendar(terms.calendar, terms.time_zone)
+    return calendar.parse(label), calendar  # says what is wrong

@@ -65,7 +65,7 @@ def check_passthrough(
     terms = [one.channel.terms for one in sinks]
     meters, left_out = _pair_meters(source.channel.terms, terms, mapping.meters)
     amounts = [amount for one in sinks for amount in one.amounts]
-    groups = compare_sides(mapping.resales, meters, source.amounts, amounts)
+    groups = compare_sides(source.span.label, mapping.resales, meters, source.amounts, amounts)
     return Passthrough(source.span.label, source, sinks, groups, left_out)
 
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cache
 
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.corrected import corrections
-from tallystick.protocol.passthrough import Amount, Place
+from tallystick.protocol.passthrough import Amount
 from tallystick.protocol.periods import Period
 from tallystick.protocol.quantities import parse_total
 from tallystick.protocol.spans import Span, span_of
 from tallystick.protocol.statement import Line, line_scales
-from tallystick.protocol.terms import meter_named
 
 _LateKey = tuple[str, str, str, str]  # the period that it counts in, and of; meter, subject
 
@@ -45,62 +45,64 @@ class Gathered:
 
 
 def gather(channel: Channel, closer: Closer, label: str) -> Gathered:
-    """What there is of a span in a channel."""
+    """What there is of a span in a channel, and what there is elsewhere of the usage in it."""
     span = span_of(channel.terms, label)
-    inside = {period.label for period in span.periods}
-    lines = [
-        line
-        for line in closer.all_lines()
-        if line.period in inside or (line.late_for is not None and line.late_for in inside)
-    ]
-    by_corrections = _corrections(channel, closer) if any(line.late_for for line in lines) else {}
+    calendar = channel.own.folder.calendar
     closed_until = closer.last.end_us if closer.last else None
+
+    @cache
+    def part_of(period: str) -> str:
+        return span.calendar.period_of(calendar.parse(period).start_us).label
+
+    lines = [
+        (line, part_of(line.late_for or line.period), part_of(line.period) == span.label)
+        for line in closer.all_lines()
+    ]
+    late = any(line.late_for for line, _, _ in lines)
+    taker = _Taker(channel, _corrections(channel, closer) if late else {})
     return Gathered(
         channel,
         closer,
         span,
         tuple(p for p in span.periods if closed_until is None or p.start_us >= closed_until),
-        [_amount(channel, line, inside, by_corrections) for line in lines],
-        [line for line in lines if line.period in inside],
+        [taker.amount(*one) for one in lines],
+        [line for line, _, here in lines if here],
     )
 
 
-def _amount(
-    channel: Channel, line: Line, inside: set[str], by_corrections: dict[_LateKey, int]
-) -> Amount:
-    """A line taken apart."""
-    scale = line_scales(channel.terms)[line.meter]
-    payable = parse_total(line.payable, scale)
-    place: Place = "own"
-    corrected = 0
-    if line.late_for is not None:
-        key = (line.period, line.late_for, line.meter, line.subject)
-        corrected = by_corrections.get(key, 0)
-        if line.period not in inside:
-            place = "out"
-        elif line.late_for not in inside:
-            place = "in"
-    recorded = _recorded(channel, line)
-    disputed = 0 if recorded is None else payable - parse_total(recorded, scale)
-    counted = payable - disputed - corrected
-    parts = (counted, corrected, disputed)
-    id = channel.id.hex()
-    return Amount(id, line.meter, line.subject, place, *parts, line.deltas, scale)
+class _Taker:
+    """Takes the lines of a channel apart."""
 
+    def __init__(self, channel: Channel, by_corrections: dict[_LateKey, int]) -> None:
+        self._id = channel.id.hex()
+        self._by_corrections = by_corrections
+        self._scales = line_scales(channel.terms)
+        self._payable = {meter.name: meter.payable for meter in channel.terms.meters}
 
-def _recorded(channel: Channel, line: Line) -> str | None:
-    """What was recorded by the side whose number is payable, before disputes; None if that is the
-    lower of both and the line is late, where one cannot tell.
-    """
-    payer = meter_named(channel.terms, line.meter).payable
-    if payer == "provider":
-        return line.provider
-    if payer == "consumer":
-        return line.consumer
-    if line.late_for is not None or line.provider is None or line.consumer is None:
-        return None
-    scale = line_scales(channel.terms)[line.meter]
-    return min(line.provider, line.consumer, key=lambda text: parse_total(text, scale))
+    def amount(self, line: Line, of: str, here: bool) -> Amount:
+        """A line taken apart; what it belongs to, and whether it counts here, is known."""
+        scale = self._scales[line.meter]
+        payable = parse_total(line.payable, scale)
+        corrected = 0
+        if line.late_for is not None:
+            key = (line.period, line.late_for, line.meter, line.subject)
+            corrected = self._by_corrections.get(key, 0)
+        recorded = self._recorded(line, scale)
+        disputed = 0 if recorded is None else payable - recorded
+        parts = (payable - disputed - corrected, corrected, disputed)
+        return Amount(self._id, line.meter, line.subject, of, here, *parts, line.deltas, scale)
+
+    def _recorded(self, line: Line, scale: int) -> int | None:
+        """What was recorded by the side whose number is payable, before disputes; None if that is
+        the lower of both and the line is late, where one cannot tell.
+        """
+        by = {"provider": line.provider, "consumer": line.consumer}
+        if self._payable[line.meter] != "minimum":
+            text = by[self._payable[line.meter]]
+            return None if text is None else parse_total(text, scale)
+        if line.late_for is not None:
+            return None
+        return min(parse_total(text, scale) for text in by.values() if text is not None)
 
 
 def _corrections(channel: Channel, closer: Closer) -> dict[_LateKey, int]:

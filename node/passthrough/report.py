@@ -35,6 +35,7 @@ _WORDS: dict[Class, str] = {
     "own-use": "own use, by the mapping",
     "not-resold": "NOT RESOLD",
     "sold-without-purchase": "SOLD WITHOUT PURCHASE",
+    "not-passed-on": "CORRECTION NOT PASSED ON",
     "unmapped": "UNMAPPED SUBJECT",
     "unexplained": "UNEXPLAINED",
 }
