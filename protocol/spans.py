@@ -30,7 +30,7 @@ class Span:
 
 def span_of(terms: Terms, label: str) -> Span:
     """The span of a label in a channel under these terms; `PeriodError` if no periods fill it."""
-    whole, coarse = _parse(terms, label)
+    whole, coarse = period_named(label, terms.time_zone)
     calendar = Calendar(terms.calendar, terms.time_zone)
     found = [calendar.period_of(whole.start_us)]
     while found[-1].end_us < whole.end_us:
@@ -44,11 +44,14 @@ def span_of(terms: Terms, label: str) -> Span:
     return Span(whole.label, whole.start_us, whole.end_us, tuple(found), coarse)
 
 
-def _parse(terms: Terms, label: str) -> tuple[Period, Calendar]:
-    """The period of a label, of whatever calendar, on the terms' clock."""
+def period_named(label: str, time_zone: str) -> tuple[Period, Calendar]:
+    """The period of a label, of whatever calendar, on the clock of a zone; and its calendar.
+
+    `PeriodError` if no calendar has it.
+    """
     for kind in FORMS:
-        calendar = Calendar(kind, terms.time_zone)
+        calendar = Calendar(kind, time_zone)
         with suppress(PeriodError):
             return calendar.parse(label), calendar
-    calendar = Calendar(terms.calendar, terms.time_zone)
-    return calendar.parse(label), calendar  # says what is wrong
+    forms = ", ".join(form for form, _ in FORMS.values())
+    raise PeriodError(f"{label[:40]!r} is no period in {time_zone}", f"Write one of {forms}")

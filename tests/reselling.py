@@ -1,0 +1,85 @@
+"""A reseller between a supplier and two customers: channels in memory, and proofs out of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from builders import DAY_US, OCTOBER_US, Channel, Closed, meter
+
+from tallystick.protocol.keyring import Keyring
+from tallystick.protocol.keys import Vkey
+from tallystick.protocol.passthrough_proof import (
+    Direction,
+    Section,
+    build_proof,
+    build_section,
+    encode_passthrough,
+    seal_of,
+)
+from tallystick.protocol.records import ROLES
+
+SUPPLIER, RESELLER, CUSTOMER, OTHER = (
+    "cloud.example",
+    "broker.example",
+    "beta.example",
+    "gamma.example",
+)
+UP_METER = meter("gpu-hours", unit="GPU-hour", scale=3, source="provider")
+DOWN_METER = meter("hours", unit="GPU-hour", scale=2, source="provider")
+
+
+@dataclass(frozen=True)
+class Resold:
+    """The three channels, October closed in each."""
+
+    upstream: Channel
+    customer: Channel
+    other: Channel
+
+    @property
+    def keys(self) -> list[Vkey]:
+        """The log keys of all three."""
+        return [key for c in (self.upstream, self.customer, self.other) for key in log_keys(c)]
+
+    def proof(self) -> bytes:
+        """The proof of what the customer bought: of two subjects upstream."""
+        return encode_passthrough(build_proof("2026-10", [*self.bought(), *self.sold()]))
+
+    def seal(self) -> bytes:
+        """The seal on it for the customer."""
+        return encode_passthrough(seal_of(self.proof(), self.customer.id))
+
+    def bought(self, *subjects: str) -> list[Section]:
+        return [section("bought", self.upstream.closed[0], *(subjects or ("p1", "p2")))]
+
+    def sold(self, *subjects: str) -> list[Section]:
+        return [section("sold", self.customer.closed[0], *(subjects or ("assistant",)))]
+
+
+def section(direction: Direction, closed: Closed, *subjects: str) -> Section:
+    """The lines of these subjects in a closed period."""
+    lines = [line for line in closed.lines if line.subject in subjects]
+    return build_section(direction, closed.lines, lines, closed.note)
+
+
+def log_keys(channel: Channel) -> list[Vkey]:
+    """The keys of both logs of a channel."""
+    return [Keyring(channel.terms).log_vkeys(role)[0] for role in ROLES]
+
+
+def resold() -> Resold:
+    """12.500 GPU-hours of p1 and 0.250 of p2 are sold as 12.75 of one customer's assistant; 7.000
+    of p3 as 7.00 of another's.
+    """
+    up = Channel([UP_METER], parties=(SUPPLIER, RESELLER))
+    customer = Channel([DOWN_METER], parties=(RESELLER, CUSTOMER))
+    other = Channel([DOWN_METER], parties=(RESELLER, OTHER))
+    for n, (subject, quantity) in enumerate((("p1", 12_500), ("p2", 250), ("p3", 7_000))):
+        at = OCTOBER_US + n * DAY_US
+        up.provider_log.delta(f"u{n}", "gpu-hours", quantity, at, subject)
+    customer.provider_log.delta("d0", "hours", 1275, OCTOBER_US, "assistant")
+    customer.provider_log.delta("d1", "hours", 1, OCTOBER_US, "trial")
+    other.provider_log.delta("d0", "hours", 700, OCTOBER_US, "assistant")
+    for channel in (up, customer, other):
+        channel.close(OCTOBER_US)
+    return Resold(up, customer, other)
