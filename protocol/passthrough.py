@@ -247,8 +247,8 @@ def compare_sides(
     bought: Iterable[Amount],
     sold: Iterable[Amount],
 ) -> list[Group]:
-    """Every group of the meters that has to do with the period of a label, in the meters' order and
-    then by name. Each line of these meters that is here is in exactly one.
+    """Every group of the meters in which there is something in the period of a label, in the
+    meters' order and then by name. Each line of these meters that is here is in exactly one.
     """
     sorter = Sorter(mapping)
     places = (
@@ -267,7 +267,8 @@ def compare_sides(
         found.setdefault(key, _Sums(Group(name, meters[place]))).add(which, amount)
         if amount.here or amount.of == label:
             concerned.add(key)
-    return [found[key].finish(label) for key in sorted(concerned, key=_order)]
+    groups = [found[key].finish(label) for key in sorted(concerned, key=_order)]
+    return [group for group in groups if group.bought or group.sold or group.classes]
 
 
 def _order(key: tuple[int, Name]) -> tuple[int, bool, int, str]:

@@ -31,7 +31,7 @@ from tallystick.protocol.passthrough_proof import (
     proof_digest,
     seal_of,
 )
-from tallystick.protocol.statement import encode_line
+from tallystick.protocol.statement import decode_line, encode_line
 from tallystick.protocol.verify_passthrough import verify_passthrough, verify_seal
 
 WORLD = resold()
@@ -61,8 +61,15 @@ def test_a_proof_holds_and_says_who_sold_what() -> None:
 
 
 def test_a_seal_shows_the_customers_lines_and_nothing_of_the_purchase() -> None:
-    for secret in (SUPPLIER, "gpu-hours", WORLD.upstream.id.hex(), "p1", "12.500"):
+    shown = [
+        decode_line(placed.data).subject
+        for one in parse_passthrough(SEAL).sections
+        for placed in one.lines
+    ]
+    assert shown == ["assistant"]
+    for secret in (SUPPLIER, "gpu-hours", WORLD.upstream.id.hex()):
         assert secret.encode() not in SEAL
+        assert secret.encode() in PROOF
     assert WORLD.upstream.closed[0].note not in SEAL
     assert WORLD.customer.closed[0].note in SEAL
 
