@@ -114,7 +114,8 @@ def _inclusion(known: _Known) -> str:
                 placed.path,
                 closed.statement_root,
             )
-    return f"every line leads to the root of one of {len(known.sections)} statements"
+    lines = sum(len(section.lines) for section in known.sections)
+    return f"lines that lead to the root of their statement: {lines}, all"
 
 
 def _parties(known: _Known) -> str:
@@ -208,7 +209,7 @@ def _signatures(known: _Known) -> str:
     """Both parties signed each checkpoint, by these keys."""
     for section, key in known.keys:
         verify_note_signature(section.note, key)
-    return f"{len(known.sections)} checkpoints, each signed by both parties of its channel"
+    return f"checkpoints that both parties of their channel signed: {len(known.sections)}, all"
 
 
 def _sealed(known: _Known) -> str:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 from builders import DAY_US, OCTOBER_US, Channel, Closed, meter
 
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import Vkey
+from tallystick.protocol.passthrough import Amount, ResaleMap, ResoldMeter, compare_sides
 from tallystick.protocol.passthrough_proof import (
     Direction,
     Section,
     build_proof,
     build_section,
     encode_passthrough,
+    proof_digest,
     seal_of,
 )
 from tallystick.protocol.records import ROLES
@@ -83,3 +87,55 @@ def resold() -> Resold:
     for channel in (up, customer, other):
         channel.close(OCTOBER_US)
     return Resold(up, customer, other)
+
+
+def files() -> dict[str, bytes]:
+    """The vectors' files: the proof and the seal on it."""
+    world = resold()
+    return {"resold.passthrough": world.proof(), "resold.seal": world.seal()}
+
+
+def document(made: dict[str, bytes]) -> dict[str, Any]:
+    """What there is to know of them, and what differences are made of."""
+    return {
+        "keys": [str(key) for key in resold().keys],
+        "proof": {
+            "file": "resold.passthrough",
+            "sha256": proof_digest(made["resold.passthrough"]).hex(),
+        },
+        "seal": {"file": "resold.seal", "customer": CUSTOMER},
+        "classes": [
+            {
+                "upstream": [msgspec.to_builtins(line) for line in bought],
+                "downstream": [msgspec.to_builtins(line) for line in sold],
+                "classes": compare_sides(
+                    "2026-10", ResaleMap(), [ResoldMeter("m", "m", "token", 3)], bought, sold
+                )[0].classes,
+            }
+            for bought, sold in _CASES
+        ],
+    }
+
+
+def _line(side: str, of: str, here: bool, *parts: int, scale: int = 3) -> Amount:
+    return Amount(side, "m", "s", of, here, *parts, deltas=2, scale=scale)
+
+
+_NOW, _BEFORE = "2026-10", "2026-09"
+_CASES = [
+    ([_line("up", _NOW, True, 5, 0, 0)], []),
+    ([_line("up", _NOW, True, 9, 0, 0)], [_line("down", _NOW, True, 9, 0, -4)]),
+    (
+        [_line("up", _NOW, True, 9, 0, 0)],
+        [_line("down", _NOW, True, 7, 0, 0), _line("down", _NOW, False, 1, 0, 0)],
+    ),
+    (
+        [_line("up", _BEFORE, False, 9, 0, 0), _line("up", _BEFORE, True, 0, -2, 0)],
+        [_line("down", _BEFORE, False, 9, 0, 0)],
+    ),
+    (
+        [_line("up", _BEFORE, False, 9, 0, 0)],
+        [_line("down", _BEFORE, False, 12, 0, 0), _line("down", _BEFORE, True, 0, -3, 0)],
+    ),
+    ([_line("up", _NOW, True, 1236, 0, 0)], [_line("down", _NOW, True, 113, 0, 0, scale=2)]),
+]

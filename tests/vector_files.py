@@ -16,6 +16,7 @@ import certifying
 import dispute_vectors
 import msgspec
 import reconciling
+import reselling
 import segment_vectors
 
 from tallystick.node.seed import encrypt_seed
@@ -491,6 +492,7 @@ def make_files() -> dict[str, bytes]:
     }
     certificates = certifying.files()
     rotated = builders.rotated_channel()
+    resold = reselling.files()
     documents: dict[str, Any] = {
         "keys": _keys(channel),
         "records": _records(channel),
@@ -514,6 +516,7 @@ def make_files() -> dict[str, bytes]:
         "rotations": _rotations(rotated),
         "encrypted-seed": _encrypted_seed(),
         "reconcile": _reconcile(),
+        "passthrough": reselling.document(resold),
         "segments": segment_vectors.segments(channel),
         "bundle": {"compact": _bundle(compact), "full": _bundle(full)},
     }
@@ -525,6 +528,7 @@ def make_files() -> dict[str, bytes]:
         files
         | accusations
         | certificates
+        | resold
         | {
             "bundle-compact.tally": compact,
             "bundle-full.tally": full,
