@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from tallystick.protocol.keys import Vkey
 from tallystick.protocol.passthrough import Amount, ResaleMap, ResoldMeter, compare_sides
 from tallystick.protocol.passthrough_proof import (
     Direction,
+    PassthroughProof,
     Section,
     build_proof,
     build_section,
@@ -29,6 +31,7 @@ SUPPLIER, RESELLER, CUSTOMER, OTHER = (
     "gamma.example",
 )
 UP_METER = meter("gpu-hours", unit="GPU-hour", scale=3, source="provider")
+SPARE_METER = meter("spare", unit="GPU-hour", scale=2, source="provider")
 DOWN_METER = meter("hours", unit="GPU-hour", scale=2, source="provider")
 
 
@@ -87,6 +90,52 @@ def resold() -> Resold:
     for channel in (up, customer, other):
         channel.close(OCTOBER_US)
     return Resold(up, customer, other)
+
+
+@dataclass(frozen=True)
+class Sale:
+    """A proof, a seal on it, and the keys that are expected."""
+
+    proof: bytes
+    seal: bytes
+    keys: list[Vkey]
+
+
+def wrong_proofs() -> Iterator[Sale]:
+    """Proofs in which every signature is genuine, and something else is not as it should be."""
+    world = resold()
+    stranger = Channel([DOWN_METER], parties=("mallory.example", CUSTOMER))
+    stranger.provider_log.delta("d0", "hours", 1275, subject="assistant")
+    second = Channel([UP_METER], parties=("nimbus.example", RESELLER))
+    second.provider_log.delta("u0", "gpu-hours", 250, subject="p9")
+    cores = Channel(
+        [meter("hours", unit="core-hour", scale=2, source="provider")], parties=(RESELLER, CUSTOMER)
+    )
+    cores.provider_log.delta("d0", "hours", 1275, subject="assistant")
+    several = Channel([DOWN_METER, SPARE_METER], parties=(RESELLER, CUSTOMER))
+    several.provider_log.delta("d0", "hours", 1200, subject="assistant")
+    several.provider_log.delta("d1", "spare", 75, subject="assistant")
+    for channel in (stranger, second, cores, several):
+        channel.close()
+    bought, sold = world.bought(), world.sold()
+    for period, sections in (
+        ("2026-10", [*world.bought("p1"), *sold]),  # sums
+        ("2026-11", [*bought, *sold]),  # another period
+        ("2026-W41", [*bought, *sold]),
+        ("2026-10-32", [*bought, *sold]),  # none at all
+        ("2026-10", [*bought, section("sold", stranger.closed[0], "assistant")]),
+        ("2026-10", [*bought, section("bought", second.closed[0], "p9"), *sold]),
+        ("2026-10", [*bought, section("sold", cores.closed[0], "assistant")]),
+        ("2026-10", [*bought, section("sold", several.closed[0], "assistant")]),
+        ("2026-10", [replace(bought[0], lines=bought[0].lines[::-1]), *sold]),  # order
+        ("2026-10", [*bought, *bought, *sold]),  # twice
+        ("2026-10", [replace(bought[0], direction="sold"), *sold]),  # nothing bought
+    ):
+        proof = encode_passthrough(build_proof(period, sections))
+        own = [one for one in sections if one.direction == "sold"][:1]
+        seal = encode_passthrough(PassthroughProof(period, tuple(own), proof_digest(proof)))
+        keys = [key for channel in (stranger, second, cores, several) for key in log_keys(channel)]
+        yield Sale(proof, seal, [*world.keys, *keys])
 
 
 def files() -> dict[str, bytes]:
