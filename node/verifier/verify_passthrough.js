@@ -66,7 +66,8 @@ function checkLines(known) {
 function shown(direction, lines) {
   const subjects = [...new Set(lines.map((line) => line.subject))];
   const more = subjects.length > 3 ? ` and ${subjects.length - 3} more` : "";
-  return `${direction} ${total(lines)} ${lines[0].unit} of ${subjects.slice(0, 3).join(", ")}${more}`;
+  const named = subjects.slice(0, 3).join(", ");
+  return `${direction} ${total(lines)} ${lines[0].unit} of ${named}${more}`;
 }
 
 // 3. Each line is in the statement that its checkpoint closes.
@@ -230,13 +231,16 @@ function sameSection(a, b) {
 }
 
 // 8, of a seal. Every check of the proof behind it holds.
-async function behindIt({ behind, expected }) {
+async function behindIt(known) {
   const checks = [];
-  for await (const check of verifyPassthrough(behind, expected)) checks.push(check);
+  const inner = {};
+  const { behind, expected } = known;
+  for await (const check of verifyPassthrough(behind, expected, inner)) checks.push(check);
   const fault = checks.find((check) => !check.ok);
   if (fault) {
     throw new ProofError(`check ${fault.number} of it, ${fault.name}: ${fault.detail}`);
   }
+  known.keys = inner.keys; // which are the seal's and those of the purchase
   return `its ${checks.length} checks hold; ${checks[4].detail}; ${checks[5].detail}`;
 }
 
