@@ -203,6 +203,21 @@ def test_days_make_up_a_month() -> None:
     assert found["periods"].startswith("2026-10-05, sold, is not in 2026-10-01")
 
 
+def test_a_channel_that_changed_its_keys_is_verified_by_those_that_signed() -> None:
+    up = Channel([UP_METER], parties=(SUPPLIER, RESELLER))
+    up.provider_log.delta("u0", "gpu-hours", 12_750, subject="p1")
+    before = log_keys(up)
+    up.rotate("provider", "log")
+    up.close()
+    sections = [section("bought", up.closed[0], "p1"), *WORLD.sold()]
+    proof = proof_of(sections)
+    now = up.provider_log.keyring.log_vkeys("provider")
+    keys = [*WORLD.keys, *before, *now]
+    assert failed(verify_passthrough(proof, keys)) == {}
+    old = failed(verify_passthrough(proof, [*WORLD.keys, *before]))
+    assert list(old) == ["signatures"]
+
+
 def test_keys_that_are_not_expected_are_named() -> None:
     found = failed(verify_passthrough(PROOF, log_keys(WORLD.customer)))
     assert list(found) == ["keys"]
