@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="The folder for the proof and its seal.",
 )
+@click.option(
+    "--events",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the ids that differ, as CSV, if events are sold under the ids they were bought as.",
+)
 def command(
     context: Context,
     upstream: str | None,
@@ -42,6 +49,7 @@ def command(
     mapping_file: Path | None,
     line: str | None,
     output: Path | None,
+    events: Path | None,
 ) -> None:
     """Check that what was bought in one channel is what was sold in others.
 
@@ -49,6 +57,8 @@ def command(
     """
     if (line is None) != (output is None):
         raise InputError("--prove and --output belong together", "Give both or neither")
+    if events is not None and line is not None:
+        raise InputError("--events has nothing to do with --prove", "Give one of them")
     from tallystick.node.passthrough.checking import check_passthrough
     from tallystick.node.passthrough.report import document_of, render_passthrough
 
@@ -61,10 +71,22 @@ def command(
 
             _write(context, prove_sale(found, line), output)
             return
+        written = None
+        if events is not None:
+            from tallystick.node.passthrough.events import write_events
+
+            written = write_events(events, found)
     if context.json:
-        print_json(document_of(found))
+        document = document_of(found)
+        if written is not None:
+            document["events"] = {"file": str(events)} | asdict(written)
+        print_json(document)
     else:
         say(render_passthrough(found))
+        if written is not None:
+            say("")
+            say(folded(f"The ids behind what is in capitals: {events}", 2))
+            say(folded(f"{written.ids:,} differ; {written.shared:,} are on both sides.", 2))
     if not found.ok:
         raise SystemExit(1)
 

@@ -10,7 +10,7 @@ from tallystick.node.books import Books
 from tallystick.node.passthrough.gathering import Gathered, gather
 from tallystick.node.passthrough.mapping import SAME_NAMES, load_passthrough_map
 from tallystick.protocol.errors import InputError, UnknownName
-from tallystick.protocol.passthrough import Group, ResoldMeter, compare_sides
+from tallystick.protocol.passthrough import Group, ResaleMap, ResoldMeter, compare_sides
 from tallystick.protocol.records import Meter, Role, Terms
 from tallystick.protocol.statement import line_scales, meter_units
 from tallystick.protocol.terms import meter_named
@@ -23,6 +23,7 @@ class Passthrough:
     label: str
     upstream: Gathered
     downstream: list[Gathered]
+    mapping: ResaleMap
     groups: list[Group]
     left_out: dict[str, str]
 
@@ -66,7 +67,7 @@ def check_passthrough(
     meters, left_out = _pair_meters(source.channel.terms, terms, mapping.meters)
     amounts = [amount for one in sinks for amount in one.amounts]
     groups = compare_sides(source.span.label, mapping.resales, meters, source.amounts, amounts)
-    return Passthrough(source.span.label, source, sinks, groups, left_out)
+    return Passthrough(source.span.label, source, sinks, mapping.resales, groups, left_out)
 
 
 def _of_role(books: Books, role: Role) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -302,3 +303,40 @@ def test_who_resells_nothing_is_told_so(world: World) -> None:
         code, _, err = here.tally(party, "passthrough", "--period", DAY)
         assert code == 2
         assert said in " ".join(err.split())
+
+
+def test_the_ids_that_differ_are_written(world: World, tmp_path: Path) -> None:
+    """The last one here, for it changes what others look at."""
+    mapping = ("--map", str(world.folder / "map.toml"))
+    found = world.asked(MONTH, *mapping, "--events", str(tmp_path / "events.csv"), code=1)
+    with (tmp_path / "events.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert found["events"] == {"file": str(tmp_path / "events.csv"), "ids": 5, "shared": 0}
+    assert [(row["id"], row["bought"], row["sold"], row["customer"]) for row in rows] == [
+        ("e14-kept", "70", "0", ""),
+        ("e15-kept", "0", "80", "beta.example"),
+        ("e11-p0", "0", "1", "gamma.example"),
+        ("e7-p2", "500", "0", ""),
+        ("e8-p2", "0", "450", "gamma.example"),
+    ]
+    assert rows[0]["occurred_at"] == "2026-01-05T10:00:00Z"
+    tokens = next(one for one in found["meters"] if one["upstream"] == "tokens")
+    left = {"not-passed-on", "sold-without-purchase", "unexplained"}
+    assert sum(int(row["difference"]) for row in rows) == sum(
+        int(quantity) for name, quantity in tokens["classes"].items() if name in left
+    )
+    # Sold under the ids under which it was bought, what is the same is not written.
+    world.emit("cloud.example", "tokens", "shared", "5", "same")
+    world.emit("beta.example", "tokens", "shared", "5", "same")
+    world.emit("cloud.example", "tokens", "shared", "7", "other")
+    world.emit("beta.example", "tokens", "shared", "9", "other")
+    found = world.asked(MONTH, *mapping, "--events", str(tmp_path / "events.csv"), code=1)
+    assert (found["events"]["ids"], found["events"]["shared"]) == (6, 2)
+    with (tmp_path / "events.csv").open(newline="") as file:
+        (row,) = [row for row in csv.DictReader(file) if row["id"] in ("same", "other")]
+    assert (row["id"], row["bought"], row["sold"], row["difference"]) == ("other", "7", "9", "2")
+    code, out, _ = here.tally(
+        world.broker, "passthrough", "--period", MONTH, "--events", str(tmp_path / "events.csv")
+    )
+    assert code == 1
+    assert "are on both sides." in out
