@@ -1,7 +1,7 @@
 // Verify a passthrough's proof, or a seal and the proof behind it. Neither names keys: they prove
 // something to whoever already knows the parties' verifier keys.
 
-import { hexOf, sameBytes } from "./bytes.js";
+import { hexOf, sameBytes, textOf } from "./bytes.js";
 import { checkSigners } from "./checkpoint.js";
 import { runChecks } from "./checks.js";
 import { FormatError, PeriodError, ProofError, quoted } from "./errors.js";
@@ -210,8 +210,9 @@ function sealed({ file, behind }) {
   if (other !== digest) {
     throw new ProofError(`the seal is on a file of the SHA-256 ${digest}; ${other} was given`);
   }
-  const inside = ofDirection(parsePassthrough(behind), "sold");
-  if (!file.sections.every((section) => inside.some((one) => sameSection(one, section)))) {
+  const sold = ofDirection(parsePassthrough(behind), "sold");
+  const inside = new Map(sold.map((section) => [textOf(section.bytes), section]));
+  if (!file.sections.every((own) => sameSection(inside.get(textOf(own.bytes)), own))) {
     throw new ProofError("the proof behind the seal sells other lines");
   }
   return `the proof behind it is the one of ${digest}, and sells the same lines`;
@@ -224,6 +225,7 @@ function sameSection(a, b) {
     one.path.length === other.path.length &&
     one.path.every((hash, at) => sameBytes(hash, other.path[at]));
   return (
+    a !== undefined &&
     sameBytes(a.bytes, b.bytes) &&
     a.lines.length === b.lines.length &&
     a.lines.every((line, at) => sameLine(line, b.lines[at]))
