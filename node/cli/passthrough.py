@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from tallystick.protocol.errors import InputError
 
 if TYPE_CHECKING:
     from tallystick.node.passthrough.proving import ProvedSale
+
+STEM_MAX = 180  # characters of a file's name before its suffix
 
 
 @verb("passthrough")
@@ -96,6 +99,8 @@ def _write(context: Context, proved: ProvedSale, folder: Path) -> None:
     from tallystick.node.cli.proofs import file_name, write_files
 
     stem = file_name(proved.stem)
+    if stem != proved.stem or len(stem) > STEM_MAX:  # so that no two lines share a name
+        stem = f"{stem[:STEM_MAX]}-{hashlib.sha256(proved.stem.encode()).hexdigest()[:8]}"
     files = {f"{stem}.passthrough": proved.proof, f"{stem}.seal": proved.seal}
     proof, seal = write_files(folder, files)
     bought, sold = ([str(vkey) for vkey in vkeys] for vkeys in (proved.bought_by, proved.sold_by))

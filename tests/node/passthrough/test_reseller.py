@@ -40,6 +40,7 @@ others = "same-names"
 upstream = ["pool-a", "pool-b"]
 downstream = { channel = "beta.example", subject = "assistant" }
 """
+ODD = "../x/\u202e=1+1" + "é" * 40  # what turns the direction of writing is no control character
 # What is recorded of the day before it is closed: who sells to whom, meter, subject, quantity.
 IN_TIME = [
     ("cloud.example", "tokens", "p1", "1000"), ("beta.example", "tokens", "p1", "1000"),
@@ -53,6 +54,7 @@ IN_TIME = [
     ("cloud.example", "tokens", "kept", "80"), ("beta.example", "tokens", "kept", "80"),
     ("cloud.example", "tokens", "argued", "90"), ("beta.example", "tokens", "argued", "90"),
     ("cloud.example", "peak", "p1", "3"),
+    ("cloud.example", "gpu-hours", ODD, "2.5"), ("beta.example", "gpu-hours", ODD, "2.5"),
 ]  # fmt: skip
 
 
@@ -100,7 +102,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             nodes.found(provider, consumer, terms)
         (folder / "map.toml").write_text(MAP)
         for n, (other, meter, subject, quantity) in enumerate(IN_TIME):
-            made.emit(other, meter, subject, quantity, f"e{n}-{subject}")
+            made.emit(other, meter, subject, quantity, f"e{n}-{subject[-8:]}")
         made.beta.tally(
             "dispute", "--line", f"{DAY}/tokens/argued", "--amount", "15",
             "--code", "quantity", "--reason", "half of it failed",
@@ -156,7 +158,10 @@ def test_a_closed_day_adds_up_and_says_why_it_differs(world: World) -> None:
         "p1": ("1000", "1000", {}),
         "p2": ("500", "450", {"unexplained": "-50"}),
     }
-    assert _classes(found, "gpu-hours") == {"p1": ("1.236", "1.240", {"rounding": "0.004"})}
+    assert _classes(found, "gpu-hours") == {
+        ODD: ("2.500", "2.500", {}),
+        "p1": ("1.236", "1.240", {"rounding": "0.004"}),
+    }
     assert found["not_compared"] == {
         "peak": "it is a highest value, and highest values do not add up"
     }
@@ -242,6 +247,19 @@ def test_a_customers_line_is_proved_to_an_auditor_and_sealed_for_the_customer(
     assert b"cloud.example" in Path(made["proof"]).read_bytes()
     again = _prove(world, tmp_path / "again", "beta.example/tokens/assistant")
     assert again["sha256"] == made["sha256"]
+
+
+def test_a_subject_with_an_odd_name_leads_nowhere_and_turns_nothing(
+    world: World, tmp_path: Path
+) -> None:
+    made = _prove(world, tmp_path / "in", f"beta.example/gpu-hours/{ODD}")
+    for file in (made["proof"], made["seal"]):
+        assert Path(file).parent == tmp_path / "in"
+        assert len(Path(file).name.encode()) < 255
+    keys = made["vkeys"]["bought"] + made["vkeys"]["sold"]
+    options = [part for key in keys for part in ("--vkey", key)]
+    assert verifying.tally("verify", made["seal"], *options).returncode == 0
+    assert "\u202e" not in here.tally(world.broker, "passthrough", "--period", DAY)[1]
 
 
 @pytest.mark.parametrize(
