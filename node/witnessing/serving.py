@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from contextlib import suppress
+from contextlib import aclosing, suppress
 
 import trio
 from starlette.requests import ClientDisconnect, Request
@@ -131,8 +131,8 @@ class WitnessDoor:
             except ClientDisconnect:
                 return
             except StoreError as error:
-                _log.error("a head could not be kept", extra={"reason": error.message})
-                answer = Response(b"this witness cannot write\n", 503, media_type=TEXT_TYPE)
+                _log.error("a head could not be witnessed", extra={"reason": error.message})
+                answer = Response(b"this witness cannot use its disk\n", 503, media_type=TEXT_TYPE)
             self.answers[answer.status_code] += 1
             answer.headers["X-Content-Type-Options"] = "nosniff"
             await answer(scope, receive, send)
@@ -159,10 +159,11 @@ class WitnessDoor:
     async def _add(self, request: Request) -> Response:
         body = b""
         with trio.move_on_after(BODY_SECONDS) as reading:
-            async for piece in request.stream():
-                body += piece
-                if len(body) > REQUEST_BYTES_MAX:
-                    raise Refused(413, f"a request has at most {REQUEST_BYTES_MAX} bytes")
+            async with aclosing(request.stream()) as pieces:
+                async for piece in pieces:
+                    body += piece
+                    if len(body) > REQUEST_BYTES_MAX:
+                        raise Refused(413, f"a request has at most {REQUEST_BYTES_MAX} bytes")
         if reading.cancelled_caught:
             raise Refused(408, "the request did not come to its end")
         asked = parse_request(body)

@@ -23,7 +23,7 @@ from tallystick.node.closing import Closer
 from tallystick.node.errors import WitnessUnreachable
 from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
-from tallystick.node.store.keyspace import AskedRow
+from tallystick.node.store.keyspace import AskedRow, CheckpointRow
 from tallystick.node.tree import LogTree
 from tallystick.node.witnessing.asked import asked_witnesses
 from tallystick.node.witnessing.asking import PARALLEL, Asker
@@ -150,7 +150,10 @@ class Submitter:
             except WitnessUnreachable as error:
                 self._unreachable(contact, which, error.message)
             except TallyError as error:  # the disk, or a head that is not here any more
-                _log.error("a head cannot be shown to a witness", extra={"reason": error.message})
+                if self._books.store.stopped:
+                    return
+                said = {"witness": contact.asked.name, "reason": error.message}
+                _log.error("a head cannot be shown to a witness", extra=said)
                 contact.refused(which, error.message, self._books.clock_us() / 1e6)
             except Exception:  # noqa: BLE001 - a witness must not take the node with it
                 _log.exception("asking a witness failed inside the node")
@@ -221,10 +224,9 @@ class Submitter:
         that a checkpoint names, or else the newest.
         """
         channel, closer = self._books.channels[which.channel]
-        sizes: set[int] = {
-            *self._pinned.get(which, ()),
-            *_checkpoint_sizes(channel, closer, log)[-1:],
-        }
+        sizes = set(self._pinned.get(which, ()))
+        if closer.last is not None:
+            sizes.add(_size_in(closer.last, channel, log))
         names = [(vkey.name, vkey.id) for vkey in contact.asked.vkeys]
         newest: list[int] = [log.cosigned_size] if which.ours else []
         with log.store.read() as txn:
@@ -334,9 +336,11 @@ def _request(log: ChannelLog, size: int, old: int) -> AddCheckpoint:
 
 def _checkpoint_sizes(channel: Channel, closer: Closer, log: ChannelLog) -> list[int]:
     """The sizes of a log's heads in checkpoints, in order."""
-    if log is channel.provider_log:
-        return [row.provider_size for row in closer.rows]
-    return [row.consumer_size for row in closer.rows]
+    return [_size_in(row, channel, log) for row in closer.rows]
+
+
+def _size_in(row: CheckpointRow, channel: Channel, log: ChannelLog) -> int:
+    return row.provider_size if log is channel.provider_log else row.consumer_size
 
 
 def _named(contact: Contact, log: ChannelLog, said: str) -> dict[str, object]:
