@@ -104,6 +104,27 @@ def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+def test_every_metric_of_witnesses_has_values(world: World) -> None:
+    given = {}
+    for party in (world[0], world[2]):
+        key = party.json("keys", "add", "metrics", "--scope", "read")["key"]
+        url = party.json("status")["http"] + "/metrics"
+        answer = httpx.get(url, headers={"Authorization": f"Bearer {key}"})
+        given[party.name] = answer.text
+    acme, gamma = given["acme.example"], given["gamma.example"]
+    named = '{witness="gamma.example/witness"}'
+    for line in (
+        f"tallystick_witness_up{named} 1.0",
+        f"tallystick_witness_waiting{named} 0.0",
+        f"tallystick_witness_refusing{named} 0.0",
+        'tallystick_witness_answers_total{answer="cosigned",witness="gamma.example/witness"}',
+        "tallystick_witness_breaches 0.0",
+    ):
+        assert line in acme
+    assert "tallystick_witnessed_logs 1.0" in gamma
+    assert 'tallystick_witnessing_answers_total{status="200"}' in gamma
+
+
 def test_a_required_witness_that_is_away_holds_up_checkpoints_and_nothing_else(
     world: World,
 ) -> None:
