@@ -15,6 +15,7 @@ from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import CheckpointRow
 from tallystick.node.store.source import stored_parts
 from tallystick.node.tree import LogTree
+from tallystick.node.witnessing.lines import best_with_lines, read_lines
 from tallystick.protocol.bundle import BundleContents, PlacedRotation, write_bundle
 from tallystick.protocol.checkpoint import verify_checkpoint
 from tallystick.protocol.errors import InputError
@@ -40,8 +41,10 @@ class RecordProof:
     vkeys: list[Vkey]  # the author's, the co-signer's
 
 
-def signed_head(log: ChannelLog, txn: Txn, size: int) -> bytes:
-    """The note of a head with the author's and the co-signer's lines."""
+def signed_head(log: ChannelLog, txn: Txn, size: int, *, witnessed: bool = False) -> bytes:
+    """The note of a head with the author's and the co-signer's lines; with `witnessed` also those
+    of witnesses.
+    """
     row = log.head_row(txn, size)
     if row is None or not row.signature or not row.cosignature:
         raise InputError(
@@ -49,7 +52,8 @@ def signed_head(log: ChannelLog, txn: Txn, size: int) -> bytes:
             "See tally status; it is co-signed when the peer is connected",
         )
     head = SignedHead(log.head(size, row.root), row.signature, row.cosignature)
-    return head.note(*_vkeys(log, size))
+    lines = read_lines(txn, log.number, size, row.root) if witnessed else []
+    return head.note(*_vkeys(log, size), lines)
 
 
 def _vkeys(log: ChannelLog, size: int) -> tuple[list[Vkey], list[Vkey]]:
@@ -60,17 +64,20 @@ def _vkeys(log: ChannelLog, size: int) -> tuple[list[Vkey], list[Vkey]]:
 
 
 def prove_record(channel: Channel, log: ChannelLog, index: int) -> RecordProof:
-    """The proof of a record under the newest co-signed head of its log."""
-    size = log.cosigned_size
-    if index >= size:
+    """The proof of a record under the newest co-signed head of its log, or under the one with the
+    most lines of witnesses.
+    """
+    newest = log.cosigned_size
+    if index >= newest:
         raise InputError(
             f"record {index} of {log.party.name}'s log is recorded, but not co-signed yet",
             "See tally status; wait for the peer, or emit with --wait",
         )
     with channel.store.read() as txn:
+        size = best_with_lines(txn, log.number, index, newest) or newest
         tree = LogTree(txn, log.number, log.channel_id, size)
         path = inclusion_path(index, size, tree.subtree)
-        note = signed_head(log, txn, size)
+        note = signed_head(log, txn, size, witnessed=True)
         leaf = tree.leaf_data(index)
     ids = [signature.key_id for signature in parse_note(note).signatures]
     vkeys = [vkey for vkeys in _vkeys(log, size) for vkey in vkeys if vkey.id in ids]

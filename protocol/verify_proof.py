@@ -108,7 +108,7 @@ def _delta_keys(known: _Known) -> str:
     head, note = known.head, known.note
     assert head is not None and note is not None, "check 1"
     names = [signature.name for signature in note.signatures]
-    if len(names) != 2 or names[0] != head.origin:
+    if len(names) < 2 or names[0] != head.origin:
         raise ProofError("a head carries two signatures, its author's and then its peer's")
     return _take_keys(known, ((names[0], ED25519_NOTE), (names[1], ED25519_COSIGNATURE)))
 
@@ -136,7 +136,9 @@ def _delta_signatures(known: _Known) -> str:
     log, cosigner = known.keys
     verify_note_signature(known.note, log)
     at_s = verify_note_cosignature(known.note, cosigner)
-    return f"signed by {log.name}, co-signed by {cosigner.name} at second {at_s}"
+    others = len(known.note.signatures) - 2
+    also = f"; {others} more lines, of witnesses, are not judged" if others else ""
+    return f"signed by {log.name}, co-signed by {cosigner.name} at second {at_s}{also}"
 
 
 def _line_form(known: _Known) -> str:

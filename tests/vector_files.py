@@ -18,6 +18,7 @@ import msgspec
 import reconciling
 import reselling
 import segment_vectors
+import witness_vectors
 
 from tallystick.node.seed import encrypt_seed
 from tallystick.node.transport.tls import certificate_der, server_name
@@ -517,6 +518,7 @@ def make_files() -> dict[str, bytes]:
         "encrypted-seed": _encrypted_seed(),
         "reconcile": _reconcile(),
         "passthrough": reselling.document(resold),
+        "witness": witness_vectors.witness_files(channel),
         "segments": segment_vectors.segments(channel),
         "bundle": {"compact": _bundle(compact), "full": _bundle(full)},
     }

@@ -73,7 +73,7 @@ function deltaInclusion({ proof, head, beside }) {
 // 4. The keys that were expected are of the names that signed the head.
 function deltaKeys(known) {
   const names = known.note.signatures.map((signature) => signature.name);
-  if (names.length !== 2 || names[0] !== known.head.origin) {
+  if (names.length < 2 || names[0] !== known.head.origin) {
     throw new ProofError("a head carries two signatures, its author's and then its peer's");
   }
   return takeKeys(known, [
@@ -102,7 +102,9 @@ function takeKeys(known, wanted) {
 async function deltaSignatures({ note, keys: [log, cosigner] }) {
   await verifyNoteSignature(note, log);
   const seconds = await verifyNoteCosignature(note, cosigner);
-  return `signed by ${log.name}, co-signed by ${cosigner.name} at second ${seconds}`;
+  const others = note.signatures.length - 2;
+  const also = others ? `; ${others} more lines, of witnesses, are not judged` : "";
+  return `signed by ${log.name}, co-signed by ${cosigner.name} at second ${seconds}${also}`;
 }
 
 // 1. The proof is in its one form, and what it leads to is a checkpoint.
