@@ -5,6 +5,7 @@ Rows of one table are read one at a time; what is damaged is kept as it is, to b
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -21,9 +22,12 @@ from tallystick.node.store.keyspace import (
     META_KEYS,
     TABLES,
     AnswerRow,
+    AskedRow,
     ChannelRow,
     CheckpointRow,
     DeclarationRow,
+    LineRow,
+    SeenRow,
     SnapshotRow,
     UnplacedRow,
     index_of,
@@ -40,7 +44,7 @@ from tallystick.protocol.terms import channel_id
 T = TypeVar("T")
 
 OF_LOGS = ("logs", "batches", "heads", "tiles", "segments", "corrections", "derived", "lines",
-           "aside", "unplaced", "attributes", *FOLLOWING)  # fmt: skip
+           "aside", "unplaced", "attributes", "witnessed", "asked", *FOLLOWING)  # fmt: skip
 OF_CHANNELS = ("checkpoints", "evidence", "declarations")
 STATES = ("proposed", "offered", "open", "halted")
 
@@ -49,6 +53,9 @@ _decode_declaration = msgspec.msgpack.Decoder(DeclarationRow).decode
 _decode_invite = msgspec.msgpack.Decoder(StoredInvite).decode
 _decode_answer = msgspec.msgpack.Decoder(AnswerRow).decode
 _decode_snapshot = msgspec.msgpack.Decoder(SnapshotRow).decode
+_decode_line = msgspec.msgpack.Decoder(LineRow).decode
+_decode_asked = msgspec.msgpack.Decoder(AskedRow).decode
+_decode_seen = msgspec.msgpack.Decoder(SeenRow).decode
 _decode_unplaced = msgspec.msgpack.Decoder(UnplacedRow).decode
 # msgspec lets out UnicodeDecodeError and RecursionError as they are.
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -236,6 +243,22 @@ def _snapshot_row(key: bytes, value: bytes) -> None:
         raise ValueError("it is another root's")
 
 
+def _line_row(key: bytes, value: bytes) -> None:
+    if len(key) != 20 or _decode_line(value).at_s < 0:
+        raise ValueError("it is no witness's line on a head")
+
+
+def _asked_row(key: bytes, value: bytes) -> None:
+    if len(key) != 12 or _decode_asked(value).size < 0:
+        raise ValueError("it is no witness's")
+
+
+def _seen_row(key: bytes, value: bytes) -> None:
+    row = _decode_seen(value)
+    if hashlib.sha256(row.origin.encode()).digest() != key or row.size < 0:
+        raise ValueError("it is another origin's")
+
+
 _ALONE: dict[str, Callable[[bytes, bytes], None]] = {
     "meta": _meta_row,
     "peers": _peer_row,
@@ -244,4 +267,7 @@ _ALONE: dict[str, Callable[[bytes, bytes], None]] = {
     "unplaced": _unplaced_row,
     "answers": _answer_row,
     "snapshots": _snapshot_row,
+    "witnessed": _line_row,
+    "asked": _asked_row,
+    "seen": _seen_row,
 }

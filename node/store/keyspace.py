@@ -31,6 +31,9 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | attributes  | log, hash of meter and id          | what is kept beside a delta, salted           |
 | answers     | time, hash of an idempotency key   | AnswerRow: what was answered to it            |
 | snapshots   | proof root, hash of what it is of  | SnapshotRow: a checkpoint asked for over HTTP |
+| witnessed   | log, size, hash of a witness's key | LineRow: a witness's line on that head        |
+| asked       | log, hash of a witness's key       | AskedRow: how far that witness is             |
+| seen        | hash of an origin                  | SeenRow: what we co-signed of it as a witness |
 | feed        | cursor                             | FeedRow: something that happened              |
 | concerning  | channel id, cursor                 | empty: the event concerns that channel        |
 | followed    | channel id                         | FollowedRow: how far the feed follows it      |
@@ -87,6 +90,9 @@ TABLES = (
     "attributes",
     "answers",
     "snapshots",
+    "witnessed",
+    "asked",
+    "seen",
     "feed",
     "concerning",
     "followed",
@@ -221,6 +227,39 @@ class SnapshotRow(Struct, array_like=True):
     extras: bytes
 
 
+class LineRow(Struct, array_like=True):
+    """A witness's line on a head of this root, which holds; its blob is all after the key's id."""
+
+    root: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    name: str
+    key_id: Annotated[bytes, Meta(min_length=4, max_length=4)]
+    blob: bytes
+    at_s: int
+
+
+class AskedRow(Struct, array_like=True):
+    """The newest head of a log that a witness co-signed for us, and what it did that none may do
+    (`breach`, empty as a rule), with when that was.
+    """
+
+    size: int
+    at_s: int
+    breach: str = ""
+    breach_us: int = 0
+
+
+class SeenRow(Struct, array_like=True):
+    """The newest head of an origin that we co-signed as a witness, with the checkpoint: its log's
+    line and ours.
+    """
+
+    origin: str
+    size: int
+    root: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    checkpoint: bytes
+    at_s: int
+
+
 class CheckpointRow(Struct, array_like=True):
     """A closed period: the note, its bounds and sizes, and the statement's lines as bytes.
 
@@ -338,6 +377,16 @@ def index_of(key: bytes) -> int:
 def digest_key(log: int, digest: bytes) -> bytes:
     """Key of a record of a log that others know by its digest."""
     return _LOG.pack(log) + digest
+
+
+def line_of_head_key(log: int, size: int, witness: bytes) -> bytes:
+    """Key of a witness's line on a head of a log."""
+    return _LOG_INDEX.pack(log, size) + witness
+
+
+def asked_key(log: int, witness: bytes) -> bytes:
+    """Key of how far a witness is with a log."""
+    return _LOG.pack(log) + witness
 
 
 def evidence_key(channel: int, digest: bytes) -> bytes:
