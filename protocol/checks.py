@@ -34,13 +34,16 @@ class Check:
 Step = tuple[str, tuple[int, ...], Callable[[K], str]]
 
 
-def run_checks(known: K, steps: Sequence[Step[K]]) -> Iterator[Check]:
-    """The checks' results, each as soon as it is done.
+def run_checks(
+    known: K, steps: Sequence[Step[K]], failed: dict[int, int] | None = None, first: int = 1
+) -> Iterator[Check]:
+    """The checks' results, each as soon as it is done, numbered from `first` on.
 
     `known` is what the checks establish on their way; a `TallyError` is a check that fails.
+    `failed` is filled with the checks that do not hold, and the check that each is due to.
     """
-    failed: dict[int, int] = {}  # a check that does not hold, and the check that it is due to
-    for number, (name, needs, run) in enumerate(steps, 1):
+    failed = {} if failed is None else failed
+    for number, (name, needs, run) in enumerate(steps, first):
         cause = next((failed[need] for need in needs if need in failed), None)
         if cause is not None:
             failed[number] = cause

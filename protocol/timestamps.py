@@ -252,8 +252,10 @@ def _names_certificate(found: dict[str, Value], certificate: Certificate) -> boo
     """Whether the signing-certificate attribute (RFC 5035, or its older form) is of this one."""
     for kind in (_NAMES, _NAMES_BY_SHA1):
         if kind in found:
-            first = Reader(found[kind], "a timestamp's naming of a certificate").take(SEQUENCE)
-            named = Reader(first.inside()[0], "a timestamp's naming of a certificate")
+            what = "a timestamp's naming of a certificate"
+            named = Reader(
+                Reader(Reader(found[kind], what).take(SEQUENCE), what).take(SEQUENCE), what
+            )
             hashing = "sha1" if kind == _NAMES_BY_SHA1 else "sha256"
             other = named.maybe(SEQUENCE) if kind == _NAMES else None
             if other is not None:
