@@ -14,18 +14,23 @@ def _ignore_change(channel: bytes) -> None:
     pass
 
 
-def _ignore_close(channel: bytes) -> None:
-    pass
-
-
 def _ignore(kind: str, channel: bytes, data: dict[str, Any]) -> None:
     pass
 
 
 class News:
-    """Places to call; who listens puts its functions there. `closed`: a period was closed here."""
+    """Places to call; who listens puts its functions there."""
 
     def __init__(self) -> None:
         self.changed: Callable[[bytes], None] = _ignore_change
-        self.closed: Callable[[bytes], None] = _ignore_close
         self.happened: Callable[[str, bytes, dict[str, Any]], None] = _ignore
+        self._on_close: list[Callable[[bytes], None]] = []
+
+    def on_close(self, listener: Callable[[bytes], None]) -> None:
+        """Have a function called with a channel when a period of it was closed here."""
+        self._on_close.append(listener)
+
+    def closed(self, channel: bytes) -> None:
+        """A period of a channel was closed here."""
+        for listener in self._on_close:
+            listener(channel)

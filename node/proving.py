@@ -5,7 +5,7 @@ What both sides signed goes out as it is; the paths below it come from the log's
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -14,7 +14,9 @@ from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import CheckpointRow
 from tallystick.node.store.source import stored_parts
+from tallystick.node.timestamping.kept import timestamp_of
 from tallystick.node.tree import LogTree
+from tallystick.node.witnessing.lines import lines_of
 from tallystick.protocol.bundle import BundleContents, PlacedRotation, write_bundle
 from tallystick.protocol.checkpoint import verify_checkpoint
 from tallystick.protocol.errors import InputError
@@ -22,7 +24,7 @@ from tallystick.protocol.heads import SignedHead
 from tallystick.protocol.keys import Vkey
 from tallystick.protocol.line_proof import format_line_proof
 from tallystick.protocol.merkle import inclusion_path, root_of
-from tallystick.protocol.notes import parse_note
+from tallystick.protocol.notes import Signature, parse_note
 from tallystick.protocol.proof import format_proof
 from tallystick.protocol.records import ROLES, batch_bytes, encode_record
 from tallystick.protocol.statement import Line, decode_line, encode_line, line_leaves
@@ -40,8 +42,16 @@ class RecordProof:
     vkeys: list[Vkey]  # the author's, the co-signer's
 
 
-def signed_head(log: ChannelLog, txn: Txn, size: int) -> bytes:
-    """The note of a head with the author's and the co-signer's lines."""
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What others added to a bundle: how many lines of witnesses, and whether a timestamp."""
+
+    lines: int
+    timestamp: bool
+
+
+def signed_head(log: ChannelLog, txn: Txn, size: int, witnesses: Sequence[Signature] = ()) -> bytes:
+    """The note of a head with the author's and the co-signer's lines, and these of witnesses."""
     row = log.head_row(txn, size)
     if row is None or not row.signature or not row.cosignature:
         raise InputError(
@@ -49,7 +59,7 @@ def signed_head(log: ChannelLog, txn: Txn, size: int) -> bytes:
             "See tally status; it is co-signed when the peer is connected",
         )
     head = SignedHead(log.head(size, row.root), row.signature, row.cosignature)
-    return head.note(*_vkeys(log, size))
+    return head.note(*_vkeys(log, size), witnesses)
 
 
 def _vkeys(log: ChannelLog, size: int) -> tuple[list[Vkey], list[Vkey]]:
@@ -86,14 +96,20 @@ def prove_line(row: CheckpointRow, line: Line) -> tuple[bytes, bytes]:
     return format_line_proof(index, path, row.note), data
 
 
-def bundle(channel: Channel, row: CheckpointRow, out: BinaryIO, *, full: bool) -> None:
-    """Write a closed period's bundle."""
+def bundle(
+    channel: Channel, row: CheckpointRow, out: BinaryIO, *, full: bool, plain: bool = False
+) -> Extras:
+    """Write a closed period's bundle, with what others added unless it is to be plain; what that
+    was.
+    """
     checkpoint = verify_checkpoint(row.note, channel.own.keyring)
     logs = (channel.provider_log, channel.consumer_log)
+    placed = list(zip(logs, checkpoint.heads, strict=True))
+    lines = [[] if plain else lines_of(log, head.size) for log, head in placed]
     with channel.store.read() as txn:
         heads = [
-            signed_head(log, txn, head.size)
-            for log, head in zip(logs, checkpoint.heads, strict=True)
+            signed_head(log, txn, head.size, found)
+            for (log, head), found in zip(placed, lines, strict=True)
         ]
     contents = BundleContents(
         checkpoint=row.note,
@@ -106,12 +122,14 @@ def bundle(channel: Channel, row: CheckpointRow, out: BinaryIO, *, full: bool) -
             _rotations(logs[0], checkpoint.heads[0].size),
             _rotations(logs[1], checkpoint.heads[1].size),
         ),
+        timestamp=b"" if plain else timestamp_of(channel, row),
     )
     records = [_batches(log, head.size) for log, head in zip(logs, checkpoint.heads, strict=True)]
     if full:
         write_bundle(out, contents, records[0], records[1])
     else:
         write_bundle(out, contents)
+    return Extras(sum(map(len, lines)), bool(contents.timestamp))
 
 
 def _rotations(log: ChannelLog, size: int) -> list[PlacedRotation]:

@@ -13,7 +13,6 @@ from tallystick.protocol.checkpoint import format_instant
 from tallystick.protocol.errors import FormatError, ProofError
 from tallystick.protocol.notes import parse_note
 from tallystick.protocol.policy import Judgement, Policy, asked, judge, shown
-from tallystick.protocol.records import Role
 from tallystick.protocol.timestamps import check_chain, check_token, parse_response
 
 PARTIES_LINES = 2  # the author's and its peer's; what follows below a head is of witnesses
@@ -40,25 +39,27 @@ def has_lines(note: bytes) -> bool:
         return False
 
 
-def check_witnesses(heads: Sequence[tuple[Role, bytes]], trust: Trust) -> str:
-    """What of the witnesses of these heads holds; `ProofError` if the policy asks for more."""
+def check_witnesses(heads: Sequence[tuple[str, bytes]], trust: Trust) -> str:
+    """What of the witnesses of these heads, by what they are called, holds; `ProofError` if the
+    policy asks for more.
+    """
     if trust.policy is None:
         return _unjudged(heads)
     found = []
-    for role, note in heads:
+    for name, note in heads:
         judgement = judge(trust.policy, parse_note(note))
-        said = f"the {role}'s head: {_said(trust.policy, judgement)}"
+        said = f"{name}: {_said(trust.policy, judgement)}"
         if not judgement.satisfied:
             raise ProofError(said)
         found.append(said)
     return "; ".join(found)
 
 
-def _unjudged(heads: Sequence[tuple[Role, bytes]]) -> str:
+def _unjudged(heads: Sequence[tuple[str, bytes]]) -> str:
     counts, names = [], set()
-    for role, note in heads:
+    for name, note in heads:
         lines = parse_note(note).signatures[PARTIES_LINES:]
-        counts.append(f"{len(lines)} on the {role}'s head")
+        counts.append(f"{len(lines)} on {name}")
         names |= {line.name for line in lines}
     listed = sorted(names)[:NAMES_SHOWN]
     more = f" and {len(names) - len(listed)} more" if len(names) > len(listed) else ""

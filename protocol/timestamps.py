@@ -41,6 +41,7 @@ from tallystick.protocol.x509 import HASHES, Certificate, parse_certificate, ver
 
 RESPONSE_BYTES_MAX = 65_536
 CERTIFICATES_MAX = 32  # in one token, and in a file of those that are trusted
+TRUSTED_BYTES_MAX = 1 << 20  # of a file of certificates
 ACCURACY_SECONDS_MAX = 10**6
 
 _SHA256 = "2.16.840.1.101.3.4.2.1"
@@ -294,6 +295,8 @@ def parse_trusted(pem: bytes) -> list[bytes]:
     from cryptography.hazmat.primitives.serialization import Encoding
     from cryptography.x509 import load_pem_x509_certificates
 
+    if len(pem) > TRUSTED_BYTES_MAX:
+        raise FormatError(f"a file of certificates of more than {TRUSTED_BYTES_MAX} bytes")
     try:
         found = load_pem_x509_certificates(pem)
     except ValueError:

@@ -388,7 +388,9 @@ def _check_declarations(known: _Known) -> str:
 def _check_witnesses(known: _Known) -> str:
     """Which witnesses co-signed the heads, and whether the reader's policy asks for more."""
     members = known.bundle.members
-    heads = [(role, members[name]) for role, name in zip(ROLES, _HEADS, strict=True)]
+    heads = [
+        (f"the {role}'s head", members[name]) for role, name in zip(ROLES, _HEADS, strict=True)
+    ]
     return check_witnesses(heads, known.trust)
 
 

@@ -34,6 +34,7 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | witnessed   | log, size, hash of a witness's key | LineRow: a witness's line on that head        |
 | asked       | log, hash of a witness's key       | AskedRow: how far that witness is             |
 | seen        | hash of an origin                  | SeenRow: what we co-signed of it as a witness |
+| timestamps  | channel number, checkpoint's digest | an authority's response, as it came          |
 | feed        | cursor                             | FeedRow: something that happened              |
 | concerning  | channel id, cursor                 | empty: the event concerns that channel        |
 | followed    | channel id                         | FollowedRow: how far the feed follows it      |
@@ -93,6 +94,7 @@ TABLES = (
     "witnessed",
     "asked",
     "seen",
+    "timestamps",
     "feed",
     "concerning",
     "followed",
@@ -391,6 +393,11 @@ def asked_key(log: int, witness: bytes) -> bytes:
 
 def evidence_key(channel: int, digest: bytes) -> bytes:
     """Key of a file of evidence, by its channel's number and its digest."""
+    return _LOG.pack(channel) + digest
+
+
+def timestamp_key(channel: int, digest: bytes) -> bytes:
+    """Key of the timestamp of a checkpoint, by its channel's number and its digest."""
     return _LOG.pack(channel) + digest
 
 
