@@ -15,6 +15,7 @@ from tallystick.protocol.errors import FormatError
 BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
 UTF8, PRINTABLE, IA5, UTC_TIME, GENERAL_TIME = 0x0C, 0x13, 0x16, 0x17, 0x18
 SEQUENCE, SET = 0x30, 0x31
+NUMBER_BYTES_MAX = 64  # of an integer or an object identifier; those in use have about 20
 TRUE = b"\x01\x01\xff"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -109,7 +110,10 @@ def expect(value: Value, *tags: int, what: str) -> Value:
 def oid_of(value: Value) -> str:
     """An object identifier in dots."""
     numbers, number, begins = [], 0, True
-    for byte in expect(value, OID, what="an object identifier").content:
+    data = expect(value, OID, what="an object identifier").content
+    if len(data) > NUMBER_BYTES_MAX:
+        raise FormatError(f"an object identifier of {len(data)} bytes")
+    for byte in data:
         if begins and byte == 0x80:
             raise FormatError("not DER: an object identifier is not in its shortest form")
         number = number << 7 | byte & 0x7F
@@ -126,6 +130,8 @@ def oid_of(value: Value) -> str:
 def integer_of(value: Value) -> int:
     """An integer."""
     data = expect(value, INTEGER, what="an integer").content
+    if len(data) > NUMBER_BYTES_MAX:
+        raise FormatError(f"an integer of {len(data)} bytes")
     if not data or (len(data) > 1 and data[0] in (0, 0xFF) and data[0] >> 7 == data[1] >> 7):
         raise FormatError("not DER: an integer is not in its shortest form")
     return int.from_bytes(data, "big", signed=True)

@@ -48,11 +48,11 @@ def check_witnesses(heads: Sequence[tuple[str, bytes]], trust: Trust) -> str:
     found = []
     for name, note in heads:
         judgement = judge(trust.policy, parse_note(note))
-        said = f"{name}: {_said(trust.policy, judgement)}"
+        said = f"on {name} {_held(judgement)}"
         if not judgement.satisfied:
-            raise ProofError(said)
+            raise ProofError(f"{said}; {_lacking(trust.policy, judgement)}")
         found.append(said)
-    return "; ".join(found)
+    return f"{'; '.join(found)}; the policy asks for {asked(trust.policy)}"
 
 
 def _unjudged(heads: Sequence[tuple[str, bytes]]) -> str:
@@ -64,24 +64,26 @@ def _unjudged(heads: Sequence[tuple[str, bytes]]) -> str:
     listed = sorted(names)[:NAMES_SHOWN]
     more = f" and {len(names) - len(listed)} more" if len(names) > len(listed) else ""
     return (
-        f"not judged, as no policy was given: lines {', '.join(counts)},"
-        f" in the name of {', '.join(listed)}{more}"
+        f"lines in the name of {', '.join(listed)}{more} ({', '.join(counts)}): not judged, as no"
+        " policy was given"
     )
 
 
-def _said(policy: Policy, judgement: Judgement) -> str:
-    """A judgement in words."""
-    parts = [
-        "; ".join(f"{shown(line.witness.name)} at {_instant(line.at_s)}" for line in judgement.held)
-        or "no witness's line holds"
-    ]
-    parts += [f"the line of {one.name} does not hold" for one in judgement.broken]
+def _held(judgement: Judgement) -> str:
+    """The lines that hold, in words."""
+    lines = [f"{shown(one.witness.name)} ({_instant(one.at_s)})" for one in judgement.held]
+    return ", ".join(lines) or "no witness's line holds"
+
+
+def _lacking(policy: Policy, judgement: Judgement) -> str:
+    """What the policy asks for and is not there, in words."""
+    parts = [f"the line of {one.name} does not hold" for one in judgement.broken]
     if not judgement.quorum_reached:
         missing = ", ".join(shown(one.name) for one in judgement.missing)
-        parts.append(f"{asked(policy)} is asked for; missing {missing}")
+        parts.append(f"the policy asks for {asked(policy)}; missing {missing}")
     if policy.logs and judgement.log is None:
         parts.append("the policy does not know the key of this log")
-    return ", ".join(parts)
+    return "; ".join(parts)
 
 
 def _instant(at_s: int) -> str:
@@ -96,8 +98,8 @@ def check_time(timestamp: bytes | None, note: bytes, trust: Trust) -> str:
     token = parse_response(timestamp)
     check_token(token, note)
     if trust.certificates is None:
-        whose = "not judged who that is: no certificates of authorities were given"
+        whose = "not judged who that is, as no certificates were given"
     else:
         check_chain(timestamp, note, trust.certificates)
-        whose = "which is trusted"
-    return f"{token.said()}; certificate {token.certificate.digest()}, {whose}"
+        whose = "trusted"
+    return f"{token.said()}, certificate {token.certificate.digest()}: {whose}"

@@ -74,8 +74,8 @@ class Token:
         instant = format_instant(second * 1_000_000)
         if micros:
             instant = f"{instant[:-1]}.{micros:06d}".rstrip("0") + "Z"
-        within = "" if self.accuracy_us is None else f" ± {_seconds(self.accuracy_us)} s"
-        return f"{instant}{within} says {self.certificate.name}"
+        within = "" if self.accuracy_us is None else f" (± {_seconds(self.accuracy_us)} s)"
+        return f"{instant}{within}, says {self.certificate.name}"
 
 
 def _seconds(micros: int) -> str:

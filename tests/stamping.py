@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -104,10 +105,13 @@ class Maker:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         root = _builder(issuer, issuer, self.root_key.public_key(), number, BEGINS, ENDS)
         root = root.add_extension(x509.BasicConstraints(True, None), True)
-        self.root = _signed(root, self.root_key)
+        own = x509.SubjectKeyIdentifier.from_public_key(self.root_key.public_key())
+        self.root = _signed(root.add_extension(own, False), self.root_key)
         serial = number + 1 if serial is None else serial
         one = _builder(issuer, subject, self.key.public_key(), serial, begins, ends)
         one = one.add_extension(x509.BasicConstraints(False, None), True)
+        by = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.root_key.public_key())
+        one = one.add_extension(by, False)
         if purposes:
             one = one.add_extension(x509.ExtendedKeyUsage(purposes), critical)
         self.certificate = _signed(one, self.root_key)
@@ -210,3 +214,47 @@ def _builder(
 
 def _signed(builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     return builder.sign(key, hashes.SHA256(), ecdsa_deterministic=True)
+
+
+_EXTENSION = der(0x30, oid("1.2.3.4"), b"\x01\x01\xff", der(0x04, b""))
+# What an authority may lie about: the changes of a stamp, and what is said of it then.
+LIES: dict[str, tuple[dict[str, Any], str]] = {
+    "of other data": ({"data": b"another note"}, "of something else"),
+    "of another hash": ({"hashing": SHA512, "imprint": bytes(64)}, "of another hash"),
+    "imprint too short": ({"imprint": bytes(31)}, "of another hash"),
+    "version 2": ({"version": 2}, "another version"),
+    "something critical": ({"info_tail": der(0xA1, _EXTENSION)}, "critical"),
+    "a part too many": ({"info_tail": integer(1) * 2}, "a part too many"),
+    "no time": ({"time": "never"}, "a time is not"),
+    "before the certificate": ({"time": "20251231235959Z"}, "was not valid"),
+    "after the certificate": ({"time": "20360101000000Z"}, "was not valid"),
+    "accuracy below none": ({"accuracy": der(0x30, integer(-1))}, "out of range"),
+    "accuracy of an age": ({"accuracy": der(0x30, integer(10**7))}, "out of range"),
+    "another content": ({"content_type": "1.2.840.113549.1.7.1"}, "holds something else"),
+    "signed as other content": ({"said_type": "1.2.840.113549.1.7.1"}, "does not say"),
+    "signed of another token": ({"said_digest": bytes(32)}, "of another timestamp"),
+    "signed for another certificate": ({"named": b"another certificate"}, "does not name"),
+    "an attribute twice": (
+        {"attributes_more": (der(0x30, oid("1.2.840.113549.1.9.4"), der(0x31, der(0x04, b""))),)},
+        "there twice",
+    ),
+    "no signature": ({"signature": b""}, "signature does not hold"),
+    "another signature": (
+        {"signature": der(0x30, integer(1), integer(1))},
+        "signature does not hold",
+    ),
+    "hashed by nobody knows what": ({"digest": "1.2.3.4"}, "not known here: 1.2.3.4"),
+    "signed by nobody knows what": ({"algorithm": "1.2.3.4"}, "not known here: 1.2.3.4"),
+    "signed by another hash": ({"algorithm": "1.2.840.10045.4.3.4"}, "another hash"),
+    "signed by another kind of key": (
+        {"algorithm": "1.2.840.113549.1.1.11"},
+        "another kind of key",
+    ),
+    "signed twice": ({"signers": 2}, "and this one 2 times"),
+    "signed by nobody": ({"signers": 0}, "and this one 0 times"),
+    "refused": (
+        {"status": der(0x30, integer(2), der(0x30, der(0x0C, b"no\x1b[2Jmore")))},
+        "the authority gave no timestamp, status 2: no?[2Jmore",
+    ),
+    "granted with changes": ({"status": der(0x30, integer(1))}, "gave no timestamp, status 1"),
+}

@@ -14,6 +14,7 @@ import accusing
 import builders
 import certifying
 import dispute_vectors
+import extra_vectors
 import msgspec
 import reconciling
 import segment_vectors
@@ -491,6 +492,8 @@ def make_files() -> dict[str, bytes]:
     }
     certificates = certifying.files()
     rotated = builders.rotated_channel()
+    extras = extra_vectors.contents(channel.closed[1])
+    with_extras = extra_vectors.bundle(channel, extras)
     documents: dict[str, Any] = {
         "keys": _keys(channel),
         "records": _records(channel),
@@ -515,6 +518,7 @@ def make_files() -> dict[str, bytes]:
         "encrypted-seed": _encrypted_seed(),
         "reconcile": _reconcile(),
         "segments": segment_vectors.segments(channel),
+        "extras": extra_vectors.documents(with_extras),
         "bundle": {"compact": _bundle(compact), "full": _bundle(full)},
     }
     files = {
@@ -528,6 +532,8 @@ def make_files() -> dict[str, bytes]:
         | {
             "bundle-compact.tally": compact,
             "bundle-full.tally": full,
+            "bundle-extras.tally": with_extras,
+            "bundle-extras-full.tally": extra_vectors.bundle(channel, extras, full=True),
             "bundle-rotated.tally": rotated.bundle(rotated.closed[1]),
         }
     )

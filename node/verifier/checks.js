@@ -6,9 +6,9 @@ import { Stopped, TallyError, Unsupported } from "./errors.js";
 
 // The checks' results as {number, name, ok, detail}, each as soon as it is done. `known` is what
 // the checks establish on their way; steps are [name, numbers of those that it needs, function].
-export async function* runChecks(known, steps) {
-  const failed = new Map(); // a check that does not hold, and the check that it is due to
-  let number = 0;
+// `failed` is filled with the checks that do not hold, and the check that each is due to.
+export async function* runChecks(known, steps, failed = new Map(), first = 1) {
+  let number = first - 1;
   for (const [name, needs, run] of steps) {
     number += 1;
     const due = needs.find((need) => failed.has(need));

@@ -89,7 +89,7 @@ async def test_a_closed_period_is_stamped_and_its_bundle_proves_it(
         checks = verify_bundle(io.BytesIO(data), Trust(None, trusted))
         assert [check for check in checks if not check.ok] == []
         assert (checks[-1].number, checks[-1].name) == (13, "time")
-        assert checks[-1].detail.endswith("which is trusted")
+        assert checks[-1].detail.endswith(": trusted")
         assert bundle_of(a, plain=True) == bundle_of(b) == bundle_of(b, plain=True) != data
         statements = [make_statement(one.channel, one.closer, "2026-10") for one in (a, b)]
         assert statements[0].attached == statements[1].attached
