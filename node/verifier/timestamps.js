@@ -203,11 +203,10 @@ export async function checkToken(token, stamped) {
   await checkAttributes(token);
   const { certificate } = token;
   await verifyBy(certificate, token.algorithm, token.digest, token.attributes, token.signature);
-  if (!certificate.stamps) {
-    throw new ProofError(`the certificate of ${certificate.name} is not for timestamps alone`);
-  }
+  const whose = `the certificate of ${certificate.name}`;
+  if (!certificate.stamps) throw new ProofError(`${whose} is not for timestamps alone`);
   if (token.time_us < certificate.begins_us || token.time_us > certificate.ends_us) {
-    throw new ProofError(`the certificate of ${certificate.name} was not valid at the token's time`);
+    throw new ProofError(`${whose} was not valid at the token's time`);
   }
 }
 
