@@ -5,7 +5,7 @@ What both sides signed goes out as it is; the paths below it come from the log's
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -16,15 +16,16 @@ from tallystick.node.store.keyspace import CheckpointRow
 from tallystick.node.store.source import stored_parts
 from tallystick.node.timestamping.kept import timestamp_of
 from tallystick.node.tree import LogTree
-from tallystick.node.witnessing.lines import lines_of
+from tallystick.node.witnessing.lines import best_with_lines, read_lines
 from tallystick.protocol.bundle import BundleContents, PlacedRotation, write_bundle
 from tallystick.protocol.checkpoint import verify_checkpoint
 from tallystick.protocol.errors import InputError
+from tallystick.protocol.extras import PARTIES_LINES
 from tallystick.protocol.heads import SignedHead
 from tallystick.protocol.keys import Vkey
 from tallystick.protocol.line_proof import format_line_proof
 from tallystick.protocol.merkle import inclusion_path, root_of
-from tallystick.protocol.notes import Signature, parse_note
+from tallystick.protocol.notes import parse_note
 from tallystick.protocol.proof import format_proof
 from tallystick.protocol.records import ROLES, batch_bytes, encode_record
 from tallystick.protocol.statement import Line, decode_line, encode_line, line_leaves
@@ -50,8 +51,10 @@ class Extras:
     timestamp: bool
 
 
-def signed_head(log: ChannelLog, txn: Txn, size: int, witnesses: Sequence[Signature] = ()) -> bytes:
-    """The note of a head with the author's and the co-signer's lines, and these of witnesses."""
+def signed_head(log: ChannelLog, txn: Txn, size: int, *, witnessed: bool = False) -> bytes:
+    """The note of a head with the author's and the co-signer's lines; with `witnessed` also those
+    of witnesses.
+    """
     row = log.head_row(txn, size)
     if row is None or not row.signature or not row.cosignature:
         raise InputError(
@@ -59,7 +62,8 @@ def signed_head(log: ChannelLog, txn: Txn, size: int, witnesses: Sequence[Signat
             "See tally status; it is co-signed when the peer is connected",
         )
     head = SignedHead(log.head(size, row.root), row.signature, row.cosignature)
-    return head.note(*_vkeys(log, size), witnesses)
+    lines = read_lines(txn, log.number, size, row.root) if witnessed else []
+    return head.note(*_vkeys(log, size), lines)
 
 
 def _vkeys(log: ChannelLog, size: int) -> tuple[list[Vkey], list[Vkey]]:
@@ -70,17 +74,20 @@ def _vkeys(log: ChannelLog, size: int) -> tuple[list[Vkey], list[Vkey]]:
 
 
 def prove_record(channel: Channel, log: ChannelLog, index: int) -> RecordProof:
-    """The proof of a record under the newest co-signed head of its log."""
-    size = log.cosigned_size
-    if index >= size:
+    """The proof of a record under the newest co-signed head of its log, or under the one with the
+    most lines of witnesses.
+    """
+    newest = log.cosigned_size
+    if index >= newest:
         raise InputError(
             f"record {index} of {log.party.name}'s log is recorded, but not co-signed yet",
             "See tally status; wait for the peer, or emit with --wait",
         )
     with channel.store.read() as txn:
+        size = best_with_lines(txn, log.number, index, newest) or newest
         tree = LogTree(txn, log.number, log.channel_id, size)
         path = inclusion_path(index, size, tree.subtree)
-        note = signed_head(log, txn, size)
+        note = signed_head(log, txn, size, witnessed=True)
         leaf = tree.leaf_data(index)
     ids = [signature.key_id for signature in parse_note(note).signatures]
     vkeys = [vkey for vkeys in _vkeys(log, size) for vkey in vkeys if vkey.id in ids]
@@ -104,12 +111,10 @@ def bundle(
     """
     checkpoint = verify_checkpoint(row.note, channel.own.keyring)
     logs = (channel.provider_log, channel.consumer_log)
-    placed = list(zip(logs, checkpoint.heads, strict=True))
-    lines = [[] if plain else lines_of(log, head.size) for log, head in placed]
     with channel.store.read() as txn:
         heads = [
-            signed_head(log, txn, head.size, found)
-            for (log, head), found in zip(placed, lines, strict=True)
+            signed_head(log, txn, head.size, witnessed=not plain)
+            for log, head in zip(logs, checkpoint.heads, strict=True)
         ]
     contents = BundleContents(
         checkpoint=row.note,
@@ -129,7 +134,8 @@ def bundle(
         write_bundle(out, contents, records[0], records[1])
     else:
         write_bundle(out, contents)
-    return Extras(sum(map(len, lines)), bool(contents.timestamp))
+    lines = sum(len(parse_note(head).signatures) - PARTIES_LINES for head in heads)
+    return Extras(lines, bool(contents.timestamp))
 
 
 def _rotations(log: ChannelLog, size: int) -> list[PlacedRotation]:

@@ -128,6 +128,13 @@ def status(books: Books, live: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
+def head_document(log: ChannelLog) -> dict[str, Any]:
+    """The newest co-signed head of a log: a signed note, with the lines of witnesses on it."""
+    with log.store.read() as txn:
+        note = proving.signed_head(log, txn, log.cosigned_size, witnessed=True)
+    return {"party": log.party.name, "size": log.cosigned_size, "head": note.decode()}
+
+
 def evidence(books: Books, selector: str | None) -> list[dict[str, Any]]:
     """What convicts a party, in one channel or in all."""
     chosen = [books.select(selector)] if selector else list(books.channels)

@@ -56,6 +56,7 @@ VERBS = {
     "channels": ("founding", "channels", "list the channels"),
     "events": ("events", "command", "list what happened, and follow it"),
     "webhooks": ("webhooks", "command", "send events to your own systems"),
+    "witness": ("witness", "command", "show who co-signs our heads beside the peer"),
     "log": ("records", "log", "list records"),
     "show": ("records", "show", "show a delta"),
     "seal": ("sealing", "command", "put records of closed periods into segments"),

@@ -123,11 +123,21 @@ def _check(context: Context, path: Path, config: Config, count: int) -> None:
     from tallystick.node.api.server import checked_address
     from tallystick.node.intake.eventmap import load_event_mapping
     from tallystick.node.transport.tls import parse_address
+    from tallystick.node.witnessing.asked import asked_witnesses
+    from tallystick.node.witnessing.known import configured_logs
 
     checks: dict[str, Callable[[], object]] = {
         "network.listen": lambda: parse_address(config.network.listen),
         "network.advertise": lambda: parse_address(config.network.advertise or "none:0"),
-        "http.listen": lambda: not config.http.listen or checked_address(config.http),
+        "http.listen": lambda: (
+            not config.http.listen
+            or checked_address("http", config.http.listen, remote=config.http.remote)
+        ),
+        "witness.listen": lambda: checked_address(
+            "witness", config.witness.listen, remote=config.witness.remote
+        ),
+        "witness.logs": lambda: configured_logs(config.witness),
+        "witnessing": lambda: asked_witnesses(config.witnessing),
     }
     for name, check in checks.items():
         try:

@@ -63,6 +63,7 @@ KINDS: dict[str, Callable[[Data], str]] = {
         f"{_about(d)}: {d['then']} unless {d['waits_for']} says more by {d['until']}"
     ),
     "dispute.lapsed": lambda d: f"{_about(d)}: {d['state']}; {d['upheld']} of {d['amount']} upheld",
+    "witness.breach": lambda d: f"witness {d['witness']} on {d['log']}'s log: {d['said']}",
     "evidence.found": lambda d: f"evidence {d['digest'][:16]} against {d['accused']}",
 }
 

@@ -161,7 +161,7 @@ class Keeper:
         self._wake = trio.Event()
         self._one = trio.Lock()
         self._said: dict[bytes, str] = {}
-        books.news.on_close(self.closed)
+        books.news.closed = self.closed
 
     def closed(self, channel: bytes) -> None:
         """A period of a channel was closed: seal it soon."""

@@ -106,6 +106,7 @@ TABLES = (
 
 META_KEYS = (
     b"format", b"fingerprints", b"place", b"port", b"http-port", b"restored", b"feed", b"archive",
+    b"witness-port", b"witness-doubt",
 )  # fmt: skip
 
 _LOG = struct.Struct(">I")
