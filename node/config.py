@@ -214,6 +214,7 @@ class Witnessing(Struct, frozen=True, forbid_unknown_fields=True):
 
     witnesses: list[AskedWitness] = []
     require: Annotated[int, Meta(ge=0, le=256)] = 0
+    both: bool = True
     every_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
     wait_seconds: Annotated[float, Meta(gt=0, le=50)] = 20.0
     timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 10.0
@@ -480,6 +481,10 @@ TEMPLATE = """\
 # How many of them must have co-signed our head in a checkpoint before this node signs that. 0:
 # none, their lines are only wished for.
 # require = 0
+
+# Whether a checkpoint's head of the peer's log is shown as well, so that bundles carry lines on
+# both. The witness then knows who the peer is.
+# both = true
 
 # How often each witness is asked about one log at most, while it grows; and how long a checkpoint
 # waits for the lines that are required.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tallystick.node import proving
@@ -19,6 +19,8 @@ from tallystick.node.rotating import JOBS, waiting
 from tallystick.node.statuses import statuses_of
 from tallystick.node.store.keyspace import CheckpointRow
 from tallystick.node.timestamping.kept import token_of
+from tallystick.node.witnessing.asked import Asked, asked_witnesses
+from tallystick.node.witnessing.lines import read_asked
 from tallystick.protocol.checkpoint import verify_checkpoint
 from tallystick.protocol.errors import UnknownName
 from tallystick.protocol.keys import ED25519_COSIGNATURE, Vkey
@@ -80,9 +82,20 @@ def _log_status(log: ChannelLog) -> dict[str, Any]:
     return {"party": log.party.name, "size": log.durable_size, "cosigned": log.cosigned_size}
 
 
+def witnessed(log: ChannelLog, witnesses: Sequence[Asked]) -> list[dict[str, Any]]:
+    """How far each witness is with a log of ours."""
+    with log.store.read() as txn:
+        rows = [(one, read_asked(txn, log.number, one.vkeys[0])) for one in witnesses]
+    return [
+        {"name": one.name, "size": row.size, "of": log.cosigned_size, "breach": row.breach}
+        for one, row in rows
+    ]
+
+
 def status(books: Books, live: dict[str, Any] | None) -> dict[str, Any]:
     """How each channel stands."""
     documents = []
+    witnesses = asked_witnesses(books.config.witnessing)[1]
     for key, (channel, closer) in books.channels.items():
         row = books.founding.rows[key]
         now = live["channels"].get(key.hex()) if live else None
@@ -112,6 +125,7 @@ def status(books: Books, live: dict[str, Any] | None) -> dict[str, Any]:
                 "withheld": now["withheld"] if now else "",
                 "clock_skew_seconds": now["clock_skew_seconds"] if now else None,
                 "evidence": [found.digest.hex() for found in kept(channel)],
+                "witnesses": witnessed(own, witnesses),
             }
         )
     proposals = [d for d in channels(books) if d["state"] in ("offered", "proposed")]

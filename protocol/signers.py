@@ -10,9 +10,6 @@ from __future__ import annotations
 import base64
 import re
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
-
 from tallystick.protocol.errors import FormatError, ProofError
 from tallystick.protocol.heads import Head
 from tallystick.protocol.keys import (
@@ -105,6 +102,13 @@ def mldsa44_message(name: str, timestamp_s: int, head: Head) -> bytes:
 
 
 def _verify_mldsa44(vkey: Vkey, text: str, blob: bytes) -> int:
+    # Loaded when it is needed: older versions of the package, and some systems, do not have it.
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
+    try:
+        from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
+    except ImportError:
+        raise ProofError(f"cosignature of {vkey.name}: ML-DSA-44 is missing here") from None
     timestamp_s = int.from_bytes(blob[:8], "big")
     if len(blob) != 8 + _MLDSA44_SIGNATURE or timestamp_s > TIMESTAMP_MAX:
         raise ProofError(f"the cosignature of {vkey.name} has a wrong length or time")

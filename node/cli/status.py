@@ -56,6 +56,7 @@ def _say_channel(channel: dict[str, Any]) -> None:
     if channel["evidence"]:
         files = len(channel["evidence"])
         say(f"  {'evidence':<10} {files:>12,} file{'s' * (files > 1)}; see tally evidence")
+    _say_witnesses(channel["witnesses"])
     if channel["difference"]:
         say(f"  last checkpoint refused: {channel['difference']}")
     quota = channel["quota"]
@@ -70,3 +71,23 @@ def _say_channel(channel: dict[str, Any]) -> None:
     skew = channel["clock_skew_seconds"]
     if skew and abs(skew) > 60:
         say(f"  clocks     theirs is {skew:+.0f} s off ours")
+
+
+def _say_witnesses(witnesses: list[dict[str, Any]]) -> None:
+    if not witnesses:
+        return
+    there = sum(one["size"] >= one["of"] for one in witnesses)
+    behind = [
+        f"{one['name']} ({one['of'] - one['size']:,})"
+        for one in witnesses
+        if one["size"] < one["of"]
+    ]
+    rest = f"; behind: {', '.join(behind)}" if behind else ""
+    say(
+        folded(
+            f"  {'witnesses':<10} {there:>12,} of {len(witnesses)} have the newest head{rest}", 4
+        )
+    )
+    for one in witnesses:
+        if one["breach"]:
+            say(folded(f"  {one['name']} did what no witness may do: {one['breach']}", 4))

@@ -86,8 +86,9 @@ class Submitter:
     def _closed(self, channel: bytes) -> None:
         """A checkpoint names heads of both logs."""
         if self._books.channels[channel][1].last is not None:
-            for ours in (True, False):
-                self._want(Which(channel, ours))
+            self._want(Which(channel, ours=True))
+            if self.settings.both:
+                self._want(Which(channel, ours=False))
 
     def _want(self, which: Which, *, at_once: bool = False) -> None:
         for contact in self.contacts:
@@ -102,7 +103,7 @@ class Submitter:
         for role, size in (("provider", provider_size), ("consumer", consumer_size)):
             which = Which(key, role == channel.role)
             log = self._log_of(which)
-            if self._is_cosigned(log, size):
+            if (which.ours or self.settings.both) and self._is_cosigned(log, size):
                 pinned = [one for one in self._pinned.get(which, ()) if one != size]
                 self._pinned[which] = [*pinned, size][-PINNED_MAX:]
                 self._want(which, at_once=True)
@@ -327,9 +328,13 @@ class Submitter:
 
 
 def _request(log: ChannelLog, size: int, old: int) -> AddCheckpoint:
-    """The request that shows a head of a log to a witness that has seen an old size."""
+    """The request that shows a head of a log to a witness that has seen an old size.
+
+    It carries the author's line alone: whom the log is shared with is no business of a witness.
+    """
     with log.store.read() as txn:
-        note = parse_note(proving.signed_head(log, txn, size))
+        signed = parse_note(proving.signed_head(log, txn, size))
+        note = Note(signed.text, signed.signatures[:1])
         tree = LogTree(txn, log.number, log.channel_id, size)
         return AddCheckpoint(old, tuple(tree.consistency(old)), note)
 

@@ -25,10 +25,11 @@ type question struct {
 	Signed []signed
 }
 
-// A c2sp.org/tlog-proof with its leaf's data and the keys that must have signed.
+// A c2sp.org/tlog-proof with its leaf's data and the keys that must have signed, and no others.
 type proof struct {
 	File, Leaf    []byte
 	Log, Cosigner string
+	Witnesses     []string
 }
 
 type signed struct {
@@ -99,12 +100,20 @@ func check(p proof) error {
 	if err != nil {
 		return err
 	}
-	opened, err := note.Open([]byte(rest), note.VerifierList(logKey, cosignerKey))
+	known := []note.Verifier{logKey, cosignerKey}
+	for _, vkey := range p.Witnesses {
+		witness, err := newCosigner(vkey)
+		if err != nil {
+			return err
+		}
+		known = append(known, witness)
+	}
+	opened, err := note.Open([]byte(rest), note.VerifierList(known...))
 	if err != nil {
 		return err
 	}
-	if len(opened.Sigs) != 2 {
-		return errors.New("not signed by both")
+	if len(opened.Sigs) != len(known) {
+		return errors.New("not signed by all")
 	}
 	rows := strings.Split(opened.Text, "\n")
 	if len(rows) < 3 || rows[0] != logKey.Name() {
