@@ -22,7 +22,7 @@ from disputing import Quarrel
 from pyarrow import parquet
 from reconciling import sides, talk
 
-from fuzzing import intake, papers, sketches, stored, verdicts
+from fuzzing import intake, papers, sketches, stamps, stored, verdicts
 from fuzzing.exports import MAP
 from fuzzing.wire import CHALLENGE, CHANNEL, INVITE, OWN_SIZE, RECEIVED_SIZE
 from tallystick.node.backup import BACKUP_FORMAT, FileEntry, Manifest
@@ -391,7 +391,13 @@ def _made() -> dict[str, list[bytes]]:
         "refutations": [files["author.refutation"], accusing.lost_refutation()],
         "rows": _rows(),
         "verified": [data for name, data in files.items() if not name.endswith(".json")],
-        "bundles": [files["bundle-compact.tally"], files["bundle-full.tally"]],
+        "bundles": [
+            files["bundle-compact.tally"],
+            files["bundle-full.tally"],
+            files["bundle-extras.tally"],
+        ],
+        "timestamps": stamps.RESPONSES,
+        "trusted": [stamps.MAKER.root_pem, stamps.MAKER.root_pem * 2],
         "signed-bundles": _signed(),
         "claims": [encode_claims([stating.CLAIM])],
         "invoices": papers.some_invoices(),
