@@ -43,13 +43,13 @@ def parse_signer(text: str) -> Vkey:
         raise FormatError(
             f"not a verifier key: {text[:80]!r}", "It reads name+hash+base64"
         ) from None
+    if not whole or (size is not None and len(vkey.key) != size):
+        raise FormatError(f"not a verifier key: {text[:80]!r}", "Its parts do not belong together")
     if size is None:
         raise FormatError(
             f"the key {name}+{id_hex} has the type 0x{vkey.kind:02x}, which is not known here",
             "0x01 and 0x04 are Ed25519, 0x06 is ML-DSA-44",
         )
-    if len(vkey.key) != size or not whole:
-        raise FormatError(f"not a verifier key: {text[:80]!r}", "Its parts do not belong together")
     return vkey
 
 

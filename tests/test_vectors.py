@@ -28,7 +28,7 @@ from tallystick.protocol.line_proof import verify_line_proof
 from tallystick.protocol.merkle import leaf_hash, root_of, verify_consistency, verify_inclusion
 from tallystick.protocol.notes import parse_note, verify_note_signature
 from tallystick.protocol.pairing import parse_invite
-from tallystick.protocol.policy import parse_policy
+from tallystick.protocol.policy import judge, parse_policy
 from tallystick.protocol.proof import parse_proof, verify_proof
 from tallystick.protocol.records import (
     ROLES,
@@ -48,6 +48,7 @@ from tallystick.protocol.timestamps import parse_trusted
 from tallystick.protocol.verdict import decode_verdict, make_verdict, verdict_digest
 from tallystick.protocol.verify import verify_bundle
 from tallystick.protocol.verify_certificate import verify_certificate
+from tallystick.protocol.witness import Seen, examine, parse_request, read_answer
 
 VECTORS = Path(__file__).parent / "vectors"
 MADE = make_files()
@@ -96,6 +97,20 @@ def test_proofs_from_disk_hold() -> None:
     assert isinstance(terms, Terms)
     line = bytes.fromhex(case["line"])
     verify_line_proof(case["proof"].encode(), line, Keyring(terms))
+
+
+def test_a_witnesss_answer_from_disk() -> None:
+    case = _load("witness.json")
+    request = parse_request(case["request"].encode())
+    seen = Seen(case["old_size"], bytes.fromhex(case["old_root"]))
+    log, witness = parse_vkey(case["log_vkey"]), parse_vkey(case["witness_vkey"])
+    examine(request, [log], seen)
+    answer = read_answer(200, "", case["answer"].encode(), request.checkpoint.text, [witness])
+    assert isinstance(answer, tuple)
+    assert [one.at_s for one in answer] == [case["cosigned_at"]]
+    note = case["note"].encode()
+    assert judge(parse_policy(case["policy"].encode()), parse_note(note)).satisfied
+    parse_head_note(note, log, parse_vkey(case["cosigner_vkey"]))
 
 
 def test_derivation_from_disk() -> None:

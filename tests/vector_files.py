@@ -18,6 +18,7 @@ import extra_vectors
 import msgspec
 import reconciling
 import segment_vectors
+import witness_vectors
 
 from tallystick.node.seed import encrypt_seed
 from tallystick.node.transport.tls import certificate_der, server_name
@@ -517,6 +518,7 @@ def make_files() -> dict[str, bytes]:
         "rotations": _rotations(rotated),
         "encrypted-seed": _encrypted_seed(),
         "reconcile": _reconcile(),
+        "witness": witness_vectors.witness_files(channel),
         "segments": segment_vectors.segments(channel),
         "extras": extra_vectors.documents(with_extras),
         "bundle": {"compact": _bundle(compact), "full": _bundle(full)},

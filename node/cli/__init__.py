@@ -59,6 +59,7 @@ VERBS = {
     "witness": ("witness", "command", "show who co-signs our heads beside the peer"),
     "log": ("records", "log", "list records"),
     "show": ("records", "show", "show a delta"),
+    "publish": ("publishing", "command", "write our log as tiles that anybody may read"),
     "seal": ("sealing", "command", "put records of closed periods into segments"),
     "backup": ("backup", "backup", "copy the home, while its node runs"),
     "restore": ("backup", "restore", "make a home of a backup"),

@@ -136,7 +136,7 @@ def _check(context: Context, path: Path, config: Config, count: int) -> None:
         "witness.listen": lambda: checked_address(
             "witness", config.witness.listen, remote=config.witness.remote
         ),
-        "witness.logs": lambda: configured_logs(config.witness),
+        "witness": lambda: configured_logs(config.witness),
         "witnessing": lambda: asked_witnesses(config.witnessing),
     }
     for name, check in checks.items():

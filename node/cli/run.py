@@ -80,8 +80,8 @@ async def _serve(home: Home, books: Books, lines: Lines, flags: dict[str, str]) 
     async with trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signal, node, monitor, nursery.cancel_scope.cancel)
         nursery.start_soon(monitor.run)
-        await nursery.start(server.serve)
         await nursery.start(door.serve)
+        await nursery.start(server.serve)
         nursery.start_soon(node.run, books.config.network.listen, ready)
 
 

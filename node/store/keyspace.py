@@ -31,9 +31,6 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | attributes  | log, hash of meter and id          | what is kept beside a delta, salted           |
 | answers     | time, hash of an idempotency key   | AnswerRow: what was answered to it            |
 | snapshots   | proof root, hash of what it is of  | SnapshotRow: a checkpoint asked for over HTTP |
-| witnessed   | log, size, hash of a witness's key | LineRow: a witness's line on that head        |
-| asked       | log, hash of a witness's key       | AskedRow: how far that witness is             |
-| seen        | hash of an origin                  | SeenRow: what we co-signed of it as a witness |
 | timestamps  | channel number, checkpoint's digest | an authority's response, as it came          |
 | feed        | cursor                             | FeedRow: something that happened              |
 | concerning  | channel id, cursor                 | empty: the event concerns that channel        |
@@ -42,10 +39,14 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | silent      | party name                         | since when (µs) it is silent, as was told     |
 | lanes       | endpoint, channel id               | LaneRow: how far an endpoint was sent it      |
 | deliveries  | state, number                      | DeliveryRow: what became of a delivery        |
+| witnessed   | log, size, hash of a witness's key | LineRow: a witness's line on that head        |
+| asked       | log, hash of a witness's key       | AskedRow: how far that witness is             |
+| seen        | hash of an origin                  | SeenRow: what we co-signed of it as a witness |
 
 `tiles`, `corrections`, `matters`, `closes`, `named`, `ended`, `derived`, `lines` and the id index's
-files follow from the rest and can be rebuilt. The tables from `feed` on only tell others what
-happened: where they are gone the feed begins anew. An event of no channel has 32 zeros for its id.
+files follow from the rest and can be rebuilt. The tables from `feed` to `deliveries` only tell
+others what happened: where they are gone the feed begins anew. An event of no channel has 32 zeros
+for its id.
 """
 
 from __future__ import annotations
@@ -91,9 +92,6 @@ TABLES = (
     "attributes",
     "answers",
     "snapshots",
-    "witnessed",
-    "asked",
-    "seen",
     "timestamps",
     "feed",
     "concerning",
@@ -102,6 +100,9 @@ TABLES = (
     "silent",
     "lanes",
     "deliveries",
+    "witnessed",
+    "asked",
+    "seen",
 )
 
 META_KEYS = (

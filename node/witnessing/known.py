@@ -43,13 +43,13 @@ class KnownLogs:
         return [Vkey(origin, ED25519_NOTE, key) for key in self._keys_of(party)]
 
     def _keys_of(self, party: str) -> list[bytes]:
-        now_us = self._books.clock_us()
         keys: dict[bytes, None] = {}
-        if party in self._books.turning:
-            for channel, _ in self._books.channels.values():
-                ring = channel.peer.keyring
-                if channel.peer_keys.name == party and ring.number(channel.peer.role, "log"):
-                    keys |= dict.fromkeys(ring.counting(channel.peer.role, "log", now_us))
+        if party in self._books.turning:  # somebody changed a key in a channel with that peer
+            now_us = self._books.clock_us()
+            for key, _ in self._books.founding.of_peer(party):
+                if key in self._books.channels:
+                    log = self._books.channels[key][0].peer
+                    keys |= dict.fromkeys(log.keyring.counting(log.role, "log", now_us))
         return list(keys) or [self._books.peers[party].log_key]
 
 

@@ -84,16 +84,15 @@ class WitnessDoor:
         self.ledger = Ledger(books.store, name, key, known, settings.origins, books.clock_us)
         listeners = await self._listen()
         connections = Connections(self, CONNECTIONS_MAX)
-        async with trio.open_nursery() as nursery:
-            port = listeners[0].socket.getsockname()[1]
-            if port != books.last_port("witness-port"):
-                nursery.start_soon(books.remember_port, port, "witness-port")
-            said = {"address": self.address, "vkey": str(self.ledger.vkey)}
-            _log.info("a witness for others", extra=said)
-            if self.ledger.doubtful:
-                _log.error("this witness co-signs nothing: its store was restored; tally witness")
-            task_status.started()
-            await connections.serve(listeners)
+        port = str(listeners[0].socket.getsockname()[1]).encode()
+        # Not waited for: the store's task may begin later than this one, or never.
+        books.store.submit_along(lambda txn: txn.put("meta", b"witness-port", port))
+        said = {"address": self.address, "vkey": str(self.ledger.vkey)}
+        _log.info("a witness for others", extra=said)
+        if self.ledger.doubtful:
+            _log.error("this witness co-signs nothing: its store was restored; see tally witness")
+        task_status.started()
+        await connections.serve(listeners)
 
     async def _listen(self) -> list[trio.SocketListener]:
         listen = self.settings.listen

@@ -22,7 +22,7 @@ from disputing import Quarrel
 from pyarrow import parquet
 from reconciling import sides, talk
 
-from fuzzing import intake, papers, sketches, stamps, stored, verdicts
+from fuzzing import intake, papers, sketches, stamps, stored, verdicts, witnesses
 from fuzzing.exports import MAP
 from fuzzing.wire import CHALLENGE, CHANNEL, INVITE, OWN_SIZE, RECEIVED_SIZE
 from tallystick.node.backup import BACKUP_FORMAT, FileEntry, Manifest
@@ -390,6 +390,9 @@ def _made() -> dict[str, list[bytes]]:
         "pages": [b"\0" + stored.known_file(), *_edits()],
         "refutations": [files["author.refutation"], accusing.lost_refutation()],
         "rows": _rows(),
+        "policies": witnesses.POLICIES,
+        "witness-requests": witnesses.REQUESTS,
+        "witness-answers": witnesses.ANSWERS,
         "verified": [data for name, data in files.items() if not name.endswith(".json")],
         "bundles": [
             files["bundle-compact.tally"],

@@ -18,6 +18,7 @@ from fuzzing import (
     texts,
     verdicts,
     wire,
+    witnesses,
 )
 
 Target = Callable[[bytes], None]
@@ -58,6 +59,7 @@ TARGETS: dict[str, Target] = {
     "pairing": wire.pairing,
     "parquet": exports.parquet,
     "periods": texts.periods,
+    "policies": witnesses.policies,
     "private-rows": sketches.private_rows,
     "proofs": texts.proofs,
     "quantities": texts.quantities,
@@ -79,5 +81,7 @@ TARGETS: dict[str, Target] = {
     "verdicts": verdicts.verdicts,
     "verified": accusations.verified,
     "vkeys": texts.vkeys,
+    "witness-answers": witnesses.answers,
+    "witness-requests": witnesses.requests,
     "zones": texts.zones,
 }

@@ -29,6 +29,15 @@ class Quota(Struct):
     reached: bool
 
 
+class WitnessStatus(Struct):
+    """How far a witness is with our log, and what it did that none may do."""
+
+    name: str
+    size: int
+    of: int
+    breach: str
+
+
 class ChannelStatus(Struct):
     """How a channel stands."""
 
@@ -48,6 +57,7 @@ class ChannelStatus(Struct):
     withheld: str
     clock_skew_seconds: float | None
     evidence: list[str]
+    witnesses: list[WitnessStatus]
 
 
 class Proposal(Struct):

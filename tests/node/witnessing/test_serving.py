@@ -19,6 +19,7 @@ from tallystick.node.doctor.examination import AnyStore, examine
 from tallystick.node.doctor.mending import mend
 from tallystick.node.errors import HomeError, StoreError
 from tallystick.node.home import open_home
+from tallystick.node.witnessing import serving
 from tallystick.node.witnessing.known import KnownLogs
 from tallystick.node.witnessing.ledger import Ledger, origin_key
 from tallystick.node.witnessing.serving import BUCKETS_MAX, Limits, WitnessDoor
@@ -302,3 +303,16 @@ async def test_a_wrong_address_stops_the_start(
     error = lone_error(caught.value)
     assert isinstance(error, HomeError | InputError)
     assert said in str(error)
+
+
+async def test_a_body_that_creeps_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "BODY_SECONDS", 0.2)
+    async with OneWitness(tmp_path, LOG).serving() as door:
+        host, port = door.address.removeprefix("http://").split(":")
+        async with await trio.open_tcp_stream(host, int(port)) as stream:
+            head = b"POST /add-checkpoint HTTP/1.1\r\nHost: w\r\nContent-Length: 100\r\n\r\nold 0"
+            await stream.send_all(head)
+            assert b" 408 " in await stream.receive_some(4096)
+        assert (await post(door, request(0, 5))).status_code == 200
