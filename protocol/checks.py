@@ -22,12 +22,21 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check's result. `detail` says what was found, or what is wrong."""
+    """One check's result. `detail` says what was found, or what is wrong; if it is not `judged`,
+    nothing is wrong and who reads it must say whom he trusts.
+    """
 
     number: int
     name: str
     ok: bool
     detail: str
+    judged: bool = True
+
+
+class Unjudged(str):
+    """What a check found that it could not judge."""
+
+    __slots__ = ()
 
 
 # A check's name, the numbers of those that it needs, and the function itself.
@@ -55,7 +64,8 @@ def run_checks(
             failed[number] = number
             yield Check(number, name, False, _shown(str(error)))
         else:
-            yield Check(number, name, True, _shown(detail))
+            judged = not isinstance(detail, Unjudged)
+            yield Check(number, name, True, _shown(detail), judged)
 
 
 def _shown(text: str) -> str:

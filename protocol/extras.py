@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tallystick.protocol.checkpoint import format_instant
+from tallystick.protocol.checks import Unjudged
 from tallystick.protocol.errors import FormatError, ProofError
 from tallystick.protocol.notes import parse_note
 from tallystick.protocol.policy import Judgement, Policy, asked, judge, shown
@@ -63,7 +64,7 @@ def _unjudged(heads: Sequence[tuple[str, bytes]]) -> str:
         names |= {line.name for line in lines}
     listed = sorted(names)[:NAMES_SHOWN]
     more = f" and {len(names) - len(listed)} more" if len(names) > len(listed) else ""
-    return (
+    return Unjudged(
         f"lines in the name of {', '.join(listed)}{more} ({', '.join(counts)}): not judged, as no"
         " policy was given"
     )
@@ -97,9 +98,8 @@ def check_time(timestamp: bytes | None, note: bytes, trust: Trust) -> str:
         raise ProofError("there is no timestamp in it, and one that leads to these was asked for")
     token = parse_response(timestamp)
     check_token(token, note)
+    said = f"{token.said()}, certificate {token.certificate.digest()}"
     if trust.certificates is None:
-        whose = "not judged who that is, as no certificates were given"
-    else:
-        check_chain(timestamp, note, trust.certificates)
-        whose = "trusted"
-    return f"{token.said()}, certificate {token.certificate.digest()}: {whose}"
+        return Unjudged(f"{said}: not judged who that is, as no certificates were given")
+    check_chain(timestamp, note, trust.certificates)
+    return f"{said}: trusted"

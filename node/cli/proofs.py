@@ -237,15 +237,23 @@ def verify(
             {
                 "ok": good,
                 "checks": [
-                    {"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks
+                    {
+                        "name": check.name,
+                        "ok": check.ok,
+                        "detail": check.detail,
+                        "judged": check.judged,
+                    }
+                    for check in checks
                 ],
             }
         )
     else:
         for check in checks:
-            verdict = "ok  " if check.ok else "FAIL"
+            verdict = "FAIL" if not check.ok else "ok  " if check.judged else "open"
             say(folded(f"{check.number:>2} {verdict} {check.name}: {check.detail}", indent=8))
         say("")
-        say(f"{file.name}: every check holds" if good else f"{file.name}: NOT PROVEN")
+        unjudged = " and ".join(check.name for check in checks if not check.judged)
+        but = f"; not judged: {unjudged}" if unjudged else ""
+        say(f"{file.name}: every check holds{but}" if good else f"{file.name}: NOT PROVEN")
     if not good:
         raise SystemExit(1)

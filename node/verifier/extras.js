@@ -3,6 +3,7 @@
 // not judge who that is.
 
 import { compareText } from "./bytes.js";
+import { Unjudged } from "./checks.js";
 import { FormatError } from "./errors.js";
 import { parseNote } from "./notes.js";
 import { checkToken, parseResponse, saidBy } from "./timestamps.js";
@@ -30,9 +31,9 @@ export function checkWitnesses(heads) {
   });
   const listed = [...names].sort(compareText).slice(0, NAMES_SHOWN);
   const more = names.size > listed.length ? ` and ${names.size - listed.length} more` : "";
-  return (
+  return new Unjudged(
     `lines in the name of ${listed.join(", ")}${more} (${counts.join(", ")}): not judged, as no` +
-    " policy was given"
+      " policy was given",
   );
 }
 
@@ -40,8 +41,8 @@ export function checkWitnesses(heads) {
 export async function checkTime(timestamp, note) {
   const token = parseResponse(timestamp);
   await checkToken(token, note);
-  return (
+  return new Unjudged(
     `${saidBy(token)}, certificate ${token.certificate.digest}:` +
-    " not judged who that is, as no certificates were given"
+      " not judged who that is, as no certificates were given",
   );
 }

@@ -76,6 +76,12 @@ def test_without_trust_nobody_is_judged() -> None:
     )
 
 
+def test_what_is_not_judged_is_told_apart_from_what_holds() -> None:
+    assert [check.judged for check in found(EXTRAS)] == [True] * 7 + [False] * 2
+    everything = replace(trusting(1), certificates=CERTIFICATES)
+    assert all(check.judged for check in found(EXTRAS, everything))
+
+
 def test_a_policy_counts_the_lines_that_hold_on_each_head() -> None:
     check = the("witnesses", found(EXTRAS, trusting(1)))
     assert check.ok
