@@ -29,10 +29,8 @@ from tallystick.protocol.notes import (
 )
 from tallystick.protocol.proof import TITLE as DELTA_TITLE
 from tallystick.protocol.proof import Proof, parse_proof
-from tallystick.protocol.records import RECORD_BYTES_MAX, Delta, Record, decode_record
+from tallystick.protocol.records import Delta, Record, decode_record
 from tallystick.protocol.statement import Line, decode_line
-
-BESIDE_BYTES_MAX = HASH_SIZE + RECORD_BYTES_MAX  # of a leaf or a line
 
 
 @dataclass

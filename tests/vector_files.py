@@ -17,6 +17,7 @@ import dispute_vectors
 import extra_vectors
 import msgspec
 import reconciling
+import reselling
 import segment_vectors
 import witness_vectors
 
@@ -495,6 +496,7 @@ def make_files() -> dict[str, bytes]:
     rotated = builders.rotated_channel()
     extras = extra_vectors.contents(channel.closed[1])
     with_extras = extra_vectors.bundle(channel, extras)
+    resold = reselling.files()
     documents: dict[str, Any] = {
         "keys": _keys(channel),
         "records": _records(channel),
@@ -519,6 +521,7 @@ def make_files() -> dict[str, bytes]:
         "encrypted-seed": _encrypted_seed(),
         "reconcile": _reconcile(),
         "witness": witness_vectors.witness_files(channel),
+        "passthrough": reselling.document(resold),
         "segments": segment_vectors.segments(channel),
         "extras": extra_vectors.documents(with_extras),
         "bundle": {"compact": _bundle(compact), "full": _bundle(full)},
@@ -531,6 +534,7 @@ def make_files() -> dict[str, bytes]:
         files
         | accusations
         | certificates
+        | resold
         | {
             "bundle-compact.tally": compact,
             "bundle-full.tally": full,

@@ -40,6 +40,7 @@ VERBS = {
     "certificate": ("certificates", "command", "prove that a deadline passed"),
     "derive": ("derive", "command", "show the balance, the same at both"),
     "compare": ("comparing", "command", "explain how a file differs from the record"),
+    "passthrough": ("passthrough", "command", "check that what was bought is what was resold"),
     "reconcile": ("reconciling", "command", "find with a peer where two private files differ"),
     "declare": ("declaring", "command", "commit to your own totals of a period"),
     "checkpoint": ("closing", "checkpoint", "close a period, signed by both"),

@@ -14,7 +14,7 @@ from tallystick.node.errors import StoreError
 from tallystick.protocol.errors import FormatError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tallystick.protocol.checks import Check
     from tallystick.protocol.extras import Trust
@@ -33,7 +33,6 @@ def prove(
 ) -> None:
     """Write the proof of a delta or record (.tlog-proof, .leaf) or of a balance line."""
     from tallystick.node import proving, queries
-    from tallystick.node.files import write_whole
 
     if (name is not None) + (line is not None) + (index is not None) != 1:
         raise InputError("give METER/ID, --line PERIOD/METER/SUBJECT or --record INDEX")
@@ -42,7 +41,7 @@ def prove(
         if name is not None:
             log, found_at, delta = queries.find_delta(channel, name)[0]
             proof = proving.prove_record(channel, log, found_at)
-            stem = _file_name(f"{delta.meter}-{delta.id}" if "/" in name else delta.id)
+            stem = file_name(f"{delta.meter}-{delta.id}" if "/" in name else delta.id)
             files = {f"{stem}.tlog-proof": proof.proof, f"{stem}.leaf": proof.leaf}
         elif index is not None:
             proof = proving.prove_record(channel, channel.own, index)
@@ -54,15 +53,9 @@ def prove(
             row, found = queries.closed_line(channel, closer, period, meter, subject)
             text, data = proving.prove_line(row, found)
             status = queries.closed_status(channel, closer, row, found)
-            stem = _file_name(f"{period}-{meter}-{subject}")
+            stem = file_name(f"{period}-{meter}-{subject}")
             files = {f"{stem}.line-proof": text, f"{stem}.line": data}
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{output} cannot be written: {error.strerror}") from None
-    for file, content in files.items():
-        write_whole(output / file, content)
-    paths = [str(output / file) for file in files]
+    paths = write_files(output, files)
     if context.json:
         print_json({"files": paths} | ({"status": status} if line else {}))
         return
@@ -73,9 +66,22 @@ def prove(
         context.hint(f"Check with any tlog-proof tool and these keys:\n{keys}")
 
 
-def _file_name(text: str) -> str:
+def file_name(text: str) -> str:
     """A name for files: letters that could lead elsewhere or upset a shell become underscores."""
     return re.sub(r"[^A-Za-z0-9._:@+-]", "_", text).lstrip(".") or "_"
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> list[str]:
+    """Write files into a folder, which is made if it is not there; their paths."""
+    from tallystick.node.files import write_whole
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written: {error.strerror}") from None
+    for file, content in files.items():
+        write_whole(folder / file, content)
+    return [str(folder / file) for file in files]
 
 
 def checks_of(
@@ -86,9 +92,9 @@ def checks_of(
 ) -> list[Check]:
     """The checks for what a file is by its first words; a bundle has none.
 
-    `beside` is the leaf or the line that a proof is of; `expected` are the keys that a proof or a
-    checkpoint's note is to be signed by. The other files name their keys. With `trust`, witnesses
-    and timestamps are judged; `InputError` if the file is none that could have them.
+    `beside` is the leaf or the line that a proof is of, or the proof behind a seal; `expected` are
+    the keys that these or a checkpoint's note are to be signed by. The other files name their keys.
+    With `trust`, witnesses and timestamps are judged; `InputError` if the file can have neither.
     """
     from tallystick.protocol.accusation import FILE_BYTES_MAX
     from tallystick.protocol.extras import NOTHING
@@ -124,6 +130,14 @@ def checks_of(
         if data.startswith(_TITLES[1]):
             return verify_proof.verify_line(data, beside, expected)
         return verify_proof.verify_note(data, expected)
+    if data.startswith(b"tallystick passthrough"):
+        from tallystick.protocol import passthrough_proof
+        from tallystick.protocol.verify_passthrough import verify_passthrough, verify_seal
+
+        data += file.read(passthrough_proof.FILE_BYTES_MAX)
+        if data.startswith(b"tallystick passthrough-seal"):
+            return verify_seal(data, beside, expected)
+        return verify_passthrough(data, expected)
     if data.startswith((b"%PDF-", b"<!doctype html>")):
         from tallystick.node.statement.attached import FILE_BYTES_MAX as STATEMENT_BYTES_MAX
         from tallystick.node.statement.verifying import verify_statement
@@ -142,19 +156,19 @@ def checks_of(
 # What a proof of a delta, one of a line and a checkpoint's note begin with.
 _TITLES = (b"c2sp.org/tlog-proof@", b"tallystick line-proof ", b"tallystick checkpoint ")
 _BEFORE_MARKUP = b"\xef\xbb\xbf \t\r\n"
-_BESIDE = {".tlog-proof": ".leaf", ".line-proof": ".line"}
+_BESIDE = {".tlog-proof": ".leaf", ".line-proof": ".line", ".seal": ".passthrough"}
 
 
 def _beside(file: Path, given: Path | None) -> bytes | None:
-    """The leaf or line of a proof: the file that was given, or the one that is beside it."""
-    from tallystick.protocol.verify_proof import BESIDE_BYTES_MAX
+    """What belongs to a proof or a seal: the file that was given, or the one that is beside it."""
+    from tallystick.protocol.passthrough_proof import FILE_BYTES_MAX
 
     path = given or (file.with_suffix(_BESIDE[file.suffix]) if file.suffix in _BESIDE else None)
     if path is None or (given is None and not path.exists()):
         return None
     try:
         with path.open("rb") as opened:
-            return opened.read(BESIDE_BYTES_MAX + 1)
+            return opened.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 
@@ -192,7 +206,7 @@ def _parsed(file: Path, most: int, parse: Callable[[bytes], T]) -> T:
     "--of",
     "beside",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A proof's .leaf or .line, if it is not beside it.",
+    help="A proof's .leaf or .line, a seal's .passthrough, if it is not beside it.",
 )
 @click.option(
     "--policy",

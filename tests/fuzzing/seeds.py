@@ -22,7 +22,7 @@ from disputing import Quarrel
 from pyarrow import parquet
 from reconciling import sides, talk
 
-from fuzzing import intake, papers, sketches, stamps, stored, verdicts, witnesses
+from fuzzing import intake, papers, resales, sketches, stamps, stored, verdicts, witnesses
 from fuzzing.exports import MAP
 from fuzzing.wire import CHALLENGE, CHANNEL, INVITE, OWN_SIZE, RECEIVED_SIZE
 from tallystick.node.backup import BACKUP_FORMAT, FileEntry, Manifest
@@ -377,6 +377,8 @@ def _made() -> dict[str, list[bytes]]:
         + [bytes([n]) + b"1790805600.5" for n in range(3, 7)],
         "terms": [TERMS.encode()],
         "mappings": [MAP.encode()],
+        "resale-maps": [resales.MAP.encode()],
+        "resales": [*resales.files(), b"\0".join(reversed(resales.files()))],
         "configs": [TEMPLATE.encode(), TEMPLATE.replace("# ", "").encode()],
         "csv": [CSV],
         "csv-gz": [gzip.compress(CSV, mtime=0)],

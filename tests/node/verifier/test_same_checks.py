@@ -14,6 +14,7 @@ import builders
 import extra_vectors
 import nonsense
 import pytest
+import reselling
 import verifying
 from authorities import Authority
 from builders import OCTOBER_US
@@ -82,11 +83,26 @@ def test_proofs_hold_by_the_keys_that_are_expected_and_by_no_others(page: Page, 
     assert all(check[2] for check in whole)
     assert all(check[2] for check in swapped)
     said = {check[1]: check[3] for check in keyless if not check[2]}
-    assert list(said) == ["keys", "signatures"]
-    assert said["keys"].startswith("no expected key is of acme.example/")
-    assert [check[1] for check in strange if not check[2]] == ["keys", "signatures"]
+    unsigned = ["keys", "signatures"] + ["behind"] * (name == "seal")
+    assert list(said) == unsigned
+    party = "broker" if name in ("seal", "passthrough") else "acme"
+    assert said["keys"].startswith(f"no expected key is of {party}.example/")
+    assert [check[1] for check in strange if not check[2]] == unsigned
     if given.beside is not None:
-        assert "is not there" in next(check[3] for check in alone if not check[2])
+        missing = "is in another file" if name == "seal" else "is not there"
+        assert missing in next(check[3] for check in alone if not check[2])
+
+
+def test_resales_that_do_not_hold_fail_alike(page: Page) -> None:
+    given = []
+    for sale in reselling.wrong_proofs():
+        keys = tuple(str(key) for key in sale.keys)
+        given.append(Given(sale.proof, None, keys))
+        given.append(Given(sale.seal, sale.proof, keys))
+    found = compare(page, given)
+    assert len(found) > 10
+    for checks in found:
+        assert not all(check[2] for check in checks)
 
 
 @pytest.mark.parametrize("name", proofs())
