@@ -172,6 +172,16 @@ class WebhooksConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ca_file: str = ""
 
 
+class TimestampsConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom checkpoints are stamped by (RFC 3161)."""
+
+    url: str = ""
+    certificates: str = ""
+    timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 10.0
+    first_retry_seconds: Annotated[float, Meta(gt=0, le=3600)] = 10.0
+    per_minute: Annotated[int, Meta(ge=1, le=6000)] = 60
+
+
 class WitnessedLog(Struct, frozen=True, forbid_unknown_fields=True):
     """A log whose heads this node co-signs; its origin is the key's name unless it is given."""
 
@@ -230,6 +240,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     intake: Intake = Intake()
     feed: FeedConfig = FeedConfig()
     webhooks: WebhooksConfig = WebhooksConfig()
+    timestamps: TimestampsConfig = TimestampsConfig()
     witness: WitnessSettings = WitnessSettings()
     witnessing: Witnessing = Witnessing()
 
@@ -414,6 +425,21 @@ TEMPLATE = """\
 
 # A file of certificates (PEM) that https endpoints may have beside those that the system trusts.
 # ca_file = ""
+
+[timestamps]
+# An authority that is asked when a checkpoint existed, once both have signed it (RFC 3161): its
+# URL, as in "https://tsa.example/tsr". "" for none. Only a digest is sent.
+# url = ""
+
+# A file (PEM) of the certificates to which that authority's must lead; a path that does not begin
+# with / begins in the home.
+# certificates = ""
+
+# How long one attempt may take; when the first repetition follows (each later one after about
+# twice the time, up to an hour); and how many may be asked for in a minute.
+# timeout_seconds = 10.0
+# first_retry_seconds = 10.0
+# per_minute = 60
 
 [witness]
 # Whether this node is a witness: it co-signs heads of others' logs without seeing a record. See

@@ -24,6 +24,7 @@ from tallystick.node.pins import Pins
 from tallystick.node.quotas import Bucket, Gate
 from tallystick.node.segments.keeper import Keeper
 from tallystick.node.store.residency import keep_small
+from tallystick.node.timestamping.stamper import Stamper
 from tallystick.node.transport import tls
 from tallystick.node.transport.outward import outward
 from tallystick.node.transport.trusted import TrustedFolder
@@ -53,6 +54,7 @@ class Node:
         self.feed = Feed(books, self.peering.caught_up)
         self.webhooks = Webhooks(home.path, books, self.feed)
         self.keeper = Keeper(books)
+        self.stamper = Stamper(books, home.path)
         self.submitter = Submitter(books)
         self._silence = Silence(self.feed, self.peering, books.config.feed.silent_seconds)
         self.gate = Gate(books.config.connections)
@@ -76,6 +78,7 @@ class Node:
             nursery.start_soon(self._silence.run)
             nursery.start_soon(self.webhooks.run)
             nursery.start_soon(self.keeper.run)
+            nursery.start_soon(self.stamper.run)
             nursery.start_soon(self.submitter.run)
             self.peering.start(nursery)
             self._trust.begin()

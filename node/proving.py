@@ -14,11 +14,13 @@ from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import CheckpointRow
 from tallystick.node.store.source import stored_parts
+from tallystick.node.timestamping.kept import timestamp_of
 from tallystick.node.tree import LogTree
 from tallystick.node.witnessing.lines import best_with_lines, read_lines
 from tallystick.protocol.bundle import BundleContents, PlacedRotation, write_bundle
 from tallystick.protocol.checkpoint import verify_checkpoint
 from tallystick.protocol.errors import InputError
+from tallystick.protocol.extras import PARTIES_LINES
 from tallystick.protocol.heads import SignedHead
 from tallystick.protocol.keys import Vkey
 from tallystick.protocol.line_proof import format_line_proof
@@ -39,6 +41,14 @@ class RecordProof:
     proof: bytes
     leaf: bytes
     vkeys: list[Vkey]  # the author's, the co-signer's
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What others added to a bundle: how many lines of witnesses, and whether a timestamp."""
+
+    lines: int
+    timestamp: bool
 
 
 def signed_head(log: ChannelLog, txn: Txn, size: int, *, witnessed: bool = False) -> bytes:
@@ -93,13 +103,17 @@ def prove_line(row: CheckpointRow, line: Line) -> tuple[bytes, bytes]:
     return format_line_proof(index, path, row.note), data
 
 
-def bundle(channel: Channel, row: CheckpointRow, out: BinaryIO, *, full: bool) -> None:
-    """Write a closed period's bundle."""
+def bundle(
+    channel: Channel, row: CheckpointRow, out: BinaryIO, *, full: bool, plain: bool = False
+) -> Extras:
+    """Write a closed period's bundle, with what others added unless it is to be plain; what that
+    was.
+    """
     checkpoint = verify_checkpoint(row.note, channel.own.keyring)
     logs = (channel.provider_log, channel.consumer_log)
     with channel.store.read() as txn:
         heads = [
-            signed_head(log, txn, head.size)
+            signed_head(log, txn, head.size, witnessed=not plain)
             for log, head in zip(logs, checkpoint.heads, strict=True)
         ]
     contents = BundleContents(
@@ -113,12 +127,15 @@ def bundle(channel: Channel, row: CheckpointRow, out: BinaryIO, *, full: bool) -
             _rotations(logs[0], checkpoint.heads[0].size),
             _rotations(logs[1], checkpoint.heads[1].size),
         ),
+        timestamp=b"" if plain else timestamp_of(channel, row),
     )
     records = [_batches(log, head.size) for log, head in zip(logs, checkpoint.heads, strict=True)]
     if full:
         write_bundle(out, contents, records[0], records[1])
     else:
         write_bundle(out, contents)
+    lines = sum(len(parse_note(head).signatures) - PARTIES_LINES for head in heads)
+    return Extras(lines, bool(contents.timestamp))
 
 
 def _rotations(log: ChannelLog, size: int) -> list[PlacedRotation]:

@@ -11,12 +11,14 @@ from tallystick.node.accusing import kept
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
+from tallystick.node.feed.events import iso
 from tallystick.node.logs import ChannelLog
 from tallystick.node.matter_documents import matter_document
 from tallystick.node.rebuilding import aside_rows, unplaced_rows
 from tallystick.node.rotating import JOBS, waiting
 from tallystick.node.statuses import statuses_of
 from tallystick.node.store.keyspace import CheckpointRow
+from tallystick.node.timestamping.kept import token_of
 from tallystick.node.witnessing.asked import Asked, asked_witnesses
 from tallystick.node.witnessing.lines import read_asked
 from tallystick.protocol.checkpoint import verify_checkpoint
@@ -133,6 +135,7 @@ def status(books: Books, live: dict[str, Any] | None) -> dict[str, Any]:
         "address": live["address"] if live else None,
         "http": live["http"] if live else None,
         "channels": documents,
+        "timestamps": live["timestamps"] if live else None,
         "proposals": [
             {"channel": d["channel"], "peer": d["peer"], "state": d["state"]} for d in proposals
         ],
@@ -373,16 +376,31 @@ def checkpoint_document(channel: Channel, closer: Closer, label: str) -> dict[st
         "lines": checkpoint.lines,
         "signed_by": [checkpoint.provider, checkpoint.consumer],
         "verdict": _verdict_document(channel, closer, row),
+        "timestamp": _timestamp_document(channel, row),
     }
 
 
-def bundle_of(channel: Channel, closer: Closer, label: str, *, full: bool) -> bytes:
+def _timestamp_document(channel: Channel, row: CheckpointRow) -> dict[str, Any] | None:
+    """When an authority says that a checkpoint existed, if one was asked and answered."""
+    token = token_of(channel, row)
+    if token is None:
+        return None
+    return {
+        "time": iso(token.time_us),
+        "authority": token.certificate.name,
+        "certificate": token.certificate.digest(),
+    }
+
+
+def bundle_of(
+    channel: Channel, closer: Closer, label: str, *, full: bool, plain: bool = False
+) -> bytes:
     """The bundle of a closed period; `InputError` if it is not closed."""
     checkpoint_document(channel, closer, label)  # refuses what is not closed
     row = closer.row_of(channel.own.folder.calendar.parse(label))
     assert row is not None
     out = io.BytesIO()
-    proving.bundle(channel, row, out, full=full)
+    proving.bundle(channel, row, out, full=full, plain=plain)
     return out.getvalue()
 
 

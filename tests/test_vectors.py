@@ -20,6 +20,7 @@ from tallystick.protocol.checkpoint import parse_checkpoint
 from tallystick.protocol.declarations import Placed, declared, sides_of
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.evidence import verify_evidence
+from tallystick.protocol.extras import Trust
 from tallystick.protocol.heads import parse_head_note
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import parse_vkey
@@ -43,6 +44,7 @@ from tallystick.protocol.refutation import verify_refutation
 from tallystick.protocol.replay import rederive, survey_log
 from tallystick.protocol.statement import decode_line
 from tallystick.protocol.terms import channel_id
+from tallystick.protocol.timestamps import parse_trusted
 from tallystick.protocol.verdict import decode_verdict, make_verdict, verdict_digest
 from tallystick.protocol.verify import verify_bundle
 from tallystick.protocol.verify_certificate import verify_certificate
@@ -155,6 +157,27 @@ def test_evidence_and_a_refutation_from_disk() -> None:
         verify = verify_refutation if case["file"].endswith("refutation") else verify_evidence
         found = [(check.name, check.ok, check.detail) for check in verify(data)]
         assert found == [(check["name"], True, check["detail"]) for check in case["checks"]]
+
+
+def test_bundles_with_extras_from_disk() -> None:
+    case = _load("extras.json")
+    certificates = tuple(parse_trusted(case["certificates"].encode()))
+    policies = {name: parse_policy(text.encode()) for name, text in case["policies"].items()}
+    trusts = {
+        "nobody": Trust(),
+        "one": Trust(policies["one"], certificates),
+        "two": Trust(policies["two"]),
+    }
+    for name, trust in trusts.items():
+        with (VECTORS / "bundle-extras.tally").open("rb") as file:
+            found = verify_bundle(file, trust)
+        assert all(check.ok for check in found[:7])
+        stated = [(one["name"], one["ok"], one.get("detail")) for one in case["checks"][name]]
+        said = [(check.name, check.ok, check.detail if check.ok else None) for check in found[7:]]
+        assert said == stated
+        with (VECTORS / "bundle-extras-full.tally").open("rb") as file:
+            full = verify_bundle(file, trust)
+        assert [check.detail for check in full[12:]] == [check.detail for check in found[7:]]
 
 
 def test_what_was_signed_before_there_were_verdicts_still_holds() -> None:

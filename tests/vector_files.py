@@ -14,6 +14,7 @@ import accusing
 import builders
 import certifying
 import dispute_vectors
+import extra_vectors
 import msgspec
 import reconciling
 import reselling
@@ -493,6 +494,8 @@ def make_files() -> dict[str, bytes]:
     }
     certificates = certifying.files()
     rotated = builders.rotated_channel()
+    extras = extra_vectors.contents(channel.closed[1])
+    with_extras = extra_vectors.bundle(channel, extras)
     resold = reselling.files()
     documents: dict[str, Any] = {
         "keys": _keys(channel),
@@ -517,9 +520,10 @@ def make_files() -> dict[str, bytes]:
         "rotations": _rotations(rotated),
         "encrypted-seed": _encrypted_seed(),
         "reconcile": _reconcile(),
-        "passthrough": reselling.document(resold),
         "witness": witness_vectors.witness_files(channel),
+        "passthrough": reselling.document(resold),
         "segments": segment_vectors.segments(channel),
+        "extras": extra_vectors.documents(with_extras),
         "bundle": {"compact": _bundle(compact), "full": _bundle(full)},
     }
     files = {
@@ -534,6 +538,8 @@ def make_files() -> dict[str, bytes]:
         | {
             "bundle-compact.tally": compact,
             "bundle-full.tally": full,
+            "bundle-extras.tally": with_extras,
+            "bundle-extras-full.tally": extra_vectors.bundle(channel, extras, full=True),
             "bundle-rotated.tally": rotated.bundle(rotated.closed[1]),
         }
     )

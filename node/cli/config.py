@@ -150,6 +150,10 @@ def _check(context: Context, path: Path, config: Config, count: int) -> None:
                 f"{path}: reconcile.rules: there is no file {rule.map}",
                 f"It is the map of the rule for {rule.peer}",
             )
+    if config.timestamps.url:
+        from tallystick.node.timestamping.asking import Asker, load_trusted
+
+        Asker(config.timestamps, load_trusted(config.timestamps, path.parent))
     for event_rule in config.intake.cloudevents:
         load_event_mapping(path.parent / event_rule.map)
     if context.json:

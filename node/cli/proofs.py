@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import click
 
@@ -14,10 +14,13 @@ from tallystick.node.errors import StoreError
 from tallystick.protocol.errors import FormatError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tallystick.protocol.checks import Check
+    from tallystick.protocol.extras import Trust
     from tallystick.protocol.keys import Vkey
+
+T = TypeVar("T")
 
 
 @verb("prove")
@@ -82,16 +85,33 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> list[str]:
 
 
 def checks_of(
-    file: BinaryIO, beside: bytes | None = None, expected: Sequence[Vkey] = ()
+    file: BinaryIO,
+    beside: bytes | None = None,
+    expected: Sequence[Vkey] = (),
+    trust: Trust | None = None,
 ) -> list[Check]:
     """The checks for what a file is by its first words; a bundle has none.
 
     `beside` is the leaf or the line that a proof is of, or the proof behind a seal; `expected` are
     the keys that these or a checkpoint's note are to be signed by. The other files name their keys.
+    With `trust`, witnesses and timestamps are judged; `InputError` if the file can have neither.
     """
     from tallystick.protocol.accusation import FILE_BYTES_MAX
+    from tallystick.protocol.extras import NOTHING
 
     data = file.read(FILE_BYTES_MAX + 1)
+    if data.startswith(_TITLES[0]):
+        from tallystick.protocol.verify_proof import verify_delta_proof
+
+        if trust is not None and trust.certificates is not None:
+            raise InputError("a proof of a delta has no timestamp", "The bundle of its period may")
+        return verify_delta_proof(data, beside, expected, trust or NOTHING)
+    other = data.startswith((b"tallystick ", b"%PDF-"))
+    if trust is not None and (other or data.lstrip(_BEFORE_MARKUP).startswith(b"<")):
+        raise InputError(
+            "this is no file that witnesses or timestamps could be in",
+            "They are in bundles, and witnesses in proofs of deltas; statements leave them out",
+        )
     if data.startswith(b"tallystick evidence "):
         from tallystick.protocol.evidence import verify_evidence
 
@@ -107,8 +127,6 @@ def checks_of(
     if data.startswith(_TITLES):
         from tallystick.protocol import verify_proof
 
-        if data.startswith(_TITLES[0]):
-            return verify_proof.verify_delta_proof(data, beside, expected)
         if data.startswith(_TITLES[1]):
             return verify_proof.verify_line(data, beside, expected)
         return verify_proof.verify_note(data, expected)
@@ -125,18 +143,19 @@ def checks_of(
         from tallystick.node.statement.verifying import verify_statement
 
         return verify_statement(data + file.read(STATEMENT_BYTES_MAX))
-    if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+    if data.lstrip(_BEFORE_MARKUP).startswith(b"<"):
         from tallystick.node.statement.invoice import verify_invoice
         from tallystick.node.statement.ubl import DOCUMENT_BYTES_MAX
 
         return verify_invoice(data + file.read(DOCUMENT_BYTES_MAX))
     from tallystick.protocol.verify import verify_bundle
 
-    return verify_bundle(file)
+    return verify_bundle(file, trust or NOTHING)
 
 
 # What a proof of a delta, one of a line and a checkpoint's note begin with.
 _TITLES = (b"c2sp.org/tlog-proof@", b"tallystick line-proof ", b"tallystick checkpoint ")
+_BEFORE_MARKUP = b"\xef\xbb\xbf \t\r\n"
 _BESIDE = {".tlog-proof": ".leaf", ".line-proof": ".line", ".seal": ".passthrough"}
 
 
@@ -154,6 +173,32 @@ def _beside(file: Path, given: Path | None) -> bytes | None:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 
 
+def _trust(policy: Path | None, authorities: Path | None) -> Trust | None:
+    """Whom the reader trusts by these files; None if there are none."""
+    from tallystick.protocol.extras import Trust
+    from tallystick.protocol.policy import POLICY_BYTES_MAX, parse_policy
+    from tallystick.protocol.timestamps import TRUSTED_BYTES_MAX, parse_trusted
+
+    if policy is None and authorities is None:
+        return None
+    read, certificates = None, None
+    if policy is not None:
+        read = _parsed(policy, POLICY_BYTES_MAX, parse_policy)
+    if authorities is not None:
+        certificates = tuple(_parsed(authorities, TRUSTED_BYTES_MAX, parse_trusted))
+    return Trust(read, certificates)
+
+
+def _parsed(file: Path, most: int, parse: Callable[[bytes], T]) -> T:
+    try:
+        with file.open("rb") as opened:
+            return parse(opened.read(most + 1))
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from None
+    except (FormatError, InputError) as error:
+        raise InputError(f"{file}: {error.message}", error.advice) from None
+
+
 @verb("verify")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--vkey", "vkeys", multiple=True, metavar="VKEY", help="A key that you expect.")
@@ -163,10 +208,30 @@ def _beside(file: Path, given: Path | None) -> bytes | None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="A proof's .leaf or .line, a seal's .passthrough, if it is not beside it.",
 )
-def verify(context: Context, file: Path, vkeys: tuple[str, ...], beside: Path | None) -> None:
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Which witnesses must have co-signed the heads (a tlog-policy file).",
+)
+@click.option(
+    "--tsa-certificates",
+    "authorities",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="To which certificates (PEM) the timestamp must lead.",
+)
+def verify(
+    context: Context,
+    file: Path,
+    vkeys: tuple[str, ...],
+    beside: Path | None,
+    policy: Path | None,
+    authorities: Path | None,
+) -> None:
     """Check a bundle, a proof, a statement, evidence; needs no home and no network.
 
-    A proof or a checkpoint's note names no keys: give those that you know with --vkey.
+    A proof or a checkpoint's note names no keys: give those that you know with --vkey. What
+    witnesses and an authority of time added is judged by whom you trust: --policy and
+    --tsa-certificates.
     """
     from tallystick.protocol.keys import parse_vkey
 
@@ -174,9 +239,10 @@ def verify(context: Context, file: Path, vkeys: tuple[str, ...], beside: Path | 
         expected = [parse_vkey(vkey) for vkey in vkeys]
     except FormatError as error:
         raise InputError(error.message, error.advice) from None
+    trust = _trust(policy, authorities)
     try:
         with file.open("rb") as opened:
-            checks = checks_of(opened, _beside(file, beside), expected)
+            checks = checks_of(opened, _beside(file, beside), expected, trust)
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from None
     good = all(check.ok for check in checks)
@@ -185,15 +251,23 @@ def verify(context: Context, file: Path, vkeys: tuple[str, ...], beside: Path | 
             {
                 "ok": good,
                 "checks": [
-                    {"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks
+                    {
+                        "name": check.name,
+                        "ok": check.ok,
+                        "detail": check.detail,
+                        "judged": check.judged,
+                    }
+                    for check in checks
                 ],
             }
         )
     else:
         for check in checks:
-            verdict = "ok  " if check.ok else "FAIL"
+            verdict = "FAIL" if not check.ok else "ok  " if check.judged else "open"
             say(folded(f"{check.number:>2} {verdict} {check.name}: {check.detail}", indent=8))
         say("")
-        say(f"{file.name}: every check holds" if good else f"{file.name}: NOT PROVEN")
+        unjudged = " and ".join(check.name for check in checks if not check.judged)
+        but = f"; not judged: {unjudged}" if unjudged else ""
+        say(f"{file.name}: every check holds{but}" if good else f"{file.name}: NOT PROVEN")
     if not good:
         raise SystemExit(1)

@@ -22,6 +22,12 @@ def command(context: Context) -> None:
     say(f"{document['name']}  {where}")
     if document["http"]:
         say(f"  HTTP       {document['http']}")
+    stamping = document["timestamps"]
+    if stamping is not None and (stamping["waiting"] or stamping["problem"]):
+        count = stamping["waiting"]
+        said = f"  timestamps {count} checkpoint{'s' * (count != 1)} without one yet"
+        why = f": {stamping['problem']}" if stamping["problem"] else ""
+        say(folded(said + why, indent=13))
     for channel in document["channels"]:
         say("")
         _say_channel(channel)

@@ -6,7 +6,7 @@ Rows of one table are read one at a time; what is damaged is kept as it is, to b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -40,12 +40,13 @@ from tallystick.protocol.heads import verify_head_signature
 from tallystick.protocol.pairing import StoredInvite, decode_identity
 from tallystick.protocol.records import Role, Terms, decode_batch, decode_record
 from tallystick.protocol.terms import channel_id
+from tallystick.protocol.timestamps import check_token, parse_response
 
 T = TypeVar("T")
 
 OF_LOGS = ("logs", "batches", "heads", "tiles", "segments", "corrections", "derived", "lines",
            "aside", "unplaced", "attributes", "witnessed", "asked", *FOLLOWING)  # fmt: skip
-OF_CHANNELS = ("checkpoints", "evidence", "declarations")
+OF_CHANNELS = ("checkpoints", "evidence", "declarations", "timestamps")
 STATES = ("proposed", "offered", "open", "halted")
 
 decode_checkpoint = msgspec.msgpack.Decoder(CheckpointRow).decode
@@ -209,6 +210,29 @@ def check_declarations(txn: Txn, findings: Findings, number: int, terms: Terms, 
         findings.damaged.append(Damaged("declarations", key, stored, faults[-1]))
     name = f"{channel_id(terms).hex()[:8]}: declarations"
     findings.say(name, faults, f"{count} of ours can be opened")
+
+
+def check_timestamps(
+    txn: Txn, findings: Findings, number: int, channel: bytes, checkpoints: Sequence[CheckpointRow]
+) -> None:
+    """Each timestamp is of the checkpoint that it is kept for; a node asks for others again."""
+    faults: list[str] = []
+    notes = {row.digest: row for row in checkpoints}
+    count = 0
+    for key, stored in txn.stored("timestamps", log_key(number), log_key(number + 1)):
+        count += 1
+        value, row = value_of("timestamps", key, stored), notes.get(key[4:])
+        period = row.period if row is not None else "an unknown checkpoint"
+        try:
+            if value is not None and row is not None:
+                check_token(parse_response(value), row.note)
+                continue
+            faults.append(f"the timestamp of {period} is damaged or of nothing that is here")
+        except TallyError as error:
+            faults.append(f"the timestamp of {period}: {error.message}")
+        findings.damaged.append(Damaged("timestamps", key, stored, faults[-1]))
+    if count:
+        findings.say(f"{channel.hex()[:8]}: timestamps", faults, f"{count} are of its checkpoints")
 
 
 def _meta_row(key: bytes, value: bytes) -> None:

@@ -43,6 +43,9 @@ KINDS: dict[str, Callable[[Data], str]] = {
     "checkpoint.proposed": lambda d: f"{d['by']} proposes to close {d['period']}",
     "checkpoint.refused": lambda d: f"{d['by']} did not sign {d['period']}: {d['reason']}",
     "checkpoint.signed": lambda d: f"{d['period']} is closed, signed by both",
+    "checkpoint.timestamped": lambda d: (
+        f"{d['period']} existed at {d['time']}, says {d['authority']}"
+    ),
     "checkpoint.due": lambda d: (
         f"{d['period']} is accepted unless {d['waits_for']} disputes it by {d['until']}"
     ),

@@ -31,6 +31,7 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | attributes  | log, hash of meter and id          | what is kept beside a delta, salted           |
 | answers     | time, hash of an idempotency key   | AnswerRow: what was answered to it            |
 | snapshots   | proof root, hash of what it is of  | SnapshotRow: a checkpoint asked for over HTTP |
+| timestamps  | channel number, checkpoint's digest | an authority's response, as it came          |
 | feed        | cursor                             | FeedRow: something that happened              |
 | concerning  | channel id, cursor                 | empty: the event concerns that channel        |
 | followed    | channel id                         | FollowedRow: how far the feed follows it      |
@@ -91,6 +92,7 @@ TABLES = (
     "attributes",
     "answers",
     "snapshots",
+    "timestamps",
     "feed",
     "concerning",
     "followed",
@@ -393,6 +395,11 @@ def asked_key(log: int, witness: bytes) -> bytes:
 
 def evidence_key(channel: int, digest: bytes) -> bytes:
     """Key of a file of evidence, by its channel's number and its digest."""
+    return _LOG.pack(channel) + digest
+
+
+def timestamp_key(channel: int, digest: bytes) -> bytes:
+    """Key of the timestamp of a checkpoint, by its channel's number and its digest."""
     return _LOG.pack(channel) + digest
 
 

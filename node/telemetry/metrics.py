@@ -177,7 +177,10 @@ METRICS = (
         ("method", "route", "status"),
     ),
     Metric("http_request_seconds", "histogram", "How long an answer took.", ("route",)),
-    # Witnesses
+    # Timestamps and witnesses
+    Metric("timestamps_waiting", "gauge", "Checkpoints that no authority has stamped yet."),
+    Metric("timestamps_kept_total", "counter", "Timestamps that were asked for and kept."),
+    Metric("timestamps_failed_total", "counter", "Attempts to get a timestamp that failed."),
     Metric("witness_up", "gauge", "1 unless the witness could not be reached.", ("witness",)),
     Metric("witness_waiting", "gauge", "Logs that wait to be shown to the witness.", ("witness",)),
     Metric("witness_refusing", "gauge", "Logs that the witness refuses now.", ("witness",)),

@@ -106,7 +106,7 @@ export function capital(text) {
 
 // What a check shows of its outcome, as [class, words].
 export function outcomeOf(check) {
-  if (check.ok) return ["ok", "holds"];
+  if (check.ok) return check.judged === false ? ["open", "not judged"] : ["ok", "holds"];
   if (check.unsupported) return ["open", "cannot say"];
   return check.detail.startsWith("not reached") ? ["open", "not run"] : ["fails", "FAILS"];
 }

@@ -22,7 +22,7 @@ from disputing import Quarrel
 from pyarrow import parquet
 from reconciling import sides, talk
 
-from fuzzing import intake, papers, resales, sketches, stored, verdicts, witnesses
+from fuzzing import intake, papers, resales, sketches, stamps, stored, verdicts, witnesses
 from fuzzing.exports import MAP
 from fuzzing.wire import CHALLENGE, CHANNEL, INVITE, OWN_SIZE, RECEIVED_SIZE
 from tallystick.node.backup import BACKUP_FORMAT, FileEntry, Manifest
@@ -396,7 +396,13 @@ def _made() -> dict[str, list[bytes]]:
         "witness-requests": witnesses.REQUESTS,
         "witness-answers": witnesses.ANSWERS,
         "verified": [data for name, data in files.items() if not name.endswith(".json")],
-        "bundles": [files["bundle-compact.tally"], files["bundle-full.tally"]],
+        "bundles": [
+            files["bundle-compact.tally"],
+            files["bundle-full.tally"],
+            files["bundle-extras.tally"],
+        ],
+        "timestamps": stamps.RESPONSES,
+        "trusted": [stamps.MAKER.root_pem, stamps.MAKER.root_pem * 2],
         "signed-bundles": _signed(),
         "claims": [encode_claims([stating.CLAIM])],
         "invoices": papers.some_invoices(),

@@ -68,6 +68,14 @@ class Proposal(Struct):
     state: str
 
 
+class Stamping(Struct):
+    """Who stamps checkpoints, how many wait for it, and why, if asking failed."""
+
+    url: str
+    waiting: int
+    problem: str
+
+
 class Status(Struct):
     """How the node and its channels stand."""
 
@@ -76,6 +84,7 @@ class Status(Struct):
     address: str | None
     http: str | None
     channels: list[ChannelStatus]
+    timestamps: Stamping | None
     proposals: list[Proposal]
 
 
