@@ -396,4 +396,10 @@ class Service:
             }
         peers = {name: link.live for name, link in node.peering.links.items()}
         http = self.http_address or None
-        return {"address": node.peering.address, "http": http, "channels": channels, "peers": peers}
+        return {
+            "address": node.peering.address,
+            "http": http,
+            "channels": channels,
+            "peers": peers,
+            "timestamps": node.stamper.document(),
+        }

@@ -48,6 +48,9 @@ KINDS: dict[str, Callable[[Data], str]] = {
     "checkpoint.proposed": lambda d: f"{d['by']} proposes to close {d['period']}",
     "checkpoint.refused": lambda d: f"{d['by']} did not sign {d['period']}: {d['reason']}",
     "checkpoint.signed": lambda d: f"{d['period']} is closed, signed by both",
+    "checkpoint.timestamped": lambda d: (
+        f"{d['period']} existed at {d['time']}, says {d['authority']}"
+    ),
     "checkpoint.due": lambda d: (
         f"{d['period']} is accepted unless {d['waits_for']} disputes it by {d['until']}"
     ),
@@ -65,6 +68,7 @@ KINDS: dict[str, Callable[[Data], str]] = {
         f"{_about(d)}: {d['then']} unless {d['waits_for']} says more by {d['until']}"
     ),
     "dispute.lapsed": lambda d: f"{_about(d)}: {d['state']}; {d['upheld']} of {d['amount']} upheld",
+    "witness.breach": lambda d: f"witness {d['witness']} on {d['log']}'s log: {d['said']}",
     "evidence.found": lambda d: f"evidence {d['digest'][:16]} against {d['accused']}",
 }
 
