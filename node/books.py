@@ -26,6 +26,7 @@ from tallystick.node.home import Home
 from tallystick.node.news import News
 from tallystick.node.quotas import MEBIBYTE
 from tallystick.node.requests import Turns
+from tallystick.node.standby.marks import LINE, MIRRORED
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import ChannelRow, encode_row
 from tallystick.protocol.errors import InputError, UnknownName
@@ -140,7 +141,8 @@ class Books:
         with self.store.read() as txn:
             before = txn.get("meta", b"place")
             marked = txn.get("meta", RESTORED) is not None
-            rows = list(txn.scan("channels", b"", b"\xff" * 33)) if before else []
+            known = before is not None or marked
+            rows = list(txn.scan("channels", b"", b"\xff" * 33)) if known else []
         if before == place and not marked:
             return
 
@@ -149,7 +151,8 @@ class Books:
                 row = decode_channel(value)
                 txn.put("channels", key, encode_row(msgspec.structs.replace(row, doubt=1)))
             txn.put("meta", b"place", place)
-            txn.delete("meta", RESTORED)
+            for name in (RESTORED, LINE, MIRRORED):
+                txn.delete("meta", name)
             forget_feed(txn)
 
         self.store.commit_now(job)

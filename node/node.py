@@ -15,7 +15,8 @@ import trio
 
 from tallystick.node.books import Books
 from tallystick.node.errors import HomeError
-from tallystick.node.feed.feed import Feed
+from tallystick.node.feed.events import NO_CHANNEL, make_row
+from tallystick.node.feed.feed import Feed, Told
 from tallystick.node.feed.silence import Silence
 from tallystick.node.home import Home
 from tallystick.node.pairing import serve_join
@@ -23,6 +24,7 @@ from tallystick.node.peering import Peering
 from tallystick.node.pins import Pins
 from tallystick.node.quotas import Bucket, Gate
 from tallystick.node.segments.keeper import Keeper
+from tallystick.node.standby.serving import Mirroring
 from tallystick.node.store.residency import keep_small
 from tallystick.node.transport import tls
 from tallystick.node.transport.outward import outward
@@ -62,6 +64,11 @@ class Node:
         self._trusted = TrustedFolder(home.path / "trusted")
         self._trust = Trust(books, self.pins, self._trusted, self._context_of)
         self._names: dict[str, int] = {}  # by which clients ask for them
+        self.superseded = trio.Event()  # another node of our party took over
+        self.mirroring: Mirroring | None = None
+        if books.config.standby.serve and not books.store.read_only:
+            self.mirroring = Mirroring(home, books, self.superseded)
+            self.mirroring.tell = self._tell
 
     async def run(self, listen: str, ready: Callable[[str], None]) -> None:
         """Serve. `ready(address)` is called once peers can connect."""
@@ -85,6 +92,11 @@ class Node:
             await nursery.start(self._listen, listeners, nursery)
             self.listening = True
             ready(tls.address_text(bound[0], bound[1]))
+
+    def _tell(self, kind: str, data: dict[str, object]) -> None:
+        """Tell of something that concerns no channel."""
+        row = make_row(kind, NO_CHANNEL, "", data, self.books.clock_us(), once=False)
+        self.feed.tell(Told(row))
 
     async def _bind(self, host: str, port: int) -> list[trio.SocketListener]:
         """Listen. With port 0, on the same port as last time if it is free: peers know that one."""
@@ -116,6 +128,8 @@ class Node:
 
     async def stop(self) -> None:
         """Write what would have to be read again at the next start."""
+        if self.mirroring is not None:
+            self.mirroring.release()
         logs = [log for c, _ in self.books.channels.values() for log in (c.own, c.peer)]
         await flush_all(logs)
 
@@ -150,7 +164,11 @@ class Node:
             timeout = self.books.config.connections.handshake_seconds
             accepted, key, alpn = await tls.accept(stream, self._trust.context(0), timeout)
             peer = self._trust.peer_of(key) if alpn == tls.ALPN_SESSION and key else None
-            if peer is not None:
+            if alpn == tls.ALPN_STANDBY and key == self.identity.transport_key and self.mirroring:
+                self.gate.leave(address)
+                stranger = False
+                await self.mirroring.serve(accepted)
+            elif peer is not None:
                 self.gate.leave(address)
                 stranger = False
                 await self.peering.serve(accepted, peer.name, dialled=False)
@@ -177,6 +195,8 @@ class Node:
         certificate = tls.certificate_der(self.identity.name, key)
         context = tls.server_context(tls.Shown(key), certificate, [], self.home.path)
         context.load_verify_locations(capath=str(self._trusted.path))
+        if self.mirroring is not None:  # our standby shows the certificate that is ours
+            context.load_verify_locations(cadata=self.certificate)
         if not number:
             tls.serve_by_name(context, self._context_named)
         return context

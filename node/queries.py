@@ -118,6 +118,7 @@ def status(books: Books, live: dict[str, Any] | None) -> dict[str, Any]:
         "running": live is not None,
         "address": live["address"] if live else None,
         "http": live["http"] if live else None,
+        "standby": live["standby"] if live else None,
         "channels": documents,
         "proposals": [
             {"channel": d["channel"], "peer": d["peer"], "state": d["state"]} for d in proposals

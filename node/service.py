@@ -386,4 +386,11 @@ class Service:
             }
         peers = {name: link.live for name, link in node.peering.links.items()}
         http = self.http_address or None
-        return {"address": node.peering.address, "http": http, "channels": channels, "peers": peers}
+        standby = node.mirroring.document() if node.mirroring else None
+        return {
+            "address": node.peering.address,
+            "http": http,
+            "channels": channels,
+            "peers": peers,
+            "standby": standby,
+        }

@@ -98,6 +98,7 @@ TABLES = (
 
 META_KEYS = (
     b"format", b"fingerprints", b"place", b"port", b"http-port", b"restored", b"feed", b"archive",
+    b"line", b"mirrored", b"generation",
 )  # fmt: skip
 
 _LOG = struct.Struct(">I")

@@ -58,6 +58,17 @@ class Proposal(Struct):
     state: str
 
 
+class StandbyStatus(Struct):
+    """How a node and its standby stand to each other, seen from one of them."""
+
+    role: str
+    connected: bool
+    in_step: bool
+    lag_commits: int | None
+    wait: bool
+    alone: bool
+
+
 class Status(Struct):
     """How the node and its channels stand."""
 
@@ -65,6 +76,7 @@ class Status(Struct):
     running: bool
     address: str | None
     http: str | None
+    standby: StandbyStatus | None
     channels: list[ChannelStatus]
     proposals: list[Proposal]
 
