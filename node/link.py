@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Protocol
 
 import trio
 
@@ -26,6 +25,7 @@ from tallystick.node.segments import GROUP
 from tallystick.node.segments.reading import have_at_hand
 from tallystick.node.store.disk import Ticket
 from tallystick.node.store.matters import CHECKPOINT_MARK
+from tallystick.node.streams import Owner, Stream
 from tallystick.protocol.errors import PeerBreach, ProofError, TallyError, lone_error
 from tallystick.protocol.messages import (
     APPEND_RECORDS_MAX,
@@ -42,6 +42,7 @@ from tallystick.protocol.messages import (
     InReconciliation,
     Message,
     Ping,
+    Presence,
     ProposeCheckpoint,
     ProposeTerms,
     RefuseCheckpoint,
@@ -68,44 +69,17 @@ UNREADABLE_SECONDS = 30  # until what the archive does not give is asked for aga
 RETURN_SECONDS = 30  # a peer that returns nothing of our log for so long does not mean to
 
 _log = logging.getLogger("tallystick.link")
-_OF_CONNECTION = (Hello, Channels, Bye, Ping, ProposeTerms, TermsHeld, TermsRefused, Founded)
-
-
-class Stream(Protocol):
-    """An authenticated connection."""
-
-    async def send(self, data: bytes) -> None:
-        """Send all; `PeerUnreachable` if the peer is gone."""
-
-    async def receive(self) -> bytes:
-        """What arrived; empty at the end."""
-
-    async def aclose(self) -> None:
-        """Close it."""
-
-
-class Owner(Protocol):
-    """What a link needs of the node: decisions about whole channels."""
-
-    async def greeted(self, link: Link, hello: Hello) -> None:
-        """The peer said hello: say what it may have missed, and which channels are open."""
-
-    async def channels_open(self, link: Link, listed: list[bytes]) -> None:
-        """The peer said which channels are open there."""
-
-    async def handle_terms(
-        self, link: Link, message: ProposeTerms | TermsHeld | TermsRefused | Founded
-    ) -> None:
-        """Founding of channels."""
-
-    def reconcile(self, link: Link, channel: Channel, message: InReconciliation) -> None:
-        """The peer says something in a reconciliation session; never waits."""
-
-    async def halt(self, channel: Channel, reason: str) -> None:
-        """Stop a channel durably."""
-
-    async def set_doubt(self, channel: Channel, doubt: int) -> None:
-        """Keep durably how certain it is what we signed last."""
+_OF_CONNECTION = (
+    Hello,
+    Presence,
+    Channels,
+    Bye,
+    Ping,
+    ProposeTerms,
+    TermsHeld,
+    TermsRefused,
+    Founded,
+)
 
 
 class Link:
@@ -126,6 +100,10 @@ class Link:
         self.session = Session(party, peer)
         self.ended = trio.Event()
         self.skew_seconds = 0.0
+        self.presence: Presence | None = None  # which process of the peer speaks
+        self.presence_heard = trio.Event()  # replaced whenever we ask
+        self._admitted = False
+        self._hello: Hello | None = None
         self._owner = owner
         self._stream = stream
         self._channels: dict[bytes, tuple[Channel, Closer]] = {}
@@ -145,8 +123,9 @@ class Link:
 
     @property
     def live(self) -> bool:
-        """Whether both hellos were exchanged and the link has not ended."""
-        return self.session.state is Connection.LIVE and not self.ended.is_set()
+        """Whether the peer introduced itself, this link counts, and it has not ended."""
+        there = self._admitted and self.session.state is Connection.LIVE
+        return there and not self.ended.is_set()
 
     def holding(self, channel: bytes) -> Holding | None:
         """What the peer said on this link that it holds in a channel; None before it did."""
@@ -161,6 +140,11 @@ class Link:
         if not self._writing:
             self._writing = True
             self._begin(self._write)
+
+    def ask_presence(self) -> None:
+        """Have the peer say again which process speaks: `presence_heard` is set when it does."""
+        self.presence_heard = trio.Event()
+        self.send(self._owner.presence(asks=True))
 
     def _begin(self, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
         """Do something beside the reading, unless the link is about to end."""
@@ -186,6 +170,7 @@ class Link:
                     self._nursery = nursery
                     try:
                         self.send(hello)
+                        self.send(self._owner.presence())
                         await self._read()
                     finally:
                         self._over = True
@@ -252,7 +237,9 @@ class Link:
                         "the clocks differ; records keep their times, but check both clocks",
                         extra={"peer": self.peer, "seconds": round(self.skew_seconds)},
                     )
-                await self._owner.greeted(self, message)
+                self._hello = message
+            case Presence():
+                await self._introduced(message)
             case Channels():
                 await self._owner.channels_open(self, message.channels)
             case ProposeTerms() | TermsHeld() | TermsRefused() | Founded():
@@ -267,6 +254,18 @@ class Link:
                 pass
             case _:
                 await self._handle_in_channel(message)
+
+    async def _introduced(self, message: Presence) -> None:
+        """The peer says which process speaks, for the first time or again."""
+        if not self._admitted:
+            await self._owner.admit(self, message)
+            self._admitted, self.presence = True, message
+            assert self._hello is not None
+            await self._owner.greeted(self, self._hello)
+        self.presence = message
+        self.presence_heard.set()
+        if message.asks:
+            self.send(self._owner.presence())
 
     async def open_channel(self, channel: Channel, closer: Closer) -> None:
         """Begin to speak of an open channel: say what we hold of the peer's log."""

@@ -8,14 +8,16 @@ TLS and in a simulation.
 from __future__ import annotations
 
 import logging
+import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from itertools import count
 from random import Random
 
 import trio
 
+from tallystick.node.admitting import Admission
 from tallystick.node.attending import Attendant
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
@@ -23,19 +25,22 @@ from tallystick.node.declaring import Declarer
 from tallystick.node.dialling import LATER_SECONDS, Dialler
 from tallystick.node.errors import StoreError
 from tallystick.node.lapsing import Lapser
-from tallystick.node.link import PING_SECONDS, Link, Stream
+from tallystick.node.link import PING_SECONDS, Link
 from tallystick.node.quotas import Allowance
 from tallystick.node.reconciling.sessions import Reconciler
 from tallystick.node.rotating import Rotator
+from tallystick.node.streams import Stream
 from tallystick.node.upkeep import RETRY_SECONDS
 from tallystick.protocol.errors import PeerBreach
 from tallystick.protocol.messages import (
+    INCARNATION_BYTES,
     PROTOCOL_VERSION,
     Channels,
     Founded,
     Hello,
     InReconciliation,
     Ping,
+    Presence,
     ProposeTerms,
     TermsHeld,
     TermsRefused,
@@ -63,7 +68,9 @@ class Peering:
         self.declarer = Declarer(books, self.caught_up)
         followers = (self.lapser, self.declarer)
         self._attendant = Attendant(books.errands, self.rotator, followers, self._send_more)
-        self.links: dict[str, Link] = {}
+        self._admission = Admission(books.identity.name)
+        self.links: Mapping[str, Link] = self._admission.links
+        self.incarnation = secrets.token_bytes(INCARNATION_BYTES)
         self.address = ""
         self.held: set[bytes] = set()  # proposals that the peer said it holds
         self.refused: dict[bytes, str] = {}  # those that it did not take, and why
@@ -72,7 +79,6 @@ class Peering:
         self._dialler = Dialler(self._connect, self._serve_dialled, self._may_dial, dice)
         self._pings: deque[tuple[float, Link]] = deque()  # who is pinged next, and when
         self.allowances: dict[str, Allowance] = {}
-        self._arriving: set[str] = set()  # peers whose new connection replaces the old one
         self._nursery: trio.Nursery | None = None
 
     def start(self, nursery: trio.Nursery) -> None:
@@ -174,45 +180,28 @@ class Peering:
             allowance = self.allowances[name] = Allowance(self.books.config.quotas, now)
         link = Link(self, stream, self.identity.name, name, allowance, dialled=dialled)
         # Links are counted where they arrive: how often we dial, we decide ourselves.
-        if (not dialled and not allowance.may_connect(now)) or not await self._replace(name, link):
+        if (not dialled and not allowance.may_connect(now)) or not self._admission.enter(link):
             await stream.aclose()
             return
-        self.links[name] = link
         clock_us = self.books.clock_us
         hello = Hello(PROTOCOL_VERSION, self.identity.name, clock_us() // 1_000_000, self.address)
         self._pings.append((now + PING_SECONDS, link))
         try:
             await link.run(hello, lambda: clock_us() / 1e6)
         finally:
-            if self.links.get(name) is link:
-                del self.links[name]
-                if not dialled:  # the dialler hears of its own
-                    self._dialler.ended(name, trio.current_time() - now)
+            if self._admission.leave(link) and not dialled:  # the dialler hears of its own
+                self._dialler.ended(name, trio.current_time() - now)
             self.notify()
 
-    async def _replace(self, name: str, link: Link) -> bool:
-        """End the link that there is for a new one; whether the new one may take its place."""
-        existing = self.links.get(name)
-        if existing is None:
-            return True
-        if name in self._arriving or self._prefers(existing, link):
-            return False
-        self._arriving.add(name)
-        try:
-            existing.close("replaced by a newer connection")
-            await existing.ended.wait()
-        finally:
-            self._arriving.discard(name)
-        return self.links.get(name) in (None, existing)
-
-    def _prefers(self, existing: Link, new: Link) -> bool:
-        """When both dial at once both keep the connection that the first name dialled."""
-        if existing.dialled == new.dialled:
-            return False  # the same side dialled again: the older one is dead
-        first_dials = self.identity.name < existing.peer
-        return existing.dialled == first_dials
-
     # What links ask
+
+    def presence(self, *, asks: bool = False) -> Presence:
+        """Which process of ours this is."""
+        return Presence(self.incarnation, 0, asks, b"", ())
+
+    async def admit(self, link: Link, presence: Presence) -> None:
+        """The peer said which process speaks: the link counts from now on, or may not."""
+        await self._admission.admit(link, presence)
 
     def reconcile(self, link: Link, channel: Channel, message: InReconciliation) -> None:
         """The peer says something in a reconciliation session."""

@@ -17,7 +17,7 @@ from tallystick.protocol.records import TIME_MAX_US, Digest, Label, Text, batch_
 from tallystick.protocol.rowset import ROW_BYTES_MAX, SLICE_BYTES, SLICES_MAX, By
 from tallystick.protocol.sketch import CELL_BYTES
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 FRAME_BYTES_MAX = 8 * 1024 * 1024
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 APPEND_RECORDS_MAX = 16_384
@@ -29,6 +29,9 @@ CELLS_MAX = 4096  # of a sketch, in one message
 FINGERPRINTS_MAX = 8192  # in one message
 PAGE_ROWS = 256
 METERS_MAX = 1000
+INCARNATION_BYTES = 16
+ITEM_BYTES_MAX = 512  # of gossip
+EPOCHS_MAX = 2  # whose pseudonyms are in use at one time
 
 Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Signature64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
@@ -220,6 +223,21 @@ class TermsRefused(_Message, frozen=True, tag=20):
     reason: Said
 
 
+class Presence(_Message, frozen=True, tag=31):
+    """Which process of its party speaks: right after the hello on both sides, and again when asked.
+
+    `incarnation` is drawn by each process when it starts; `generation` grows when another home of
+    the party takes over. `item` is the same as signed gossip, empty where none is made;
+    `pseudonyms` are the sender's own in gossip. `asks`: say yours again now.
+    """
+
+    incarnation: Annotated[bytes, Meta(min_length=INCARNATION_BYTES, max_length=INCARNATION_BYTES)]
+    generation: Size
+    asks: bool
+    item: Annotated[bytes, Meta(max_length=ITEM_BYTES_MAX)]
+    pseudonyms: Annotated[tuple[Digest, ...], Meta(max_length=EPOCHS_MAX)]
+
+
 # What follows is said in reconciliation sessions, each of which has an id of its own.
 # `protocol/reconcile.py` says what comes when, and what is checked of it.
 
@@ -354,6 +372,7 @@ InReconciliation = (
 Message = (
     InReconciliation
     | Hello
+    | Presence
     | Channels
     | Holding
     | Append

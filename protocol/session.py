@@ -26,6 +26,7 @@ from tallystick.protocol.messages import (
     Holding,
     Message,
     Ping,
+    Presence,
     ProposeTerms,
     Return,
     TermsHeld,
@@ -38,7 +39,17 @@ from tallystick.protocol.states import CHANNEL, CONNECTION, SENDABLE, Channel, C
 
 APPENDS_IN_FLIGHT_MAX = 5
 
-_CONNECTION_KINDS = (Hello, Bye, Ping, Channels, ProposeTerms, TermsHeld, TermsRefused, Founded)
+_CONNECTION_KINDS = (
+    Hello,
+    Presence,
+    Bye,
+    Ping,
+    Channels,
+    ProposeTerms,
+    TermsHeld,
+    TermsRefused,
+    Founded,
+)
 
 
 class Rewriting(PeerBreach):

@@ -131,6 +131,7 @@ def _messages() -> list[bytes]:
     lines = [encode_line(line) for line in closed.lines]
     said = [
         m.Hello(m.PROTOCOL_VERSION, "beta.example", 1_800_000_000, "192.0.2.1:7450"),
+        m.Presence(bytes(16), 1, False, bytes(300), (bytes(32),)),
         m.Channels([id_]),
         m.Holding(id_, 0, RECEIVED_SIZE, OWN_SIZE - 3, root, bytes(64), bytes(72)),
         m.Append(id_, RECEIVED_SIZE, log.batches[1], bytes(64)),
@@ -164,16 +165,17 @@ def _messages() -> list[bytes]:
 
 def _sessions() -> list[bytes]:
     bodies = _messages()
-    hello, channels, holding, append, cosign, returned = bodies[:6]
+    hello, presence, channels, holding, append, cosign, returned = bodies[:7]
+    greeting = hello + presence
     behind = m.Holding(CHANNEL.id, 0, 7, OWN_SIZE + 1, bytes(32), bytes(64), b"")
     framed = b"".join(map(frame, bodies))
     return [
         b"\0" + b"".join(bodies),
         b"\x11" + framed,
         b"\xff" + framed,
-        b"\0" + hello + channels + holding + append + cosign,
-        b"\0" + hello + m.encode_message(behind) + returned,
-        *(b"\0" + hello + holding + body for body in bodies[6:]),
+        b"\0" + greeting + channels + holding + append + cosign,
+        b"\0" + greeting + m.encode_message(behind) + returned,
+        *(b"\0" + greeting + holding + body for body in bodies[7:]),
     ]
 
 

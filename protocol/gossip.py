@@ -1,0 +1,466 @@
+"""The gossip of one node: what it keeps of what it heard, and whom it tells what.
+
+Sans-IO: it is given what neighbours sent and the time, and gives what to send them and what
+happened. Nothing depends on who relays: only signatures of pseudonyms count. Of each pseudonym
+the newest item is kept; two that contradict each other become a `Conflict`, which is kept and
+passed on too. An item goes from a node to the same few neighbours each time (chosen by a secret of
+the node, so that nobody can put himself there), and so many hops far. News near its publisher goes
+at once, news from afar waits for more of the same, so that a log's growth costs little.
+
+Own items go to one neighbour first and to the others a little later, as if they were somebody
+else's. A neighbour whose session begins is given back what it brought: so a node that comes back
+from an old copy meets what it signed since.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from heapq import heappop, heappush
+
+from tallystick.protocol.blinding import EPOCH_SECONDS
+from tallystick.protocol.errors import ProofError
+from tallystick.protocol.gossip_words import (
+    OWN,
+    Batch,
+    Conflicted,
+    Event,
+    Heard,
+    Limits,
+    Reason,
+    Refused,
+    Stats,
+)
+from tallystick.protocol.items import (
+    HOPS_MAX,
+    Carried,
+    Conflict,
+    Item,
+    conflicting,
+    make_conflict,
+    verify_item,
+)
+from tallystick.protocol.ring import Ring
+from tallystick.protocol.shelf import Shelf
+
+
+class _Entry:
+    __slots__ = ("hops", "item", "keepers", "scheduled", "source", "spread_at")
+
+    def __init__(self, item: Item, hops: int, source: str) -> None:
+        self.item = item
+        self.hops = hops
+        self.source = source  # of the version that is held
+        self.keepers: tuple[str, ...] = ()
+        self.spread_at = float("-inf")
+        self.scheduled = False
+
+
+class _Neighbour:
+    __slots__ = ("allowed", "at", "barred_until", "conflicts", "here", "outbox", "place")
+
+    def __init__(self, place: int, allowed: float, now: float) -> None:
+        self.place = place
+        self.here = False
+        self.outbox: dict[bytes, int] = {}  # pseudonyms, and the hops to say
+        self.conflicts: dict[bytes, None] = {}
+        self.allowed = allowed
+        self.at = now
+        self.barred_until = float("-inf")
+
+
+class Gossip:
+    """One node's gossip. `secret` is random and nobody else's: it may be new at each start."""
+
+    def __init__(
+        self,
+        secret: bytes,
+        limits: Limits | None = None,
+        verify: Callable[[Item], None] = verify_item,
+    ) -> None:
+        self.limits = limits or Limits()
+        self._verify = verify
+        self._entries: dict[bytes, _Entry] = {}
+        self._conflicts: dict[bytes, tuple[Conflict, str]] = {}
+        self._shelf = Shelf(self.limits.items)
+        self._conflict_shelf = Shelf(self.limits.conflicts)
+        self._own: set[bytes] = set()
+        self._watched: frozenset[bytes] = frozenset()
+        self._neighbours: dict[str, _Neighbour] = {}
+        self._ring = Ring(secret, self.limits.fanout)
+        self._joined: set[str] = set()
+        self._busy: dict[str, None] = {}
+        self._later: list[tuple[float, bytes]] = []
+        self._waiting = 0
+        self._unsent = 0
+        self._checks = float(self.limits.checks_a_second)
+        self._checks_at = float("-inf")
+        self._walked_at = float("-inf")
+        self._refused: Counter[Reason] = Counter()
+
+    # -- what the node says ---------------------------------------------------------------------
+
+    def watch(self, pseudonyms: Iterable[bytes]) -> list[Event]:
+        """Watch these pseudonyms and no others; what was heard of the new ones before is given."""
+        before, self._watched = self._watched, frozenset(pseudonyms)
+        events: list[Event] = []
+        for pseudonym in self._watched - before:
+            if (entry := self._entries.get(pseudonym)) is not None:
+                self._keep(entry, OWN)
+                events.append(Heard(entry.item, entry.source, True))
+            if (found := self._conflicts.get(pseudonym)) is not None:
+                events.append(Conflicted(*found, True))
+        for pseudonym in before - self._watched - self._own:
+            if (entry := self._entries.get(pseudonym)) is not None:
+                self._let_go(entry, OWN)
+        return events
+
+    def publish(self, item: Item, now: float) -> list[Event]:
+        """Spread an item of our own. If one of that pseudonym is held that is larger or says
+        something else, it is not replaced, and the events say so: we went back, or are two.
+        """
+        self._own.add(item.pseudonym)
+        entry = self._entries.get(item.pseudonym)
+        if entry is not None and entry.item.rank >= item.rank:
+            if conflicting(entry.item, item):
+                return self._found(make_conflict(entry.item, item), entry.source, now)
+            if entry.item.rank > item.rank:
+                return [Heard(entry.item, entry.source, True)]
+        if entry is None:
+            entry = self._entries[item.pseudonym] = _Entry(item, 0, OWN)
+            self._keep(entry, OWN)
+        entry.item, entry.hops, entry.source = item, 0, OWN
+        if chosen := self._ring.chosen(item.pseudonym, OWN):
+            self._send(chosen[0], item.pseudonym, 0)
+        if not entry.scheduled:
+            entry.scheduled = True
+            wait = self.limits.stem * (0.25 + 0.75 * self._ring.place(item.pseudonym.hex()) / 2**64)
+            heappush(self._later, (now + wait, item.pseudonym))
+        return []
+
+    def withdraw(self, pseudonyms: Iterable[bytes]) -> None:
+        """These are not published any more."""
+        for pseudonym in pseudonyms:
+            self._own.discard(pseudonym)
+            entry = self._entries.get(pseudonym)
+            if entry is not None and pseudonym not in self._watched:
+                self._let_go(entry, OWN)
+
+    # -- neighbours -----------------------------------------------------------------------------
+
+    def connected(self, neighbour: str, now: float) -> None:
+        """A session with a neighbour began. Once more than it ended does no harm."""
+        known = self._neighbours.get(neighbour)
+        if known is None:
+            known = _Neighbour(self._ring.place(neighbour), float(self.limits.items_a_minute), now)
+            self._neighbours[neighbour] = known
+        if not known.here:
+            known.here = True
+            self._ring.join(known.place, neighbour)
+        for pseudonym in self._shelf.of(neighbour):
+            self._send(neighbour, pseudonym, self._entries[pseudonym].hops)
+        for pseudonym, (conflict, _) in self._conflicts.items():
+            if conflict.hops < HOPS_MAX:
+                self._tell(neighbour, pseudonym)
+        self._joined.add(neighbour)
+
+    def disconnected(self, neighbour: str) -> None:
+        """The session ended. What it brought is kept."""
+        known = self._neighbours.get(neighbour)
+        if known is not None and known.here:
+            known.here = False
+            self._ring.leave(known.place, neighbour)
+            self._waiting -= len(known.outbox)
+            known.outbox.clear()
+            known.conflicts.clear()
+            self._busy.pop(neighbour, None)
+            self._joined.discard(neighbour)
+
+    def receive(
+        self,
+        neighbour: str,
+        items: Iterable[Carried],
+        conflicts: Iterable[Conflict],
+        now: float,
+    ) -> list[Event]:
+        """Take what a connected neighbour sent."""
+        known = self._neighbours[neighbour]
+        if now > known.at:
+            a_minute = self.limits.items_a_minute
+            known.allowed = min(a_minute, known.allowed + (now - known.at) * a_minute / 60)
+        known.at = now
+        events: list[Event] = []
+        for conflict in conflicts:
+            if (reason := self._may(known, 2, conflict.first, now)) is None:
+                reason = self._take_conflict(neighbour, conflict, now, events)
+            if reason is not None and self._refuse(known, neighbour, reason, now, events):
+                return events
+        for carried in items:
+            if (reason := self._may(known, 1, carried.item, now)) is None:
+                reason = self._take(neighbour, known, carried, now, events)
+            if reason is not None and self._refuse(known, neighbour, reason, now, events):
+                return events
+        return events
+
+    def round(self, now: float, pass_over: Collection[str] = ()) -> dict[str, Batch]:
+        """What to send now, to whom. Those to pass over have not yet read what they were sent."""
+        while self._later and self._later[0][0] <= now:
+            pseudonym = heappop(self._later)[1]
+            if (entry := self._entries.get(pseudonym)) is not None:
+                entry.scheduled = False
+                self._spread(entry, now)
+        if now - self._walked_at > (10.0 if self._joined else 600.0):
+            self._walk(now)
+        batches = {}
+        for neighbour in [name for name in self._busy if name not in pass_over]:
+            known = self._neighbours[neighbour]
+            batch = batches[neighbour] = Batch()
+            for pseudonym in list(known.outbox)[: self.limits.items_a_round]:
+                hops = known.outbox.pop(pseudonym)
+                self._waiting -= 1
+                if (entry := self._entries.get(pseudonym)) is not None:
+                    batch.items.append(Carried(hops, entry.item))
+            for pseudonym in list(known.conflicts)[: self.limits.conflicts_a_round]:
+                del known.conflicts[pseudonym]
+                if (found := self._conflicts.get(pseudonym)) is not None:
+                    batch.conflicts.append(found[0])
+            if not known.outbox and not known.conflicts:
+                del self._busy[neighbour]
+        return batches
+
+    # -- what is held ---------------------------------------------------------------------------
+
+    def newest(self, pseudonym: bytes) -> Item | None:
+        """The item that is held of a pseudonym."""
+        entry = self._entries.get(pseudonym)
+        return None if entry is None else entry.item
+
+    def conflict(self, pseudonym: bytes) -> Conflict | None:
+        """The conflict that is held of a pseudonym."""
+        found = self._conflicts.get(pseudonym)
+        return None if found is None else found[0]
+
+    def stats(self) -> Stats:
+        """The figures of now."""
+        return Stats(
+            len(self._entries),
+            self._shelf.used,
+            len(self._conflicts),
+            self._waiting,
+            self._unsent,
+            dict(self._refused),
+        )
+
+    # -- taking -----------------------------------------------------------------------------------
+
+    def _may(self, known: _Neighbour, cost: int, item: Item, now: float) -> Reason | None:
+        if now < known.barred_until:
+            return "signature"
+        if known.allowed < cost:
+            return "quota"
+        known.allowed -= cost
+        # Everybody's weeks begin within a day before the calendar's, so one more is in use.
+        if not -1 <= item.epoch - int(now) // EPOCH_SECONDS <= 1:
+            return "epoch"
+        return None
+
+    def _refuse(
+        self, known: _Neighbour, neighbour: str, reason: Reason, now: float, events: list[Event]
+    ) -> bool:
+        """Count it, say it once for what came together; whether to stop reading what came."""
+        self._refused[reason] += 1
+        if (refused := Refused(neighbour, reason)) not in events:
+            events.append(refused)
+        if reason in ("signature", "conflict"):
+            known.barred_until = max(known.barred_until, now + self.limits.barred)
+            return True
+        return reason == "quota"
+
+    def _take(
+        self, neighbour: str, known: _Neighbour, carried: Carried, now: float, events: list[Event]
+    ) -> Reason | None:
+        item, hops = carried.item, min(carried.hops + 1, HOPS_MAX)
+        pseudonym = item.pseudonym
+        entry = self._entries.get(pseudonym)
+        if entry is None:
+            if (reason := self._check(item, now)) is not None:
+                return reason
+            entry = self._entries[pseudonym] = _Entry(item, hops, neighbour)
+            if pseudonym in self._watched:
+                self._keep(entry, OWN)
+                events.append(Heard(item, neighbour, True))
+            self._keep(entry, neighbour)
+            self._spread(entry, now)
+            return None
+        held = entry.item
+        if item.rank == held.rank and item.commitment == held.commitment:
+            self._again(entry, neighbour, known, hops, now)
+            return None
+        watched = pseudonym in self._watched or pseudonym in self._own
+        if item.rank < held.rank:
+            self._send(neighbour, pseudonym, entry.hops)  # it is behind
+            if watched:
+                if (reason := self._check(item, now)) is not None:
+                    return reason
+                events.append(Heard(item, neighbour, False))
+            return None
+        if (reason := self._check(item, now)) is not None:
+            return reason
+        if conflicting(item, held):
+            if pseudonym not in self._conflicts:
+                events += self._found(make_conflict(held, item), neighbour, now)
+            return None
+        self._unsend(known, neighbour, pseudonym)
+        entry.item, entry.hops, entry.source = item, hops, neighbour
+        self._keep(entry, neighbour)
+        if watched:
+            events.append(Heard(item, neighbour, True))
+        self._spread(entry, now)
+        return None
+
+    def _again(
+        self, entry: _Entry, neighbour: str, known: _Neighbour, hops: int, now: float
+    ) -> None:
+        """Somebody brought what is held: he need not be told, and his account keeps it too."""
+        pseudonym = entry.item.pseudonym
+        self._unsend(known, neighbour, pseudonym)
+        stuck = entry.hops >= HOPS_MAX
+        entry.hops = min(hops, entry.hops)
+        self._keep(entry, neighbour)
+        if stuck and hops < HOPS_MAX:
+            self._spread(entry, now)
+
+    def _take_conflict(
+        self, neighbour: str, conflict: Conflict, now: float, events: list[Event]
+    ) -> Reason | None:
+        if conflict.first.pseudonym in self._conflicts:
+            known = self._neighbours[neighbour]
+            known.conflicts.pop(conflict.first.pseudonym, None)
+            return None
+        if not conflicting(conflict.first, conflict.second):
+            return "conflict"
+        for item in (conflict.first, conflict.second):
+            if (reason := self._check(item, now)) is not None:
+                return reason
+        hops = min(conflict.hops + 1, HOPS_MAX)
+        events += self._found(make_conflict(conflict.first, conflict.second, hops), neighbour, now)
+        return None
+
+    def _check(self, item: Item, now: float) -> Reason | None:
+        """Verify a signature, if there is time for it."""
+        a_second = self.limits.checks_a_second
+        if now > self._checks_at:
+            self._checks = min(a_second, self._checks + (now - self._checks_at) * a_second)
+        self._checks_at = now
+        if self._checks < 1:
+            return "busy"
+        self._checks -= 1
+        try:
+            self._verify(item)
+        except ProofError:
+            return "signature"
+        return None
+
+    def _found(self, conflict: Conflict, neighbour: str, now: float) -> list[Event]:
+        pseudonym = conflict.first.pseudonym
+        watched = pseudonym in self._watched or pseudonym in self._own
+        self._conflicts[pseudonym] = conflict, neighbour
+        self._conflict_shelf.charge(OWN if watched else neighbour, pseudonym, conflict.hops)
+        while (loss := self._conflict_shelf.overflow()) is not None:
+            self._conflicts.pop(loss[1], None)
+        if conflict.hops < HOPS_MAX:
+            entry = self._entries.get(pseudonym)
+            keepers = entry.keepers if entry is not None else ()
+            # Back to where its items came from too: there are those who can read them.
+            for name in dict.fromkeys((*self._ring.chosen(pseudonym, neighbour), *keepers)):
+                if name not in (neighbour, OWN):
+                    self._tell(name, pseudonym)
+        return [Conflicted(conflict, neighbour, watched)]
+
+    # -- keeping ----------------------------------------------------------------------------------
+
+    def _keep(self, entry: _Entry, neighbour: str) -> None:
+        if neighbour in entry.keepers:
+            return
+        entry.keepers = (*entry.keepers, neighbour)
+        if neighbour == OWN:
+            return
+        self._shelf.charge(neighbour, entry.item.pseudonym, entry.hops)
+        while (loss := self._shelf.overflow()) is not None:
+            loser, pseudonym = loss
+            self._forget(self._entries[pseudonym], loser)
+
+    def _let_go(self, entry: _Entry, neighbour: str) -> None:
+        if neighbour != OWN:
+            self._shelf.release(neighbour, entry.item.pseudonym)
+        self._forget(entry, neighbour)
+
+    def _forget(self, entry: _Entry, neighbour: str) -> None:
+        """An account does not keep it any more; with the last one it is gone."""
+        entry.keepers = tuple(name for name in entry.keepers if name != neighbour)
+        if not entry.keepers:
+            self._entries.pop(entry.item.pseudonym, None)
+
+    def _walk(self, now: float) -> None:
+        """Look at everything: what is of a past week goes, and who has just come is told what
+        goes to him from now on.
+        """
+        self._walked_at = now
+        oldest = int(now) // EPOCH_SECONDS - 1
+        past = [entry for entry in self._entries.values() if entry.item.epoch < oldest]
+        for entry in past:
+            for neighbour in entry.keepers:
+                self._let_go(entry, neighbour)
+            self._own.discard(entry.item.pseudonym)
+        for pseudonym, (conflict, neighbour) in list(self._conflicts.items()):
+            if conflict.first.epoch < oldest:
+                del self._conflicts[pseudonym]
+                self._conflict_shelf.release(neighbour, pseudonym)
+                self._conflict_shelf.release(OWN, pseudonym)
+        if joined := self._joined:
+            self._joined = set()
+            for pseudonym, entry in self._entries.items():
+                if entry.hops < HOPS_MAX:
+                    for neighbour in self._ring.chosen(pseudonym, entry.source):
+                        if neighbour in joined:
+                            self._send(neighbour, pseudonym, max(entry.hops, 1))
+
+    # -- sending ----------------------------------------------------------------------------------
+
+    def _spread(self, entry: _Entry, now: float) -> None:
+        """Pass an item on, now or when its pseudonym may be passed on again."""
+        if entry.hops >= HOPS_MAX or entry.scheduled:
+            return
+        spacing = self.limits.spacing
+        due = entry.spread_at + spacing[min(entry.hops, len(spacing) - 1)]
+        if due > now:
+            entry.scheduled = True
+            heappush(self._later, (due, entry.item.pseudonym))
+            return
+        entry.spread_at = now
+        chosen = self._ring.chosen(entry.item.pseudonym, entry.source)
+        hops = max(entry.hops, 1)  # what is our own looks as what came from a neighbour
+        for neighbour in chosen[1:] if entry.source == OWN else chosen:
+            self._send(neighbour, entry.item.pseudonym, hops)
+
+    def _send(self, neighbour: str, pseudonym: bytes, hops: int) -> None:
+        known = self._neighbours[neighbour]
+        if pseudonym not in known.outbox:
+            if self._waiting >= self.limits.waiting:
+                self._unsent += 1
+                return
+            self._waiting += 1
+        known.outbox[pseudonym] = hops
+        self._busy[neighbour] = None
+
+    def _unsend(self, known: _Neighbour, neighbour: str, pseudonym: bytes) -> None:
+        if known.outbox.pop(pseudonym, None) is not None:
+            self._waiting -= 1
+            if not known.outbox and not known.conflicts:
+                del self._busy[neighbour]
+
+    def _tell(self, neighbour: str, pseudonym: bytes) -> None:
+        known = self._neighbours.get(neighbour)
+        if known is not None and known.here:
+            known.conflicts[pseudonym] = None
+            self._busy[neighbour] = None
