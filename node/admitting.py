@@ -12,8 +12,9 @@ import logging
 import trio
 
 from tallystick.node.link import Link
+from tallystick.node.store.keyspace import FenceRow
 from tallystick.protocol.errors import PeerBreach
-from tallystick.protocol.messages import Presence
+from tallystick.protocol.messages import Fenced, Presence
 
 ANSWER_SECONDS = 5  # in which a process that lives says so
 
@@ -31,7 +32,7 @@ class Admission:
     def enter(self, link: Link) -> bool:
         """Whether a new connection may introduce itself."""
         existing = self.links.get(link.peer)
-        if link.peer in self._arriving or (existing is not None and self._prefers(existing, link)):
+        if link.peer in self._arriving:
             return False
         if existing is None:
             self.links[link.peer] = link
@@ -56,6 +57,9 @@ class Admission:
         if existing is not None and existing.live:
             assert existing.presence is not None
             other = existing.presence.incarnation != presence.incarnation
+            if not other and self._prefers(existing, link):
+                link.close("the other connection is kept")
+                await trio.sleep_forever()
             if other and await _answers(existing):
                 raise PeerBreach(
                     "twins",
@@ -67,6 +71,15 @@ class Admission:
             await existing.ended.wait()
         self._arriving.pop(link.peer, None)
         self.links[link.peer] = link
+
+    async def dismiss(self, link: Link, fence: FenceRow) -> None:
+        """End all other connections of a peer, whose node another one took over from."""
+        others = [self.links.get(link.peer), self._arriving.get(link.peer)]
+        for other in others:
+            if other is not None and other is not link:
+                await other.say_last(Fenced(fence.generation, fence.proof))
+                other.close("another node of the peer took over")
+                await other.ended.wait()
 
     def _prefers(self, existing: Link, new: Link) -> bool:
         """When both dial at once both keep the connection that the first name dialled."""

@@ -26,7 +26,7 @@ from tallystick.node.home import Home
 from tallystick.node.news import News
 from tallystick.node.quotas import MEBIBYTE
 from tallystick.node.requests import Turns
-from tallystick.node.standby.marks import LINE, MIRRORED
+from tallystick.node.standby.marks import GENERATION, LINE, MIRRORED
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import ChannelRow, encode_row
 from tallystick.protocol.errors import InputError, UnknownName
@@ -89,6 +89,7 @@ class Books:
         self.seed = self._seed(read_only)
         if not read_only:
             self._doubt_copies()
+        self.generation = self._generation()
         self.news = News()
         self.errands = Errands()
         self.turns = Turns()
@@ -156,6 +157,11 @@ class Books:
             forget_feed(txn)
 
         self.store.commit_now(job)
+
+    def _generation(self) -> int:
+        """How new this home's node is among those of its party; 0 if none ever took over."""
+        with self.store.read() as txn:
+            return int(txn.get("meta", GENERATION) or 0)
 
     def _seed(self, read_only: bool) -> int:
         """The seed of the ids' fingerprints: drawn once a home, so nobody can aim at it."""

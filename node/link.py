@@ -18,9 +18,10 @@ from tallystick.node import accusing, recovery
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.errors import ArchiveError
+from tallystick.node.fencing import Outdated
 from tallystick.node.logs import READ_RECORDS_MAX, ChannelLog
 from tallystick.node.outbox import Outbox
-from tallystick.node.quotas import Allowance
+from tallystick.node.quotas import Allowance, quota_reached
 from tallystick.node.segments import GROUP
 from tallystick.node.segments.reading import have_at_hand
 from tallystick.node.store.disk import Ticket
@@ -34,6 +35,7 @@ from tallystick.protocol.messages import (
     Channels,
     Cosign,
     Difference,
+    Fenced,
     Founded,
     Full,
     Halt,
@@ -43,6 +45,7 @@ from tallystick.protocol.messages import (
     Message,
     Ping,
     Presence,
+    Promoted,
     ProposeCheckpoint,
     ProposeTerms,
     RefuseCheckpoint,
@@ -55,7 +58,7 @@ from tallystick.protocol.messages import (
     plain,
 )
 from tallystick.protocol.records import batch_count
-from tallystick.protocol.session import APPENDS_IN_FLIGHT_MAX, Rewriting, Session
+from tallystick.protocol.session import APPENDS_IN_FLIGHT_MAX, CONNECTION_KINDS, Rewriting, Session
 from tallystick.protocol.states import SENDABLE, Connection
 from tallystick.protocol.states import Channel as Standing
 
@@ -69,17 +72,6 @@ UNREADABLE_SECONDS = 30  # until what the archive does not give is asked for aga
 RETURN_SECONDS = 30  # a peer that returns nothing of our log for so long does not mean to
 
 _log = logging.getLogger("tallystick.link")
-_OF_CONNECTION = (
-    Hello,
-    Presence,
-    Channels,
-    Bye,
-    Ping,
-    ProposeTerms,
-    TermsHeld,
-    TermsRefused,
-    Founded,
-)
 
 
 class Link:
@@ -102,6 +94,7 @@ class Link:
         self.skew_seconds = 0.0
         self.presence: Presence | None = None  # which process of the peer speaks
         self.presence_heard = trio.Event()  # replaced whenever we ask
+        self.promoted: Promoted | None = None  # what proves the peer's generation
         self._admitted = False
         self._hello: Hello | None = None
         self._owner = owner
@@ -169,8 +162,9 @@ class Link:
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
                     try:
-                        self.send(hello)
-                        self.send(self._owner.presence())
+                        said: list[Message] = [hello, *self._owner.promoted()]
+                        for one in [*said, self._owner.presence()]:
+                            self.send(one)
                         await self._read()
                     finally:
                         self._over = True
@@ -218,12 +212,17 @@ class Link:
         await self._outbox.answered()
 
     async def _say_bye(self, breach: PeerBreach) -> None:
-        """End the session, and give the peer a moment to hear why."""
+        """End the session, and say why."""
         what = "no session"
         if breach.code != "version":  # it is nobody's fault
             what = "the peer broke the protocol"
         _log.warning(what, extra={"peer": self.peer, "why": breach.code, "reason": breach})
-        self.send(Bye(breach.code, str(breach)[:1000]))
+        last = breach.last if isinstance(breach, Outdated) else None
+        await self.say_last(last or Bye(breach.code, str(breach)[:1000]))
+
+    async def say_last(self, message: Bye | Fenced) -> None:
+        """End the session with this, and give the peer a moment to hear it."""
+        self.send(message)
         with trio.move_on_after(1):
             await self._outbox.empty()
             await trio.sleep(0.05)
@@ -238,8 +237,13 @@ class Link:
                         extra={"peer": self.peer, "seconds": round(self.skew_seconds)},
                     )
                 self._hello = message
+            case Promoted():
+                self.promoted = message
             case Presence():
                 await self._introduced(message)
+            case Fenced():
+                self._owner.fenced(self, message)
+                self.close("another node of this party took over")
             case Channels():
                 await self._owner.channels_open(self, message.channels)
             case ProposeTerms() | TermsHeld() | TermsRefused() | Founded():
@@ -285,7 +289,7 @@ class Link:
             root, signature, cosignature = row.root, row.signature, row.cosignature
         self.send(Holding(channel.id, channel.doubt, own_size, size, root, signature, cosignature))
         if channel.full:
-            self._refuse_more(channel, _quota_reached(channel))
+            self._refuse_more(channel, quota_reached(channel.held_bytes))
 
     def halt_unspoken(self, channel: Channel, reason: str) -> None:
         """Tell the peer that a channel is halted here, which it takes for open."""
@@ -295,12 +299,12 @@ class Link:
 
     def say(self, message: Message) -> None:
         """Send an answer if the channel's state still allows it; the next link makes up for it."""
-        assert not isinstance(message, _OF_CONNECTION)
+        assert not isinstance(message, CONNECTION_KINDS)
         if type(message) in SENDABLE[self.session.channels[message.channel].state]:
             self.send(message)
 
     async def _handle_in_channel(self, message: Message) -> None:
-        assert not isinstance(message, _OF_CONNECTION)
+        assert not isinstance(message, CONNECTION_KINDS)
         link = self.session.channels[message.channel]
         if link.state is Standing.HALTED and not isinstance(message, Halt):
             return
@@ -553,7 +557,7 @@ class Link:
 
     async def _take(self, channel: Channel, closer: Closer, message: Append) -> None:
         if channel.full:
-            self._refuse_more(channel, _quota_reached(channel))
+            self._refuse_more(channel, quota_reached(channel.held_bytes))
         if channel.id in self._full:
             return  # what was under way, until a new link begins with what is held
         await self._settle_some(batch_count(message.batch))
@@ -593,7 +597,3 @@ class Link:
             self._full.add(channel.id)
             _log.warning("the peer's log is not taken further", extra=self._named(channel, reason))
             self.say(Full(channel.id, reason))
-
-
-def _quota_reached(channel: Channel) -> str:
-    return f"the quota of this log is reached, {channel.held_bytes:,} bytes are held"

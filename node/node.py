@@ -24,6 +24,7 @@ from tallystick.node.peering import Peering
 from tallystick.node.pins import Pins
 from tallystick.node.quotas import Bucket, Gate
 from tallystick.node.segments.keeper import Keeper
+from tallystick.node.standby.mode import mark_superseded
 from tallystick.node.standby.serving import Mirroring
 from tallystick.node.store.residency import keep_small
 from tallystick.node.transport import tls
@@ -69,6 +70,7 @@ class Node:
         if books.config.standby.serve and not books.store.read_only:
             self.mirroring = Mirroring(home, books, self.superseded)
             self.mirroring.tell = self._tell
+        self.peering.on_fenced = self._fenced
 
     async def run(self, listen: str, ready: Callable[[str], None]) -> None:
         """Serve. `ready(address)` is called once peers can connect."""
@@ -92,6 +94,17 @@ class Node:
             await nursery.start(self._listen, listeners, nursery)
             self.listening = True
             ready(tls.address_text(bound[0], bound[1]))
+
+    def _fenced(self, generation: int, proof: bytes) -> bool:
+        """A peer shows that another node of our party took over: stop for good, if it did."""
+        if not mark_superseded(self.home, self.identity, generation, proof):
+            return False
+        _log.error(
+            "another node of this party took over: this node stops, and signs nothing any more",
+            extra={"generation": generation},
+        )
+        self.superseded.set()
+        return True
 
     def _tell(self, kind: str, data: dict[str, object]) -> None:
         """Tell of something that concerns no channel."""

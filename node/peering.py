@@ -24,6 +24,7 @@ from tallystick.node.channel import Channel
 from tallystick.node.declaring import Declarer
 from tallystick.node.dialling import LATER_SECONDS, Dialler
 from tallystick.node.errors import StoreError
+from tallystick.node.fencing import Fences
 from tallystick.node.lapsing import Lapser
 from tallystick.node.link import PING_SECONDS, Link
 from tallystick.node.quotas import Allowance
@@ -32,15 +33,18 @@ from tallystick.node.rotating import Rotator
 from tallystick.node.streams import Stream
 from tallystick.node.upkeep import RETRY_SECONDS
 from tallystick.protocol.errors import PeerBreach
+from tallystick.protocol.generation import prove_generation
 from tallystick.protocol.messages import (
     INCARNATION_BYTES,
     PROTOCOL_VERSION,
     Channels,
+    Fenced,
     Founded,
     Hello,
     InReconciliation,
     Ping,
     Presence,
+    Promoted,
     ProposeTerms,
     TermsHeld,
     TermsRefused,
@@ -70,6 +74,8 @@ class Peering:
         self._attendant = Attendant(books.errands, self.rotator, followers, self._send_more)
         self._admission = Admission(books.identity.name)
         self.links: Mapping[str, Link] = self._admission.links
+        self.fences = Fences(books)
+        self.on_fenced: Callable[[int, bytes], bool] = lambda generation, proof: False
         self.incarnation = secrets.token_bytes(INCARNATION_BYTES)
         self.address = ""
         self.held: set[bytes] = set()  # proposals that the peer said it holds
@@ -197,10 +203,33 @@ class Peering:
 
     def presence(self, *, asks: bool = False) -> Presence:
         """Which process of ours this is."""
-        return Presence(self.incarnation, 0, asks, b"", ())
+        return Presence(self.incarnation, self.books.generation, asks, b"", ())
+
+    def promoted(self) -> tuple[Promoted, ...]:
+        """What proves our generation, if this home took over from another."""
+        generation = self.books.generation
+        if not generation:
+            return ()
+        return (Promoted(generation, prove_generation(self.identity, generation)),)
+
+    def fenced(self, link: Link, message: Fenced) -> None:
+        """The peer says that another node of our party took over: if the party says so, stop."""
+        newer = message.generation > self.books.generation
+        if not newer or not self.on_fenced(message.generation, message.proof):
+            _log.error(
+                "the peer says that this node was superseded, and does not prove it",
+                extra={"peer": link.peer},
+            )
+            return
+        for channel, _ in self.books.channels.values():
+            channel.part()
 
     async def admit(self, link: Link, presence: Presence) -> None:
         """The peer said which process speaks: the link counts from now on, or may not."""
+        peer = self.books.peer(link.peer)
+        self.fences.check(peer, presence)
+        if await self.fences.raise_to(peer, presence, link.promoted):
+            await self._admission.dismiss(link, self.fences.of(peer))
         await self._admission.admit(link, presence)
 
     def reconcile(self, link: Link, channel: Channel, message: InReconciliation) -> None:

@@ -8,10 +8,12 @@ if TYPE_CHECKING:
     from tallystick.node.channel import Channel
     from tallystick.node.link import Link
     from tallystick.protocol.messages import (
+        Fenced,
         Founded,
         Hello,
         InReconciliation,
         Presence,
+        Promoted,
         ProposeTerms,
         TermsHeld,
         TermsRefused,
@@ -36,6 +38,12 @@ class Owner(Protocol):
 
     def presence(self, *, asks: bool = False) -> Presence:
         """Which process of ours this is, said now."""
+
+    def promoted(self) -> tuple[Promoted, ...]:
+        """What proves our generation, if this home took over from another."""
+
+    def fenced(self, link: Link, message: Fenced) -> None:
+        """The peer says that another node of our party took over."""
 
     async def admit(self, link: Link, presence: Presence) -> None:
         """The peer said which process speaks: returns once this link is the one that counts;

@@ -20,6 +20,7 @@ from tallystick.protocol.messages import (
     Bye,
     Channels,
     Cosign,
+    Fenced,
     Founded,
     Halt,
     Hello,
@@ -27,6 +28,7 @@ from tallystick.protocol.messages import (
     Message,
     Ping,
     Presence,
+    Promoted,
     ProposeTerms,
     Return,
     TermsHeld,
@@ -39,9 +41,11 @@ from tallystick.protocol.states import CHANNEL, CONNECTION, SENDABLE, Channel, C
 
 APPENDS_IN_FLIGHT_MAX = 5
 
-_CONNECTION_KINDS = (
+CONNECTION_KINDS = (
     Hello,
     Presence,
+    Promoted,
+    Fenced,
     Bye,
     Ping,
     Channels,
@@ -124,8 +128,8 @@ class Session:
 
     def send(self, message: Message) -> bytes:
         """The frame of a message that may be sent now."""
-        if isinstance(message, _CONNECTION_KINDS):
-            if isinstance(message, Bye):
+        if isinstance(message, CONNECTION_KINDS):
+            if isinstance(message, Bye | Fenced):
                 self.state = Connection.CLOSED
             return frame(encode_message(message))
         link = self.channels[message.channel]
@@ -143,7 +147,7 @@ class Session:
 
     def _accept(self, message: Message) -> None:
         kind = type(message)
-        if isinstance(message, _CONNECTION_KINDS):
+        if isinstance(message, CONNECTION_KINDS):
             following = CONNECTION.get((self.state, kind))
             if following is None:
                 raise PeerBreach(

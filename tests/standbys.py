@@ -45,18 +45,23 @@ def content(home: Path) -> dict[str, object]:
     """All that a store holds of what is mirrored, and the files of its id index."""
     store = Store(home / "store", read_only=True)
     try:
-        with store.read() as txn:
-            found: dict[str, object] = {
-                table: [
-                    (key, bytes(value))
-                    for key, value in txn.stored(table)
-                    if table != "meta" or key not in OF_THE_HOME
-                ]
-                for table in TABLES
-            }
+        return content_of(store, home / "ids")
     finally:
         store.close()
-    found["files"] = {path.name: path.read_bytes() for path in (home / "ids").glob("*.run")}
+
+
+def content_of(store: Store, index_folder: Path) -> dict[str, object]:
+    """The same of an open store."""
+    with store.read() as txn:
+        found: dict[str, object] = {
+            table: [
+                (key, bytes(value))
+                for key, value in txn.stored(table)
+                if table != "meta" or key not in OF_THE_HOME
+            ]
+            for table in TABLES
+        }
+    found["files"] = {path.name: path.read_bytes() for path in index_folder.glob("*.run")}
     return found
 
 

@@ -24,6 +24,7 @@ from tallystick.node.store.keyspace import (
     ChannelRow,
     CheckpointRow,
     DeclarationRow,
+    FenceRow,
     SnapshotRow,
     UnplacedRow,
     index_of,
@@ -47,6 +48,7 @@ STATES = ("proposed", "offered", "open", "halted")
 decode_checkpoint = msgspec.msgpack.Decoder(CheckpointRow).decode
 _decode_declaration = msgspec.msgpack.Decoder(DeclarationRow).decode
 _decode_invite = msgspec.msgpack.Decoder(StoredInvite).decode
+_decode_fence = msgspec.msgpack.Decoder(FenceRow).decode
 _decode_answer = msgspec.msgpack.Decoder(AnswerRow).decode
 _decode_snapshot = msgspec.msgpack.Decoder(SnapshotRow).decode
 _decode_unplaced = msgspec.msgpack.Decoder(UnplacedRow).decode
@@ -209,7 +211,7 @@ def _meta_row(key: bytes, value: bytes) -> None:
         raise ValueError("nothing here is called so")
     if key == b"format" and value not in [str(number).encode() for number in FORMATS]:
         raise ValueError(f"the format is {FORMAT_VERSION}")
-    if key == b"port":
+    if key in (b"port", b"generation"):
         int(value)
 
 
@@ -236,6 +238,12 @@ def _snapshot_row(key: bytes, value: bytes) -> None:
         raise ValueError("it is another root's")
 
 
+def _fence_row(key: bytes, value: bytes) -> None:
+    row = _decode_fence(value)
+    if len(key) != 32 or len(row.proof) != 64 or row.generation < 1:
+        raise ValueError("it is no fence")
+
+
 _ALONE: dict[str, Callable[[bytes, bytes], None]] = {
     "meta": _meta_row,
     "peers": _peer_row,
@@ -244,4 +252,5 @@ _ALONE: dict[str, Callable[[bytes, bytes], None]] = {
     "unplaced": _unplaced_row,
     "answers": _answer_row,
     "snapshots": _snapshot_row,
+    "fences": _fence_row,
 }

@@ -187,6 +187,9 @@ class Inflow:
     def finish(self) -> None:
         """The connection is over: apply what arrived completely, give up the rest."""
         try:
+            if self._complete and self._whole is not None:
+                self._apply_whole(self._whole)
+                self._whole = None
             if self._later is None:
                 self._apply_commits(self._commits)
             elif self._whole is None:

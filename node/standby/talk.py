@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import trio
 
 from tallystick.node.errors import PeerUnreachable
-from tallystick.node.link import Stream
+from tallystick.node.streams import Stream
 from tallystick.protocol.framing import FrameReader, frame
 from tallystick.protocol.mirror import Message, decode_mirror, encode_mirror
 

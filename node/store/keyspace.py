@@ -37,6 +37,7 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | told        | channel id, what                   | empty: evidence or a deadline was told        |
 | silent      | party name                         | since when (µs) it is silent, as was told     |
 | lanes       | endpoint, channel id               | LaneRow: how far an endpoint was sent it      |
+| fences      | cosigner key of a peer's party     | FenceRow: its newest generation seen here     |
 | deliveries  | state, number                      | DeliveryRow: what became of a delivery        |
 
 `tiles`, `corrections`, `matters`, `closes`, `named`, `ended`, `derived`, `lines` and the id index's
@@ -94,6 +95,7 @@ TABLES = (
     "silent",
     "lanes",
     "deliveries",
+    "fences",
 )
 
 META_KEYS = (
@@ -236,6 +238,13 @@ class CheckpointRow(Struct, array_like=True):
     consumer_size: int
     lines: list[bytes]
     verdict: bytes = b""
+
+
+class FenceRow(Struct, array_like=True):
+    """The newest generation of a peer's nodes, and its party's signature on it."""
+
+    generation: int
+    proof: bytes
 
 
 class FeedState(Struct, array_like=True):

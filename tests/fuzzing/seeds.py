@@ -132,6 +132,8 @@ def _messages() -> list[bytes]:
     said = [
         m.Hello(m.PROTOCOL_VERSION, "beta.example", 1_800_000_000, "192.0.2.1:7450"),
         m.Presence(bytes(16), 1, False, bytes(300), (bytes(32),)),
+        m.Promoted(1, bytes(64)),
+        m.Fenced(2**63 - 1, bytes(64)),
         m.Channels([id_]),
         m.Holding(id_, 0, RECEIVED_SIZE, OWN_SIZE - 3, root, bytes(64), bytes(72)),
         m.Append(id_, RECEIVED_SIZE, log.batches[1], bytes(64)),
