@@ -260,8 +260,9 @@ class Books:
             return int(txn.get("meta", door.encode()) or 0)
 
     async def remember_port(self, port: int, door: Door = "port") -> None:
-        """Keep the port for the next start."""
-        await self.store.commit(lambda txn: txn.put("meta", door.encode(), str(port).encode()))
+        """Keep the port for the next start, if the disk takes it."""
+        with suppress(StoreError):
+            await self.store.commit(lambda txn: txn.put("meta", door.encode(), str(port).encode()))
 
     def peer(self, name: str) -> PeerIdentity:
         """A paired peer by name."""

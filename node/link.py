@@ -214,7 +214,7 @@ class Link:
     async def _say_bye(self, breach: PeerBreach) -> None:
         """End the session, and say why."""
         what = "no session"
-        if breach.code != "version":  # it is nobody's fault
+        if breach.code not in ("version", "fenced"):  # it is nobody's fault
             what = "the peer broke the protocol"
         _log.warning(what, extra={"peer": self.peer, "why": breach.code, "reason": breach})
         last = breach.last if isinstance(breach, Outdated) else None

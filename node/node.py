@@ -87,6 +87,8 @@ class Node:
             self._trust.begin()
             listeners = await self._bind(host, port)
             bound = listeners[0].socket.getsockname()
+            # Not waited for: the standby that it may have to wait for connects to this port.
+            nursery.start_soon(self.books.remember_port, bound[1])
             # "Every address" is nothing that a peer could dial.
             reached = tls.address_text(outward(bound[0]), bound[1])
             self.peering.address = self.books.config.network.advertise or reached
@@ -120,14 +122,12 @@ class Node:
             except OSError:
                 _log.info("the port is taken; listening on another", extra={"port": last})
         try:
-            listeners = await trio.open_tcp_listeners(port, host=host)
+            return await trio.open_tcp_listeners(port, host=host)
         except OSError as error:
             raise HomeError(
                 f"cannot listen on {host}:{port}: {error.strerror or error}",
                 "Is another program there? Choose another with --listen",
             ) from None
-        await self.books.remember_port(listeners[0].socket.getsockname()[1])
-        return listeners
 
     async def _listen(
         self,
