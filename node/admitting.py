@@ -11,10 +11,12 @@ import logging
 
 import trio
 
+from tallystick.node.fencing import Outdated
 from tallystick.node.link import Link
 from tallystick.node.store.keyspace import FenceRow
 from tallystick.protocol.errors import PeerBreach
-from tallystick.protocol.messages import Fenced, Presence
+from tallystick.protocol.items import Carried
+from tallystick.protocol.messages import Hearsay, Presence
 
 ANSWER_SECONDS = 5  # in which a process that lives says so
 
@@ -61,6 +63,7 @@ class Admission:
                 link.close("the other connection is kept")
                 await trio.sleep_forever()
             if other and await _answers(existing):
+                _tell_both(existing, link, presence)
                 raise PeerBreach(
                     "twins",
                     f"another process of {link.peer} is connected, and answers",
@@ -77,8 +80,7 @@ class Admission:
         others = [self.links.get(link.peer), self._arriving.get(link.peer)]
         for other in others:
             if other is not None and other is not link:
-                await other.say_last(Fenced(fence.generation, fence.proof))
-                other.close("another node of the peer took over")
+                await other.part(Outdated(link.peer, fence))
                 await other.ended.wait()
 
     def _prefers(self, existing: Link, new: Link) -> bool:
@@ -87,6 +89,14 @@ class Admission:
             return False  # the same side dialled again: the older one is dead
         first_dials = self._party < existing.peer
         return existing.dialled == first_dials
+
+
+def _tell_both(existing: Link, link: Link, presence: Presence) -> None:
+    """Hand each of two copies what the other one signed: that alone convinces them."""
+    assert existing.presence is not None
+    for to, item in ((link, existing.presence.item), (existing, presence.item)):
+        if item is not None:
+            to.send(Hearsay([Carried(0, item)], []))
 
 
 async def _answers(link: Link) -> bool:

@@ -130,6 +130,14 @@ class Log(Struct, frozen=True, forbid_unknown_fields=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class GossipSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether blinded heads are passed on, and how many for others."""
+
+    enabled: bool = True
+    keep_items: Annotated[int, Meta(ge=0, le=10**6)] = 20_000
+    items_per_minute: Annotated[int, Meta(ge=10, le=10**6)] = 2_000
+
+
 class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
     """What /metrics gives, and to whom."""
 
@@ -192,6 +200,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     connections: Connections = Connections()
     archive: ArchiveSettings = ArchiveSettings()
     reconcile: Reconcile = Reconcile()
+    gossip: GossipSettings = GossipSettings()
     log: Log = Log()
     metrics: Metrics = Metrics()
     health: Health = Health()
@@ -318,6 +327,15 @@ TEMPLATE = """\
 #   open = 10000
 #   sessions_per_day = 4
 # rules = []
+
+[gossip]
+# Whether the newest heads of channels are passed on among peers, blinded, so that a home that is
+# older than it was, a copy of it, or a second history is noticed through any of them.
+# enabled = true
+
+# How many items are kept for others (some 500 bytes each), and how many one peer may send.
+# keep_items = 20000
+# items_per_minute = 2000
 
 [log]
 # How lines of the log are written, on standard error: "text" for people, "json" for machines, or

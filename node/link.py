@@ -19,17 +19,16 @@ from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.errors import ArchiveError
 from tallystick.node.fencing import Outdated
-from tallystick.node.logs import READ_RECORDS_MAX, ChannelLog
 from tallystick.node.outbox import Outbox
 from tallystick.node.quotas import Allowance, quota_reached
-from tallystick.node.segments import GROUP
-from tallystick.node.segments.reading import have_at_hand
+from tallystick.node.readback import read_back
 from tallystick.node.store.disk import Ticket
 from tallystick.node.store.matters import CHECKPOINT_MARK
 from tallystick.node.streams import Owner, Stream
 from tallystick.protocol.errors import PeerBreach, ProofError, TallyError, lone_error
 from tallystick.protocol.messages import (
     APPEND_RECORDS_MAX,
+    Accusation,
     Append,
     Bye,
     Channels,
@@ -39,6 +38,7 @@ from tallystick.protocol.messages import (
     Founded,
     Full,
     Halt,
+    Hearsay,
     Hello,
     Holding,
     InReconciliation,
@@ -58,7 +58,12 @@ from tallystick.protocol.messages import (
     plain,
 )
 from tallystick.protocol.records import batch_count
-from tallystick.protocol.session import APPENDS_IN_FLIGHT_MAX, CONNECTION_KINDS, Rewriting, Session
+from tallystick.protocol.session import (
+    APPENDS_IN_FLIGHT_MAX,
+    CONNECTION_KINDS,
+    Rewriting,
+    Session,
+)
 from tallystick.protocol.states import SENDABLE, Connection
 from tallystick.protocol.states import Channel as Standing
 
@@ -68,7 +73,7 @@ SKEW_SECONDS = 300  # a clock off by more is reported
 RECORDS_IN_FLIGHT_MAX = APPEND_RECORDS_MAX  # of the peer's, on their way to the disk
 CLOSINGS_WAITING_MAX = 8  # messages about checkpoints, a channel
 REST_SECONDS_MAX = 5
-UNREADABLE_SECONDS = 30  # until what the archive does not give is asked for again
+BUSY_BYTES = 64 * 1024  # on their way to a peer, after which gossip waits
 RETURN_SECONDS = 30  # a peer that returns nothing of our log for so long does not mean to
 
 _log = logging.getLogger("tallystick.link")
@@ -120,6 +125,11 @@ class Link:
         there = self._admitted and self.session.state is Connection.LIVE
         return there and not self.ended.is_set()
 
+    @property
+    def busy(self) -> bool:
+        """Whether what can wait had better wait."""
+        return self._outbox.waiting_bytes > BUSY_BYTES
+
     def holding(self, channel: bytes) -> Holding | None:
         """What the peer said on this link that it holds in a channel; None before it did."""
         return self._held.get(channel)
@@ -149,6 +159,12 @@ class Link:
         await self._outbox.write(self._stream.send, SILENCE_SECONDS)
         self._writing = False
 
+    async def part(self, breach: PeerBreach) -> None:
+        """End the link, and have the peer know why."""
+        if not self.ended.is_set():
+            await self._say_bye(breach)
+            self.close(breach.message)
+
     def close(self, reason: str) -> None:
         """End the link."""
         _log.info("the link closes", extra={"peer": self.peer, "reason": reason})
@@ -162,9 +178,8 @@ class Link:
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
                     try:
-                        said: list[Message] = [hello, *self._owner.promoted()]
-                        for one in [*said, self._owner.presence()]:
-                            self.send(one)
+                        for said in self._owner.introduction(hello):
+                            self.send(said)
                         await self._read()
                     finally:
                         self._over = True
@@ -212,17 +227,14 @@ class Link:
         await self._outbox.answered()
 
     async def _say_bye(self, breach: PeerBreach) -> None:
-        """End the session, and say why."""
+        """End the session, and give the peer a moment to hear why."""
         what = "no session"
         if breach.code not in ("version", "fenced"):  # it is nobody's fault
             what = "the peer broke the protocol"
         _log.warning(what, extra={"peer": self.peer, "why": breach.code, "reason": breach})
-        last = breach.last if isinstance(breach, Outdated) else None
-        await self.say_last(last or Bye(breach.code, str(breach)[:1000]))
-
-    async def say_last(self, message: Bye | Fenced) -> None:
-        """End the session with this, and give the peer a moment to hear it."""
-        self.send(message)
+        self.send(
+            breach.last if isinstance(breach, Outdated) else Bye(breach.code, str(breach)[:1000])
+        )
         with trio.move_on_after(1):
             await self._outbox.empty()
             await trio.sleep(0.05)
@@ -243,11 +255,14 @@ class Link:
                 await self._introduced(message)
             case Fenced():
                 self._owner.fenced(self, message)
-                self.close("another node of this party took over")
             case Channels():
                 await self._owner.channels_open(self, message.channels)
             case ProposeTerms() | TermsHeld() | TermsRefused() | Founded():
                 await self._owner.handle_terms(self, message)
+            case Hearsay():
+                self._owner.hearsay(self, message)
+            case Accusation():
+                await self._owner.accused(self, message)
             case Bye():
                 _log.warning(
                     "the peer closed the session",
@@ -439,10 +454,10 @@ class Link:
         if message.cosignature and message.size > channel.own.cosigned_size:
             await recovery.adopt(channel, message.size, message.root, message.signature)
             channel.take_cosignature(message.size, message.cosignature)
-        if not recovery.may_sign(channel.doubt, message.doubt):
+        if not recovery.may_sign_now(channel, message.doubt):
             _log.error(
-                "both homes came from copies, so records may be lost on both sides: nothing is"
-                " signed until people at both agree (tally recover --agree)",
+                "records may be lost on both sides: nothing is signed until people at both agree"
+                " (tally recover --agree)",
                 extra=self._named(channel),
             )
             channel.resume()
@@ -496,7 +511,7 @@ class Link:
         await self._outbox.room()
         while self._may_send(channel):
             stop = closer.next_head(channel.own, link.sent_size)
-            await self._read_back(channel, channel.own, link.sent_size, stop)
+            await read_back(channel.own, link.sent_size, stop, self._named(channel))
             if not self._may_send(channel):  # it may have taken long, and now we sign
                 break
             batch = await channel.signed_batch(link.sent_size, stop)
@@ -512,7 +527,7 @@ class Link:
         peer = channel.peer
         while start < peer.durable_size:
             stop = closer.next_head(peer, start)
-            await self._read_back(channel, peer, start, stop)
+            await read_back(peer, start, stop, self._named(channel))
             batch = peer.batch_from(start, stop)
             with channel.store.read() as txn:
                 row = peer.head_row(txn, batch.size)
@@ -520,20 +535,6 @@ class Link:
             self.say(Return(channel.id, batch.first, batch.data, batch.signature, row.cosignature))
             start = batch.size
             await self._outbox.room()
-
-    async def _read_back(self, channel: Channel, log: ChannelLog, start: int, stop: int) -> None:
-        """Have the records that are sent next at hand, if they are in segments alone; wait while
-        the archive does not give them.
-        """
-        stop = min(stop, start + 2 * READ_RECORDS_MAX)
-        while True:
-            try:
-                await have_at_hand(log, [*range(start, stop, GROUP), stop - 1])
-            except ArchiveError as error:
-                _log.error("records cannot be sent", extra=self._named(channel, error))
-                await trio.sleep(UNREADABLE_SECONDS)
-            else:
-                return
 
     async def _recover(self, channel: Channel, closer: Closer, message: Return) -> None:
         """Take records of our own log back from the peer, checking our signature on them."""

@@ -70,7 +70,7 @@ class Node:
         if books.config.standby.serve and not books.store.read_only:
             self.mirroring = Mirroring(home, books, self.superseded)
             self.mirroring.tell = self._tell
-        self.peering.on_fenced = self._fenced
+        self.peering.on_superseded = self._superseded
 
     async def run(self, listen: str, ready: Callable[[str], None]) -> None:
         """Serve. `ready(address)` is called once peers can connect."""
@@ -97,8 +97,8 @@ class Node:
             self.listening = True
             ready(tls.address_text(bound[0], bound[1]))
 
-    def _fenced(self, generation: int, proof: bytes) -> bool:
-        """A peer shows that another node of our party took over: stop for good, if it did."""
+    def _superseded(self, generation: int, proof: bytes | None) -> bool:
+        """Another node of our party took over: stop for good, if our party says so."""
         if not mark_superseded(self.home, self.identity, generation, proof):
             return False
         _log.error(

@@ -8,12 +8,14 @@ if TYPE_CHECKING:
     from tallystick.node.channel import Channel
     from tallystick.node.link import Link
     from tallystick.protocol.messages import (
+        Accusation,
         Fenced,
         Founded,
+        Hearsay,
         Hello,
         InReconciliation,
+        Message,
         Presence,
-        Promoted,
         ProposeTerms,
         TermsHeld,
         TermsRefused,
@@ -39,8 +41,8 @@ class Owner(Protocol):
     def presence(self, *, asks: bool = False) -> Presence:
         """Which process of ours this is, said now."""
 
-    def promoted(self) -> tuple[Promoted, ...]:
-        """What proves our generation, if this home took over from another."""
+    def introduction(self, hello: Hello) -> list[Message]:
+        """What is said first: the hello, and which process of ours this is."""
 
     def fenced(self, link: Link, message: Fenced) -> None:
         """The peer says that another node of our party took over."""
@@ -60,6 +62,12 @@ class Owner(Protocol):
         self, link: Link, message: ProposeTerms | TermsHeld | TermsRefused | Founded
     ) -> None:
         """Founding of channels."""
+
+    def hearsay(self, link: Link, message: Hearsay) -> None:
+        """The peer passes gossip on; never waits."""
+
+    async def accused(self, link: Link, message: Accusation) -> None:
+        """The peer sends evidence."""
 
     def reconcile(self, link: Link, channel: Channel, message: InReconciliation) -> None:
         """The peer says something in a reconciliation session; never waits."""

@@ -12,7 +12,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from tallystick.protocol.accusation import FILE_BYTES_MAX
+from tallystick.protocol.blinding import INCARNATION_SIZE
 from tallystick.protocol.errors import PeerBreach
+from tallystick.protocol.items import Carried, Conflict, Item
 from tallystick.protocol.records import TIME_MAX_US, Digest, Label, Text, batch_count
 from tallystick.protocol.rowset import ROW_BYTES_MAX, SLICE_BYTES, SLICES_MAX, By
 from tallystick.protocol.sketch import CELL_BYTES
@@ -29,9 +32,8 @@ CELLS_MAX = 4096  # of a sketch, in one message
 FINGERPRINTS_MAX = 8192  # in one message
 PAGE_ROWS = 256
 METERS_MAX = 1000
-INCARNATION_BYTES = 16
-ITEM_BYTES_MAX = 512  # of gossip
-EPOCHS_MAX = 2  # whose pseudonyms are in use at one time
+ITEMS_MAX = 64  # of gossip, in one message
+CONFLICTS_MAX = 8
 
 Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Signature64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
@@ -227,15 +229,27 @@ class Presence(_Message, frozen=True, tag=31):
     """Which process of its party speaks: right after the hello on both sides, and again when asked.
 
     `incarnation` is drawn by each process when it starts; `generation` grows when another home of
-    the party takes over. `item` is the same as signed gossip, empty where none is made;
-    `pseudonyms` are the sender's own in gossip. `asks`: say yours again now.
+    the party takes over. `item` is the same as signed gossip, which only the sender's own party can
+    read: so two copies of it learn of each other. `asks`: say yours again now.
     """
 
-    incarnation: Annotated[bytes, Meta(min_length=INCARNATION_BYTES, max_length=INCARNATION_BYTES)]
+    incarnation: Annotated[bytes, Meta(min_length=INCARNATION_SIZE, max_length=INCARNATION_SIZE)]
     generation: Size
     asks: bool
-    item: Annotated[bytes, Meta(max_length=ITEM_BYTES_MAX)]
-    pseudonyms: Annotated[tuple[Digest, ...], Meta(max_length=EPOCHS_MAX)]
+    item: Item | None
+
+
+class Hearsay(_Message, frozen=True, tag=32):
+    """Gossip: blinded heads of others, and pairs of them that contradict each other."""
+
+    items: Annotated[list[Carried], Meta(max_length=ITEMS_MAX)]
+    conflicts: Annotated[list[Conflict], Meta(max_length=CONFLICTS_MAX)]
+
+
+class Accusation(_Message, frozen=True, tag=35):
+    """A file of evidence about a channel of the receiver's, which verifies it by itself."""
+
+    evidence: Annotated[bytes, Meta(min_length=1, max_length=FILE_BYTES_MAX)]
 
 
 class Promoted(_Message, frozen=True, tag=37):
@@ -389,6 +403,8 @@ Message = (
     | Presence
     | Promoted
     | Fenced
+    | Hearsay
+    | Accusation
     | Channels
     | Holding
     | Append

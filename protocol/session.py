@@ -16,6 +16,7 @@ from tallystick.protocol.framing import FrameReader, frame
 from tallystick.protocol.messages import (
     FRAME_BYTES_MAX,
     PROTOCOL_VERSION,
+    Accusation,
     Append,
     Bye,
     Channels,
@@ -23,6 +24,7 @@ from tallystick.protocol.messages import (
     Fenced,
     Founded,
     Halt,
+    Hearsay,
     Hello,
     Holding,
     Message,
@@ -53,6 +55,8 @@ CONNECTION_KINDS = (
     TermsHeld,
     TermsRefused,
     Founded,
+    Hearsay,
+    Accusation,
 )
 
 

@@ -16,6 +16,7 @@ from enum import Enum
 from typing import get_args
 
 from tallystick.protocol.messages import (
+    Accusation,
     Append,
     Bye,
     Channels,
@@ -25,6 +26,7 @@ from tallystick.protocol.messages import (
     Founded,
     Full,
     Halt,
+    Hearsay,
     Hello,
     Holding,
     InReconciliation,
@@ -62,7 +64,15 @@ class Channel(Enum):
 
 
 _ANYTIME = (Ping, Bye)
-_CONNECTION_WIDE = (Channels, ProposeTerms, TermsHeld, TermsRefused, Founded)
+_CONNECTION_WIDE = (
+    Channels,
+    ProposeTerms,
+    TermsHeld,
+    TermsRefused,
+    Founded,
+    Hearsay,
+    Accusation,
+)
 _ABOUT_PEERS_LOG = (
     Append,
     ProposeCheckpoint,

@@ -69,7 +69,7 @@ class Consumer:
         self.stream = await tls.dial(address, context, self.provider.transport_key, SECONDS)
         self.session = Session(self.identity.name, self.provider.name)
         await self._say(Hello(PROTOCOL_VERSION, self.identity.name, int(time.time()), ""))
-        await self._say(Presence(secrets.token_bytes(16), 0, False, b"", ()))
+        await self._say(Presence(secrets.token_bytes(16), 0, False, None))
 
     async def _say(self, message: Message) -> None:
         assert self.stream is not None

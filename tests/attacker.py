@@ -224,7 +224,7 @@ class Attacker:
 
     def presence(self) -> Presence:
         """What an honest beta says next, always of the same process."""
-        return Presence(b"attacker".ljust(16), 0, False, b"", ())
+        return Presence(b"attacker".ljust(16), 0, False, None)
 
     @asynccontextmanager
     async def line(self, *logs: HostileLog, read: bool = True) -> AsyncIterator[Line]:

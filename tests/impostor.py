@@ -75,7 +75,7 @@ class Impostor:
         self, version: int = PROTOCOL_VERSION, party: str = "beta.example", skew: int = 0
     ) -> bytes:
         hello = Hello(version, party, int(time.time()) + skew, "")
-        said = (hello, Presence(b"impostor".ljust(16), 0, False, b"", ()), Channels([self.channel]))
+        said = (hello, Presence(b"impostor".ljust(16), 0, False, None), Channels([self.channel]))
         return b"".join(frame(encode_message(message)) for message in said)
 
     def holding(

@@ -14,7 +14,7 @@ def standby_document(home: Home, live: dict[str, Any] | None) -> dict[str, Any]:
 
     found = superseded_by(home)
     if found is not None:
-        return {"role": "superseded", "generation": found.generation}
+        return {"role": "superseded", "generation": found}
     if live is not None:
         return live["standby"] or {"role": "none"}
     primary = primary_of(home)

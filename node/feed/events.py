@@ -27,6 +27,11 @@ KINDS: dict[str, Callable[[Data], str]] = {
     "channel.opened": lambda d: "the channel is open",
     "channel.halted": lambda d: f"the channel is halted: {d['reason']}",
     "recovery.begun": lambda d: "what this node signed last is not certain; it asks the peer",
+    "rollback.shown": lambda d: (
+        f"gossip shows {d['shown']} records of {d['log']}'s log, {d['here']} are here:"
+        " this home is older than it was"
+    ),
+    "copy.found": lambda d: f"another copy of this home runs, it spoke at {d['seen']}: stopped",
     "recovery.done": lambda d: (
         f"certain again: {d['own_size']} records of ours, {d['peer_size']} of theirs are here"
     ),

@@ -7,7 +7,6 @@ over, with its proof. Both are files, for they must hold even where the store ca
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from tallystick.node.errors import HomeError
 from tallystick.node.files import PRIVATE, sync, write_whole
@@ -18,15 +17,7 @@ from tallystick.protocol.keys import Identity
 
 STANDBY_FILE, SUPERSEDED_FILE = "standby", "superseded"
 _PRIMARY = re.compile(r"primary (\S+)\n")
-_SUPERSEDED = re.compile(r"generation ([1-9][0-9]{0,18})\nproof ([0-9a-f]{128})\n")
-
-
-@dataclass(frozen=True, slots=True)
-class Superseded:
-    """By which generation a home's node was superseded, and the party's signature on it."""
-
-    generation: int
-    proof: bytes
+_SUPERSEDED = re.compile(r"generation ([1-9][0-9]{0,18})\n(?:proof [0-9a-f]{128}\n)?")
 
 
 def primary_of(home: Home) -> str | None:
@@ -46,19 +37,23 @@ def mark_promoted(home: Home) -> None:
     sync(home.path)
 
 
-def superseded_by(home: Home) -> Superseded | None:
-    """What another node of the party took over from this home with; None if none did."""
+def superseded_by(home: Home) -> int | None:
+    """With which generation another node of the party took over from this home, if one did."""
     match = _read(home, SUPERSEDED_FILE, _SUPERSEDED)
-    return Superseded(int(match[1]), bytes.fromhex(match[2])) if match else None
+    return int(match[1]) if match else None
 
 
-def mark_superseded(home: Home, identity: Identity, generation: int, proof: bytes) -> bool:
-    """Stop this home for good, durably, if the party itself says so; whether it does."""
-    try:
-        verify_generation(identity.name, identity.cosigner_key, generation, proof)
-    except ProofError:
-        return False
-    text = f"generation {generation}\nproof {proof.hex()}\n"
+def mark_superseded(home: Home, identity: Identity, generation: int, proof: bytes | None) -> bool:
+    """Stop this home for good, durably, if the party itself says so; whether it does. Without a
+    `proof` the party was heard saying it.
+    """
+    text = f"generation {generation}\n"
+    if proof is not None:
+        try:
+            verify_generation(identity.name, identity.cosigner_key, generation, proof)
+        except ProofError:
+            return False
+        text += f"proof {proof.hex()}\n"
     write_whole(home.path / SUPERSEDED_FILE, text.encode(), PRIVATE)
     return True
 
@@ -69,7 +64,7 @@ def check_not_superseded(home: Home) -> None:
     if found is not None:
         raise HomeError(
             f"another node of {home.name} took over from this home (generation"
-            f" {found.generation}): it signs nothing any more",
+            f" {found}): it signs nothing any more",
             "To have a standby here, make a new home: tally --home NEW standby init"
             f" --name {home.name} --primary HOST:PORT of the node that took over",
         )

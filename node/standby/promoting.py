@@ -7,10 +7,13 @@ the peer has fenced the old node.
 from __future__ import annotations
 
 from tallystick.node.books import RESTORED
+from tallystick.node.gossiping.presences import ROW as PRESENCE
+from tallystick.node.gossiping.presences import stored_presence
 from tallystick.node.home import Home
 from tallystick.node.standby.marks import GENERATION, MIRRORED
 from tallystick.node.standby.mode import mark_promoted
 from tallystick.node.store.disk import Store, Txn
+from tallystick.node.store.keyspace import PresenceRow, encode_row
 from tallystick.protocol.errors import InputError
 from tallystick.protocol.generation import next_generation, prove_generation
 from tallystick.protocol.keys import Identity
@@ -42,6 +45,10 @@ def take_over(home: Home, store: Store, generation: int) -> None:
     """Make a standby's home a node's own, durably."""
 
     def job(txn: Txn) -> None:
+        said = stored_presence(txn)
+        # That copies of the older generation were heard of is no matter any more.
+        fresh = PresenceRow(max(said.said_ms, said.seen_ms))
+        txn.put("meta", PRESENCE, encode_row(fresh))
         txn.put("meta", GENERATION, str(generation).encode())
         txn.put("meta", RESTORED, b"")
 

@@ -27,6 +27,8 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | aside       | log, number                        | batch that was cut off, to be recorded again  |
 | unplaced    | log, number                        | UnplacedRow: what could not be                |
 | evidence    | channel number, digest             | an evidence file                              |
+| shown       | log                                | ShownRow: a head that gossip showed, and more
+|             |                                    | than is here                                  |
 | declarations | channel number, commitment        | DeclarationRow: what opens it                 |
 | attributes  | log, hash of meter and id          | what is kept beside a delta, salted           |
 | answers     | time, hash of an idempotency key   | AnswerRow: what was answered to it            |
@@ -80,6 +82,7 @@ TABLES = (
     "aside",
     "unplaced",
     "evidence",
+    "shown",
     "matters",
     "closes",
     "named",
@@ -100,7 +103,7 @@ TABLES = (
 
 META_KEYS = (
     b"format", b"fingerprints", b"place", b"port", b"http-port", b"restored", b"feed", b"archive",
-    b"line", b"mirrored", b"generation",
+    b"line", b"mirrored", b"generation", b"presence",
 )  # fmt: skip
 
 _LOG = struct.Struct(">I")
@@ -142,6 +145,25 @@ class LogRow(Struct, array_like=True):
     signed_size: int
     cosigned_size: int
     held_bytes: int = 0
+
+
+class PresenceRow(Struct, array_like=True):
+    """The latest time that a process of this party said (POSIX milliseconds), and since when (µs)
+    it stopped for another copy of it, with the latest time that one said; 0: it did not.
+    """
+
+    said_ms: int = 0
+    stopped_us: int = 0
+    seen_ms: int = 0
+
+
+class ShownRow(Struct, array_like=True, frozen=True):
+    """A head that was signed here, or co-signed, and is not in this home: it is older than that."""
+
+    size: int
+    root: bytes
+    signature: bytes
+    cosignature: bytes
 
 
 class HeadRow(Struct, array_like=True):

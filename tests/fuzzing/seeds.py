@@ -34,6 +34,7 @@ from tallystick.node.store.keyspace import TABLES, DeclarationRow, encode_row
 from tallystick.node.transport.tls import certificate_der
 from tallystick.protocol import messages as m
 from tallystick.protocol.framing import frame
+from tallystick.protocol.items import SEALED_SIZE, Carried, Conflict, Item
 from tallystick.protocol.keyring import make_rotation
 from tallystick.protocol.keys import Identity, derive_key
 from tallystick.protocol.pairing import Refused, build_join, build_welcome, encode_pairing
@@ -51,6 +52,7 @@ from tallystick.protocol.sketch import Encoder
 from tallystick.protocol.statement import encode_line
 from tallystick.protocol.verdict import encode_verdict
 
+ITEM = Item(2980, bytes(32), 7, bytes(32), bytes(SEALED_SIZE), bytes(64))
 RUN = bytes(range(16))  # a reconciliation session's id
 CORPUS = Path(__file__).parent / "corpus"
 TERMS = """\
@@ -131,7 +133,9 @@ def _messages() -> list[bytes]:
     lines = [encode_line(line) for line in closed.lines]
     said = [
         m.Hello(m.PROTOCOL_VERSION, "beta.example", 1_800_000_000, "192.0.2.1:7450"),
-        m.Presence(bytes(16), 1, False, bytes(300), (bytes(32),)),
+        m.Presence(bytes(16), 1, False, ITEM),
+        m.Hearsay([Carried(1, ITEM)], [Conflict(0, ITEM, ITEM)]),
+        m.Accusation(b"evidence"),
         m.Promoted(1, bytes(64)),
         m.Fenced(2**63 - 1, bytes(64)),
         m.Channels([id_]),
@@ -167,7 +171,7 @@ def _messages() -> list[bytes]:
 
 def _sessions() -> list[bytes]:
     bodies = _messages()
-    hello, presence, channels, holding, append, cosign, returned = bodies[:7]
+    hello, presence, channels, holding, append, cosign, returned = bodies[:2] + bodies[4:9]
     greeting = hello + presence
     behind = m.Holding(CHANNEL.id, 0, 7, OWN_SIZE + 1, bytes(32), bytes(64), b"")
     framed = b"".join(map(frame, bodies))
@@ -177,7 +181,7 @@ def _sessions() -> list[bytes]:
         b"\xff" + framed,
         b"\0" + greeting + channels + holding + append + cosign,
         b"\0" + greeting + m.encode_message(behind) + returned,
-        *(b"\0" + greeting + holding + body for body in bodies[7:]),
+        *(b"\0" + greeting + holding + body for body in bodies[9:]),
     ]
 
 

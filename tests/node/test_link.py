@@ -12,9 +12,9 @@ from tallystick.node.config import Quotas
 from tallystick.node.link import Link
 from tallystick.node.quotas import Allowance
 from tallystick.protocol.framing import frame
-from tallystick.protocol.messages import PROTOCOL_VERSION, Hello, Presence, Promoted, encode_message
+from tallystick.protocol.messages import PROTOCOL_VERSION, Hello, Message, Presence, encode_message
 
-PRESENCE = Presence(bytes(16), 0, False, b"", ())
+PRESENCE = Presence(bytes(16), 0, False, None)
 
 
 class Stream:
@@ -40,8 +40,8 @@ class Owner:
     def presence(self) -> Presence:
         return PRESENCE
 
-    def promoted(self) -> tuple[Promoted, ...]:
-        return ()
+    def introduction(self, hello: Hello) -> list[Message]:
+        return [hello, self.presence()]
 
     async def admit(self, link: Link, presence: Presence) -> None:
         pass

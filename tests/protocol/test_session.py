@@ -9,6 +9,7 @@ from tallystick.protocol.framing import frame
 from tallystick.protocol.messages import (
     APPEND_RECORDS_MAX,
     PROTOCOL_VERSION,
+    Accusation,
     Append,
     AskReconcile,
     Bye,
@@ -20,6 +21,7 @@ from tallystick.protocol.messages import (
     Founded,
     Full,
     Halt,
+    Hearsay,
     Hello,
     Holding,
     Message,
@@ -59,7 +61,9 @@ EXAMPLES: dict[type, Message] = {
     type(message): message
     for message in (
         Hello(PROTOCOL_VERSION, "beta.example", 0, ""),
-        Presence(RUN, 0, False, b"", ()),
+        Presence(RUN, 0, False, None),
+        Hearsay([], []),
+        Accusation(b"evidence"),
         Promoted(1, SIGNATURE),
         Fenced(2, SIGNATURE),
         Holding(ID, 0, 0, 0, HASH, b"", b""),
