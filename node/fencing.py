@@ -14,7 +14,7 @@ from tallystick.node.books import Books
 from tallystick.node.store.keyspace import FenceRow, encode_row
 from tallystick.protocol.errors import PeerBreach, ProofError
 from tallystick.protocol.generation import verify_generation
-from tallystick.protocol.messages import Fenced, Presence, Promoted
+from tallystick.protocol.messages import Bye, Fenced, Presence, Promoted
 from tallystick.protocol.pairing import PeerIdentity
 
 _decode = msgspec.msgpack.Decoder(FenceRow).decode
@@ -31,6 +31,11 @@ class Outdated(PeerBreach):
             "Nothing is exchanged with the older one",
         )
         self.last = Fenced(fence.generation, fence.proof)
+
+
+def last_word(breach: PeerBreach) -> Fenced | Bye:
+    """What a peer is told at the end of a session."""
+    return breach.last if isinstance(breach, Outdated) else Bye(breach.code, str(breach)[:1000])
 
 
 class Fences:

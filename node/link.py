@@ -18,7 +18,7 @@ from tallystick.node import accusing, recovery
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.errors import ArchiveError
-from tallystick.node.fencing import Outdated
+from tallystick.node.fencing import last_word
 from tallystick.node.outbox import Outbox
 from tallystick.node.quotas import Allowance, quota_reached
 from tallystick.node.readback import read_back
@@ -232,9 +232,7 @@ class Link:
         if breach.code not in ("version", "fenced"):  # it is nobody's fault
             what = "the peer broke the protocol"
         _log.warning(what, extra={"peer": self.peer, "why": breach.code, "reason": breach})
-        self.send(
-            breach.last if isinstance(breach, Outdated) else Bye(breach.code, str(breach)[:1000])
-        )
+        self.send(last_word(breach))
         with trio.move_on_after(1):
             await self._outbox.empty()
             await trio.sleep(0.05)

@@ -109,7 +109,9 @@ class Session:
         self.channels[channel_id] = ChannelLink(own_size, received_size)
 
     def feed(self, data: bytes) -> None:
-        """Take bytes that arrived; `PeerBreach` ends the session."""
+        """Take bytes that arrived; `PeerBreach` ends the session, and then nothing is heard."""
+        if self.state is Connection.CLOSED:
+            return
         try:
             self._reader.feed(data)
         except FormatError as error:
