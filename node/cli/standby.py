@@ -98,14 +98,21 @@ def _show(context: Context) -> None:
 
 
 @verb("promote")
+@click.option("--claim", is_flag=True, help="For a home that is no standby's: see docs.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @secret_options
-def promote(context: Context, yes: bool, passphrase_fd: int | None, seed_fd: int | None) -> None:
+def promote(
+    context: Context, claim: bool, yes: bool, passphrase_fd: int | None, seed_fd: int | None
+) -> None:
     """Let the standby in this home take over from the first node.
 
     Its party's peers refuse the first node from the moment on when they hear of this one. What the
     first node acknowledged and this one does not have is lost, unless a peer has it: see tally
     standby, and the setting standby.wait.
+
+    With --claim, a home that was restored or recovered, after the newest node of its party was
+    lost, is made the newest; its node must not run. Two homes with histories of their own convict
+    their owner: claim only if all others are gone.
     """
     from tallystick.node.errors import NodeUnreachable
     from tallystick.node.standby.mode import check_not_superseded, primary_of
@@ -113,9 +120,13 @@ def promote(context: Context, yes: bool, passphrase_fd: int | None, seed_fd: int
     home = context.open_home()
     check_not_superseded(home)
     primary = primary_of(home)
+    if claim:
+        _claim(context, home, primary, yes=yes)
+        return
     if primary is None:
         raise InputError(
-            f"the home {home.path} is no standby's", "See tally standby; promote takes no other"
+            f"the home {home.path} is no standby's",
+            "Was it restored or recovered, and is every other home gone? tally promote --claim",
         )
     if not yes and sys.stdin.isatty():
         for line in standby_lines(standby_document(home, context.live())):
@@ -139,6 +150,32 @@ def promote(context: Context, yes: bool, passphrase_fd: int | None, seed_fd: int
         context.hint("Signing begins with each peer once it has answered: see tally status")
     else:
         context.hint(f"Next: tally --home {home.path} run")
+
+
+def _claim(context: Context, home: Home, primary: str | None, *, yes: bool) -> None:
+    """Begin a generation for a home that is no standby's."""
+    from tallystick.node.books import clock_us
+    from tallystick.node.standby.promoting import begin_generation, generation_of
+    from tallystick.node.store.disk import Store
+    from tallystick.protocol.generation import next_generation
+
+    if primary is not None:
+        raise InputError("this is a standby's home", "Promote it without --claim")
+    if not yes and sys.stdin.isatty():
+        click.confirm("Is every other home of this party gone for good?", abort=True)
+    with home.lock():
+        store = Store(home.store_path)
+        try:
+            with store.read() as txn:
+                generation = next_generation(generation_of(txn), clock_us())
+            begin_generation(store, generation)
+        finally:
+            store.close()
+    if context.json:
+        print_json({"generation": generation, "primary_stopped": False, "running": False})
+        return
+    say(f"This home is the newest of its party: generation {generation}.")
+    context.hint(f"Next: tally --home {home.path} run")
 
 
 def _promote_here(home: Home, passphrase_fd: int | None, seed_fd: int | None) -> dict[str, Any]:

@@ -43,6 +43,12 @@ def new_generation(identity: Identity, store: Store, now_us: int) -> tuple[int, 
 
 def take_over(home: Home, store: Store, generation: int) -> None:
     """Make a standby's home a node's own, durably."""
+    begin_generation(store, generation)
+    mark_promoted(home)
+
+
+def begin_generation(store: Store, generation: int) -> None:
+    """Have the node of a store speak with this generation, and with nothing certain."""
 
     def job(txn: Txn) -> None:
         said = stored_presence(txn)
@@ -53,4 +59,3 @@ def take_over(home: Home, store: Store, generation: int) -> None:
         txn.put("meta", RESTORED, b"")
 
     store.commit_now(job)
-    mark_promoted(home)
