@@ -27,6 +27,7 @@ from tallystick.node.standby.applying import Mirrored
 from tallystick.node.standby.following import Following
 from tallystick.node.standby.mode import primary_of
 from tallystick.node.standby.promoting import check_mirrored, new_generation, take_over
+from tallystick.node.standby.reads import Reads
 from tallystick.node.store.disk import Store
 from tallystick.node.telemetry.supervisor import Supervisor
 from tallystick.protocol.errors import InputError
@@ -61,6 +62,7 @@ class Standby:
         self.store = store
         self.promoted = trio.Event()
         self.following = Following(home, identity, Mirrored(store, home.path / "ids"), primary)
+        self.reads = Reads(home, identity, self.following.mirrored, self._live, self.health)
         self._promoting = False
         self._supervisor = Supervisor()
         self.methods = _Methods(
@@ -81,6 +83,7 @@ class Standby:
             owners = Connections(OwnersDoor(Starlette(routes=rpc.routes)), OWNERS_CONNECTIONS_MAX)
             await nursery.start(serve_socket, owners, self.home.socket_path)
             nursery.start_soon(self.following.run)
+            nursery.start_soon(self.reads.serve)
             if self._supervisor.ping_seconds:
                 nursery.start_soon(self._ping)
             primary = self.following.primary
@@ -112,9 +115,12 @@ class Standby:
 
     async def live(self) -> dict[str, Any]:
         """What only the running process knows; there are no links, for it has none."""
+        return self._live()
+
+    def _live(self) -> dict[str, Any]:
         return {
             "address": None,
-            "http": None,
+            "http": self.reads.address or None,
             "channels": {},
             "peers": {},
             "standby": self.document(),

@@ -319,6 +319,7 @@ class Store:
 
     def commit_now(self, *jobs: Job) -> None:
         """Run the jobs in one transaction and fsync it; `StoreError` if the disk fails."""
+        assert self._moment is None, "a moment of a store is for reading only"
         with self._writing:  # so that commits are told of in their order
             self._commit(jobs)
 
