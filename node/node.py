@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from random import SystemRandom
 
 import trio
 
 from tallystick.node.books import Books
-from tallystick.node.errors import HomeError
+from tallystick.node.errors import HomeError, StoreError
 from tallystick.node.feed.events import NO_CHANNEL, make_row
 from tallystick.node.feed.feed import Feed, Told
 from tallystick.node.feed.silence import Silence
@@ -142,9 +143,10 @@ class Node:
     async def stop(self) -> None:
         """Write what would have to be read again at the next start."""
         if self.mirroring is not None:
-            self.mirroring.release()
+            self.mirroring.stop()
         logs = [log for c, _ in self.books.channels.values() for log in (c.own, c.peer)]
-        await flush_all(logs)
+        with suppress(StoreError):  # it is read again at the next start
+            await flush_all(logs)
 
     async def _report_refusals(self) -> None:
         """Say how many were turned away, now and then: a line for each would fill the disk."""

@@ -22,8 +22,8 @@ class Recorder(Protocol):
     def took(self, number: int, rows: list[Row]) -> None:
         """These rows are durable as commit `number`; told in order, on the thread that wrote."""
 
-    async def shared(self) -> None:
-        """Return when what was told may be acknowledged."""
+    async def shared(self) -> bool:
+        """Return when what was told may be acknowledged; False if it may not be any more."""
 
 
 def pack_mirrored(line: bytes, number: int) -> bytes:

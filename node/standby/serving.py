@@ -77,7 +77,7 @@ class Mirroring:
         self.applied = 0  # by the standby that is connected
         self.alone = False  # commits are not waited for, though they should be
         self.alone_times = 0
-        self._waits = self._settings.wait
+        self._stopping = False
         self._grown = trio.Event()
         self._acknowledged = trio.Event()
         self._leaving = False  # the standby takes over
@@ -112,22 +112,27 @@ class Mirroring:
         """A commit is durable here; see `marks.Recorder`."""
         self.recording.took(number, rows)
 
-    async def shared(self) -> None:
-        """Wait until the standby has what was committed, if it is waited for."""
+    async def shared(self) -> bool:
+        """Wait until the standby has what was committed, if it is waited for; False if the node
+        stops before that.
+        """
         if self._leaving:  # it was recorded too late: nobody may be told that it was
-            await trio.sleep_forever()
+            return False
         self._grown.set()
         self._grown = trio.Event()
         number = self.recording.newest
         with trio.move_on_after(self._settings.wait_seconds or math.inf):
-            while self._waits and not self.alone and self.applied < number:
+            while self._settings.wait and not self.alone and self.applied < number:
+                if self._leaving or (self._stopping and not self.connected):
+                    return False
                 await self._acknowledged.wait()
-            return
+            return True
         self._go_alone()
+        return True
 
-    def release(self) -> None:
-        """The node stops: nothing waits for the standby any more."""
-        self._waits = False
+    def stop(self) -> None:
+        """The node stops: no standby that is not there is waited for any more."""
+        self._stopping = True
         self._wake_waiting()
 
     def _wake_waiting(self) -> None:
@@ -167,6 +172,7 @@ class Mirroring:
                 _log.warning("the standby is gone", extra={"reason": lone_error(group)})
             finally:
                 self.connected, self.applied = False, 0
+                self._wake_waiting()
                 with trio.CancelScope(shield=True):
                     await talk.aclose()
 

@@ -420,8 +420,11 @@ class Store:
             for reload in self.on_failure:
                 reload()
         else:
-            if self.recorder is not None:
-                await self.recorder.shared()
+            if self.recorder is not None and not await self.recorder.shared():
+                # It is durable, and nobody may be told so: the node stops.
+                error = self._stopped = StoreError("the node stops")
+                group += self._queue
+                self._queue.clear()
         for _, ticket in group:
             ticket.settle(error)
 

@@ -44,8 +44,9 @@ class Told:
     def __init__(self, recording: Recording) -> None:
         self.took = recording.took
 
-    async def shared(self) -> None:
+    async def shared(self) -> bool:
         """At once."""
+        return True
 
 
 class Pair:
