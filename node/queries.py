@@ -11,6 +11,9 @@ from tallystick.node.accusing import kept
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
+from tallystick.node.feed.events import iso
+from tallystick.node.gossiping.judging import shown
+from tallystick.node.gossiping.presences import stored_presence
 from tallystick.node.logs import ChannelLog
 from tallystick.node.matter_documents import matter_document
 from tallystick.node.rebuilding import aside_rows, unplaced_rows
@@ -78,6 +81,12 @@ def _log_status(log: ChannelLog) -> dict[str, Any]:
     return {"party": log.party.name, "size": log.durable_size, "cosigned": log.cosigned_size}
 
 
+def _shown(channel: Channel, log: ChannelLog) -> int | None:
+    """The size of a log that gossip showed, if that is more than is here."""
+    row = shown(channel, log)
+    return row.size if row is not None and row.size > log.durable_size else None
+
+
 def status(books: Books, live: dict[str, Any] | None) -> dict[str, Any]:
     """How each channel stands."""
     documents = []
@@ -110,12 +119,20 @@ def status(books: Books, live: dict[str, Any] | None) -> dict[str, Any]:
                 "withheld": now["withheld"] if now else "",
                 "clock_skew_seconds": now["clock_skew_seconds"] if now else None,
                 "evidence": [found.digest.hex() for found in kept(channel)],
+                "shown": {
+                    "own": _shown(channel, own),
+                    "theirs": _shown(channel, channel.peer),
+                },
             }
         )
+    with books.store.read() as txn:
+        copy = stored_presence(txn)
+    stopped = {"since": iso(copy.stopped_us), "seen": iso(copy.seen_ms * 1000)}
     proposals = [d for d in channels(books) if d["state"] in ("offered", "proposed")]
     return {
         "name": books.identity.name,
         "running": live is not None,
+        "stopped": stopped if copy.stopped_us else None,
         "address": live["address"] if live else None,
         "http": live["http"] if live else None,
         "standby": live["standby"] if live else None,

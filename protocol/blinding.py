@@ -7,7 +7,7 @@ and the publisher's key follows a *veil* for each publisher, log and epoch (a we
   pseudonym of their channel without a word, even after they lost everything else, and only the
   publisher can sign for its own: its peer cannot speak over it. Nobody else can tell which key
   is behind it;
-- a scale, so that ranks grow as the log does, in steps of a secret length from a secret start;
+- a scale, so that ranks grow when the log does, from a secret start in steps of secret lengths;
 - a commitment to size and root, equal for equal heads and telling nothing of either;
 - a key that seals the head with its signatures.
 
@@ -35,7 +35,9 @@ SHIFT_SECONDS = 86_400  # by up to this much earlier than others a secret's epoc
 SIZE_MAX = 2**42 - 1  # ranks have room for no more
 INCARNATION_SIZE = 16
 
-_STRIDE_BITS = range(4, 20)
+_SIZE_BITS = SIZE_MAX.bit_length()
+_LEVELS = 3  # that one hash has places for: seven numbers of four bytes
+_ROOM_BITS = range(48, 62)  # how wide all sizes together lie apart
 _NONCE_SIZE = bindings.crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
 _NO_SIGNATURE = bytes(64)
 _NO_COSIGNATURE = bytes(72)
@@ -105,7 +107,7 @@ class OpenedPresence:
 class Veil:
     """What hides one publisher's items about one log in one epoch."""
 
-    __slots__ = ("_factor", "_key", "_offset", "_stride", "epoch", "pseudonym", "publisher")
+    __slots__ = ("_factor", "_key", "_offset", "_room", "epoch", "pseudonym", "publisher")
 
     def __init__(self, secret: bytes, publisher: bytes, about: About, epoch: int) -> None:
         """`publisher` is the public key of the party that publishes, `about` says whose log."""
@@ -119,17 +121,31 @@ class Veil:
         except (CryptoError, ValueError, TypeError):
             raise InputError(f"{publisher.hex()} is no key that can be blinded") from None
         scale = _expand(self._key, b"scale")
-        bits = _STRIDE_BITS[scale[0] % len(_STRIDE_BITS)]
-        self._stride = (1 << bits) + int.from_bytes(scale[1:9], "big") % (1 << bits)
-        self._offset = int.from_bytes(scale[9:17], "big") >> 2
+        self._room = 1 << _ROOM_BITS[scale[0] % len(_ROOM_BITS)]
+        self._offset = int.from_bytes(scale[1:9], "big") >> 2
 
     def rank(self, size: int) -> int:
-        """Where a size stands: larger for a larger one, by a step of its own each."""
+        """Where a size stands: larger for a larger one, and the same for the same one.
+
+        The room is parted in two at a secret place, a quarter at least on each side, for the lower
+        and the upper half of all sizes, and so on down to one size. So steps differ at every
+        scale, and what a log grew by is seen as more or less, not as a number.
+        """
         if not 0 <= size <= SIZE_MAX:
             raise FormatError(f"{size} is more than gossip can rank")
-        noise = _expand(self._key, b"noise", size.to_bytes(8, "big"))
-        rest = int.from_bytes(noise[:8], "big") % self._stride
-        return self._offset + size * self._stride + rest
+        low, room, sizes = self._offset, self._room, SIZE_MAX + 1
+        for above in range(_SIZE_BITS, 0, -_LEVELS):
+            prefix = (size >> above).to_bytes(8, "big")
+            places = _expand(self._key, b"slope", bytes([above]), prefix)
+            node = 0
+            for level in range(above - 1, above - 1 - _LEVELS, -1):
+                place = int.from_bytes(places[4 * node : 4 * node + 4], "big")
+                sizes //= 2
+                left = sizes + ((room - 2 * sizes) * (2**31 + place) >> 33)
+                upper = size >> level & 1
+                low, room = (low + left, room - left) if upper else (low, left)
+                node = 2 * node + 1 + upper
+        return low
 
     def commitment(self, size: int, root: bytes) -> bytes:
         """The same for the same head, and random to whoever does not know the veil."""
@@ -141,8 +157,10 @@ class Veil:
         """The item of a head; the signer is the publisher's key pair before blinding."""
         if bytes(signer.verify_key) != self.publisher:
             raise InputError("only its publisher can sign for a pseudonym")
-        head = b"".join((size.to_bytes(8, "big"), root, signature, cosignature or _NO_COSIGNATURE))
-        rank, commitment, sealed = self.rank(size), self.commitment(size, root), self._seal(head)
+        rank, commitment = self.rank(size), self.commitment(size, root)
+        sealed = self._seal(
+            b"".join((size.to_bytes(8, "big"), root, signature, cosignature or _NO_COSIGNATURE))
+        )
         if len(sealed) != SEALED_SIZE:
             raise FormatError("not a head: a root, a signature or a co-signature has another size")
         message = signed_bytes(self.epoch, self.pseudonym, rank, commitment, sealed)
@@ -226,4 +244,5 @@ def _expand(key: bytes, label: bytes, *parts: bytes) -> bytes:
     return hmac.digest(key, info + b"\x01", "sha256")
 
 
-assert (SIZE_MAX + 1) * (2 << _STRIDE_BITS[-1]) + 2**62 <= RANK_MAX + 1
+assert _SIZE_BITS % _LEVELS == 0
+assert 2**62 + (1 << _ROOM_BITS[-1]) <= RANK_MAX

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from heapq import heappop, heappush
+from itertools import islice
 
 from tallystick.protocol.blinding import EPOCH_SECONDS
 from tallystick.protocol.errors import ProofError
@@ -43,21 +44,27 @@ from tallystick.protocol.items import (
 from tallystick.protocol.ring import Ring
 from tallystick.protocol.shelf import Shelf
 
+BACKLOG_SECONDS = 600.0  # what would have to wait longer is kept, and not passed on
+KEEPERS_TOLD = 16  # of those who brought an item, when it turns out to be one of two
+WALK_SECONDS = 600.0  # between looks at everything that is held
+JOIN_SECONDS = 10.0  # the same, when a neighbour has come
+
 
 class _Entry:
-    __slots__ = ("hops", "item", "keepers", "scheduled", "source", "spread_at")
+    __slots__ = ("again", "hops", "item", "keepers", "rested_at", "scheduled", "source")
 
     def __init__(self, item: Item, hops: int, source: str) -> None:
         self.item = item
         self.hops = hops
         self.source = source  # of the version that is held
         self.keepers: tuple[str, ...] = ()
-        self.spread_at = float("-inf")
+        self.rested_at = float("-inf")  # when what was passed on has been waited off
         self.scheduled = False
+        self.again = False  # whether what is our own changed since its first neighbour was told
 
 
 class _Neighbour:
-    __slots__ = ("allowed", "at", "barred_until", "conflicts", "here", "outbox", "place")
+    __slots__ = ("allowed", "at", "barred_until", "conflicts", "here", "outbox", "place", "turn")
 
     def __init__(self, place: int, allowed: float, now: float) -> None:
         self.place = place
@@ -67,6 +74,7 @@ class _Neighbour:
         self.allowed = allowed
         self.at = now
         self.barred_until = float("-inf")
+        self.turn = float("-inf")  # when the next item that it brought may be passed on
 
 
 class Gossip:
@@ -96,6 +104,8 @@ class Gossip:
         self._checks = float(self.limits.checks_a_second)
         self._checks_at = float("-inf")
         self._walked_at = float("-inf")
+        self._seen = float("-inf")
+        self._went_back = 0.0
         self._refused: Counter[Reason] = Counter()
 
     # -- what the node says ---------------------------------------------------------------------
@@ -119,6 +129,7 @@ class Gossip:
         """Spread an item of our own. If one of that pseudonym is held that is larger or says
         something else, it is not replaced, and the events say so: we went back, or are two.
         """
+        now = self._steady(now)
         self._own.add(item.pseudonym)
         entry = self._entries.get(item.pseudonym)
         if entry is not None and entry.item.rank >= item.rank:
@@ -130,12 +141,18 @@ class Gossip:
             entry = self._entries[item.pseudonym] = _Entry(item, 0, OWN)
             self._keep(entry, OWN)
         entry.item, entry.hops, entry.source = item, 0, OWN
-        if chosen := self._ring.chosen(item.pseudonym, OWN):
-            self._send(chosen[0], item.pseudonym, 0)
-        if not entry.scheduled:
-            entry.scheduled = True
-            wait = self.limits.stem * (0.25 + 0.75 * self._ring.place(item.pseudonym.hex()) / 2**64)
-            heappush(self._later, (now + wait, item.pseudonym))
+        if entry.scheduled:
+            entry.again = True
+            return []
+        due = entry.rested_at
+        entry.again = due > now
+        if not entry.again:
+            if chosen := self._ring.chosen(item.pseudonym, OWN):
+                self._send(chosen[0], item.pseudonym, 0)
+            share = self._ring.place(item.pseudonym.hex()) / 2**64
+            due = now + self.limits.stem * (0.25 + 0.75 * share)
+        entry.scheduled = True
+        heappush(self._later, (due, item.pseudonym))
         return []
 
     def withdraw(self, pseudonyms: Iterable[bytes]) -> None:
@@ -150,6 +167,7 @@ class Gossip:
 
     def connected(self, neighbour: str, now: float) -> None:
         """A session with a neighbour began. Once more than it ended does no harm."""
+        now = self._steady(now)
         known = self._neighbours.get(neighbour)
         if known is None:
             known = _Neighbour(self._ring.place(neighbour), float(self.limits.items_a_minute), now)
@@ -170,7 +188,7 @@ class Gossip:
         if known is not None and known.here:
             known.here = False
             self._ring.leave(known.place, neighbour)
-            self._waiting -= len(known.outbox)
+            self._waiting -= len(known.outbox) + len(known.conflicts)
             known.outbox.clear()
             known.conflicts.clear()
             self._busy.pop(neighbour, None)
@@ -184,6 +202,7 @@ class Gossip:
         now: float,
     ) -> list[Event]:
         """Take what a connected neighbour sent."""
+        now = self._steady(now)
         known = self._neighbours[neighbour]
         if now > known.at:
             a_minute = self.limits.items_a_minute
@@ -204,29 +223,39 @@ class Gossip:
 
     def round(self, now: float, pass_over: Collection[str] = ()) -> dict[str, Batch]:
         """What to send now, to whom. Those to pass over have not yet read what they were sent."""
+        now = self._steady(now)
         while self._later and self._later[0][0] <= now:
             pseudonym = heappop(self._later)[1]
             if (entry := self._entries.get(pseudonym)) is not None:
                 entry.scheduled = False
-                self._spread(entry, now)
-        if now - self._walked_at > (10.0 if self._joined else 600.0):
+                self._pass_on(entry, now)
+        if now - self._walked_at > (JOIN_SECONDS if self._joined else WALK_SECONDS):
             self._walk(now)
         batches = {}
         for neighbour in [name for name in self._busy if name not in pass_over]:
             known = self._neighbours[neighbour]
-            batch = batches[neighbour] = Batch()
-            for pseudonym in list(known.outbox)[: self.limits.items_a_round]:
+            batch = Batch()
+            for pseudonym in list(islice(known.outbox, self.limits.items_a_round)):
                 hops = known.outbox.pop(pseudonym)
                 self._waiting -= 1
                 if (entry := self._entries.get(pseudonym)) is not None:
                     batch.items.append(Carried(hops, entry.item))
-            for pseudonym in list(known.conflicts)[: self.limits.conflicts_a_round]:
+            for pseudonym in list(islice(known.conflicts, self.limits.conflicts_a_round)):
                 del known.conflicts[pseudonym]
+                self._waiting -= 1
                 if (found := self._conflicts.get(pseudonym)) is not None:
                     batch.conflicts.append(found[0])
+            if batch.items or batch.conflicts:
+                batches[neighbour] = batch
             if not known.outbox and not known.conflicts:
                 del self._busy[neighbour]
         return batches
+
+    def due(self) -> float:
+        """The earliest time at which a round would send or decide anything; it may be past."""
+        if self._busy or self._joined:
+            return float("-inf")
+        return self._later[0][0] - self._went_back if self._later else float("inf")
 
     # -- what is held ---------------------------------------------------------------------------
 
@@ -251,6 +280,12 @@ class Gossip:
             dict(self._refused),
         )
 
+    def _steady(self, now: float) -> float:
+        """A time that never goes back, whatever the clock does; weeks are the clock's own."""
+        self._went_back += max(0.0, self._seen - now)
+        self._seen = now
+        return now + self._went_back
+
     # -- taking -----------------------------------------------------------------------------------
 
     def _may(self, known: _Neighbour, cost: int, item: Item, now: float) -> Reason | None:
@@ -260,7 +295,7 @@ class Gossip:
             return "quota"
         known.allowed -= cost
         # Everybody's weeks begin within a day before the calendar's, so one more is in use.
-        if not -1 <= item.epoch - int(now) // EPOCH_SECONDS <= 1:
+        if not -1 <= item.epoch - int(self._seen) // EPOCH_SECONDS <= 1:
             return "epoch"
         return None
 
@@ -325,7 +360,8 @@ class Gossip:
         pseudonym = entry.item.pseudonym
         self._unsend(known, neighbour, pseudonym)
         stuck = entry.hops >= HOPS_MAX
-        entry.hops = min(hops, entry.hops)
+        if hops < entry.hops:
+            entry.hops, entry.source = hops, neighbour
         self._keep(entry, neighbour)
         if stuck and hops < HOPS_MAX:
             self._spread(entry, now)
@@ -333,9 +369,12 @@ class Gossip:
     def _take_conflict(
         self, neighbour: str, conflict: Conflict, now: float, events: list[Event]
     ) -> Reason | None:
-        if conflict.first.pseudonym in self._conflicts:
+        pseudonym = conflict.first.pseudonym
+        if pseudonym in self._conflicts:
             known = self._neighbours[neighbour]
-            known.conflicts.pop(conflict.first.pseudonym, None)
+            if pseudonym in known.conflicts:
+                del known.conflicts[pseudonym]
+                self._waiting -= 1
             return None
         if not conflicting(conflict.first, conflict.second):
             return "conflict"
@@ -366,14 +405,18 @@ class Gossip:
         watched = pseudonym in self._watched or pseudonym in self._own
         self._conflicts[pseudonym] = conflict, neighbour
         self._conflict_shelf.charge(OWN if watched else neighbour, pseudonym, conflict.hops)
-        while (loss := self._conflict_shelf.overflow()) is not None:
-            self._conflicts.pop(loss[1], None)
+        for _, lost in self._conflict_shelf.overflow():
+            self._conflicts.pop(lost, None)
         if conflict.hops < HOPS_MAX:
             entry = self._entries.get(pseudonym)
             keepers = entry.keepers if entry is not None else ()
             # Back to where its items came from too: there are those who can read them.
-            for name in dict.fromkeys((*self._ring.chosen(pseudonym, neighbour), *keepers)):
-                if name not in (neighbour, OWN):
+            # Who brought the second item knows nothing yet; who brought the conflict does.
+            knows = neighbour if conflict.hops else OWN
+            for name in dict.fromkeys(
+                (*self._ring.chosen(pseudonym, knows), *keepers[:KEEPERS_TOLD], neighbour)
+            ):
+                if name not in (knows, OWN):
                     self._tell(name, pseudonym)
         return [Conflicted(conflict, neighbour, watched)]
 
@@ -386,8 +429,7 @@ class Gossip:
         if neighbour == OWN:
             return
         self._shelf.charge(neighbour, entry.item.pseudonym, entry.hops)
-        while (loss := self._shelf.overflow()) is not None:
-            loser, pseudonym = loss
+        for loser, pseudonym in self._shelf.overflow():
             self._forget(self._entries[pseudonym], loser)
 
     def _let_go(self, entry: _Entry, neighbour: str) -> None:
@@ -406,7 +448,7 @@ class Gossip:
         goes to him from now on.
         """
         self._walked_at = now
-        oldest = int(now) // EPOCH_SECONDS - 1
+        oldest = int(self._seen) // EPOCH_SECONDS - 1
         past = [entry for entry in self._entries.values() if entry.item.epoch < oldest]
         for entry in past:
             for neighbour in entry.keepers:
@@ -421,30 +463,53 @@ class Gossip:
             self._joined = set()
             for pseudonym, entry in self._entries.items():
                 if entry.hops < HOPS_MAX:
-                    for neighbour in self._ring.chosen(pseudonym, entry.source):
-                        if neighbour in joined:
-                            self._send(neighbour, pseudonym, max(entry.hops, 1))
+                    own = entry.source == OWN
+                    for number, neighbour in enumerate(self._ring.chosen(pseudonym, entry.source)):
+                        if neighbour in joined and not (own and number and entry.scheduled):
+                            first = own and number == 0
+                            self._send(neighbour, pseudonym, 0 if first else max(entry.hops, 1))
 
     # -- sending ----------------------------------------------------------------------------------
 
     def _spread(self, entry: _Entry, now: float) -> None:
-        """Pass an item on, now or when its pseudonym may be passed on again."""
+        """Pass an item on: now, or when its pseudonym and who brought it may be passed on again."""
         if entry.hops >= HOPS_MAX or entry.scheduled:
             return
-        spacing = self.limits.spacing
-        due = entry.spread_at + spacing[min(entry.hops, len(spacing) - 1)]
+        due = entry.rested_at - self._spacing(entry)  # two may go close together
+        if entry.source != OWN:
+            known = self._neighbours[entry.source]
+            pace = 60 / self.limits.relays_a_minute
+            turn = max(known.turn, now - pace * self.limits.relays_at_once)
+            if turn > now + BACKLOG_SECONDS or len(self._later) >= self.limits.waiting:
+                return  # it brings more than is passed on for anybody
+            known.turn = turn + pace
+            due = max(due, turn)
         if due > now:
             entry.scheduled = True
             heappush(self._later, (due, entry.item.pseudonym))
-            return
-        entry.spread_at = now
-        chosen = self._ring.chosen(entry.item.pseudonym, entry.source)
-        hops = max(entry.hops, 1)  # what is our own looks as what came from a neighbour
-        for neighbour in chosen[1:] if entry.source == OWN else chosen:
-            self._send(neighbour, entry.item.pseudonym, hops)
+        else:
+            self._pass_on(entry, now)
+
+    def _spacing(self, entry: _Entry) -> float:
+        spacing = self.limits.spacing
+        return spacing[min(entry.hops, len(spacing) - 1)]
+
+    def _pass_on(self, entry: _Entry, now: float) -> None:
+        entry.rested_at = max(entry.rested_at, now) + self._spacing(entry)
+        pseudonym, own = entry.item.pseudonym, entry.source == OWN
+        for number, neighbour in enumerate(self._ring.chosen(pseudonym, entry.source)):
+            if not own:
+                self._send(neighbour, pseudonym, entry.hops)
+            elif number:
+                self._send(neighbour, pseudonym, 1)  # as what came from a neighbour
+            elif entry.again:
+                self._send(neighbour, pseudonym, 0)
+        entry.again = False
 
     def _send(self, neighbour: str, pseudonym: bytes, hops: int) -> None:
         known = self._neighbours[neighbour]
+        if not known.here:
+            return
         if pseudonym not in known.outbox:
             if self._waiting >= self.limits.waiting:
                 self._unsent += 1
@@ -461,6 +526,11 @@ class Gossip:
 
     def _tell(self, neighbour: str, pseudonym: bytes) -> None:
         known = self._neighbours.get(neighbour)
-        if known is not None and known.here:
-            known.conflicts[pseudonym] = None
-            self._busy[neighbour] = None
+        if known is None or not known.here or pseudonym in known.conflicts:
+            return
+        if self._waiting >= self.limits.waiting:
+            self._unsent += 1
+            return
+        self._waiting += 1
+        known.conflicts[pseudonym] = None
+        self._busy[neighbour] = None

@@ -16,20 +16,23 @@ Reason = Literal["quota", "busy", "epoch", "signature", "conflict"]
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What bounds a node's gossip. `spacing` says how long news of one pseudonym waits for more,
-    by the hops that it made: seconds since that pseudonym was passed on last.
+    by the hops that it made: so many seconds for each time that it is passed on, after two that
+    may be close together. What is new or contradicts what was held waits for nothing.
     """
 
     items: int = 20_000  # that are kept for others, counted once for each account that keeps them
     conflicts: int = 500
     fanout: int = 4  # neighbours that an item is passed on to
-    spacing: tuple[float, ...] = (0.0, 30.0, 120.0, 600.0)
+    spacing: tuple[float, ...] = (10.0, 60.0, 300.0, 1200.0)
     stem: float = 6.0  # seconds at most until an own item goes to more than one neighbour
     items_a_round: int = 40  # to one neighbour
     conflicts_a_round: int = 4
     items_a_minute: int = 2_000  # from one neighbour
+    relays_a_minute: int = 240  # that are passed on for one neighbour
+    relays_at_once: int = 4_000  # the same, after it was quiet
     checks_a_second: int = 2_000  # of signatures, for all neighbours together
     barred: float = 600.0  # seconds that a neighbour is not listened to after a false signature
-    waiting: int = 100_000  # items that wait to be sent, in all
+    waiting: int = 100_000  # items that wait to be sent, or to be passed on, in all
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import accusing
 import builders
 import certifying
 import dispute_vectors
+import gossip_vectors
 import msgspec
 import reconciling
 import segment_vectors
@@ -515,6 +516,7 @@ def make_files() -> dict[str, bytes]:
         "encrypted-seed": _encrypted_seed(),
         "reconcile": _reconcile(),
         "segments": segment_vectors.segments(channel),
+        "gossip": gossip_vectors.gossip(),
         "bundle": {"compact": _bundle(compact), "full": _bundle(full)},
     }
     files = {

@@ -25,6 +25,11 @@ def command(context: Context) -> None:
     if found["role"] == "standby":
         where = "standby"
     say(f"{document['name']}  {where}")
+    if document["stopped"]:
+        seen = document["stopped"]["seen"]
+        said = f"  STOPPED    another copy of this home runs: it spoke at {seen}."
+        say(folded(f"{said} Nothing is signed. Stop one of them for good, then run tally recover"
+                   " --only-copy at the other.", 13))  # fmt: skip
     if document["http"]:
         say(f"  HTTP       {document['http']}")
     if found["role"] != "none":
@@ -58,6 +63,13 @@ def _say_channel(channel: dict[str, Any]) -> None:
     if channel["evidence"]:
         files = len(channel["evidence"])
         say(f"  {'evidence':<10} {files:>12,} file{'s' * (files > 1)}; see tally evidence")
+    for name, size in (
+        ("our log", channel["shown"]["own"]),
+        ("their log", channel["shown"]["theirs"]),
+    ):
+        if size is not None:
+            said = f"  gossip shows {size:,} records of {name}: this home is older than it was"
+            say(folded(f"{said}; the rest comes back from {channel['peer']}", 4))
     if channel["difference"]:
         say(f"  last checkpoint refused: {channel['difference']}")
     quota = channel["quota"]

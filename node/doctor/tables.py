@@ -25,6 +25,8 @@ from tallystick.node.store.keyspace import (
     CheckpointRow,
     DeclarationRow,
     FenceRow,
+    PresenceRow,
+    ShownRow,
     SnapshotRow,
     UnplacedRow,
     index_of,
@@ -41,11 +43,13 @@ from tallystick.protocol.terms import channel_id
 T = TypeVar("T")
 
 OF_LOGS = ("logs", "batches", "heads", "tiles", "segments", "corrections", "derived", "lines",
-           "aside", "unplaced", "attributes", *FOLLOWING)  # fmt: skip
+           "aside", "unplaced", "attributes", "shown", *FOLLOWING)  # fmt: skip
 OF_CHANNELS = ("checkpoints", "evidence", "declarations")
 STATES = ("proposed", "offered", "open", "halted")
 
 decode_checkpoint = msgspec.msgpack.Decoder(CheckpointRow).decode
+_decode_presence = msgspec.msgpack.Decoder(PresenceRow).decode
+_decode_shown = msgspec.msgpack.Decoder(ShownRow).decode
 _decode_declaration = msgspec.msgpack.Decoder(DeclarationRow).decode
 _decode_invite = msgspec.msgpack.Decoder(StoredInvite).decode
 _decode_fence = msgspec.msgpack.Decoder(FenceRow).decode
@@ -213,6 +217,8 @@ def _meta_row(key: bytes, value: bytes) -> None:
         raise ValueError(f"the format is {FORMAT_VERSION}")
     if key in (b"port", b"generation"):
         int(value)
+    if key == b"presence":
+        _decode_presence(value)
 
 
 def _peer_row(key: bytes, value: bytes) -> None:
@@ -227,6 +233,10 @@ def _invite_row(key: bytes, value: bytes) -> None:
 
 def _unplaced_row(key: bytes, value: bytes) -> None:
     decode_record(_decode_unplaced(value).record)
+
+
+def _shown_row(key: bytes, value: bytes) -> None:
+    _decode_shown(value)
 
 
 def _answer_row(key: bytes, value: bytes) -> None:
@@ -251,6 +261,7 @@ _ALONE: dict[str, Callable[[bytes, bytes], None]] = {
     "aside": lambda key, value: decode_batch(value) and None,
     "unplaced": _unplaced_row,
     "answers": _answer_row,
+    "shown": _shown_row,
     "snapshots": _snapshot_row,
     "fences": _fence_row,
 }

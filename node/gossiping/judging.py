@@ -24,15 +24,20 @@ from tallystick.protocol.errors import FormatError, PeerBreach, ProofError
 from tallystick.protocol.heads import Head, verify_head_cosignature, verify_head_signature
 from tallystick.protocol.keys import KEYS_MAX
 
+# What becomes of a head that is shown; the last two are of items that are not judged.
+RESULTS = (
+    "held", "behind", "unknown", "lost", "rollback", "evidence", "unreadable", "skipped",
+)  # fmt: skip
+
 _log = logging.getLogger("tallystick.gossip")
-_decode_shown = msgspec.msgpack.Decoder(ShownRow).decode
+decode_shown = msgspec.msgpack.Decoder(ShownRow).decode
 
 
 def shown(channel: Channel, log: ChannelLog) -> ShownRow | None:
     """The head that gossip showed of a log, which is more than was here then."""
     with channel.store.read() as txn:
         value = txn.get("shown", log_key(log.number))
-    return _decode_shown(value) if value else None
+    return decode_shown(value) if value else None
 
 
 def lacking(channel: Channel) -> ShownRow | None:
@@ -68,7 +73,9 @@ class Judge:
             self._shown = {int.from_bytes(key, "big") for key, _ in held}  # logs
 
     async def judge(self, channel: Channel, log: ChannelLog, opened: OpenedHead) -> str:
-        """What became of a head: `held`, `behind`, `unknown`, `lost`, `rollback` or `evidence`."""
+        """What became of a head, one of `RESULTS`: it is here; its log is longer than here, as logs
+        are; nobody that is known signed it; it may be of what both lost; we went back; it convicts.
+        """
         if not opened.size:
             return "held"
         if opened.size > log.durable_size:

@@ -32,17 +32,18 @@ from tallystick.protocol.items import Item
 from tallystick.protocol.messages import Presence
 
 ROW = b"presence"  # in the table `meta`
-LATER_MS = 1_000  # after we began, from which on a word cannot be an earlier process's
+LATER_MS = 20  # after we began, from which on a word cannot be an earlier process's
+REPEAT_MS = 500  # for which the last word does, so that nobody makes us say more
 SAID_MAX = 4096  # of our own words that are remembered
 
 _log = logging.getLogger("tallystick.presence")
-_decode_row = msgspec.msgpack.Decoder(PresenceRow).decode
+decode_presence = msgspec.msgpack.Decoder(PresenceRow).decode
 
 
 def stored_presence(txn: Txn) -> PresenceRow:
     """What the store says of this party's processes."""
     value = txn.get("meta", ROW)
-    return _decode_row(value) if value else PresenceRow()
+    return decode_presence(value) if value else PresenceRow()
 
 
 class Presences:
@@ -63,6 +64,8 @@ class Presences:
         self.incarnation = self._dice.randbytes(INCARNATION_SIZE)
         self._began_ms = self._last_ms = max(self._clock_ms(), self._row.said_ms) + 1
         self._said: deque[int] = deque(maxlen=SAID_MAX)
+        self._item: Item | None = None  # the last word
+        self._made_ms = 0
 
     def _clock_ms(self) -> int:
         return self._books.clock_us() // 1000
@@ -80,15 +83,19 @@ class Presences:
 
     def item(self) -> Item:
         """That this process is there, said now."""
-        at_ms = self._last_ms = max(self._clock_ms(), self._last_ms + 1)
+        now_ms = self._clock_ms()
+        if self._item is not None and 0 <= now_ms - self._made_ms < REPEAT_MS:
+            return self._item
+        self._made_ms = now_ms
+        at_ms = self._last_ms = max(now_ms, self._last_ms + 1)
         self._said.append(at_ms)
         # Without haste: it counts only if we start again and the clock went back meanwhile.
         self._row = msgspec.structs.replace(self._row, said_ms=at_ms)
         self._books.store.submit_along(self._put(self._row))
         veil = self._veil(epoch_at(self._secret, self._books.clock_us() / 1e6))
-        return veil.make_presence(
-            self._books.identity.transport, at_ms, self.incarnation, self.generation
-        )
+        signer = self._books.identity.transport
+        self._item = veil.make_presence(signer, at_ms, self.incarnation, self.generation)
+        return self._item
 
     def message(self, *, asks: bool = False) -> Presence:
         """The same as it is said in a session."""

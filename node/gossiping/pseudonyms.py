@@ -1,8 +1,8 @@
 """Whose heads are behind which pseudonyms: those of our channels, for us and for our peers.
 
-Each party of a channel publishes what it holds of both logs, so four pseudonyms a channel and week.
-To make one takes a fraction of a millisecond, so thousands of channels are learnt little by little.
-What a pseudonym hides is made anew whenever an item of it is read or made.
+Each party of a channel publishes its own log, so there are two pseudonyms a channel and week. To
+make one takes a fraction of a millisecond, so thousands of channels are learnt little by little.
+What makes and reads items of it is made anew when it is needed.
 """
 
 from __future__ import annotations
@@ -14,18 +14,16 @@ from functools import lru_cache
 from tallystick.node.books import Books
 from tallystick.protocol.blinding import Veil, channel_secret, epoch_at, epochs_near
 from tallystick.protocol.errors import InputError
-from tallystick.protocol.records import ROLES, Role
 
 VEILS_MAX = 4096  # that are at hand
 
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """What a pseudonym hides: who publishes, of which channel's log, in which week."""
+    """What a pseudonym hides: whose log of which channel, in which week."""
 
     channel: bytes
-    ours: bool  # we publish
-    about: Role
+    ours: bool
     epoch: int
 
 
@@ -50,12 +48,10 @@ class Pseudonyms:
         """What makes and reads its items."""
         return self._veil(behind)
 
-    def publishing(self, channel: bytes, about: Role) -> Behind | None:
-        """Under what we publish of a log now; None if its channel shares no secret."""
+    def publishing(self, channel: bytes) -> Behind | None:
+        """Under what we publish our log now; None if its channel shares no secret."""
         secret = self._secret(channel)
-        if not secret:
-            return None
-        return Behind(channel, True, about, epoch_at(secret, self._now_s()))
+        return Behind(channel, True, epoch_at(secret, self._now_s())) if secret else None
 
     def learn(self, channel: bytes) -> bool:
         """Know a channel's pseudonyms of now; whether other ones were known."""
@@ -66,13 +62,11 @@ class Pseudonyms:
             return False
         self._epochs[channel] = epochs
         for epoch in {*epochs, *before}:
-            for ours in (True, False):
-                for about in ROLES:
-                    behind = Behind(channel, ours, about, epoch)
-                    if epoch not in before:
-                        self._behind[self._make_veil(behind).pseudonym] = behind
-                    elif epoch not in epochs:
-                        del self._behind[self._make_veil(behind).pseudonym]
+            for behind in (Behind(channel, True, epoch), Behind(channel, False, epoch)):
+                if epoch not in before:
+                    self._behind[self._make_veil(behind).pseudonym] = behind
+                elif epoch not in epochs:
+                    del self._behind[self._make_veil(behind).pseudonym]
         return True
 
     def _now_s(self) -> float:
@@ -96,7 +90,10 @@ class Pseudonyms:
         return self._secrets[channel]
 
     def _make_veil(self, behind: Behind) -> Veil:
-        books = self._books
-        peer = books.channels[behind.channel][0].peer_keys.name
-        who = books.identity if behind.ours else books.peers[peer]
-        return Veil(self._secret(behind.channel), who.transport_key, behind.about, behind.epoch)
+        channel = self._books.channels[behind.channel][0]
+        if behind.ours:
+            who, role = self._books.identity.transport_key, channel.own.role
+        else:
+            peer = self._books.peers[channel.peer_keys.name]
+            who, role = peer.transport_key, channel.peer.role
+        return Veil(self._secret(behind.channel), who, role, behind.epoch)

@@ -23,6 +23,7 @@ from tallystick.protocol.messages import Accusation
 
 FILES_MAX = 4  # of a channel, that are told
 FILES_A_MINUTE = 12  # from one peer, that are verified
+SEEN_MAX = 1000
 
 _log = logging.getLogger("tallystick.gossip")
 
@@ -40,6 +41,7 @@ class Spreading:
         self._links = links
         self._convicted = convicted
         self._buckets: dict[str, Bucket] = {}
+        self._seen: dict[bytes, None] = {}  # digests of files that are kept
 
     def tell(self, link: Link) -> None:
         """Tell a peer of all evidence that is kept in channels with it."""
@@ -62,6 +64,15 @@ class Spreading:
         if it convicts nobody.
         """
         data = message.evidence
+        digest, now = evidence_digest(data), trio.current_time()
+        if digest in self._seen:
+            return
+        bucket = self._buckets.setdefault(
+            link.peer, Bucket(FILES_A_MINUTE / 60, FILES_A_MINUTE, now)
+        )
+        if not bucket.try_take(1, now):
+            _log.warning("evidence is not looked at, there is too much", extra={"peer": link.peer})
+            return
         try:
             accused = parse_evidence(data).accused
         except FormatError as error:
@@ -71,15 +82,8 @@ class Spreading:
             _log.info("evidence of another channel is not kept", extra={"peer": link.peer})
             return
         channel, _ = opened
-        digest = evidence_digest(data)
         if any(found.digest == digest for found in accusing.kept(channel)):
-            return
-        now = trio.current_time()
-        bucket = self._buckets.setdefault(
-            link.peer, Bucket(FILES_A_MINUTE / 60, FILES_A_MINUTE, now)
-        )
-        if not bucket.try_take(1, now):
-            _log.warning("evidence is not looked at, there is too much", extra={"peer": link.peer})
+            self._note(digest)
             return
         checks = verify_evidence(data)
         for check in checks:
@@ -89,4 +93,11 @@ class Spreading:
                     f"what the peer sent convicts nobody: {check.name}: {check.detail}",
                 )
         found = await accusing.keep(channel, data)
+        self._note(digest)
         await self._convicted(channel, f"evidence {found.name} {checks[-1].detail}")
+
+    def _note(self, digest: bytes) -> None:
+        """Know a file again."""
+        self._seen[digest] = None
+        if len(self._seen) > SEEN_MAX:
+            del self._seen[next(iter(self._seen))]

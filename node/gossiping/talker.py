@@ -1,9 +1,9 @@
 """The gossip of a running node: one task that speaks and hears for all its channels.
 
-Every two seconds the newest co-signed heads that changed are published, and each neighbour is sent
-what the engine (`protocol.gossip`) has for it. What is heard of our own channels is opened and
-judged; what is of others is only passed on. Nothing here holds up a record, and nothing of it has a
-task or a timer for a channel.
+Every two seconds the newest co-signed heads of our own logs that changed are published, and each
+neighbour is sent what the engine (`protocol.gossip`) has for it. What is heard of our own channels
+is opened and judged; what is of others is only passed on. Nothing here holds up a record, and
+nothing of it has a task or a timer for a channel.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from tallystick.node.gossiping.judging import Judge
 from tallystick.node.gossiping.presences import Presences
 from tallystick.node.gossiping.pseudonyms import Behind, Pseudonyms
 from tallystick.node.link import Link
-from tallystick.node.logs import ChannelLog
 from tallystick.node.quotas import Bucket
 from tallystick.protocol.blinding import OpenedHead, OpenedPresence
 from tallystick.protocol.errors import FormatError, ProofError, TallyError
@@ -39,16 +38,15 @@ from tallystick.protocol.items import Carried, Conflict, Item, verify_item
 from tallystick.protocol.messages import CONFLICTS_MAX, ITEMS_MAX, Hearsay
 
 PRESENCE_SECONDS = 60  # how often our own is published
-OWN_SECONDS, THEIRS_SECONDS = 4.0, 60.0  # between two heads of our log, and of the peer's
+HEAD_SECONDS = 4.0  # between two heads of one log
 LEARN_A_ROUND = 20  # channels whose pseudonyms are made
 PUBLISH_A_ROUND = 100  # heads
+TURN = 8  # of them, or of links, before others may run
 JUDGE_A_ROUND = 200
 WAITING_MAX = 10_000  # heads to be judged
 UNKNOWN_A_MINUTE = 10  # heads of a peer's that nobody signed, before it is not listened to
 
 _log = logging.getLogger("tallystick.gossip")
-
-Key = tuple[bytes, bool]  # a channel, and whether it is our log in it
 
 
 class Talker:
@@ -76,9 +74,10 @@ class Talker:
         self._copied = copied
         self._pseudonyms = Pseudonyms(books)
         self._unlearnt: dict[bytes, None] = {}  # channels
-        self._grown: dict[Key, None] = {}  # whose newest head is to be published
-        self._idle: dict[Key, None] = {}  # the same, of those in which nothing happens
-        self._published: dict[Key, tuple[int, int, float]] = {}  # size, epoch, when
+        self._grown: dict[bytes, None] = {}  # whose newest head is to be published
+        self._idle: dict[bytes, None] = {}  # the same, of those in which nothing happens
+        self._published: dict[bytes, tuple[int, int, float]] = {}  # size, epoch, when
+        self._blamed: dict[str, float] = {}  # who passed on lies, and when that was written down
         self._shown: deque[tuple[Behind, OpenedHead]] = deque()
         self._copies: list[OpenedPresence] = []
         self._unknown: dict[str, Bucket] = {}
@@ -88,16 +87,13 @@ class Talker:
     # What the node tells
 
     def hears(self, channel: Channel) -> bool:
-        """Whether a head of the channel is newer than what was published of it."""
-        return self.enabled and any(
-            log.cosigned_size != self._published.get((channel.id, ours), (0,))[0]
-            for ours, log in ((True, channel.own), (False, channel.peer))
-        )
+        """Whether our log has a newer head than was published of it."""
+        return self.enabled and channel.own.cosigned_ahead != self._size_published(channel.id)
 
     async def follow(self, channel: Channel) -> float:
-        """Have the channel's newest heads published, and look at what gossip showed before."""
-        for key in ((channel.id, True), (channel.id, False)):
-            (self._grown if key in self._published else self._idle)[key] = None
+        """Have our log's newest head published, and look at what gossip showed before."""
+        waiting = self._grown if channel.id in self._published else self._idle
+        waiting[channel.id] = None
         await self._judge.look_again(channel)
         return WHEN_CALLED
 
@@ -134,16 +130,16 @@ class Talker:
             try:
                 await self._act()
                 if self.enabled and not self._presences.stopped:
-                    self._learn()
-                    self._publish()
-                    self._send()
+                    await self._learn()
+                    await self._publish()
+                    await self._send()
             except TallyError as error:
                 _log.warning("gossip waits", extra={"reason": error.message})
 
     def _now_s(self) -> float:
         return self._books.clock_us() / 1e6
 
-    def _learn(self) -> None:
+    async def _learn(self) -> None:
         """Know the pseudonyms of some more channels, and of all once an hour."""
         now = trio.current_time()
         if now - self._learnt_at > 3600:
@@ -153,13 +149,14 @@ class Talker:
         changed = False
         for channel in list(self._unlearnt)[:LEARN_A_ROUND]:
             del self._unlearnt[channel]
+            await trio.lowlevel.checkpoint()  # each takes a millisecond, and others wait
             if self._pseudonyms.learn(channel):
                 changed = True
-                self._idle |= {(channel, True): None, (channel, False): None}
+                self._idle[channel] = None
         if changed:
             self._take(self.engine.watch([*self._pseudonyms, *self._presences.pseudonyms()]))
 
-    def _publish(self) -> None:
+    async def _publish(self) -> None:
         """Publish what is new, and that we are there."""
         now = trio.current_time()
         if now - self._spoke_at >= PRESENCE_SECONDS:
@@ -167,49 +164,48 @@ class Talker:
             self._take(self.engine.publish(self._presences.item(), self._now_s()))
         left = PUBLISH_A_ROUND
         for waiting in (self._grown, self._idle):
-            for key in list(waiting):
-                if left and self._is_due(key, now):
-                    del waiting[key]
-                    left -= self._publish_head(key, now)
+            for channel in list(waiting):
+                if left and self._is_due(channel, now):
+                    del waiting[channel]
+                    left -= self._publish_head(channel, now)
+                    if not left % TURN:
+                        await trio.lowlevel.checkpoint()
 
-    def _is_due(self, key: Key, now: float) -> bool:
-        last = self._published.get(key)
-        return last is None or now - last[2] >= (OWN_SECONDS if key[1] else THEIRS_SECONDS)
+    def _is_due(self, channel: bytes, now: float) -> bool:
+        last = self._published.get(channel)
+        return last is None or now - last[2] >= HEAD_SECONDS
 
-    def _publish_head(self, key: Key, now: float) -> bool:
-        """Publish the newest co-signed head of a log, unless it was."""
-        channel, log = self._log_of(*key)
-        size = log.cosigned_size
-        behind = self._pseudonyms.publishing(channel.id, log.role)
-        if (
-            not size
-            or behind is None
-            or self._published.get(key, (0, 0))[:2]
-            == (
-                size,
-                behind.epoch,
-            )
-        ):
+    def _size_published(self, channel: bytes) -> int:
+        return self._published.get(channel, (0,))[0]
+
+    def _publish_head(self, channel: bytes, now: float) -> bool:
+        """Publish the newest co-signed head of our log, unless it was."""
+        own = self._books.channels[channel][0].own
+        size = own.cosigned_size
+        if size < own.cosigned_ahead:  # which is on its way to the disk
+            self._grown[channel] = None
+        behind = self._pseudonyms.publishing(channel)
+        if not size or behind is None:
+            return False
+        if self._published.get(channel, (0, 0))[:2] == (size, behind.epoch):
             return False
         with self._books.store.read() as txn:
-            row = log.head_row(txn, size)
+            row = own.head_row(txn, size)
         if row is None or not row.signature or not row.cosignature:
             return False
         signer = self._books.identity.transport
         veil = self._pseudonyms.veil(behind)
         item = veil.make(signer, size, row.root, row.signature, row.cosignature)
-        self._published[key] = (size, behind.epoch, now)
+        self._published[channel] = (size, behind.epoch, now)
         self._take(self.engine.publish(item, self._now_s()))
         return True
 
-    def _log_of(self, channel: bytes, ours: bool) -> tuple[Channel, ChannelLog]:
-        found = self._books.channels[channel][0]
-        return found, found.own if ours else found.peer
-
-    def _send(self) -> None:
+    async def _send(self) -> None:
         """Send each neighbour what there is for it, unless it has much to read already."""
         busy = [name for name, link in self._links.items() if not link.live or link.busy]
-        for name, batch in self.engine.round(self._now_s(), busy).items():
+        for turn, (name, batch) in enumerate(self.engine.round(self._now_s(), busy).items()):
+            if not turn % TURN:
+                await trio.lowlevel.checkpoint()
             link = self._links.get(name)
             if link is None or not link.live:
                 continue
@@ -231,12 +227,19 @@ class Talker:
                         self._open(event.conflict.first)
                         self._open(event.conflict.second)
                 case Refused(reason="signature" | "conflict"):
-                    _log.warning(
-                        "a peer passed on what nobody signed: it is not listened to for a while",
-                        extra={"peer": event.neighbour},
-                    )
+                    self._blame(event.neighbour)
                 case Refused():
                     pass
+
+    def _blame(self, peer: str) -> None:
+        """Say that a peer passed on what nobody signed; once, while it is not listened to."""
+        now = trio.current_time()
+        if now - self._blamed.get(peer, float("-inf")) >= self.engine.limits.barred:
+            self._blamed[peer] = now
+            _log.warning(
+                "a peer passed on what nobody signed: its gossip is not taken for a while",
+                extra={"peer": peer},
+            )
 
     def _open(self, item: Item) -> None:
         """Read an item of ours or of a peer's about a channel between us."""
@@ -266,8 +269,8 @@ class Talker:
             await self._copied(copy)
         for _ in range(min(len(self._shown), JUDGE_A_ROUND)):
             behind, opened = self._shown.popleft()
-            channel, own_log = self._log_of(behind.channel, True)
-            log = own_log if behind.about == own_log.role else channel.peer
+            channel, _ = self._books.channels[behind.channel]
+            log = channel.own if behind.ours else channel.peer
             bucket = self._unknown.setdefault(
                 channel.peer_keys.name, Bucket(UNKNOWN_A_MINUTE / 60, UNKNOWN_A_MINUTE, 0.0)
             )

@@ -57,6 +57,13 @@ METRICS = (
         "1 if commits should wait for a standby and do not.",
     ),
     Metric("standby_alone_total", "counter", "How often the node went on without its standby."),
+    # Gossip
+    Metric("copy_found", "gauge", "1 while this node stopped because another copy of it runs."),
+    Metric("gossip_items", "gauge", "Blinded heads that are kept."),
+    Metric("gossip_conflicts", "gauge", "Pairs of blinded heads that contradict each other."),
+    Metric("gossip_sent_total", "counter", "What was passed on.", ("what",)),
+    Metric("gossip_refused_total", "counter", "What was not taken of peers.", ("reason",)),
+    Metric("gossip_judged_total", "counter", "Heads of our channels that were shown.", ("result",)),
     # Channels
     Metric("channels", "gauge", "Channels and proposals, by state.", ("state",)),
     Metric("channel_connected", "gauge", "1 if the channel's peer is connected.", CHANNEL),
