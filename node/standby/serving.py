@@ -153,7 +153,7 @@ class Mirroring:
         if self.alone and self.in_step:
             self.alone = False
             _log.warning("the standby is in step again: it is waited for")
-            self.tell("standby.back", {})
+            self.tell("standby.back", {"lag_commits": self.lag})
         if self._leaving and not self.lag:
             self.superseded.set()
         self._wake_waiting()

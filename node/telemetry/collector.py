@@ -154,7 +154,7 @@ class NodeCollector(Collector):
         samples.put("standby_connected", standby is not None and standby.connected)
         samples.put("standby_lag_commits", standby.lag if standby else 0)
         samples.put("standby_alone", standby is not None and standby.alone)
-        samples.put("standby_alone_total", standby.alone_times if standby else 0)
+        samples.put("standby_given_up_total", standby.alone_times if standby else 0)
         self._put_gossip(samples)
         samples.put("connections_refused_total", node.gate.refused, "limit")
         samples.put("connections_refused_total", node.failed_handshakes, "handshake")

@@ -56,7 +56,7 @@ METRICS = (
         "gauge",
         "1 if commits should wait for a standby and do not.",
     ),
-    Metric("standby_alone_total", "counter", "How often the node went on without its standby."),
+    Metric("standby_given_up_total", "counter", "How often the node went on without its standby."),
     # Gossip
     Metric("copy_found", "gauge", "1 while this node stopped because another copy of it runs."),
     Metric("gossip_items", "gauge", "Blinded heads that are kept."),
