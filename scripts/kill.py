@@ -9,13 +9,16 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import click
 from killing.campaign import Campaign, Summary
-from killing.mutants import MUTANTS
+from killing.mutants import MUTANTS, TAKEOVER_MUTANTS
 from killing.takeover import Takeovers
+
+TAKEOVERS = 5  # that a mistake must be found in
 
 
 @click.command()
@@ -33,8 +36,18 @@ def main(kills: int, seed: int | None, json_: bool, takeovers: int | None, mista
         _take_over(takeovers, seed, json_)
         return
     if mistakes:
-        raise SystemExit(not all([_find(name, kills, seed) for name in MUTANTS]))
+        found = [_find(name, kills, seed) for name in MUTANTS]
+        found += [_find_by_takeovers(name, seed) for name in TAKEOVER_MUTANTS]
+        raise SystemExit(not all(found))
     _kill(kills, seed, json_)
+
+
+def _find_by_takeovers(mistake: str, seed: int) -> bool:
+    """Whether at most so many takeovers find a mistake."""
+    with tempfile.TemporaryDirectory(prefix="tally-takeovers-") as folder:
+        campaign = Takeovers(Path(folder), seed, TAKEOVERS, code=TAKEOVER_MUTANTS[mistake])
+        summary = campaign.run()
+    return _said(mistake, f"{summary.takeovers} takeovers", summary.findings)
 
 
 def _find(mistake: str, kills: int, seed: int) -> bool:
@@ -42,11 +55,16 @@ def _find(mistake: str, kills: int, seed: int) -> bool:
     with tempfile.TemporaryDirectory(prefix="tally-kill-") as folder:
         campaign = Campaign(Path(folder), seed, kills, code=MUTANTS[mistake], enough=1)
         summary = campaign.run()
-    said = f"found after {summary.kills} kills" if summary.findings else "NOT FOUND"
+    return _said(mistake, f"{summary.kills} kills", summary.findings)
+
+
+def _said(mistake: str, after: str, findings: Sequence[str]) -> bool:
+    """Print whether a mistake was found; whether it was."""
+    said = f"found after {after}" if findings else "NOT FOUND"
     print(f"{mistake}: {said}", flush=True)
-    for finding in summary.findings[:1]:
+    for finding in findings[:1]:
         print(f"  {finding[:76]}", flush=True)
-    return bool(summary.findings)
+    return bool(findings)
 
 
 def _take_over(takeovers: int, seed: int, json_: bool) -> None:

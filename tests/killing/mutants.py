@@ -99,4 +99,28 @@ disputing.said_before = lambda channel, record: None
 """,
 }
 
+# Those that takeovers must find.
+_TAKEOVER_MISTAKES = {
+    "does not wait for its standby": """
+import trio
+from tallystick.node.standby import serving, talk
+async def at_once(self):
+    self._grown.set()
+    self._grown = trio.Event()
+    return True
+serving.Mirroring.shared = at_once
+say = talk.Talk.say
+async def slowly(self, message):
+    if isinstance(message, serving.Part) and message.number:
+        await trio.sleep(0.1)
+    await say(self, message)
+talk.Talk.say = slowly
+""",
+    "hears nodes of any generation": """
+from tallystick.node import fencing
+fencing.Fences.check = lambda self, peer, presence: None
+""",
+}
+
+TAKEOVER_MUTANTS = {name: mistake + MAIN for name, mistake in _TAKEOVER_MISTAKES.items()}
 MUTANTS = {name: mistake + MAIN for name, mistake in _MISTAKES.items()}

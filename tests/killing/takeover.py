@@ -7,6 +7,7 @@ superseded must find that out when it is started again, and stop.
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,7 +59,9 @@ class Takeovers:
         takeovers: int,
         place: int = 0,
         tell: Callable[[str], None] = lambda line: None,
+        code: str = nodes.MAIN,
     ) -> None:
+        self._code = code
         self.summary = Summary(seed)
         self._folder = folder
         self._wanted = takeovers
@@ -74,7 +77,7 @@ class Takeovers:
     def run(self) -> Summary:
         """Do it all, in real time."""
         began = time.monotonic()
-        with nodes.channel(self._folder, TERMS) as parties:
+        with nodes.channel(self._folder, TERMS, self._code) as parties:
             self._parties = list(parties)
             self._ledgers = {name: Ledger(name, self._findings) for name in PARTIES}
             self._observer = Observer(self._ledgers, self._findings)
@@ -104,6 +107,8 @@ class Takeovers:
             self._load(nursery)
             for number in range(self._wanted):
                 await self._take_over(number)
+                if self._findings:
+                    break
             with trio.move_on_after(REST_SECONDS) as waiting:
                 await self._rest()
             if waiting.cancelled_caught:
@@ -134,7 +139,7 @@ class Takeovers:
         old = self._parties[self._place]
         folder = self._folder / f"standby-{number}"
         folder.mkdir()
-        new = await trio.to_thread.run_sync(standbys.Standby, folder, old)
+        new = await trio.to_thread.run_sync(standbys.Standby, folder, old, self._code)
         new.configure(standbys.WAIT.format(seconds=0))
         self._logs.append(new.log)
         await trio.to_thread.run_sync(new.follow)
@@ -197,9 +202,13 @@ class Takeovers:
 
     def _await_end(self, old: nodes.Party) -> None:
         assert old.process is not None
-        code = old.process.wait(STOP_SECONDS)
-        if code != 2:
-            self._findings.add(f"a superseded node ended with code {code}")
+        try:
+            code = old.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._findings.add(f"a superseded node runs on for {STOP_SECONDS} s")
+        else:
+            if code != 2:
+                self._findings.add(f"a superseded node ended with code {code}")
         old.kill()  # which closes its files
 
     # Rest
@@ -217,7 +226,7 @@ class Takeovers:
         """The last node waits for a standby as well."""
         folder = self._folder / "standby-last"
         folder.mkdir()
-        standby = standbys.Standby(folder, self._parties[self._place])
+        standby = standbys.Standby(folder, self._parties[self._place], self._code)
         self._superseded.append(standby)  # so that it is stopped
         standby.follow()
         return standby
