@@ -23,6 +23,7 @@ from killing.ledger import TERMS, Findings, Ledger
 from killing.load import Closing, Emitter, Hours, Source
 from killing.observer import Observer
 from tallystick.node.home import open_home
+from tallystick.protocol.errors import lone_error
 
 EMITTERS = 3  # a party
 STEP_SECONDS = 90  # until a standby is in step
@@ -88,8 +89,8 @@ class Takeovers:
             try:
                 trio.run(self._run)
                 self._finish()
-            except (RuntimeError, TimeoutError) as error:
-                self._findings.add(" ".join(str(error).split()))
+            except* (RuntimeError, TimeoutError) as group:
+                self._findings.add(" ".join(str(lone_error(group)).split()))
             finally:
                 for party in [*self._parties, *self._superseded]:
                     party.kill()
@@ -162,8 +163,11 @@ class Takeovers:
 
     async def _strike(self, old: nodes.Party, new: standbys.Standby) -> None:
         """Kill the node, and now and then others with it, and let the standby take over."""
-        what = self._dice.choice(("node", "node", "both", "all", "alive"))
+        what = self._dice.choice(("node", "apart", "apart", "both", "all", "alive"))
         other = self._parties[1 - self._place]
+        if what == "apart":  # so that nobody else has what the node acknowledges now
+            await trio.to_thread.run_sync(other.kill)
+            await trio.sleep(self._dice.uniform(0.3, 1.0))
         if what != "alive":
             await trio.to_thread.run_sync(old.kill)
         if what in ("both", "all"):
@@ -175,7 +179,7 @@ class Takeovers:
         else:
             await trio.to_thread.run_sync(new.tally, "promote", "--yes")
             await trio.to_thread.run_sync(new.start)
-        if what == "all":
+        if what in ("all", "apart"):
             await trio.to_thread.run_sync(other.start)
         if what == "alive":
             await trio.to_thread.run_sync(self._await_end, old)
