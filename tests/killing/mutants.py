@@ -99,25 +99,4 @@ disputing.said_before = lambda channel, record: None
 """,
 }
 
-# What takeovers must find. Not that a peer hears any generation: gossip stops an old node as well.
-_TAKEOVER_MISTAKES = {
-    "does not wait for its standby": """
-import trio
-from tallystick.node.standby import serving, talk
-async def at_once(self):
-    self._grown.set()
-    self._grown = trio.Event()
-    return True
-serving.Mirroring.shared = at_once
-say, rested = talk.Talk.say, [0.0]
-async def later(self, message):
-    if isinstance(message, serving.Part) and trio.current_time() > rested[0] + 0.3:
-        await trio.sleep(0.3)
-        rested[0] = trio.current_time()
-    await say(self, message)
-talk.Talk.say = later
-""",
-}
-
-TAKEOVER_MUTANTS = {name: mistake + MAIN for name, mistake in _TAKEOVER_MISTAKES.items()}
 MUTANTS = {name: mistake + MAIN for name, mistake in _MISTAKES.items()}

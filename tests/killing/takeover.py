@@ -72,6 +72,7 @@ class Takeovers:
         self._findings = Findings()
         self._hours = Hours()
         self._stop = trio.Event()
+        self._ways: list[str] = []  # in which nodes are lost next
         self._logs: list[Path] = []
         self._superseded: list[nodes.Party] = []
 
@@ -163,7 +164,11 @@ class Takeovers:
 
     async def _strike(self, old: nodes.Party, new: standbys.Standby) -> None:
         """Kill the node, and now and then others with it, and let the standby take over."""
-        what = self._dice.choice(("node", "apart", "apart", "both", "all", "alive"))
+        if not self._ways:
+            others = ["node", "both", "all", "alive"]
+            self._ways = ["apart", *self._dice.sample(others, len(others))]
+        what = self._ways.pop(0)
+        self._tell(f"{old.name} is to be taken over from: {what}")
         other = self._parties[1 - self._place]
         if what == "apart":  # so that nobody else has what the node acknowledges now
             await trio.to_thread.run_sync(other.kill)
