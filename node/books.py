@@ -39,7 +39,9 @@ from tallystick.protocol.pairing import (
 )
 
 OPEN_TRIES = 4
-Door = Literal["port", "http-port"]  # the keys in the table `meta` of where peers and HTTP come in
+# The keys in the table `meta` of where peers, HTTP, and heads to be witnessed come in.
+Door = Literal["port", "http-port", "witness-port"]
+WITNESS_DOUBT = b"witness-doubt"  # in the table `meta`: what we saw as a witness may be old
 RESTORED = b"restored"  # in the table `meta`: the store was put here by a restore
 
 _IDENTITY = ("name", "log_key", "cosigner_key", "transport_key")
@@ -154,6 +156,9 @@ class Books:
             txn.put("meta", b"place", place)
             for name in (RESTORED, LINE, MIRRORED):
                 txn.delete("meta", name)
+            # As a witness we may have co-signed later heads than this store says.
+            if next(txn.scan("seen", b"", b"\xff" * 33), None) is not None:
+                txn.put("meta", WITNESS_DOUBT, b"")
             forget_feed(txn)
 
         self.store.commit_now(job)

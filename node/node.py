@@ -28,12 +28,14 @@ from tallystick.node.segments.keeper import Keeper
 from tallystick.node.standby.mode import mark_superseded
 from tallystick.node.standby.serving import Mirroring
 from tallystick.node.store.residency import keep_small
+from tallystick.node.timestamping.stamper import Stamper
 from tallystick.node.transport import tls
 from tallystick.node.transport.outward import outward
 from tallystick.node.transport.trusted import TrustedFolder
 from tallystick.node.trusting import Trust
 from tallystick.node.upkeep import flush_all
 from tallystick.node.webhooks.webhooks import Webhooks
+from tallystick.node.witnessing.submitting import Submitter
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.keys import KEYS_MAX
 from tallystick.protocol.pairing import PeerIdentity
@@ -56,6 +58,8 @@ class Node:
         self.feed = Feed(books, self.peering.caught_up)
         self.webhooks = Webhooks(home.path, books, self.feed)
         self.keeper = Keeper(books)
+        self.stamper = Stamper(books, home.path)
+        self.submitter = Submitter(books)
         self._silence = Silence(self.feed, self.peering, books.config.feed.silent_seconds)
         self.gate = Gate(books.config.connections)
         self._lines = Bucket(1, LINES_BURST, 0)  # of the log, about strangers
@@ -84,6 +88,8 @@ class Node:
             nursery.start_soon(self._silence.run)
             nursery.start_soon(self.webhooks.run)
             nursery.start_soon(self.keeper.run)
+            nursery.start_soon(self.stamper.run)
+            nursery.start_soon(self.submitter.run)
             self.peering.start(nursery)
             self._trust.begin()
             listeners = await self._bind(host, port)

@@ -403,4 +403,5 @@ class Service:
             "channels": channels,
             "peers": peers,
             "standby": standby,
+            "timestamps": node.stamper.document(),
         }

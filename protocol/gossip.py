@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from heapq import heappop, heappush
-from itertools import islice
 
 from tallystick.protocol.blinding import EPOCH_SECONDS
 from tallystick.protocol.errors import ProofError
@@ -41,12 +40,14 @@ from tallystick.protocol.items import (
     make_conflict,
     verify_item,
 )
+from tallystick.protocol.outboxes import Outboxes
 from tallystick.protocol.ring import Ring
 from tallystick.protocol.shelf import Shelf
 
 BACKLOG_SECONDS = 600.0  # what would have to wait longer is kept, and not passed on
 KEEPERS_TOLD = 16  # of those who brought an item, when it turns out to be one of two
 WALK_SECONDS = 600.0  # between looks at everything that is held
+WALK_A_ROUND = 2_000  # things that are looked at
 JOIN_SECONDS = 10.0  # the same, when a neighbour has come
 
 
@@ -64,13 +65,11 @@ class _Entry:
 
 
 class _Neighbour:
-    __slots__ = ("allowed", "at", "barred_until", "conflicts", "here", "outbox", "place", "turn")
+    __slots__ = ("allowed", "at", "barred_until", "here", "place", "turn")
 
     def __init__(self, place: int, allowed: float, now: float) -> None:
         self.place = place
         self.here = False
-        self.outbox: dict[bytes, int] = {}  # pseudonyms, and the hops to say
-        self.conflicts: dict[bytes, None] = {}
         self.allowed = allowed
         self.at = now
         self.barred_until = float("-inf")
@@ -96,11 +95,11 @@ class Gossip:
         self._watched: frozenset[bytes] = frozenset()
         self._neighbours: dict[str, _Neighbour] = {}
         self._ring = Ring(secret, self.limits.fanout)
-        self._joined: set[str] = set()
-        self._busy: dict[str, None] = {}
+        self._joined: set[str] = set()  # since the last walk began
+        self._told: set[str] = set()  # who had come when it began
+        self._walking: list[bytes] = []  # what it has yet to look at
+        self._outboxes = Outboxes(self.limits.waiting)
         self._later: list[tuple[float, bytes]] = []
-        self._waiting = 0
-        self._unsent = 0
         self._checks = float(self.limits.checks_a_second)
         self._checks_at = float("-inf")
         self._walked_at = float("-inf")
@@ -134,7 +133,9 @@ class Gossip:
         entry = self._entries.get(item.pseudonym)
         if entry is not None and entry.item.rank >= item.rank:
             if conflicting(entry.item, item):
-                return self._found(make_conflict(entry.item, item), entry.source, now)
+                if (found := self._conflicts.get(item.pseudonym)) is not None:
+                    return [Conflicted(*found, True)]
+                return self._found(make_conflict(entry.item, item), entry.source)
             if entry.item.rank > item.rank:
                 return [Heard(entry.item, entry.source, True)]
         if entry is None:
@@ -148,7 +149,7 @@ class Gossip:
         entry.again = due > now
         if not entry.again:
             if chosen := self._ring.chosen(item.pseudonym, OWN):
-                self._send(chosen[0], item.pseudonym, 0)
+                self._outboxes.put(chosen[0], item.pseudonym, 0)
             share = self._ring.place(item.pseudonym.hex()) / 2**64
             due = now + self.limits.stem * (0.25 + 0.75 * share)
         entry.scheduled = True
@@ -175,11 +176,12 @@ class Gossip:
         if not known.here:
             known.here = True
             self._ring.join(known.place, neighbour)
+            self._outboxes.open(neighbour)
         for pseudonym in self._shelf.of(neighbour):
-            self._send(neighbour, pseudonym, self._entries[pseudonym].hops)
+            self._outboxes.put(neighbour, pseudonym, self._entries[pseudonym].hops)
         for pseudonym, (conflict, _) in self._conflicts.items():
             if conflict.hops < HOPS_MAX:
-                self._tell(neighbour, pseudonym)
+                self._outboxes.put_conflict(neighbour, pseudonym)
         self._joined.add(neighbour)
 
     def disconnected(self, neighbour: str) -> None:
@@ -188,10 +190,7 @@ class Gossip:
         if known is not None and known.here:
             known.here = False
             self._ring.leave(known.place, neighbour)
-            self._waiting -= len(known.outbox) + len(known.conflicts)
-            known.outbox.clear()
-            known.conflicts.clear()
-            self._busy.pop(neighbour, None)
+            self._outboxes.close(neighbour)
             self._joined.discard(neighbour)
 
     def receive(
@@ -216,7 +215,7 @@ class Gossip:
                 return events
         for carried in items:
             if (reason := self._may(known, 1, carried.item, now)) is None:
-                reason = self._take(neighbour, known, carried, now, events)
+                reason = self._take(neighbour, carried, now, events)
             if reason is not None and self._refuse(known, neighbour, reason, now, events):
                 return events
         return events
@@ -229,31 +228,27 @@ class Gossip:
             if (entry := self._entries.get(pseudonym)) is not None:
                 entry.scheduled = False
                 self._pass_on(entry, now)
-        if now - self._walked_at > (JOIN_SECONDS if self._joined else WALK_SECONDS):
-            self._walk(now)
+        self._walk(now)
         batches = {}
-        for neighbour in [name for name in self._busy if name not in pass_over]:
-            known = self._neighbours[neighbour]
+        limits = self.limits
+        for neighbour in self._outboxes.full(pass_over):
             batch = Batch()
-            for pseudonym in list(islice(known.outbox, self.limits.items_a_round)):
-                hops = known.outbox.pop(pseudonym)
-                self._waiting -= 1
+            items, conflicts = self._outboxes.take(
+                neighbour, limits.items_a_round, limits.conflicts_a_round
+            )
+            for pseudonym, hops in items:
                 if (entry := self._entries.get(pseudonym)) is not None:
                     batch.items.append(Carried(hops, entry.item))
-            for pseudonym in list(islice(known.conflicts, self.limits.conflicts_a_round)):
-                del known.conflicts[pseudonym]
-                self._waiting -= 1
+            for pseudonym in conflicts:
                 if (found := self._conflicts.get(pseudonym)) is not None:
                     batch.conflicts.append(found[0])
             if batch.items or batch.conflicts:
                 batches[neighbour] = batch
-            if not known.outbox and not known.conflicts:
-                del self._busy[neighbour]
         return batches
 
     def due(self) -> float:
         """The earliest time at which a round would send or decide anything; it may be past."""
-        if self._busy or self._joined:
+        if self._outboxes.waiting or self._joined or self._walking:
             return float("-inf")
         return self._later[0][0] - self._went_back if self._later else float("inf")
 
@@ -275,8 +270,8 @@ class Gossip:
             len(self._entries),
             self._shelf.used,
             len(self._conflicts),
-            self._waiting,
-            self._unsent,
+            self._outboxes.waiting,
+            self._outboxes.unsent,
             dict(self._refused),
         )
 
@@ -290,7 +285,7 @@ class Gossip:
 
     def _may(self, known: _Neighbour, cost: int, item: Item, now: float) -> Reason | None:
         if now < known.barred_until:
-            return "signature"
+            return "barred"
         if known.allowed < cost:
             return "quota"
         known.allowed -= cost
@@ -307,12 +302,11 @@ class Gossip:
         if (refused := Refused(neighbour, reason)) not in events:
             events.append(refused)
         if reason in ("signature", "conflict"):
-            known.barred_until = max(known.barred_until, now + self.limits.barred)
-            return True
-        return reason == "quota"
+            known.barred_until = now + self.limits.barred
+        return reason in ("signature", "conflict", "barred", "quota")
 
     def _take(
-        self, neighbour: str, known: _Neighbour, carried: Carried, now: float, events: list[Event]
+        self, neighbour: str, carried: Carried, now: float, events: list[Event]
     ) -> Reason | None:
         item, hops = carried.item, min(carried.hops + 1, HOPS_MAX)
         pseudonym = item.pseudonym
@@ -329,11 +323,11 @@ class Gossip:
             return None
         held = entry.item
         if item.rank == held.rank and item.commitment == held.commitment:
-            self._again(entry, neighbour, known, hops, now)
+            self._again(entry, neighbour, hops, now)
             return None
         watched = pseudonym in self._watched or pseudonym in self._own
         if item.rank < held.rank:
-            self._send(neighbour, pseudonym, entry.hops)  # it is behind
+            self._outboxes.put(neighbour, pseudonym, entry.hops)  # it is behind
             if watched:
                 if (reason := self._check(item, now)) is not None:
                     return reason
@@ -343,25 +337,24 @@ class Gossip:
             return reason
         if conflicting(item, held):
             if pseudonym not in self._conflicts:
-                events += self._found(make_conflict(held, item), neighbour, now)
+                events += self._found(make_conflict(held, item), neighbour)
             return None
-        self._unsend(known, neighbour, pseudonym)
-        entry.item, entry.hops, entry.source = item, hops, neighbour
+        self._outboxes.drop(neighbour, pseudonym)
+        entry.item, entry.source = item, neighbour
+        self._move(entry, hops, now)
         self._keep(entry, neighbour)
         if watched:
             events.append(Heard(item, neighbour, True))
         self._spread(entry, now)
         return None
 
-    def _again(
-        self, entry: _Entry, neighbour: str, known: _Neighbour, hops: int, now: float
-    ) -> None:
+    def _again(self, entry: _Entry, neighbour: str, hops: int, now: float) -> None:
         """Somebody brought what is held: he need not be told, and his account keeps it too."""
-        pseudonym = entry.item.pseudonym
-        self._unsend(known, neighbour, pseudonym)
+        self._outboxes.drop(neighbour, entry.item.pseudonym)
         stuck = entry.hops >= HOPS_MAX
         if hops < entry.hops:
-            entry.hops, entry.source = hops, neighbour
+            entry.source = neighbour
+            self._move(entry, hops, now)
         self._keep(entry, neighbour)
         if stuck and hops < HOPS_MAX:
             self._spread(entry, now)
@@ -371,10 +364,7 @@ class Gossip:
     ) -> Reason | None:
         pseudonym = conflict.first.pseudonym
         if pseudonym in self._conflicts:
-            known = self._neighbours[neighbour]
-            if pseudonym in known.conflicts:
-                del known.conflicts[pseudonym]
-                self._waiting -= 1
+            self._outboxes.drop_conflict(neighbour, pseudonym)
             return None
         if not conflicting(conflict.first, conflict.second):
             return "conflict"
@@ -382,7 +372,7 @@ class Gossip:
             if (reason := self._check(item, now)) is not None:
                 return reason
         hops = min(conflict.hops + 1, HOPS_MAX)
-        events += self._found(make_conflict(conflict.first, conflict.second, hops), neighbour, now)
+        events += self._found(make_conflict(conflict.first, conflict.second, hops), neighbour)
         return None
 
     def _check(self, item: Item, now: float) -> Reason | None:
@@ -400,7 +390,7 @@ class Gossip:
             return "signature"
         return None
 
-    def _found(self, conflict: Conflict, neighbour: str, now: float) -> list[Event]:
+    def _found(self, conflict: Conflict, neighbour: str) -> list[Event]:
         pseudonym = conflict.first.pseudonym
         watched = pseudonym in self._watched or pseudonym in self._own
         self._conflicts[pseudonym] = conflict, neighbour
@@ -417,7 +407,7 @@ class Gossip:
                 (*self._ring.chosen(pseudonym, knows), *keepers[:KEEPERS_TOLD], neighbour)
             ):
                 if name not in (knows, OWN):
-                    self._tell(name, pseudonym)
+                    self._outboxes.put_conflict(name, pseudonym)
         return [Conflicted(conflict, neighbour, watched)]
 
     # -- keeping ----------------------------------------------------------------------------------
@@ -444,30 +434,37 @@ class Gossip:
             self._entries.pop(entry.item.pseudonym, None)
 
     def _walk(self, now: float) -> None:
-        """Look at everything: what is of a past week goes, and who has just come is told what
-        goes to him from now on.
+        """Look at everything, some in each round: what is of a past week goes, and who has come
+        since the last walk is told what goes to him from now on.
         """
-        self._walked_at = now
         oldest = int(self._seen) // EPOCH_SECONDS - 1
-        past = [entry for entry in self._entries.values() if entry.item.epoch < oldest]
-        for entry in past:
-            for neighbour in entry.keepers:
-                self._let_go(entry, neighbour)
-            self._own.discard(entry.item.pseudonym)
-        for pseudonym, (conflict, neighbour) in list(self._conflicts.items()):
-            if conflict.first.epoch < oldest:
-                del self._conflicts[pseudonym]
-                self._conflict_shelf.release(neighbour, pseudonym)
-                self._conflict_shelf.release(OWN, pseudonym)
-        if joined := self._joined:
-            self._joined = set()
-            for pseudonym, entry in self._entries.items():
-                if entry.hops < HOPS_MAX:
-                    own = entry.source == OWN
-                    for number, neighbour in enumerate(self._ring.chosen(pseudonym, entry.source)):
-                        if neighbour in joined and not (own and number and entry.scheduled):
-                            first = own and number == 0
-                            self._send(neighbour, pseudonym, 0 if first else max(entry.hops, 1))
+        if not self._walking:
+            if now - self._walked_at <= (JOIN_SECONDS if self._joined else WALK_SECONDS):
+                return
+            self._walked_at, self._walking = now, list(self._entries)
+            self._told, self._joined = self._joined, set()
+            for pseudonym, (conflict, neighbour) in list(self._conflicts.items()):
+                if conflict.first.epoch < oldest:
+                    del self._conflicts[pseudonym]
+                    self._conflict_shelf.release(neighbour, pseudonym)
+                    self._conflict_shelf.release(OWN, pseudonym)
+        for pseudonym in self._walking[-WALK_A_ROUND:]:
+            entry = self._entries.get(pseudonym)
+            if entry is not None and entry.item.epoch < oldest:
+                self._own.discard(pseudonym)
+                for neighbour in entry.keepers:
+                    self._let_go(entry, neighbour)
+            elif entry is not None and self._told and entry.hops < HOPS_MAX:
+                self._offer(entry)
+        del self._walking[-WALK_A_ROUND:]
+
+    def _offer(self, entry: _Entry) -> None:
+        """Send it to those of its chosen who have just come."""
+        own = entry.source == OWN
+        for number, neighbour in enumerate(self._ring.chosen(entry.item.pseudonym, entry.source)):
+            if neighbour in self._told and not (own and number and entry.scheduled):
+                hops = 0 if own and not number else max(entry.hops, 1)
+                self._outboxes.put(neighbour, entry.item.pseudonym, hops)
 
     # -- sending ----------------------------------------------------------------------------------
 
@@ -490,6 +487,12 @@ class Gossip:
         else:
             self._pass_on(entry, now)
 
+    def _move(self, entry: _Entry, hops: int, now: float) -> None:
+        """It came another way. What is nearer than before does not wait as what is far."""
+        nearer, entry.hops = hops < entry.hops, hops
+        if nearer:
+            entry.rested_at = min(entry.rested_at, now + self._spacing(entry))
+
     def _spacing(self, entry: _Entry) -> float:
         spacing = self.limits.spacing
         return spacing[min(entry.hops, len(spacing) - 1)]
@@ -499,38 +502,9 @@ class Gossip:
         pseudonym, own = entry.item.pseudonym, entry.source == OWN
         for number, neighbour in enumerate(self._ring.chosen(pseudonym, entry.source)):
             if not own:
-                self._send(neighbour, pseudonym, entry.hops)
+                self._outboxes.put(neighbour, pseudonym, entry.hops)
             elif number:
-                self._send(neighbour, pseudonym, 1)  # as what came from a neighbour
+                self._outboxes.put(neighbour, pseudonym, 1)  # as what came from a neighbour
             elif entry.again:
-                self._send(neighbour, pseudonym, 0)
+                self._outboxes.put(neighbour, pseudonym, 0)
         entry.again = False
-
-    def _send(self, neighbour: str, pseudonym: bytes, hops: int) -> None:
-        known = self._neighbours[neighbour]
-        if not known.here:
-            return
-        if pseudonym not in known.outbox:
-            if self._waiting >= self.limits.waiting:
-                self._unsent += 1
-                return
-            self._waiting += 1
-        known.outbox[pseudonym] = hops
-        self._busy[neighbour] = None
-
-    def _unsend(self, known: _Neighbour, neighbour: str, pseudonym: bytes) -> None:
-        if known.outbox.pop(pseudonym, None) is not None:
-            self._waiting -= 1
-            if not known.outbox and not known.conflicts:
-                del self._busy[neighbour]
-
-    def _tell(self, neighbour: str, pseudonym: bytes) -> None:
-        known = self._neighbours.get(neighbour)
-        if known is None or not known.here or pseudonym in known.conflicts:
-            return
-        if self._waiting >= self.limits.waiting:
-            self._unsent += 1
-            return
-        self._waiting += 1
-        known.conflicts[pseudonym] = None
-        self._busy[neighbour] = None

@@ -10,7 +10,7 @@ from tallystick.protocol.items import Carried, Conflict, Item
 OWN = ""  # stands where a neighbour would, for what is ours; no neighbour has an empty name
 ROUND_SECONDS = 2.0  # how often `round` is to be called
 
-Reason = Literal["quota", "busy", "epoch", "signature", "conflict"]
+Reason = Literal["quota", "busy", "epoch", "signature", "conflict", "barred"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Limits:
     items: int = 20_000  # that are kept for others, counted once for each account that keeps them
     conflicts: int = 500
     fanout: int = 4  # neighbours that an item is passed on to
-    spacing: tuple[float, ...] = (10.0, 60.0, 300.0, 1200.0)
+    spacing: tuple[float, ...] = (10.0, 60.0, 180.0, 600.0)
     stem: float = 6.0  # seconds at most until an own item goes to more than one neighbour
     items_a_round: int = 40  # to one neighbour
     conflicts_a_round: int = 4
@@ -59,7 +59,8 @@ class Conflicted:
 @dataclass(frozen=True, slots=True)
 class Refused:
     """What a neighbour sent was not taken. For `signature` and `conflict` it lied, for nobody
-    passes on what he did not verify; the rest is the way of things.
+    passes on what he did not verify, and then it is `barred` for a while; the rest is the way of
+    things.
     """
 
     neighbour: str

@@ -11,20 +11,25 @@ from pathlib import Path
 import click
 from gossiping.drawing import draw_all
 from gossiping.measure import bytes_an_item, quantile, run_world
+from gossiping.tables import by_share, by_size
 from gossiping.world import Plan
+
+from tallystick.protocol.gossip_words import Limits
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "gossip"
 PER_NODE = 5  # channels: each has two parties, so a node has ten on average
 
 
-def _plan(nodes: int, **other: float | bool) -> Plan:
+def _plan(nodes: int, **other: float) -> Plan:
     plan = Plan(nodes=nodes, channels=nodes * PER_NODE, equivocations=min(300, nodes))
     if nodes > 5_000:
         plan = replace(plan, warm_minutes=2.5, cost_minutes=1.5, minutes=2.5)
     elif nodes > 1_000:
-        plan = replace(plan, warm_minutes=4.0, cost_minutes=2.0, minutes=4.0)
+        plan = replace(plan, warm_minutes=3.0, cost_minutes=2.0, minutes=4.0)
     else:
-        plan = replace(plan, warm_minutes=5.0, cost_minutes=4.0, minutes=5.0)
+        plan = replace(plan, warm_minutes=4.0, cost_minutes=3.0, minutes=5.0)
+    if "lying" in other:
+        plan = replace(plan, limits=Limits(items=4_000))  # so that lies compete for the room
     return replace(plan, **other)  # type: ignore[arg-type]
 
 
@@ -36,8 +41,7 @@ WORLDS: dict[str, Plan] = {
         for percent in (1, 10, 30)
     },
     "silent-30-of-10000": _plan(10_000, silent=0.3),
-    "held": _plan(1_000, held=True),
-    "partition": _plan(1_000, partition_minutes=5.0),
+    "partition": _plan(1_000, partition_minutes=5.0, minutes=7.0),
 }
 
 
@@ -80,6 +84,7 @@ def main(
         figures["bytes_an_item"] = round(bytes_an_item())
         file.write_text(json.dumps(figures, indent=1) + "\n")
     draw_all(figures, out)
+    print(f"\n{by_size(figures)}\n{by_share(figures)}")
 
 
 def _line(name: str, found: dict[str, object]) -> str:

@@ -30,6 +30,8 @@ from tallystick.node.standby.standby import serve_standby
 from tallystick.node.telemetry.lines import Lines
 from tallystick.node.telemetry.monitor import Monitor
 from tallystick.node.telemetry.outgoing import watch_outgoing
+from tallystick.node.witnessing.serving import WitnessDoor
+from tallystick.node.witnessing.telling import watch_witnesses
 
 
 @verb("run")
@@ -72,7 +74,10 @@ async def _serve(home: Home, books: Books, lines: Lines, flags: dict[str, str]) 
     node = Node(home, books)
     monitor = Monitor(node, lines.counts, flags)
     watch_outgoing(monitor)
-    server = HttpServer(node, Service(node), monitor)
+    service = Service(node)
+    door = WitnessDoor(books)
+    service.methods = {**service.methods, **watch_witnesses(monitor, node.submitter, door)}
+    server = HttpServer(node, service, monitor)
 
     def ready(address: str) -> None:
         collect_seldom()
@@ -82,6 +87,7 @@ async def _serve(home: Home, books: Books, lines: Lines, flags: dict[str, str]) 
     async with trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signal, node, monitor, nursery.cancel_scope.cancel)
         nursery.start_soon(monitor.run)
+        await nursery.start(door.serve)
         await nursery.start(server.serve)
         nursery.start_soon(node.run, books.config.network.listen, ready)
         await node.superseded.wait()

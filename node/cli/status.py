@@ -35,6 +35,12 @@ def command(context: Context) -> None:
     if found["role"] != "none":
         for line in standby_lines(found):
             say(folded(f"  {line}", 4))
+    stamping = document["timestamps"]
+    if stamping is not None and (stamping["waiting"] or stamping["problem"]):
+        count = stamping["waiting"]
+        said = f"  timestamps {count} checkpoint{'s' * (count != 1)} without one yet"
+        why = f": {stamping['problem']}" if stamping["problem"] else ""
+        say(folded(said + why, indent=13))
     for channel in document["channels"]:
         say("")
         _say_channel(channel)
@@ -70,6 +76,7 @@ def _say_channel(channel: dict[str, Any]) -> None:
         if size is not None:
             said = f"  gossip shows {size:,} records of {name}: this home is older than it was"
             say(folded(f"{said}; the rest comes back from {channel['peer']}", 4))
+    _say_witnesses(channel["witnesses"])
     if channel["difference"]:
         say(f"  last checkpoint refused: {channel['difference']}")
     quota = channel["quota"]
@@ -84,3 +91,23 @@ def _say_channel(channel: dict[str, Any]) -> None:
     skew = channel["clock_skew_seconds"]
     if skew and abs(skew) > 60:
         say(f"  clocks     theirs is {skew:+.0f} s off ours")
+
+
+def _say_witnesses(witnesses: list[dict[str, Any]]) -> None:
+    if not witnesses:
+        return
+    there = sum(one["size"] >= one["of"] for one in witnesses)
+    behind = [
+        f"{one['name']} ({one['of'] - one['size']:,})"
+        for one in witnesses
+        if one["size"] < one["of"]
+    ]
+    rest = f"; behind: {', '.join(behind)}" if behind else ""
+    say(
+        folded(
+            f"  {'witnesses':<10} {there:>12,} of {len(witnesses)} have the newest head{rest}", 4
+        )
+    )
+    for one in witnesses:
+        if one["breach"]:
+            say(folded(f"  {one['name']} did what no witness may do: {one['breach']}", 4))

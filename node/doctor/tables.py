@@ -5,7 +5,8 @@ Rows of one table are read one at a time; what is damaged is kept as it is, to b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -21,11 +22,14 @@ from tallystick.node.store.keyspace import (
     META_KEYS,
     TABLES,
     AnswerRow,
+    AskedRow,
     ChannelRow,
     CheckpointRow,
     DeclarationRow,
     FenceRow,
+    LineRow,
     PresenceRow,
+    SeenRow,
     ShownRow,
     SnapshotRow,
     UnplacedRow,
@@ -39,12 +43,14 @@ from tallystick.protocol.heads import verify_head_signature
 from tallystick.protocol.pairing import StoredInvite, decode_identity
 from tallystick.protocol.records import Role, Terms, decode_batch, decode_record
 from tallystick.protocol.terms import channel_id
+from tallystick.protocol.timestamps import check_token, parse_response
 
 T = TypeVar("T")
 
 OF_LOGS = ("logs", "batches", "heads", "tiles", "segments", "corrections", "derived", "lines",
-           "aside", "unplaced", "attributes", "shown", *FOLLOWING)  # fmt: skip
-OF_CHANNELS = ("checkpoints", "evidence", "declarations")
+           "aside", "unplaced", "attributes", "shown", "witnessed", "asked",
+           *FOLLOWING)  # fmt: skip
+OF_CHANNELS = ("checkpoints", "evidence", "declarations", "timestamps")
 STATES = ("proposed", "offered", "open", "halted")
 
 decode_checkpoint = msgspec.msgpack.Decoder(CheckpointRow).decode
@@ -55,6 +61,9 @@ _decode_invite = msgspec.msgpack.Decoder(StoredInvite).decode
 _decode_fence = msgspec.msgpack.Decoder(FenceRow).decode
 _decode_answer = msgspec.msgpack.Decoder(AnswerRow).decode
 _decode_snapshot = msgspec.msgpack.Decoder(SnapshotRow).decode
+_decode_line = msgspec.msgpack.Decoder(LineRow).decode
+_decode_asked = msgspec.msgpack.Decoder(AskedRow).decode
+_decode_seen = msgspec.msgpack.Decoder(SeenRow).decode
 _decode_unplaced = msgspec.msgpack.Decoder(UnplacedRow).decode
 # msgspec lets out UnicodeDecodeError and RecursionError as they are.
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -210,6 +219,29 @@ def check_declarations(txn: Txn, findings: Findings, number: int, terms: Terms, 
     findings.say(name, faults, f"{count} of ours can be opened")
 
 
+def check_timestamps(
+    txn: Txn, findings: Findings, number: int, channel: bytes, checkpoints: Sequence[CheckpointRow]
+) -> None:
+    """Each timestamp is of the checkpoint that it is kept for; a node asks for others again."""
+    faults: list[str] = []
+    notes = {row.digest: row for row in checkpoints}
+    count = 0
+    for key, stored in txn.stored("timestamps", log_key(number), log_key(number + 1)):
+        count += 1
+        value, row = value_of("timestamps", key, stored), notes.get(key[4:])
+        period = row.period if row is not None else "an unknown checkpoint"
+        try:
+            if value is not None and row is not None:
+                check_token(parse_response(value), row.note)
+                continue
+            faults.append(f"the timestamp of {period} is damaged or of nothing that is here")
+        except TallyError as error:
+            faults.append(f"the timestamp of {period}: {error.message}")
+        findings.damaged.append(Damaged("timestamps", key, stored, faults[-1]))
+    if count:
+        findings.say(f"{channel.hex()[:8]}: timestamps", faults, f"{count} are of its checkpoints")
+
+
 def _meta_row(key: bytes, value: bytes) -> None:
     if key not in META_KEYS:
         raise ValueError("nothing here is called so")
@@ -254,6 +286,22 @@ def _fence_row(key: bytes, value: bytes) -> None:
         raise ValueError("it is no fence")
 
 
+def _line_row(key: bytes, value: bytes) -> None:
+    if len(key) != 20 or _decode_line(value).at_s < 0:
+        raise ValueError("it is no witness's line on a head")
+
+
+def _asked_row(key: bytes, value: bytes) -> None:
+    if len(key) != 12 or _decode_asked(value).size < 0:
+        raise ValueError("it is no witness's")
+
+
+def _seen_row(key: bytes, value: bytes) -> None:
+    row = _decode_seen(value)
+    if hashlib.sha256(row.origin.encode()).digest() != key or row.size < 0:
+        raise ValueError("it is another origin's")
+
+
 _ALONE: dict[str, Callable[[bytes, bytes], None]] = {
     "meta": _meta_row,
     "peers": _peer_row,
@@ -264,4 +312,7 @@ _ALONE: dict[str, Callable[[bytes, bytes], None]] = {
     "shown": _shown_row,
     "snapshots": _snapshot_row,
     "fences": _fence_row,
+    "witnessed": _line_row,
+    "asked": _asked_row,
+    "seen": _seen_row,
 }

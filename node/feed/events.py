@@ -48,6 +48,9 @@ KINDS: dict[str, Callable[[Data], str]] = {
     "checkpoint.proposed": lambda d: f"{d['by']} proposes to close {d['period']}",
     "checkpoint.refused": lambda d: f"{d['by']} did not sign {d['period']}: {d['reason']}",
     "checkpoint.signed": lambda d: f"{d['period']} is closed, signed by both",
+    "checkpoint.timestamped": lambda d: (
+        f"{d['period']} existed at {d['time']}, says {d['authority']}"
+    ),
     "checkpoint.due": lambda d: (
         f"{d['period']} is accepted unless {d['waits_for']} disputes it by {d['until']}"
     ),
@@ -69,6 +72,7 @@ KINDS: dict[str, Callable[[Data], str]] = {
         f"the standby did not follow for {d['after_seconds']:g} s: this node goes on alone"
     ),
     "standby.back": lambda d: "the standby is in step again",
+    "witness.breach": lambda d: f"witness {d['witness']} on {d['log']}'s log: {d['said']}",
     "evidence.found": lambda d: f"evidence {d['digest'][:16]} against {d['accused']}",
 }
 

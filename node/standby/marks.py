@@ -11,7 +11,7 @@ from typing import Protocol
 
 LINE, MIRRORED, GENERATION = b"line", b"mirrored", b"generation"
 # Rows of `meta` that are of one home and mean nothing in another.
-OF_THE_HOME = frozenset({b"place", b"port", b"http-port", b"restored", MIRRORED})
+OF_THE_HOME = frozenset({b"place", b"port", b"http-port", b"witness-port", b"restored", MIRRORED})
 
 Row = tuple[str, bytes, bytes | None]  # table, key, value as stored; None: the key is removed
 

@@ -102,7 +102,7 @@ class Reads:
         config = self._config.http
         if not config.listen:
             return
-        host, port = checked_address(config)
+        host, port = checked_address("http", config.listen, remote=config.remote)
         try:
             listeners = await trio.open_tcp_listeners(port, host=host)
         except OSError as error:

@@ -124,6 +124,7 @@ class Standby:
             "channels": {},
             "peers": {},
             "standby": self.document(),
+            "timestamps": None,
         }
 
     def document(self) -> dict[str, Any]:

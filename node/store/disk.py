@@ -28,6 +28,7 @@ import xxhash
 from tallystick.node.errors import HomeError, StoreError
 from tallystick.node.segments.reading import Segments
 from tallystick.node.standby.marks import Recorder, Row
+from tallystick.node.store.ahead import read_ahead
 from tallystick.node.store.keyspace import FORMAT, FORMATS, TABLES
 from tallystick.node.telemetry.counts import Commits
 
@@ -65,15 +66,17 @@ class Txn:
     A table that the store was written without reads as empty.
     """
 
-    __slots__ = ("_tables", "_txn", "rows", "segments", "written")
+    __slots__ = ("_env", "_tables", "_txn", "rows", "segments", "written")
 
     def __init__(
         self,
+        env: Any,
         txn: Any,
         tables: dict[str, Any],
         segments: Segments,
         rows: list[Row] | None = None,
     ) -> None:
+        self._env = env
         self._txn = txn
         self._tables = tables
         self.segments = segments  # where the records are that the store has no more
@@ -152,8 +155,15 @@ class Txn:
         db = self._tables[table]
         return 0 if db is None else int(self._txn.stat(db)["entries"])
 
-    def floor(self, table: str, key: bytes) -> tuple[bytes, bytes] | None:
-        """The item with the greatest key <= `key`."""
+    def ahead(self, table: str, key: bytes) -> None:
+        """Have a large value's pages read, which is about to be read from anywhere in the store."""
+        with self._env.begin(buffers=True) as txn:
+            value = txn.get(key, db=self._tables[table])
+            if value is not None:
+                read_ahead(value)
+
+    def floor_key(self, table: str, key: bytes) -> bytes | None:
+        """The greatest key <= `key`."""
         with self._cursor(table) as cursor:
             if cursor is None:
                 return None
@@ -162,10 +172,13 @@ class Txn:
                 found = cursor.last()
             elif cursor.key() != key:
                 found = cursor.prev()
-            if not found:
-                return None
-            at = cursor.key()
-            return at, unseal(table, at, cursor.value())
+            return bytes(cursor.key()) if found else None
+
+    def floor(self, table: str, key: bytes) -> tuple[bytes, bytes] | None:
+        """The item with the greatest key <= `key`."""
+        at = self.floor_key(table, key)
+        value = None if at is None else self.get(table, at)
+        return None if at is None or value is None else (at, value)
 
 
 Job = Callable[[Txn], None]
@@ -302,11 +315,11 @@ class Store:
     def read(self) -> Iterator[Txn]:
         """A consistent view; keep it short, it holds old pages."""
         if self._moment is not None:
-            yield Txn(self._moment, self._tables, self.segments)
+            yield Txn(self._env, self._moment, self._tables, self.segments)
             return
         try:
             with self._env.begin() as txn:
-                yield Txn(txn, self._tables, self.segments)
+                yield Txn(self._env, txn, self._tables, self.segments)
         except lmdb.Error as error:
             raise StoreError(f"the store cannot be read: {error}", _ADVICE) from None
 
@@ -327,7 +340,7 @@ class Store:
         rows: list[Row] | None = None if self.recorder is None else []
         try:
             with self._env.begin(write=True) as txn:
-                wrapped = Txn(txn, self._tables, self.segments, rows)
+                wrapped = Txn(self._env, txn, self._tables, self.segments, rows)
                 for job in jobs:
                     job(wrapped)
                 self.counts.fsyncs()

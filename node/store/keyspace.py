@@ -33,6 +33,7 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | attributes  | log, hash of meter and id          | what is kept beside a delta, salted           |
 | answers     | time, hash of an idempotency key   | AnswerRow: what was answered to it            |
 | snapshots   | proof root, hash of what it is of  | SnapshotRow: a checkpoint asked for over HTTP |
+| timestamps  | channel number, checkpoint's digest | an authority's response, as it came          |
 | feed        | cursor                             | FeedRow: something that happened              |
 | concerning  | channel id, cursor                 | empty: the event concerns that channel        |
 | followed    | channel id                         | FollowedRow: how far the feed follows it      |
@@ -41,10 +42,14 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | lanes       | endpoint, channel id               | LaneRow: how far an endpoint was sent it      |
 | fences      | cosigner key of a peer's party     | FenceRow: its newest generation seen here     |
 | deliveries  | state, number                      | DeliveryRow: what became of a delivery        |
+| witnessed   | log, size, hash of a witness's key | LineRow: a witness's line on that head        |
+| asked       | log, hash of a witness's key       | AskedRow: how far that witness is             |
+| seen        | hash of an origin                  | SeenRow: what we co-signed of it as a witness |
 
 `tiles`, `corrections`, `matters`, `closes`, `named`, `ended`, `derived`, `lines` and the id index's
-files follow from the rest and can be rebuilt. The tables from `feed` on only tell others what
-happened: where they are gone the feed begins anew. An event of no channel has 32 zeros for its id.
+files follow from the rest and can be rebuilt. The tables from `feed` to `deliveries` only tell
+others what happened: where they are gone the feed begins anew. An event of no channel has 32 zeros
+for its id.
 """
 
 from __future__ import annotations
@@ -91,6 +96,7 @@ TABLES = (
     "attributes",
     "answers",
     "snapshots",
+    "timestamps",
     "feed",
     "concerning",
     "followed",
@@ -99,11 +105,15 @@ TABLES = (
     "lanes",
     "deliveries",
     "fences",
+    "witnessed",
+    "asked",
+    "seen",
 )
 
 META_KEYS = (
     b"format", b"fingerprints", b"place", b"port", b"http-port", b"restored", b"feed", b"archive",
     b"line", b"mirrored", b"generation", b"presence",
+    b"witness-port", b"witness-doubt",
 )  # fmt: skip
 
 _LOG = struct.Struct(">I")
@@ -246,6 +256,39 @@ class SnapshotRow(Struct, array_like=True):
     extras: bytes
 
 
+class LineRow(Struct, array_like=True):
+    """A witness's line on a head of this root, which holds; its blob is all after the key's id."""
+
+    root: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    name: str
+    key_id: Annotated[bytes, Meta(min_length=4, max_length=4)]
+    blob: bytes
+    at_s: int
+
+
+class AskedRow(Struct, array_like=True):
+    """The newest head of a log that a witness co-signed for us, and what it did that none may do
+    (`breach`, empty as a rule), with when that was.
+    """
+
+    size: int
+    at_s: int
+    breach: str = ""
+    breach_us: int = 0
+
+
+class SeenRow(Struct, array_like=True):
+    """The newest head of an origin that we co-signed as a witness, with the checkpoint: its log's
+    line and ours.
+    """
+
+    origin: str
+    size: int
+    root: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    checkpoint: bytes
+    at_s: int
+
+
 class CheckpointRow(Struct, array_like=True):
     """A closed period: the note, its bounds and sizes, and the statement's lines as bytes.
 
@@ -372,8 +415,23 @@ def digest_key(log: int, digest: bytes) -> bytes:
     return _LOG.pack(log) + digest
 
 
+def line_of_head_key(log: int, size: int, witness: bytes) -> bytes:
+    """Key of a witness's line on a head of a log."""
+    return _LOG_INDEX.pack(log, size) + witness
+
+
+def asked_key(log: int, witness: bytes) -> bytes:
+    """Key of how far a witness is with a log."""
+    return _LOG.pack(log) + witness
+
+
 def evidence_key(channel: int, digest: bytes) -> bytes:
     """Key of a file of evidence, by its channel's number and its digest."""
+    return _LOG.pack(channel) + digest
+
+
+def timestamp_key(channel: int, digest: bytes) -> bytes:
+    """Key of the timestamp of a checkpoint, by its channel's number and its digest."""
     return _LOG.pack(channel) + digest
 
 

@@ -192,6 +192,24 @@ METRICS = (
         ("method", "route", "status"),
     ),
     Metric("http_request_seconds", "histogram", "How long an answer took.", ("route",)),
+    # Timestamps and witnesses
+    Metric("timestamps_waiting", "gauge", "Checkpoints that no authority has stamped yet."),
+    Metric("timestamps_kept_total", "counter", "Timestamps that were asked for and kept."),
+    Metric("timestamps_failed_total", "counter", "Attempts to get a timestamp that failed."),
+    Metric("witness_up", "gauge", "1 unless the witness could not be reached.", ("witness",)),
+    Metric("witness_waiting", "gauge", "Logs that wait to be shown to the witness.", ("witness",)),
+    Metric("witness_refusing", "gauge", "Logs that the witness refuses now.", ("witness",)),
+    Metric(
+        "witness_answers_total",
+        "counter",
+        "What the witness answered: cosigned, behind, refused, nonsense, or unreachable.",
+        ("witness", "answer"),
+    ),
+    Metric("witness_breaches", "gauge", "Logs on which the witness did what none may do."),
+    Metric("witnessed_logs", "gauge", "Logs that this node, as a witness, co-signed a head of."),
+    Metric(
+        "witnessing_answers_total", "counter", "Answers of this node as a witness.", ("status",)
+    ),
     # Events out
     Metric("feed_events", "gauge", "Events that the feed keeps."),
     Metric("webhook_endpoints", "gauge", "Endpoints that get webhooks."),

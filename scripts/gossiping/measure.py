@@ -63,7 +63,6 @@ def _figures(world: World) -> Figures:
         "nodes": plan.nodes,
         "channels": plan.channels,
         "pseudonyms": len(world.logs),
-        "held": plan.held,
         "silent": plan.silent,
         "lying": plan.lying,
         "partition_minutes": plan.partition_minutes,

@@ -37,7 +37,6 @@ class Plan:
     warm_minutes: float = 8.0
     cost_minutes: float = 5.0  # in which costs are counted, before anybody equivocates
     minutes: float = 10.0  # from the equivocations on
-    held: bool = False  # whether heads of the peer's log are published too, by the minute
     silent: float = 0.0  # take, and pass nothing on
     lying: float = 0.0  # besides, send what they made up
     lies_a_minute: float = 2.0  # of one liar to one neighbour
@@ -169,8 +168,6 @@ class World:
             for author, peer in (pair, pair[::-1]):
                 interval = self.dice.choices(intervals, shares)[0]
                 self._add(Log(self.dice.randbytes(32), author, peer, interval))
-                if self.plan.held:
-                    self._add(Log(self.dice.randbytes(32), peer, author, max(60.0, interval)))
         self.channel_logs = list(self.logs)
         for node in range(self.plan.nodes):
             self._add(Log(self.dice.randbytes(32), node, node, PRESENCE_SECONDS))

@@ -22,7 +22,7 @@ from disputing import Quarrel
 from pyarrow import parquet
 from reconciling import sides, talk
 
-from fuzzing import intake, papers, sketches, stored, verdicts
+from fuzzing import intake, papers, resales, sketches, stamps, stored, verdicts, witnesses
 from fuzzing.exports import MAP
 from fuzzing.wire import CHALLENGE, CHANNEL, INVITE, OWN_SIZE, RECEIVED_SIZE
 from tallystick.node.backup import BACKUP_FORMAT, FileEntry, Manifest
@@ -385,6 +385,8 @@ def _made() -> dict[str, list[bytes]]:
         + [bytes([n]) + b"1790805600.5" for n in range(3, 7)],
         "terms": [TERMS.encode()],
         "mappings": [MAP.encode()],
+        "resale-maps": [resales.MAP.encode()],
+        "resales": [*resales.files(), b"\0".join(reversed(resales.files()))],
         "configs": [TEMPLATE.encode(), TEMPLATE.replace("# ", "").encode()],
         "csv": [CSV],
         "csv-gz": [gzip.compress(CSV, mtime=0)],
@@ -398,8 +400,17 @@ def _made() -> dict[str, list[bytes]]:
         "pages": [b"\0" + stored.known_file(), *_edits()],
         "refutations": [files["author.refutation"], accusing.lost_refutation()],
         "rows": _rows(),
+        "policies": witnesses.POLICIES,
+        "witness-requests": witnesses.REQUESTS,
+        "witness-answers": witnesses.ANSWERS,
         "verified": [data for name, data in files.items() if not name.endswith(".json")],
-        "bundles": [files["bundle-compact.tally"], files["bundle-full.tally"]],
+        "bundles": [
+            files["bundle-compact.tally"],
+            files["bundle-full.tally"],
+            files["bundle-extras.tally"],
+        ],
+        "timestamps": stamps.RESPONSES,
+        "trusted": [stamps.MAKER.root_pem, stamps.MAKER.root_pem * 2],
         "signed-bundles": _signed(),
         "claims": [encode_claims([stating.CLAIM])],
         "invoices": papers.some_invoices(),

@@ -247,6 +247,7 @@ def test_two_copies_that_publish_the_same_size_find_each_other_out() -> None:
     clone.receive("b", [Carried(0, _own("a", 5))], [], NOW)
     events = clone.publish(_own("a", 5, "clone"), NOW)
     assert [type(event) for event in events] == [Conflicted]
+    assert clone.publish(_own("a", 5, "clone"), NOW) == events
 
 
 def test_a_conflict_is_kept_after_the_log_went_on() -> None:
@@ -273,10 +274,11 @@ def test_what_its_pseudonym_did_not_sign_is_refused_and_its_bearer_is_not_heard_
     forged = msgspec.structs.replace(_own("a", 9), signature=bytes(64))
     lie = Refused("liar", "signature")
     assert node.receive("liar", [Carried(0, forged), Carried(0, _own("a", 1))], [], NOW) == [lie]
-    assert node.receive("liar", [Carried(0, _own("a", 1))], [], NOW + 1) == [lie]
+    barred = Refused("liar", "barred")
+    assert node.receive("liar", [Carried(0, _own("a", 1))], [], NOW + 1) == [barred]
     assert node.stats().items == 0
     assert node.receive("b", [Carried(0, _own("a", 1))], [], NOW + 1) == []
-    later = NOW + 1 + Limits().barred
+    later = NOW + Limits().barred
     assert node.receive("liar", [Carried(0, _own("c", 1))], [], later) == []
     assert node.stats().items == 2
 
@@ -443,6 +445,24 @@ def test_a_nearer_way_is_told_on_if_the_first_one_was_too_long() -> None:
     node.receive("b", [Carried(0, _made(1))], [], NOW + 20)
     told = node.round(NOW + 40)
     assert set(told) == {"a", "c"}
+
+
+def test_who_comes_is_told_what_goes_to_it_however_much_that_is() -> None:
+    """Some in each round; what was of a past week is gone by then."""
+    limits = Limits(
+        items_a_minute=10**9, checks_a_second=10**9, items_a_round=5_000, relays_at_once=10**6
+    )
+    node = Gossip(b"s" * 32, limits, verify=_taken)
+    node.connected("a", NOW)
+    items = [_made(number) for number in range(5_000)]
+    node.receive("a", [Carried(0, item) for item in items], [], NOW)
+    node.round(NOW)
+    node.connected("b", NOW + 60)
+    told: list[int] = []
+    while node.due() < NOW + 60:
+        told.append(sum(len(batch.items) for batch in node.round(NOW + 60).values()))
+    assert sum(told) == 5_000
+    assert max(told) == 2_000
 
 
 def test_withdrawn_and_unwatched_items_are_let_go() -> None:

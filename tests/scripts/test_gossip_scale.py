@@ -12,6 +12,7 @@ import pytest
 from gossiping.drawing import draw_all
 from gossiping.graph import make_graph
 from gossiping.measure import bytes_an_item, quantile, run_world
+from gossiping.tables import by_share, by_size
 from gossiping.world import Plan, World
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -98,13 +99,18 @@ def test_quantiles_count_what_never_came(total: int, share: float, value: int | 
     assert quantile([1, 2, 3, 4], total, share) == value
 
 
-def test_the_pictures_in_the_documentation_are_of_the_figures_beside_them(tmp_path: Path) -> None:
-    draw_all(json.loads((DOCS / "gossip" / "figures.json").read_text()), tmp_path)
+def test_pictures_and_tables_in_the_documentation_are_of_the_figures_beside_them(
+    tmp_path: Path,
+) -> None:
+    figures = json.loads((DOCS / "gossip" / "figures.json").read_text())
+    draw_all(figures, tmp_path)
     drawn = {file.name: file.read_text() for file in tmp_path.iterdir()}
     kept = {file.name: file.read_text() for file in (DOCS / "gossip").glob("*.svg")}
     assert drawn == kept
     assert len(drawn) == 6
     page = (DOCS / "gossip.md").read_text()
+    assert by_size(figures) in page
+    assert by_share(figures) in page
     for name, text in drawn.items():
         assert f"gossip/{name}" in page
         assert ElementTree.fromstring(text).find("{*}desc") is not None

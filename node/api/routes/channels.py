@@ -29,6 +29,15 @@ class Quota(Struct):
     reached: bool
 
 
+class WitnessStatus(Struct):
+    """How far a witness is with our log, and what it did that none may do."""
+
+    name: str
+    size: int
+    of: int
+    breach: str
+
+
 class ChannelStatus(Struct):
     """How a channel stands."""
 
@@ -48,6 +57,7 @@ class ChannelStatus(Struct):
     withheld: str
     clock_skew_seconds: float | None
     evidence: list[str]
+    witnesses: list[WitnessStatus]
 
 
 class Proposal(Struct):
@@ -69,6 +79,14 @@ class StandbyStatus(Struct):
     alone: bool
 
 
+class Stamping(Struct):
+    """Who stamps checkpoints, how many wait for it, and why, if asking failed."""
+
+    url: str
+    waiting: int
+    problem: str
+
+
 class Status(Struct):
     """How the node and its channels stand."""
 
@@ -78,6 +96,7 @@ class Status(Struct):
     http: str | None
     standby: StandbyStatus | None
     channels: list[ChannelStatus]
+    timestamps: Stamping | None
     proposals: list[Proposal]
 
 

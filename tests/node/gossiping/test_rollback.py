@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,13 @@ def test_a_third_party_shows_what_was_lost_and_nothing_is_signed_over_it(tmp_pat
         acme.start()
         nodes.wait_until(lambda: _of(acme, gamma)["state"] == "open")
         nodes.wait_until(lambda: _sent(acme) >= 4)  # about both channels' logs
+        before = _sent(acme)
         for number in range(3):
             emit(f"new-{number}", "--wait")
-        before = _sent(acme)
         nodes.wait_until(lambda: _sent(acme) > before)
+        # Growth goes out ten seconds after the last news, to one neighbour first and to the others
+        # up to six seconds later: which, nobody can see.
+        time.sleep(30)
         acme.kill()
         beta.stop()
         # In place: neither the file nor the folder is another one.

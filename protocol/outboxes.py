@@ -1,0 +1,94 @@
+"""What waits to be sent to each neighbour: names only, so that the newest is sent when it is sent.
+
+What waits is bounded for all neighbours together. A neighbour that is not here has no box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from itertools import islice
+
+
+class _Box:
+    __slots__ = ("conflicts", "items")
+
+    def __init__(self) -> None:
+        self.items: dict[bytes, int] = {}  # pseudonyms, and the hops to say
+        self.conflicts: dict[bytes, None] = {}
+
+
+class Outboxes:
+    """The boxes of the neighbours that are here. `unsent` counts what found no room."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.waiting = 0
+        self.unsent = 0
+        self._boxes: dict[str, _Box] = {}
+        self._full: dict[str, None] = {}  # boxes with anything in them
+
+    def open(self, neighbour: str) -> None:
+        """A neighbour is here."""
+        self._boxes.setdefault(neighbour, _Box())
+
+    def close(self, neighbour: str) -> None:
+        """It is gone, and what waited for it too."""
+        if (box := self._boxes.pop(neighbour, None)) is not None:
+            self.waiting -= len(box.items) + len(box.conflicts)
+            self._full.pop(neighbour, None)
+
+    def put(self, neighbour: str, pseudonym: bytes, hops: int) -> None:
+        """The item of a pseudonym is to be sent, with these hops."""
+        box = self._boxes.get(neighbour)
+        if box is not None and (pseudonym in box.items or self._has_room(neighbour)):
+            box.items[pseudonym] = hops
+
+    def put_conflict(self, neighbour: str, pseudonym: bytes) -> None:
+        """The conflict of a pseudonym is to be sent."""
+        box = self._boxes.get(neighbour)
+        if box is not None and pseudonym not in box.conflicts and self._has_room(neighbour):
+            box.conflicts[pseudonym] = None
+
+    def drop(self, neighbour: str, pseudonym: bytes) -> None:
+        """It has the item already."""
+        box = self._boxes.get(neighbour)
+        if box is not None and box.items.pop(pseudonym, None) is not None:
+            self._taken(neighbour, box, 1)
+
+    def drop_conflict(self, neighbour: str, pseudonym: bytes) -> None:
+        """It has the conflict already."""
+        box = self._boxes.get(neighbour)
+        if box is not None and pseudonym in box.conflicts:
+            del box.conflicts[pseudonym]
+            self._taken(neighbour, box, 1)
+
+    def full(self, pass_over: Collection[str] = ()) -> list[str]:
+        """Those for whom something waits."""
+        return [neighbour for neighbour in self._full if neighbour not in pass_over]
+
+    def take(
+        self, neighbour: str, items: int, conflicts: int
+    ) -> tuple[list[tuple[bytes, int]], list[bytes]]:
+        """What waited longest, at most so many of each."""
+        box = self._boxes[neighbour]
+        first = list(islice(box.items.items(), items))
+        for pseudonym, _ in first:
+            del box.items[pseudonym]
+        others = list(islice(box.conflicts, conflicts))
+        for pseudonym in others:
+            del box.conflicts[pseudonym]
+        self._taken(neighbour, box, len(first) + len(others))
+        return first, others
+
+    def _has_room(self, neighbour: str) -> bool:
+        if self.waiting >= self.room:
+            self.unsent += 1
+            return False
+        self.waiting += 1
+        self._full[neighbour] = None
+        return True
+
+    def _taken(self, neighbour: str, box: _Box, count: int) -> None:
+        self.waiting -= count
+        if not box.items and not box.conflicts:
+            self._full.pop(neighbour, None)
