@@ -11,7 +11,9 @@ import logging
 
 import trio
 
+from tallystick.node.fencing import Outdated
 from tallystick.node.link import Link
+from tallystick.node.store.keyspace import FenceRow
 from tallystick.protocol.errors import PeerBreach
 from tallystick.protocol.items import Carried
 from tallystick.protocol.messages import Hearsay, Presence
@@ -72,6 +74,14 @@ class Admission:
             await existing.ended.wait()
         self._arriving.pop(link.peer, None)
         self.links[link.peer] = link
+
+    async def dismiss(self, link: Link, fence: FenceRow) -> None:
+        """End all other connections of a peer, whose node another one took over from."""
+        others = [self.links.get(link.peer), self._arriving.get(link.peer)]
+        for other in others:
+            if other is not None and other is not link:
+                await other.part(Outdated(link.peer, fence))
+                await other.ended.wait()
 
     def _prefers(self, existing: Link, new: Link) -> bool:
         """When both dial at once both keep the connection that the first name dialled."""

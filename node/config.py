@@ -109,6 +109,14 @@ class ArchiveSettings(Struct, frozen=True, forbid_unknown_fields=True):
     keep_periods: Annotated[int, Meta(ge=0, le=100_000)] = 2
 
 
+class StandbySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether another node of this party may mirror this one, and whether it is waited for."""
+
+    serve: bool = False
+    wait: bool = False
+    wait_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
+
+
 class Reconcile(Struct, frozen=True, forbid_unknown_fields=True):
     """Standing consents; the first rule that fits counts."""
 
@@ -249,6 +257,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     intake: Intake = Intake()
     feed: FeedConfig = FeedConfig()
     webhooks: WebhooksConfig = WebhooksConfig()
+    standby: StandbySettings = StandbySettings()
     timestamps: TimestampsConfig = TimestampsConfig()
     witness: WitnessSettings = WitnessSettings()
     witnessing: Witnessing = Witnessing()
@@ -443,6 +452,18 @@ TEMPLATE = """\
 
 # A file of certificates (PEM) that https endpoints may have beside those that the system trusts.
 # ca_file = ""
+
+[standby]
+# Whether a second node of this party (tally standby init) may mirror this one. Whoever has the
+# party's seed can then copy all that is in this home's store.
+# serve = false
+
+# Whether nothing is acknowledged to whoever emits, and no head sent to a peer, before the standby
+# has it too; and for how long it is waited for before this node goes on alone, which status, the
+# events and the metrics say. 0: it never goes on alone, so while no standby follows it records
+# nothing.
+# wait = false
+# wait_seconds = 10.0
 
 [timestamps]
 # An authority that is asked when a checkpoint existed, once both have signed it (RFC 3161): its

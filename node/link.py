@@ -18,8 +18,9 @@ from tallystick.node import accusing, recovery
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.errors import ArchiveError
+from tallystick.node.fencing import last_word
 from tallystick.node.outbox import Outbox
-from tallystick.node.quotas import Allowance
+from tallystick.node.quotas import Allowance, quota_reached
 from tallystick.node.readback import read_back
 from tallystick.node.store.disk import Ticket
 from tallystick.node.store.matters import CHECKPOINT_MARK
@@ -33,6 +34,7 @@ from tallystick.protocol.messages import (
     Channels,
     Cosign,
     Difference,
+    Fenced,
     Founded,
     Full,
     Halt,
@@ -43,6 +45,7 @@ from tallystick.protocol.messages import (
     Message,
     Ping,
     Presence,
+    Promoted,
     ProposeCheckpoint,
     ProposeTerms,
     RefuseCheckpoint,
@@ -96,6 +99,7 @@ class Link:
         self.skew_seconds = 0.0
         self.presence: Presence | None = None  # which process of the peer speaks
         self.presence_heard = trio.Event()  # replaced whenever we ask
+        self.promoted: Promoted | None = None  # what proves the peer's generation
         self._admitted = False
         self._hello: Hello | None = None
         self._owner = owner
@@ -174,8 +178,8 @@ class Link:
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
                     try:
-                        self.send(hello)
-                        self.send(self._owner.presence())
+                        for said in self._owner.introduction(hello):
+                            self.send(said)
                         await self._read()
                     finally:
                         self._over = True
@@ -225,10 +229,10 @@ class Link:
     async def _say_bye(self, breach: PeerBreach) -> None:
         """End the session, and give the peer a moment to hear why."""
         what = "no session"
-        if breach.code != "version":  # it is nobody's fault
+        if breach.code not in ("version", "fenced"):  # it is nobody's fault
             what = "the peer broke the protocol"
         _log.warning(what, extra={"peer": self.peer, "why": breach.code, "reason": breach})
-        self.send(Bye(breach.code, str(breach)[:1000]))
+        self.send(last_word(breach))
         with trio.move_on_after(1):
             await self._outbox.empty()
             await trio.sleep(0.05)
@@ -243,8 +247,12 @@ class Link:
                         extra={"peer": self.peer, "seconds": round(self.skew_seconds)},
                     )
                 self._hello = message
+            case Promoted():
+                self.promoted = message
             case Presence():
                 await self._introduced(message)
+            case Fenced():
+                self._owner.fenced(self, message)
             case Channels():
                 await self._owner.channels_open(self, message.channels)
             case ProposeTerms() | TermsHeld() | TermsRefused() | Founded():
@@ -294,7 +302,7 @@ class Link:
             root, signature, cosignature = row.root, row.signature, row.cosignature
         self.send(Holding(channel.id, channel.doubt, own_size, size, root, signature, cosignature))
         if channel.full:
-            self._refuse_more(channel, _quota_reached(channel))
+            self._refuse_more(channel, quota_reached(channel.held_bytes))
 
     def halt_unspoken(self, channel: Channel, reason: str) -> None:
         """Tell the peer that a channel is halted here, which it takes for open."""
@@ -548,7 +556,7 @@ class Link:
 
     async def _take(self, channel: Channel, closer: Closer, message: Append) -> None:
         if channel.full:
-            self._refuse_more(channel, _quota_reached(channel))
+            self._refuse_more(channel, quota_reached(channel.held_bytes))
         if channel.id in self._full:
             return  # what was under way, until a new link begins with what is held
         await self._settle_some(batch_count(message.batch))
@@ -588,7 +596,3 @@ class Link:
             self._full.add(channel.id)
             _log.warning("the peer's log is not taken further", extra=self._named(channel, reason))
             self.say(Full(channel.id, reason))
-
-
-def _quota_reached(channel: Channel) -> str:
-    return f"the quota of this log is reached, {channel.held_bytes:,} bytes are held"

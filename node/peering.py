@@ -24,6 +24,7 @@ from tallystick.node.declaring import Declarer
 from tallystick.node.dialling import LATER_SECONDS, Dialler
 from tallystick.node.errors import StoreError
 from tallystick.node.feed.events import NO_CHANNEL, iso
+from tallystick.node.fencing import Fences
 from tallystick.node.gossiping.judging import Judge
 from tallystick.node.gossiping.presences import Presences
 from tallystick.node.gossiping.spreading import Spreading
@@ -37,16 +38,20 @@ from tallystick.node.streams import Stream
 from tallystick.node.upkeep import RETRY_SECONDS
 from tallystick.protocol.blinding import OpenedPresence
 from tallystick.protocol.errors import PeerBreach
+from tallystick.protocol.generation import prove_generation
 from tallystick.protocol.messages import (
     PROTOCOL_VERSION,
     Accusation,
     Channels,
+    Fenced,
     Founded,
     Hearsay,
     Hello,
     InReconciliation,
+    Message,
     Ping,
     Presence,
+    Promoted,
     ProposeTerms,
     TermsHeld,
     TermsRefused,
@@ -74,6 +79,8 @@ class Peering:
         self.declarer = Declarer(books, self.caught_up)
         self._admission = Admission(books.identity.name)
         self.links: Mapping[str, Link] = self._admission.links
+        self.fences = Fences(books)
+        self.on_superseded: Callable[[int, bytes | None], bool] = lambda generation, proof: False
         self.presences = Presences(books, dice)
         judge = Judge(books, self._went_back, self.convicted)
         self.talker = Talker(books, self.presences, judge, self.links, self._copied, dice)
@@ -223,8 +230,30 @@ class Peering:
         await self._spreading.hear(link, message)
         self.notify()
 
+    def introduction(self, hello: Hello) -> list[Message]:
+        """What is said first on a link; who took over from another home proves it."""
+        generation = self.books.generation
+        said: list[Message] = [hello]
+        if generation:
+            said.append(Promoted(generation, prove_generation(self.identity, generation)))
+        return [*said, self.presence()]
+
+    def fenced(self, link: Link, message: Fenced) -> None:
+        """The peer says that another node of our party took over: if the party says so, stop."""
+        newer = message.generation > self.books.generation
+        if not (newer and self.superseded(message.generation, message.proof)):
+            _log.error(
+                "the peer says that this node was superseded, and does not prove it",
+                extra={"peer": link.peer},
+            )
+        link.close("the peer says that another node of this party took over")
+
     async def admit(self, link: Link, presence: Presence) -> None:
         """The peer said which process speaks: the link counts from now on, or may not."""
+        peer = self.books.peer(link.peer)
+        self.fences.check(peer, presence)
+        if await self.fences.raise_to(peer, presence, link.promoted):
+            await self._admission.dismiss(link, self.fences.of(peer))
         await self._admission.admit(link, presence)
 
     def reconcile(self, link: Link, channel: Channel, message: InReconciliation) -> None:
@@ -381,8 +410,20 @@ class Peering:
             link.close("gossip shows more than is here")
         self.notify()
 
+    def superseded(self, generation: int, proof: bytes | None) -> bool:
+        """Another node of our party took over, if the proof holds (None: the party's own word was
+        heard): sign nothing any more.
+        """
+        if not self.on_superseded(generation, proof):
+            return False
+        for channel, _ in self.books.channels.values():
+            channel.part()
+        return True
+
     async def _copied(self, other: OpenedPresence) -> None:
         """Another copy of this home runs: hold no sessions until people decide."""
+        if other.generation > self.books.generation and self.superseded(other.generation, None):
+            return
         first = not self.presences.stopped
         await self.presences.stop(other)
         if first:

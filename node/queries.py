@@ -150,6 +150,7 @@ def status(books: Books, live: dict[str, Any] | None) -> dict[str, Any]:
         "stopped": stopped if copy.stopped_us else None,
         "address": live["address"] if live else None,
         "http": live["http"] if live else None,
+        "standby": live["standby"] if live else None,
         "channels": documents,
         "timestamps": live["timestamps"] if live else None,
         "proposals": [

@@ -396,10 +396,12 @@ class Service:
             }
         peers = {name: link.live for name, link in node.peering.links.items()}
         http = self.http_address or None
+        standby = node.mirroring.document() if node.mirroring else None
         return {
             "address": node.peering.address,
             "http": http,
             "channels": channels,
             "peers": peers,
+            "standby": standby,
             "timestamps": node.stamper.document(),
         }

@@ -9,10 +9,12 @@ if TYPE_CHECKING:
     from tallystick.node.link import Link
     from tallystick.protocol.messages import (
         Accusation,
+        Fenced,
         Founded,
         Hearsay,
         Hello,
         InReconciliation,
+        Message,
         Presence,
         ProposeTerms,
         TermsHeld,
@@ -38,6 +40,12 @@ class Owner(Protocol):
 
     def presence(self, *, asks: bool = False) -> Presence:
         """Which process of ours this is, said now."""
+
+    def introduction(self, hello: Hello) -> list[Message]:
+        """What is said first: the hello, and which process of ours this is."""
+
+    def fenced(self, link: Link, message: Fenced) -> None:
+        """The peer says that another node of our party took over."""
 
     async def admit(self, link: Link, presence: Presence) -> None:
         """The peer said which process speaks: returns once this link is the one that counts;

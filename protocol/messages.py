@@ -252,6 +252,20 @@ class Accusation(_Message, frozen=True, tag=35):
     evidence: Annotated[bytes, Meta(min_length=1, max_length=FILE_BYTES_MAX)]
 
 
+class Promoted(_Message, frozen=True, tag=37):
+    """Between hello and presence, by a node that took over: its generation, signed by its party."""
+
+    generation: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    proof: Signature64
+
+
+class Fenced(_Message, frozen=True, tag=38):
+    """The receiver was superseded: its party signed this newer generation. The session is over."""
+
+    generation: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    proof: Signature64
+
+
 # What follows is said in reconciliation sessions, each of which has an id of its own.
 # `protocol/reconcile.py` says what comes when, and what is checked of it.
 
@@ -387,6 +401,8 @@ Message = (
     InReconciliation
     | Hello
     | Presence
+    | Promoted
+    | Fenced
     | Hearsay
     | Accusation
     | Channels

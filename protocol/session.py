@@ -21,6 +21,7 @@ from tallystick.protocol.messages import (
     Bye,
     Channels,
     Cosign,
+    Fenced,
     Founded,
     Halt,
     Hearsay,
@@ -29,6 +30,7 @@ from tallystick.protocol.messages import (
     Message,
     Ping,
     Presence,
+    Promoted,
     ProposeTerms,
     Return,
     TermsHeld,
@@ -44,6 +46,8 @@ APPENDS_IN_FLIGHT_MAX = 5
 CONNECTION_KINDS = (
     Hello,
     Presence,
+    Promoted,
+    Fenced,
     Bye,
     Ping,
     Channels,
@@ -105,7 +109,9 @@ class Session:
         self.channels[channel_id] = ChannelLink(own_size, received_size)
 
     def feed(self, data: bytes) -> None:
-        """Take bytes that arrived; `PeerBreach` ends the session."""
+        """Take bytes that arrived; `PeerBreach` ends the session, and then nothing is heard."""
+        if self.state is Connection.CLOSED:
+            return
         try:
             self._reader.feed(data)
         except FormatError as error:
@@ -129,7 +135,7 @@ class Session:
     def send(self, message: Message) -> bytes:
         """The frame of a message that may be sent now."""
         if isinstance(message, CONNECTION_KINDS):
-            if isinstance(message, Bye):
+            if isinstance(message, Bye | Fenced):
                 self.state = Connection.CLOSED
             return frame(encode_message(message))
         link = self.channels[message.channel]

@@ -65,6 +65,8 @@ VERBS = {
     "backup": ("backup", "backup", "copy the home, while its node runs"),
     "restore": ("backup", "restore", "make a home of a backup"),
     "recover": ("recover", "command", "make a home of its seed; show what was lost"),
+    "standby": ("standby", "command", "a second node that mirrors the first, and its state"),
+    "promote": ("standby", "promote", "let a standby take over"),
     "doctor": ("doctor", "command", "check the store against its records"),
     "console": ("console", "command", "open the pages of the running node in a browser"),
     "keys": ("apikeys", "command", "keys of the HTTP interface: list, add, remove"),

@@ -25,6 +25,8 @@ from tallystick.node.process import (
     reuse_freed,
 )
 from tallystick.node.service import Service
+from tallystick.node.standby.mode import check_not_superseded, primary_of
+from tallystick.node.standby.standby import serve_standby
 from tallystick.node.telemetry.lines import Lines
 from tallystick.node.telemetry.monitor import Monitor
 from tallystick.node.telemetry.outgoing import watch_outgoing
@@ -40,7 +42,8 @@ def command(
 ) -> None:
     """Run the node in the foreground; SIGTERM or Ctrl-C stops it cleanly.
 
-    Prints one line to standard output when it serves: ready NAME HOST:PORT.
+    Prints one line to standard output when it serves: ready NAME HOST:PORT. In the home of a
+    standby: standby NAME HOST:PORT, of its primary; and the line ready … once it is promoted.
     """
     reuse_freed()
     files = raise_file_limit()
@@ -49,6 +52,9 @@ def command(
         seed = find_seed(home, passphrase_fd, seed_fd)
         lines = Lines(load_config(home.config_path).log, [seed.hex()])
         identity = home.unlock(seed)
+        check_not_superseded(home)
+        if primary_of(home) is not None and not trio.run(serve_standby, home, identity):
+            return
         with lasting():
             books = Books.open(home, read_only=False, identity=identity)
         check_file_limit(files, len(books.peers))
@@ -61,6 +67,7 @@ def command(
             trio.run(_serve, home, books, lines, flags)
         finally:
             books.close()
+        check_not_superseded(home)
 
 
 async def _serve(home: Home, books: Books, lines: Lines, flags: dict[str, str]) -> None:
@@ -83,6 +90,9 @@ async def _serve(home: Home, books: Books, lines: Lines, flags: dict[str, str]) 
         await nursery.start(door.serve)
         await nursery.start(server.serve)
         nursery.start_soon(node.run, books.config.network.listen, ready)
+        await node.superseded.wait()
+        monitor.stopping()
+        nursery.cancel_scope.cancel()
 
 
 async def _stop_on_signal(

@@ -6,6 +6,7 @@ from typing import Any
 
 from tallystick.node.cli.context import Context, verb
 from tallystick.node.cli.output import folded, print_json, say
+from tallystick.node.cli.standing import standby_document, standby_lines
 
 
 @verb("status")
@@ -14,11 +15,15 @@ def command(context: Context) -> None:
     from tallystick.node import queries
 
     with context.books() as books:
-        document = queries.status(books, context.live())
+        live = context.live()
+        document = queries.status(books, live)
     if context.json:
         print_json(document)
         return
-    where = f"running at {document['address']}" if document["running"] else "not running"
+    where = f"running at {document['address']}" if document["address"] else "not running"
+    found = standby_document(context.open_home(), live)
+    if found["role"] == "standby":
+        where = "standby"
     say(f"{document['name']}  {where}")
     if document["stopped"]:
         seen = document["stopped"]["seen"]
@@ -27,6 +32,9 @@ def command(context: Context) -> None:
                    " --only-copy at the other.", 13))  # fmt: skip
     if document["http"]:
         say(f"  HTTP       {document['http']}")
+    if found["role"] != "none":
+        for line in standby_lines(found):
+            say(folded(f"  {line}", 4))
     stamping = document["timestamps"]
     if stamping is not None and (stamping["waiting"] or stamping["problem"]):
         count = stamping["waiting"]

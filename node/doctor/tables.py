@@ -26,6 +26,7 @@ from tallystick.node.store.keyspace import (
     ChannelRow,
     CheckpointRow,
     DeclarationRow,
+    FenceRow,
     LineRow,
     PresenceRow,
     SeenRow,
@@ -57,6 +58,7 @@ _decode_presence = msgspec.msgpack.Decoder(PresenceRow).decode
 _decode_shown = msgspec.msgpack.Decoder(ShownRow).decode
 _decode_declaration = msgspec.msgpack.Decoder(DeclarationRow).decode
 _decode_invite = msgspec.msgpack.Decoder(StoredInvite).decode
+_decode_fence = msgspec.msgpack.Decoder(FenceRow).decode
 _decode_answer = msgspec.msgpack.Decoder(AnswerRow).decode
 _decode_snapshot = msgspec.msgpack.Decoder(SnapshotRow).decode
 _decode_line = msgspec.msgpack.Decoder(LineRow).decode
@@ -245,7 +247,7 @@ def _meta_row(key: bytes, value: bytes) -> None:
         raise ValueError("nothing here is called so")
     if key == b"format" and value not in [str(number).encode() for number in FORMATS]:
         raise ValueError(f"the format is {FORMAT_VERSION}")
-    if key == b"port":
+    if key in (b"port", b"generation"):
         int(value)
     if key == b"presence":
         _decode_presence(value)
@@ -278,6 +280,12 @@ def _snapshot_row(key: bytes, value: bytes) -> None:
         raise ValueError("it is another root's")
 
 
+def _fence_row(key: bytes, value: bytes) -> None:
+    row = _decode_fence(value)
+    if len(key) != 32 or len(row.proof) != 64 or row.generation < 1:
+        raise ValueError("it is no fence")
+
+
 def _line_row(key: bytes, value: bytes) -> None:
     if len(key) != 20 or _decode_line(value).at_s < 0:
         raise ValueError("it is no witness's line on a head")
@@ -303,6 +311,7 @@ _ALONE: dict[str, Callable[[bytes, bytes], None]] = {
     "answers": _answer_row,
     "shown": _shown_row,
     "snapshots": _snapshot_row,
+    "fences": _fence_row,
     "witnessed": _line_row,
     "asked": _asked_row,
     "seen": _seen_row,

@@ -68,6 +68,10 @@ KINDS: dict[str, Callable[[Data], str]] = {
         f"{_about(d)}: {d['then']} unless {d['waits_for']} says more by {d['until']}"
     ),
     "dispute.lapsed": lambda d: f"{_about(d)}: {d['state']}; {d['upheld']} of {d['amount']} upheld",
+    "standby.alone": lambda d: (
+        f"the standby did not follow for {d['after_seconds']:g} s: this node goes on alone"
+    ),
+    "standby.back": lambda d: "the standby is in step again",
     "witness.breach": lambda d: f"witness {d['witness']} on {d['log']}'s log: {d['said']}",
     "evidence.found": lambda d: f"evidence {d['digest'][:16]} against {d['accused']}",
 }

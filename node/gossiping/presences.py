@@ -54,7 +54,7 @@ class Presences:
         self._dice = dice
         self._secret = presence_secret(bytes(books.identity.transport))
         self._veils: dict[int, Veil] = {}
-        self.generation = 0
+        self.generation = books.generation
         with books.store.read() as txn:
             self._row = stored_presence(txn)
         self._begin()

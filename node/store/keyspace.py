@@ -40,6 +40,7 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | told        | channel id, what                   | empty: evidence or a deadline was told        |
 | silent      | party name                         | since when (µs) it is silent, as was told     |
 | lanes       | endpoint, channel id               | LaneRow: how far an endpoint was sent it      |
+| fences      | cosigner key of a peer's party     | FenceRow: its newest generation seen here     |
 | deliveries  | state, number                      | DeliveryRow: what became of a delivery        |
 | witnessed   | log, size, hash of a witness's key | LineRow: a witness's line on that head        |
 | asked       | log, hash of a witness's key       | AskedRow: how far that witness is             |
@@ -103,6 +104,7 @@ TABLES = (
     "silent",
     "lanes",
     "deliveries",
+    "fences",
     "witnessed",
     "asked",
     "seen",
@@ -110,7 +112,7 @@ TABLES = (
 
 META_KEYS = (
     b"format", b"fingerprints", b"place", b"port", b"http-port", b"restored", b"feed", b"archive",
-    b"presence",
+    b"line", b"mirrored", b"generation", b"presence",
     b"witness-port", b"witness-doubt",
 )  # fmt: skip
 
@@ -301,6 +303,13 @@ class CheckpointRow(Struct, array_like=True):
     consumer_size: int
     lines: list[bytes]
     verdict: bytes = b""
+
+
+class FenceRow(Struct, array_like=True):
+    """The newest generation of a peer's nodes, and its party's signature on it."""
+
+    generation: int
+    proof: bytes
 
 
 class FeedState(Struct, array_like=True):

@@ -150,6 +150,11 @@ class NodeCollector(Collector):
         samples.histogram("store_commit_bytes", store.counts.bytes)
         samples.put("store_commits_failed_total", store.counts.failed)
         samples.put("store_jobs_waiting", store.jobs_waiting)
+        standby = node.mirroring
+        samples.put("standby_connected", standby is not None and standby.connected)
+        samples.put("standby_lag_commits", standby.lag if standby else 0)
+        samples.put("standby_alone", standby is not None and standby.alone)
+        samples.put("standby_given_up_total", standby.alone_times if standby else 0)
         self._put_gossip(samples)
         samples.put("connections_refused_total", node.gate.refused, "limit")
         samples.put("connections_refused_total", node.failed_handshakes, "handshake")

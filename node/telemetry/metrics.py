@@ -49,6 +49,14 @@ METRICS = (
     Metric("store_commit_bytes", "histogram", "Bytes of keys and values in a commit."),
     Metric("store_commits_failed_total", "counter", "Commits that failed."),
     Metric("store_jobs_waiting", "gauge", "Jobs that wait for the next commit."),
+    Metric("standby_connected", "gauge", "1 if a standby is connected."),
+    Metric("standby_lag_commits", "gauge", "Commits that the standby does not have yet."),
+    Metric(
+        "standby_alone",
+        "gauge",
+        "1 if commits should wait for a standby and do not.",
+    ),
+    Metric("standby_given_up_total", "counter", "How often the node went on without its standby."),
     # Gossip
     Metric("copy_found", "gauge", "1 while this node stopped because another copy of it runs."),
     Metric("gossip_items", "gauge", "Blinded heads that are kept."),

@@ -136,6 +136,8 @@ def _messages() -> list[bytes]:
         m.Presence(bytes(16), 1, False, ITEM),
         m.Hearsay([Carried(1, ITEM)], [Conflict(0, ITEM, ITEM)]),
         m.Accusation(b"evidence"),
+        m.Promoted(1, bytes(64)),
+        m.Fenced(2**63 - 1, bytes(64)),
         m.Channels([id_]),
         m.Holding(id_, 0, RECEIVED_SIZE, OWN_SIZE - 3, root, bytes(64), bytes(72)),
         m.Append(id_, RECEIVED_SIZE, log.batches[1], bytes(64)),

@@ -12,7 +12,7 @@ from tallystick.node.config import Quotas
 from tallystick.node.link import Link
 from tallystick.node.quotas import Allowance
 from tallystick.protocol.framing import frame
-from tallystick.protocol.messages import PROTOCOL_VERSION, Hello, Presence, encode_message
+from tallystick.protocol.messages import PROTOCOL_VERSION, Hello, Message, Presence, encode_message
 
 PRESENCE = Presence(bytes(16), 0, False, None)
 
@@ -39,6 +39,9 @@ class Owner:
 
     def presence(self) -> Presence:
         return PRESENCE
+
+    def introduction(self, hello: Hello) -> list[Message]:
+        return [hello, self.presence()]
 
     async def admit(self, link: Link, presence: Presence) -> None:
         pass

@@ -68,6 +68,17 @@ class Proposal(Struct):
     state: str
 
 
+class StandbyStatus(Struct):
+    """How a node and its standby stand to each other, seen from one of them."""
+
+    role: str
+    connected: bool
+    in_step: bool
+    lag_commits: int | None
+    wait: bool
+    alone: bool
+
+
 class Stamping(Struct):
     """Who stamps checkpoints, how many wait for it, and why, if asking failed."""
 
@@ -83,6 +94,7 @@ class Status(Struct):
     running: bool
     address: str | None
     http: str | None
+    standby: StandbyStatus | None
     channels: list[ChannelStatus]
     timestamps: Stamping | None
     proposals: list[Proposal]
