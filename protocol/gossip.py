@@ -169,10 +169,7 @@ class Gossip:
     def connected(self, neighbour: str, now: float) -> None:
         """A session with a neighbour began. Once more than it ended does no harm."""
         now = self._steady(now)
-        known = self._neighbours.get(neighbour)
-        if known is None:
-            known = _Neighbour(self._ring.place(neighbour), float(self.limits.items_a_minute), now)
-            self._neighbours[neighbour] = known
+        known = self._neighbour(neighbour, now)
         if not known.here:
             known.here = True
             self._ring.join(known.place, neighbour)
@@ -200,9 +197,9 @@ class Gossip:
         conflicts: Iterable[Conflict],
         now: float,
     ) -> list[Event]:
-        """Take what a connected neighbour sent."""
+        """Take what a neighbour sent."""
         now = self._steady(now)
-        known = self._neighbours[neighbour]
+        known = self._neighbour(neighbour, now)
         if now > known.at:
             a_minute = self.limits.items_a_minute
             known.allowed = min(a_minute, known.allowed + (now - known.at) * a_minute / 60)
@@ -274,6 +271,13 @@ class Gossip:
             self._outboxes.unsent,
             dict(self._refused),
         )
+
+    def _neighbour(self, name: str, now: float) -> _Neighbour:
+        known = self._neighbours.get(name)
+        if known is None:
+            known = _Neighbour(self._ring.place(name), float(self.limits.items_a_minute), now)
+            self._neighbours[name] = known
+        return known
 
     def _steady(self, now: float) -> float:
         """A time that never goes back, whatever the clock does; weeks are the clock's own."""

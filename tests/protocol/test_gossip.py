@@ -493,6 +493,14 @@ def test_sessions_that_begin_twice_or_end_twice_do_no_harm() -> None:
     assert node.round(NOW + 20) == {}
 
 
+def test_what_comes_outside_a_session_is_taken_and_nothing_is_sent_back() -> None:
+    node = Gossip(b"s" * 32)
+    for size in (2, 1):
+        assert node.receive("a", [Carried(0, _own("z", size))], [], NOW) == []
+    assert node.newest(_own("z", 1).pseudonym) == _own("z", 2)
+    assert node.round(NOW + 20) == {}
+
+
 def test_a_clock_that_goes_back_stops_nothing_for_long() -> None:
     node = Gossip(b"s" * 32)
     node.connected("a", NOW)
