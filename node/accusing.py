@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -23,6 +24,7 @@ from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import encode_row, evidence_key, log_key
 from tallystick.node.tree import LogTree
 from tallystick.protocol.accusation import Accused, Part
+from tallystick.protocol.blinding import OpenedHead
 from tallystick.protocol.errors import FormatError, PeerBreach, ProofError
 from tallystick.protocol.evidence import (
     Evidence,
@@ -112,8 +114,11 @@ async def foreign_head(channel: Channel, message: Holding) -> PeerBreach:
     """What to say of a head of ours that the peer shows, that we signed, and that is not in our
     history: our own signature convicts us. If the peer co-signed both histories, so does its own.
     """
-    ours = await _keep_made(channel, lambda txn: _of_head(channel, message, "author", txn))
-    theirs = await _keep_made(channel, lambda txn: _of_head(channel, message, "co-signer", txn))
+    own = channel.own
+    ours = await _keep_made(channel, lambda txn: _of_head(channel, own, message, "author", txn))
+    theirs = await _keep_made(
+        channel, lambda txn: _of_head(channel, own, message, "co-signer", txn)
+    )
     said = f"the peer holds another history of our log at size {message.size}, signed by us"
     if ours is not None:
         said += f": our own signature convicts us, evidence {ours.name}"
@@ -128,11 +133,25 @@ async def foreign_head(channel: Channel, message: Holding) -> PeerBreach:
 
 async def unsigned_head(channel: Channel, message: Holding) -> PeerBreach:
     """What to say of a head of our log that we never signed; the peer may have co-signed it."""
-    found = await _keep_made(channel, lambda txn: _of_head(channel, message, "co-signer", txn))
+    own = channel.own
+    found = await _keep_made(channel, lambda txn: _of_head(channel, own, message, "co-signer", txn))
     said = "the peer shows a head that we never signed"
     if found is not None:
         said += f", and co-signed it beside our history, evidence {found.name}"
     return PeerBreach("bad-head", said)
+
+
+async def shown_head(channel: Channel, log: ChannelLog, opened: OpenedHead) -> list[Kept]:
+    """Evidence of a head that gossip shows and that is not in the history here, against its author
+    and against its co-signer, where their signatures hold on both sides.
+    """
+    found: list[Kept] = []
+    parts: tuple[Part, Part] = ("author", "co-signer")
+    for part in parts:
+        made = await _keep_made(channel, partial(_of_head, channel, log, opened, part))
+        if made is not None:
+            found.append(made)
+    return found
 
 
 async def _keep_made(channel: Channel, make: Callable[[Txn], bytes | None]) -> Kept | None:
@@ -172,11 +191,12 @@ def _of_rewriting(channel: Channel, message: Append, txn: Txn) -> bytes:
     )
 
 
-def _of_head(channel: Channel, message: Holding, part: Part, txn: Txn) -> bytes | None:
-    """Evidence of a head that the peer shows of our log, against the newest one here that the
+def _of_head(
+    channel: Channel, log: ChannelLog, message: Holding | OpenedHead, part: Part, txn: Txn
+) -> bytes | None:
+    """Evidence of a head that somebody shows of a log, against the newest one here that the
     accused signed; None if that is shorter.
     """
-    log = channel.own
     size = log.signed_size if part == "author" else log.cosigned_size
     if not 0 < message.size <= size:
         return None

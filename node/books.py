@@ -26,6 +26,7 @@ from tallystick.node.home import Home
 from tallystick.node.news import News
 from tallystick.node.quotas import MEBIBYTE
 from tallystick.node.requests import Turns
+from tallystick.node.standby.marks import GENERATION, LINE, MIRRORED
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import ChannelRow, encode_row
 from tallystick.protocol.errors import InputError, UnknownName
@@ -38,7 +39,9 @@ from tallystick.protocol.pairing import (
 )
 
 OPEN_TRIES = 4
-Door = Literal["port", "http-port"]  # the keys in the table `meta` of where peers and HTTP come in
+# The keys in the table `meta` of where peers, HTTP, and heads to be witnessed come in.
+Door = Literal["port", "http-port", "witness-port"]
+WITNESS_DOUBT = b"witness-doubt"  # in the table `meta`: what we saw as a witness may be old
 RESTORED = b"restored"  # in the table `meta`: the store was put here by a restore
 
 _IDENTITY = ("name", "log_key", "cosigner_key", "transport_key")
@@ -88,6 +91,7 @@ class Books:
         self.seed = self._seed(read_only)
         if not read_only:
             self._doubt_copies()
+        self.generation = self._generation()
         self.news = News()
         self.errands = Errands()
         self.turns = Turns()
@@ -140,7 +144,8 @@ class Books:
         with self.store.read() as txn:
             before = txn.get("meta", b"place")
             marked = txn.get("meta", RESTORED) is not None
-            rows = list(txn.scan("channels", b"", b"\xff" * 33)) if before else []
+            known = before is not None or marked
+            rows = list(txn.scan("channels", b"", b"\xff" * 33)) if known else []
         if before == place and not marked:
             return
 
@@ -149,10 +154,19 @@ class Books:
                 row = decode_channel(value)
                 txn.put("channels", key, encode_row(msgspec.structs.replace(row, doubt=1)))
             txn.put("meta", b"place", place)
-            txn.delete("meta", RESTORED)
+            for name in (RESTORED, LINE, MIRRORED):
+                txn.delete("meta", name)
+            # As a witness we may have co-signed later heads than this store says.
+            if next(txn.scan("seen", b"", b"\xff" * 33), None) is not None:
+                txn.put("meta", WITNESS_DOUBT, b"")
             forget_feed(txn)
 
         self.store.commit_now(job)
+
+    def _generation(self) -> int:
+        """How new this home's node is among those of its party; 0 if none ever took over."""
+        with self.store.read() as txn:
+            return int(txn.get("meta", GENERATION) or 0)
 
     def _seed(self, read_only: bool) -> int:
         """The seed of the ids' fingerprints: drawn once a home, so nobody can aim at it."""
@@ -251,8 +265,9 @@ class Books:
             return int(txn.get("meta", door.encode()) or 0)
 
     async def remember_port(self, port: int, door: Door = "port") -> None:
-        """Keep the port for the next start."""
-        await self.store.commit(lambda txn: txn.put("meta", door.encode(), str(port).encode()))
+        """Keep the port for the next start, if the disk takes it."""
+        with suppress(StoreError):
+            await self.store.commit(lambda txn: txn.put("meta", door.encode(), str(port).encode()))
 
     def peer(self, name: str) -> PeerIdentity:
         """A paired peer by name."""

@@ -168,6 +168,9 @@ class Closer(Balances):
             raise PeerUnreachable(
                 f"{channel.peer_keys.name} has not co-signed our log yet", "See tally status"
             )
+        lacking = await channel.news.closing(channel.id, *sizes)
+        if lacking:
+            raise PeerUnreachable(lacking, "Nothing is closed; see tally witness, and try again")
         return _Proposal(self._compute(period, sizes), trio.Event())
 
     async def _cosigned_sizes(self) -> tuple[int, int]:
@@ -252,7 +255,16 @@ class Closer(Balances):
             if row.digest == digest:  # our signature got lost on the way
                 send(SignCheckpoint(channel.id, digest, self._sign(theirs).blob))
                 return
+        # What is checked below must still be so when we sign: nothing is waited for from there on.
+        lacking = ""
+        if channel.live:
+            sizes = theirs.heads[0].size, theirs.heads[1].size
+            lacking = await channel.news.closing(channel.id, *sizes)
+            await self._settled()
         self._news.proposed(theirs, ours=False)
+        if lacking:
+            refuse(lacking)
+            return
         if self._proposal is not None and channel.role == "provider":
             refuse("a proposal of the provider's is under way")
             return

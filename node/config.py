@@ -109,6 +109,14 @@ class ArchiveSettings(Struct, frozen=True, forbid_unknown_fields=True):
     keep_periods: Annotated[int, Meta(ge=0, le=100_000)] = 2
 
 
+class StandbySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether another node of this party may mirror this one, and whether it is waited for."""
+
+    serve: bool = False
+    wait: bool = False
+    wait_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
+
+
 class Reconcile(Struct, frozen=True, forbid_unknown_fields=True):
     """Standing consents; the first rule that fits counts."""
 
@@ -120,6 +128,14 @@ class Log(Struct, frozen=True, forbid_unknown_fields=True):
 
     format: Literal["auto", "text", "json"] = "auto"
     level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class GossipSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether blinded heads are passed on, and how many for others."""
+
+    enabled: bool = True
+    keep_items: Annotated[int, Meta(ge=0, le=10**6)] = 20_000
+    items_per_minute: Annotated[int, Meta(ge=10, le=10**6)] = 2_000
 
 
 class Metrics(Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,6 +188,56 @@ class WebhooksConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ca_file: str = ""
 
 
+class TimestampsConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom checkpoints are stamped by (RFC 3161)."""
+
+    url: str = ""
+    certificates: str = ""
+    timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 10.0
+    first_retry_seconds: Annotated[float, Meta(gt=0, le=3600)] = 10.0
+    per_minute: Annotated[int, Meta(ge=1, le=6000)] = 60
+
+
+class WitnessedLog(Struct, frozen=True, forbid_unknown_fields=True):
+    """A log whose heads this node co-signs; its origin is the key's name unless it is given."""
+
+    vkey: Annotated[str, Meta(min_length=1)]
+    origin: str = ""
+
+
+class WitnessSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether this node is a witness for others, for whom, and how much they may ask."""
+
+    serve: bool = False
+    listen: str = "127.0.0.1:0"
+    remote: bool = False
+    paired: bool = True
+    logs: list[WitnessedLog] = []
+    origins: Annotated[int, Meta(ge=1, le=10**6)] = 1000
+    requests_per_second: Annotated[int, Meta(ge=1, le=10**5)] = 20
+    heads_per_minute: Annotated[int, Meta(ge=1, le=10**5)] = 60
+
+
+class AskedWitness(Struct, frozen=True, forbid_unknown_fields=True):
+    """A witness that our heads are sent to: its key, and the address that it takes them at."""
+
+    vkey: Annotated[str, Meta(min_length=1)]
+    url: Annotated[str, Meta(min_length=1)]
+
+
+class Witnessing(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which witnesses are to co-sign our heads, and how many of them must before a checkpoint."""
+
+    witnesses: list[AskedWitness] = []
+    require: Annotated[int, Meta(ge=0, le=256)] = 0
+    both: bool = True
+    every_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
+    wait_seconds: Annotated[float, Meta(gt=0, le=50)] = 20.0
+    timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 10.0
+    allow_http: bool = False
+    ca_file: str = ""
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings."""
 
@@ -184,12 +250,17 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     connections: Connections = Connections()
     archive: ArchiveSettings = ArchiveSettings()
     reconcile: Reconcile = Reconcile()
+    gossip: GossipSettings = GossipSettings()
     log: Log = Log()
     metrics: Metrics = Metrics()
     health: Health = Health()
     intake: Intake = Intake()
     feed: FeedConfig = FeedConfig()
     webhooks: WebhooksConfig = WebhooksConfig()
+    standby: StandbySettings = StandbySettings()
+    timestamps: TimestampsConfig = TimestampsConfig()
+    witness: WitnessSettings = WitnessSettings()
+    witnessing: Witnessing = Witnessing()
 
 
 TEMPLATE = """\
@@ -310,6 +381,15 @@ TEMPLATE = """\
 #   sessions_per_day = 4
 # rules = []
 
+[gossip]
+# Whether the newest heads of channels are passed on among peers, blinded, so that a home that is
+# older than it was, a copy of it, or a second history is noticed through any of them.
+# enabled = true
+
+# How many items are kept for others (some 500 bytes each), and how many one peer may send.
+# keep_items = 20000
+# items_per_minute = 2000
+
 [log]
 # How lines of the log are written, on standard error: "text" for people, "json" for machines, or
 # "auto": text on a terminal and JSON elsewhere.
@@ -371,6 +451,89 @@ TEMPLATE = """\
 # allow_http = false
 
 # A file of certificates (PEM) that https endpoints may have beside those that the system trusts.
+# ca_file = ""
+
+[standby]
+# Whether a second node of this party (tally standby init) may mirror this one. Whoever has the
+# party's seed can then copy all that is in this home's store.
+# serve = false
+
+# Whether nothing is acknowledged to whoever emits, and no head sent to a peer, before the standby
+# has it too; and for how long it is waited for before this node goes on alone, which status, the
+# events and the metrics say. 0: it never goes on alone, so while no standby follows it records
+# nothing.
+# wait = false
+# wait_seconds = 10.0
+
+[timestamps]
+# An authority that is asked when a checkpoint existed, once both have signed it (RFC 3161): its
+# URL, as in "https://tsa.example/tsr". "" for none. Only a digest is sent.
+# url = ""
+
+# A file (PEM) of the certificates to which that authority's must lead; a path that does not begin
+# with / begins in the home.
+# certificates = ""
+
+# How long one attempt may take; when the first repetition follows (each later one after about
+# twice the time, up to an hour); and how many may be asked for in a minute.
+# timeout_seconds = 10.0
+# first_retry_seconds = 10.0
+# per_minute = 60
+
+[witness]
+# Whether this node is a witness: it co-signs heads of others' logs without seeing a record. See
+# docs/witnesses.md.
+# serve = false
+
+# Where it takes them, over plain HTTP. Port 0 takes a free port, and the same again next time.
+# listen = "127.0.0.1:0"
+
+# true lets it listen elsewhere than on this machine: in a container, or behind a proxy that speaks
+# TLS.
+# remote = false
+
+# Whether the logs of all paired peers are witnessed, in whatever channel they are.
+# paired = true
+
+# Which other logs are, each in a table of its own: the log's key, and its origin if that is not
+# the key's name. A log may have several keys.
+#   [[witness.logs]]
+#   vkey = "log.example/7+8f3b2a11+Ae…"
+#   origin = "log.example/7"
+# logs = []
+
+# How many logs each paired peer may have witnessed.
+# origins = 1000
+
+# Limits: requests a second from one address, and heads a minute of one log.
+# requests_per_second = 20
+# heads_per_minute = 60
+
+[witnessing]
+# Which witnesses are asked to co-sign our heads, each in a table of its own: its key, and the
+# address to which /add-checkpoint is added.
+#   [[witnessing.witnesses]]
+#   vkey = "gamma.example/witness+5d1f0c3e+BG…"
+#   url = "https://witness.gamma.example"
+# witnesses = []
+
+# How many of them must have co-signed our head in a checkpoint before this node signs that. 0:
+# none, their lines are only wished for.
+# require = 0
+
+# Whether a checkpoint's head of the peer's log is shown as well, so that bundles carry lines on
+# both. The witness then knows who the peer is.
+# both = true
+
+# How often each witness is asked about one log at most, while it grows; and how long a checkpoint
+# waits for the lines that are required.
+# every_seconds = 10.0
+# wait_seconds = 20.0
+
+# How long a witness may take to answer; whether it may be asked unencrypted on other machines than
+# this one; and a file of certificates (PEM) that it may have beside those that the system trusts.
+# timeout_seconds = 10.0
+# allow_http = false
 # ca_file = ""
 """
 

@@ -15,7 +15,7 @@ from random import Random
 
 import trio
 
-from tallystick.node.link import Stream
+from tallystick.node.streams import Stream
 from tallystick.protocol.errors import TallyError
 
 FIRST_SECONDS = 0.2

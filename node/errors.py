@@ -13,6 +13,10 @@ class PeerUnreachable(WorldError):
     """The peer's node cannot be reached or is not who it should be."""
 
 
+class WitnessUnreachable(WorldError):
+    """A witness cannot be reached, or does not answer in time."""
+
+
 class PairingError(WorldError):
     """A pairing did not come about; nothing was stored on either side."""
 

@@ -21,8 +21,7 @@ from tallystick.node.config import TEMPLATE
 from tallystick.node.errors import HomeError
 from tallystick.node.files import sync, whole_folder, write_new
 from tallystick.node.seed import is_encrypted, parse_seed
-from tallystick.protocol.keys import Identity, check_party_name
-from tallystick.protocol.records import Job
+from tallystick.protocol.keys import Identity, KeyJob, check_party_name
 
 HOME_VERSION = 2
 SOCKET_PATH_BYTES_MAX = 100  # a Unix socket's address has room for 107
@@ -82,7 +81,7 @@ class Home:
                 "Restore its seed file from your copy",
             )
 
-        def refuse(job: Job, number: int) -> NoReturn:
+        def refuse(job: KeyJob, number: int) -> NoReturn:
             raise HomeError(
                 f"the private keys of {self.name} are locked", "This needs the seed: see tally run"
             )

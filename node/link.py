@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Protocol
 
 import trio
 
@@ -19,29 +18,34 @@ from tallystick.node import accusing, recovery
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.errors import ArchiveError
-from tallystick.node.logs import READ_RECORDS_MAX, ChannelLog
+from tallystick.node.fencing import last_word
 from tallystick.node.outbox import Outbox
-from tallystick.node.quotas import Allowance
-from tallystick.node.segments import GROUP
-from tallystick.node.segments.reading import have_at_hand
+from tallystick.node.quotas import Allowance, quota_reached
+from tallystick.node.readback import read_back
 from tallystick.node.store.disk import Ticket
 from tallystick.node.store.matters import CHECKPOINT_MARK
+from tallystick.node.streams import Owner, Stream
 from tallystick.protocol.errors import PeerBreach, ProofError, TallyError, lone_error
 from tallystick.protocol.messages import (
     APPEND_RECORDS_MAX,
+    Accusation,
     Append,
     Bye,
     Channels,
     Cosign,
     Difference,
+    Fenced,
     Founded,
     Full,
     Halt,
+    Hearsay,
     Hello,
     Holding,
     InReconciliation,
     Message,
     Ping,
+    Presence,
+    Promoted,
     ProposeCheckpoint,
     ProposeTerms,
     RefuseCheckpoint,
@@ -54,7 +58,12 @@ from tallystick.protocol.messages import (
     plain,
 )
 from tallystick.protocol.records import batch_count
-from tallystick.protocol.session import APPENDS_IN_FLIGHT_MAX, Rewriting, Session
+from tallystick.protocol.session import (
+    APPENDS_IN_FLIGHT_MAX,
+    CONNECTION_KINDS,
+    Rewriting,
+    Session,
+)
 from tallystick.protocol.states import SENDABLE, Connection
 from tallystick.protocol.states import Channel as Standing
 
@@ -64,48 +73,10 @@ SKEW_SECONDS = 300  # a clock off by more is reported
 RECORDS_IN_FLIGHT_MAX = APPEND_RECORDS_MAX  # of the peer's, on their way to the disk
 CLOSINGS_WAITING_MAX = 8  # messages about checkpoints, a channel
 REST_SECONDS_MAX = 5
-UNREADABLE_SECONDS = 30  # until what the archive does not give is asked for again
+BUSY_BYTES = 64 * 1024  # on their way to a peer, after which gossip waits
 RETURN_SECONDS = 30  # a peer that returns nothing of our log for so long does not mean to
 
 _log = logging.getLogger("tallystick.link")
-_OF_CONNECTION = (Hello, Channels, Bye, Ping, ProposeTerms, TermsHeld, TermsRefused, Founded)
-
-
-class Stream(Protocol):
-    """An authenticated connection."""
-
-    async def send(self, data: bytes) -> None:
-        """Send all; `PeerUnreachable` if the peer is gone."""
-
-    async def receive(self) -> bytes:
-        """What arrived; empty at the end."""
-
-    async def aclose(self) -> None:
-        """Close it."""
-
-
-class Owner(Protocol):
-    """What a link needs of the node: decisions about whole channels."""
-
-    async def greeted(self, link: Link, hello: Hello) -> None:
-        """The peer said hello: say what it may have missed, and which channels are open."""
-
-    async def channels_open(self, link: Link, listed: list[bytes]) -> None:
-        """The peer said which channels are open there."""
-
-    async def handle_terms(
-        self, link: Link, message: ProposeTerms | TermsHeld | TermsRefused | Founded
-    ) -> None:
-        """Founding of channels."""
-
-    def reconcile(self, link: Link, channel: Channel, message: InReconciliation) -> None:
-        """The peer says something in a reconciliation session; never waits."""
-
-    async def halt(self, channel: Channel, reason: str) -> None:
-        """Stop a channel durably."""
-
-    async def set_doubt(self, channel: Channel, doubt: int) -> None:
-        """Keep durably how certain it is what we signed last."""
 
 
 class Link:
@@ -126,6 +97,11 @@ class Link:
         self.session = Session(party, peer)
         self.ended = trio.Event()
         self.skew_seconds = 0.0
+        self.presence: Presence | None = None  # which process of the peer speaks
+        self.presence_heard = trio.Event()  # replaced whenever we ask
+        self.promoted: Promoted | None = None  # what proves the peer's generation
+        self._admitted = False
+        self._hello: Hello | None = None
         self._owner = owner
         self._stream = stream
         self._channels: dict[bytes, tuple[Channel, Closer]] = {}
@@ -145,8 +121,14 @@ class Link:
 
     @property
     def live(self) -> bool:
-        """Whether both hellos were exchanged and the link has not ended."""
-        return self.session.state is Connection.LIVE and not self.ended.is_set()
+        """Whether the peer introduced itself, this link counts, and it has not ended."""
+        there = self._admitted and self.session.state is Connection.LIVE
+        return there and not self.ended.is_set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether what can wait had better wait."""
+        return self._outbox.waiting_bytes > BUSY_BYTES
 
     def holding(self, channel: bytes) -> Holding | None:
         """What the peer said on this link that it holds in a channel; None before it did."""
@@ -162,6 +144,11 @@ class Link:
             self._writing = True
             self._begin(self._write)
 
+    def ask_presence(self) -> None:
+        """Have the peer say again which process speaks: `presence_heard` is set when it does."""
+        self.presence_heard = trio.Event()
+        self.send(self._owner.presence(asks=True))
+
     def _begin(self, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
         """Do something beside the reading, unless the link is about to end."""
         assert self._nursery is not None
@@ -171,6 +158,12 @@ class Link:
     async def _write(self) -> None:
         await self._outbox.write(self._stream.send, SILENCE_SECONDS)
         self._writing = False
+
+    async def part(self, breach: PeerBreach) -> None:
+        """End the link, and have the peer know why."""
+        if not self.ended.is_set():
+            await self._say_bye(breach)
+            self.close(breach.message)
 
     def close(self, reason: str) -> None:
         """End the link."""
@@ -185,7 +178,8 @@ class Link:
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
                     try:
-                        self.send(hello)
+                        for said in self._owner.introduction(hello):
+                            self.send(said)
                         await self._read()
                     finally:
                         self._over = True
@@ -235,10 +229,10 @@ class Link:
     async def _say_bye(self, breach: PeerBreach) -> None:
         """End the session, and give the peer a moment to hear why."""
         what = "no session"
-        if breach.code != "version":  # it is nobody's fault
+        if breach.code not in ("version", "fenced"):  # it is nobody's fault
             what = "the peer broke the protocol"
         _log.warning(what, extra={"peer": self.peer, "why": breach.code, "reason": breach})
-        self.send(Bye(breach.code, str(breach)[:1000]))
+        self.send(last_word(breach))
         with trio.move_on_after(1):
             await self._outbox.empty()
             await trio.sleep(0.05)
@@ -252,11 +246,21 @@ class Link:
                         "the clocks differ; records keep their times, but check both clocks",
                         extra={"peer": self.peer, "seconds": round(self.skew_seconds)},
                     )
-                await self._owner.greeted(self, message)
+                self._hello = message
+            case Promoted():
+                self.promoted = message
+            case Presence():
+                await self._introduced(message)
+            case Fenced():
+                self._owner.fenced(self, message)
             case Channels():
                 await self._owner.channels_open(self, message.channels)
             case ProposeTerms() | TermsHeld() | TermsRefused() | Founded():
                 await self._owner.handle_terms(self, message)
+            case Hearsay():
+                self._owner.hearsay(self, message)
+            case Accusation():
+                await self._owner.accused(self, message)
             case Bye():
                 _log.warning(
                     "the peer closed the session",
@@ -267,6 +271,18 @@ class Link:
                 pass
             case _:
                 await self._handle_in_channel(message)
+
+    async def _introduced(self, message: Presence) -> None:
+        """The peer says which process speaks, for the first time or again."""
+        if not self._admitted:
+            await self._owner.admit(self, message)
+            self._admitted, self.presence = True, message
+            assert self._hello is not None
+            await self._owner.greeted(self, self._hello)
+        self.presence = message
+        self.presence_heard.set()
+        if message.asks:
+            self.send(self._owner.presence())
 
     async def open_channel(self, channel: Channel, closer: Closer) -> None:
         """Begin to speak of an open channel: say what we hold of the peer's log."""
@@ -286,7 +302,7 @@ class Link:
             root, signature, cosignature = row.root, row.signature, row.cosignature
         self.send(Holding(channel.id, channel.doubt, own_size, size, root, signature, cosignature))
         if channel.full:
-            self._refuse_more(channel, _quota_reached(channel))
+            self._refuse_more(channel, quota_reached(channel.held_bytes))
 
     def halt_unspoken(self, channel: Channel, reason: str) -> None:
         """Tell the peer that a channel is halted here, which it takes for open."""
@@ -296,12 +312,12 @@ class Link:
 
     def say(self, message: Message) -> None:
         """Send an answer if the channel's state still allows it; the next link makes up for it."""
-        assert not isinstance(message, _OF_CONNECTION)
+        assert not isinstance(message, CONNECTION_KINDS)
         if type(message) in SENDABLE[self.session.channels[message.channel].state]:
             self.send(message)
 
     async def _handle_in_channel(self, message: Message) -> None:
-        assert not isinstance(message, _OF_CONNECTION)
+        assert not isinstance(message, CONNECTION_KINDS)
         link = self.session.channels[message.channel]
         if link.state is Standing.HALTED and not isinstance(message, Halt):
             return
@@ -436,10 +452,10 @@ class Link:
         if message.cosignature and message.size > channel.own.cosigned_size:
             await recovery.adopt(channel, message.size, message.root, message.signature)
             channel.take_cosignature(message.size, message.cosignature)
-        if not recovery.may_sign(channel.doubt, message.doubt):
+        if not recovery.may_sign_now(channel, message.doubt):
             _log.error(
-                "both homes came from copies, so records may be lost on both sides: nothing is"
-                " signed until people at both agree (tally recover --agree)",
+                "records may be lost on both sides: nothing is signed until people at both agree"
+                " (tally recover --agree)",
                 extra=self._named(channel),
             )
             channel.resume()
@@ -493,7 +509,7 @@ class Link:
         await self._outbox.room()
         while self._may_send(channel):
             stop = closer.next_head(channel.own, link.sent_size)
-            await self._read_back(channel, channel.own, link.sent_size, stop)
+            await read_back(channel.own, link.sent_size, stop, self._named(channel))
             if not self._may_send(channel):  # it may have taken long, and now we sign
                 break
             batch = await channel.signed_batch(link.sent_size, stop)
@@ -509,7 +525,7 @@ class Link:
         peer = channel.peer
         while start < peer.durable_size:
             stop = closer.next_head(peer, start)
-            await self._read_back(channel, peer, start, stop)
+            await read_back(peer, start, stop, self._named(channel))
             batch = peer.batch_from(start, stop)
             with channel.store.read() as txn:
                 row = peer.head_row(txn, batch.size)
@@ -517,20 +533,6 @@ class Link:
             self.say(Return(channel.id, batch.first, batch.data, batch.signature, row.cosignature))
             start = batch.size
             await self._outbox.room()
-
-    async def _read_back(self, channel: Channel, log: ChannelLog, start: int, stop: int) -> None:
-        """Have the records that are sent next at hand, if they are in segments alone; wait while
-        the archive does not give them.
-        """
-        stop = min(stop, start + 2 * READ_RECORDS_MAX)
-        while True:
-            try:
-                await have_at_hand(log, [*range(start, stop, GROUP), stop - 1])
-            except ArchiveError as error:
-                _log.error("records cannot be sent", extra=self._named(channel, error))
-                await trio.sleep(UNREADABLE_SECONDS)
-            else:
-                return
 
     async def _recover(self, channel: Channel, closer: Closer, message: Return) -> None:
         """Take records of our own log back from the peer, checking our signature on them."""
@@ -554,7 +556,7 @@ class Link:
 
     async def _take(self, channel: Channel, closer: Closer, message: Append) -> None:
         if channel.full:
-            self._refuse_more(channel, _quota_reached(channel))
+            self._refuse_more(channel, quota_reached(channel.held_bytes))
         if channel.id in self._full:
             return  # what was under way, until a new link begins with what is held
         await self._settle_some(batch_count(message.batch))
@@ -594,7 +596,3 @@ class Link:
             self._full.add(channel.id)
             _log.warning("the peer's log is not taken further", extra=self._named(channel, reason))
             self.say(Full(channel.id, reason))
-
-
-def _quota_reached(channel: Channel) -> str:
-    return f"the quota of this log is reached, {channel.held_bytes:,} bytes are held"

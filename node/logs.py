@@ -64,7 +64,7 @@ from tallystick.protocol.records import (
 
 READ_BYTES_MAX = 1024 * 1024  # one batch read for catching up
 READ_RECORDS_MAX = 8192  # and its records, before the last of our batches in it
-RECENT_BYTES_MAX = 4 * 1024 * 1024  # durable batches kept in memory for the peer
+RECENT_BYTES_MAX = 8 * 1024 * 1024  # durable batches kept in memory for the peer
 
 # A new head and its log's facts to the signature and co-signature on it; either may be empty.
 Sign = Callable[[Head, LogFacts], tuple[bytes, bytes]]
@@ -547,9 +547,18 @@ class ChannelLog(LogMatters):
                 old = self._corrected(txn, found[1], index)
                 assert old is not None
                 changed.append((self.folder.key_of(found[1]), old, record.quantity))
-        highest = self._highest({key for key, _, _ in changed}, first + len(records))
+        anew: dict[LineKey, tuple[int, int]] = {}
+        final: set[LineKey] = set()
+
+        def highest(key: LineKey) -> tuple[int, int]:
+            if not anew:  # one pass for all, and it counts what else is in `changed`
+                anew.update(self._highest({one for one, _, _ in changed}, first + len(records)))
+            final.add(key)
+            return anew[key]
+
         for key, old, new in changed:
-            self.book.correct(key, old, new, partial(highest.__getitem__, key))
+            if key not in final:
+                self.book.correct(key, old, new, partial(highest, key))
 
     def _keep(self, batch: Batch) -> None:
         """Keep a few batches at hand: they are about to be sent."""

@@ -6,7 +6,7 @@ nothing that a crash kept it from hearing. What leaves no trace of its own is to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 
@@ -22,10 +22,18 @@ def _ignore(kind: str, channel: bytes, data: dict[str, Any]) -> None:
     pass
 
 
+async def _no_witness(channel: bytes, provider_size: int, consumer_size: int) -> str:
+    return ""
+
+
 class News:
-    """Places to call; who listens puts its functions there. `closed`: a period was closed here."""
+    """Places to call; who listens puts its functions there. `closed`: a period was closed here.
+
+    `closing`: a checkpoint is about to name heads of these sizes; why we may not sign it, if so.
+    """
 
     def __init__(self) -> None:
         self.changed: Callable[[bytes], None] = _ignore_change
         self.closed: Callable[[bytes], None] = _ignore_close
+        self.closing: Callable[[bytes, int, int], Awaitable[str]] = _no_witness
         self.happened: Callable[[str, bytes, dict[str, Any]], None] = _ignore

@@ -9,13 +9,15 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from random import SystemRandom
 
 import trio
 
 from tallystick.node.books import Books
-from tallystick.node.errors import HomeError
-from tallystick.node.feed.feed import Feed
+from tallystick.node.errors import HomeError, StoreError
+from tallystick.node.feed.events import NO_CHANNEL, make_row
+from tallystick.node.feed.feed import Feed, Told
 from tallystick.node.feed.silence import Silence
 from tallystick.node.home import Home
 from tallystick.node.pairing import serve_join
@@ -23,13 +25,17 @@ from tallystick.node.peering import Peering
 from tallystick.node.pins import Pins
 from tallystick.node.quotas import Bucket, Gate
 from tallystick.node.segments.keeper import Keeper
+from tallystick.node.standby.mode import mark_superseded
+from tallystick.node.standby.serving import Mirroring
 from tallystick.node.store.residency import keep_small
+from tallystick.node.timestamping.stamper import Stamper
 from tallystick.node.transport import tls
 from tallystick.node.transport.outward import outward
 from tallystick.node.transport.trusted import TrustedFolder
 from tallystick.node.trusting import Trust
 from tallystick.node.upkeep import flush_all
 from tallystick.node.webhooks.webhooks import Webhooks
+from tallystick.node.witnessing.submitting import Submitter
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.keys import KEYS_MAX
 from tallystick.protocol.pairing import PeerIdentity
@@ -52,6 +58,8 @@ class Node:
         self.feed = Feed(books, self.peering.caught_up)
         self.webhooks = Webhooks(home.path, books, self.feed)
         self.keeper = Keeper(books)
+        self.stamper = Stamper(books, home.path)
+        self.submitter = Submitter(books)
         self._silence = Silence(self.feed, self.peering, books.config.feed.silent_seconds)
         self.gate = Gate(books.config.connections)
         self._lines = Bucket(1, LINES_BURST, 0)  # of the log, about strangers
@@ -62,6 +70,12 @@ class Node:
         self._trusted = TrustedFolder(home.path / "trusted")
         self._trust = Trust(books, self.pins, self._trusted, self._context_of)
         self._names: dict[str, int] = {}  # by which clients ask for them
+        self.superseded = trio.Event()  # another node of our party took over
+        self.mirroring: Mirroring | None = None
+        if books.config.standby.serve and not books.store.read_only:
+            self.mirroring = Mirroring(home, books, self.superseded)
+            self.mirroring.tell = self._tell
+        self.peering.on_superseded = self._superseded
 
     async def run(self, listen: str, ready: Callable[[str], None]) -> None:
         """Serve. `ready(address)` is called once peers can connect."""
@@ -74,10 +88,14 @@ class Node:
             nursery.start_soon(self._silence.run)
             nursery.start_soon(self.webhooks.run)
             nursery.start_soon(self.keeper.run)
+            nursery.start_soon(self.stamper.run)
+            nursery.start_soon(self.submitter.run)
             self.peering.start(nursery)
             self._trust.begin()
             listeners = await self._bind(host, port)
             bound = listeners[0].socket.getsockname()
+            # Not waited for: the standby that it may have to wait for connects to this port.
+            nursery.start_soon(self.books.remember_port, bound[1])
             # "Every address" is nothing that a peer could dial.
             reached = tls.address_text(outward(bound[0]), bound[1])
             self.peering.address = self.books.config.network.advertise or reached
@@ -85,6 +103,22 @@ class Node:
             await nursery.start(self._listen, listeners, nursery)
             self.listening = True
             ready(tls.address_text(bound[0], bound[1]))
+
+    def _superseded(self, generation: int, proof: bytes | None) -> bool:
+        """Another node of our party took over: stop for good, if our party says so."""
+        if not mark_superseded(self.home, self.identity, generation, proof):
+            return False
+        _log.error(
+            "another node of this party took over: this node stops, and signs nothing any more",
+            extra={"generation": generation},
+        )
+        self.superseded.set()
+        return True
+
+    def _tell(self, kind: str, data: dict[str, object]) -> None:
+        """Tell of something that concerns no channel."""
+        row = make_row(kind, NO_CHANNEL, "", data, self.books.clock_us(), once=False)
+        self.feed.tell(Told(row))
 
     async def _bind(self, host: str, port: int) -> list[trio.SocketListener]:
         """Listen. With port 0, on the same port as last time if it is free: peers know that one."""
@@ -95,14 +129,12 @@ class Node:
             except OSError:
                 _log.info("the port is taken; listening on another", extra={"port": last})
         try:
-            listeners = await trio.open_tcp_listeners(port, host=host)
+            return await trio.open_tcp_listeners(port, host=host)
         except OSError as error:
             raise HomeError(
                 f"cannot listen on {host}:{port}: {error.strerror or error}",
                 "Is another program there? Choose another with --listen",
             ) from None
-        await self.books.remember_port(listeners[0].socket.getsockname()[1])
-        return listeners
 
     async def _listen(
         self,
@@ -116,8 +148,11 @@ class Node:
 
     async def stop(self) -> None:
         """Write what would have to be read again at the next start."""
+        if self.mirroring is not None:
+            self.mirroring.stop()
         logs = [log for c, _ in self.books.channels.values() for log in (c.own, c.peer)]
-        await flush_all(logs)
+        with suppress(StoreError):  # it is read again at the next start
+            await flush_all(logs)
 
     async def _report_refusals(self) -> None:
         """Say how many were turned away, now and then: a line for each would fill the disk."""
@@ -150,7 +185,11 @@ class Node:
             timeout = self.books.config.connections.handshake_seconds
             accepted, key, alpn = await tls.accept(stream, self._trust.context(0), timeout)
             peer = self._trust.peer_of(key) if alpn == tls.ALPN_SESSION and key else None
-            if peer is not None:
+            if alpn == tls.ALPN_STANDBY and key == self.identity.transport_key and self.mirroring:
+                self.gate.leave(address)
+                stranger = False
+                await self.mirroring.serve(accepted)
+            elif peer is not None:
                 self.gate.leave(address)
                 stranger = False
                 await self.peering.serve(accepted, peer.name, dialled=False)
@@ -177,6 +216,8 @@ class Node:
         certificate = tls.certificate_der(self.identity.name, key)
         context = tls.server_context(tls.Shown(key), certificate, [], self.home.path)
         context.load_verify_locations(capath=str(self._trusted.path))
+        if self.mirroring is not None:  # our standby shows the certificate that is ours
+            context.load_verify_locations(cadata=self.certificate)
         if not number:
             tls.serve_by_name(context, self._context_named)
         return context

@@ -34,6 +34,11 @@ class Outbox:
         self._bytes += len(frame)
         self._answer_bytes += len(frame) * answer
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How much the peer has not read yet, as far as it is known here."""
+        return self._bytes
+
     async def room(self) -> None:
         """Return when there is room for more of our logs."""
         while self._bytes > ROOM_BYTES:

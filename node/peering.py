@@ -9,33 +9,49 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from itertools import count
 from random import Random
 
 import trio
 
+from tallystick.node.admitting import Admission
 from tallystick.node.attending import Attendant
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.declaring import Declarer
 from tallystick.node.dialling import LATER_SECONDS, Dialler
 from tallystick.node.errors import StoreError
+from tallystick.node.feed.events import NO_CHANNEL, iso
+from tallystick.node.fencing import Fences
+from tallystick.node.gossiping.judging import Judge
+from tallystick.node.gossiping.presences import Presences
+from tallystick.node.gossiping.spreading import Spreading
+from tallystick.node.gossiping.talker import Talker
 from tallystick.node.lapsing import Lapser
-from tallystick.node.link import PING_SECONDS, Link, Stream
+from tallystick.node.link import PING_SECONDS, Link
 from tallystick.node.quotas import Allowance
 from tallystick.node.reconciling.sessions import Reconciler
 from tallystick.node.rotating import Rotator
+from tallystick.node.streams import Stream
 from tallystick.node.upkeep import RETRY_SECONDS
+from tallystick.protocol.blinding import OpenedPresence
 from tallystick.protocol.errors import PeerBreach
+from tallystick.protocol.generation import prove_generation
 from tallystick.protocol.messages import (
     PROTOCOL_VERSION,
+    Accusation,
     Channels,
+    Fenced,
     Founded,
+    Hearsay,
     Hello,
     InReconciliation,
+    Message,
     Ping,
+    Presence,
+    Promoted,
     ProposeTerms,
     TermsHeld,
     TermsRefused,
@@ -61,9 +77,16 @@ class Peering:
         self.reconciler = Reconciler(books, books.index_folder.parent)
         self.lapser = Lapser(books, self.caught_up)
         self.declarer = Declarer(books, self.caught_up)
-        followers = (self.lapser, self.declarer)
+        self._admission = Admission(books.identity.name)
+        self.links: Mapping[str, Link] = self._admission.links
+        self.fences = Fences(books)
+        self.on_superseded: Callable[[int, bytes | None], bool] = lambda generation, proof: False
+        self.presences = Presences(books, dice)
+        judge = Judge(books, self._went_back, self.convicted)
+        self.talker = Talker(books, self.presences, judge, self.links, self._copied, dice)
+        self._spreading = Spreading(books, self.links, self.convicted)
+        followers = (self.lapser, self.declarer, self.talker)
         self._attendant = Attendant(books.errands, self.rotator, followers, self._send_more)
-        self.links: dict[str, Link] = {}
         self.address = ""
         self.held: set[bytes] = set()  # proposals that the peer said it holds
         self.refused: dict[bytes, str] = {}  # those that it did not take, and why
@@ -72,7 +95,6 @@ class Peering:
         self._dialler = Dialler(self._connect, self._serve_dialled, self._may_dial, dice)
         self._pings: deque[tuple[float, Link]] = deque()  # who is pinged next, and when
         self.allowances: dict[str, Allowance] = {}
-        self._arriving: set[str] = set()  # peers whose new connection replaces the old one
         self._nursery: trio.Nursery | None = None
 
     def start(self, nursery: trio.Nursery) -> None:
@@ -82,6 +104,7 @@ class Peering:
         self._attendant.start(nursery)
         self.reconciler.start(nursery)
         nursery.start_soon(self._keep_pinging)
+        nursery.start_soon(self.talker.run)
         self.books.store.on_failure += [self._drop_links, self._load_again]
         concerned = self.books.concerned()
         for channel, _ in self.books.channels.values():
@@ -102,6 +125,7 @@ class Peering:
         if self.books.founding.rows[channel.id].state == "open":
             channel.keep_founded()
         self._attendant.attend(channel, concerned=concerned)
+        self.talker.attend(channel.id)
 
     def _send_more(self, channel: Channel) -> None:
         """Our log grew: send of it what the peer may have."""
@@ -143,7 +167,8 @@ class Peering:
 
     def _may_dial(self, name: str) -> bool:
         peer = self.books.peers.get(name)
-        return peer is not None and bool(peer.address) and name not in self.links
+        there = peer is not None and bool(peer.address)
+        return there and name not in self.links and not self.presences.stopped
 
     async def _connect(self, name: str) -> Stream:
         return await self._dial(self.books.peers[name])
@@ -174,45 +199,62 @@ class Peering:
             allowance = self.allowances[name] = Allowance(self.books.config.quotas, now)
         link = Link(self, stream, self.identity.name, name, allowance, dialled=dialled)
         # Links are counted where they arrive: how often we dial, we decide ourselves.
-        if (not dialled and not allowance.may_connect(now)) or not await self._replace(name, link):
+        refused = self.presences.stopped or (not dialled and not allowance.may_connect(now))
+        if refused or not self._admission.enter(link):
             await stream.aclose()
             return
-        self.links[name] = link
         clock_us = self.books.clock_us
         hello = Hello(PROTOCOL_VERSION, self.identity.name, clock_us() // 1_000_000, self.address)
         self._pings.append((now + PING_SECONDS, link))
         try:
             await link.run(hello, lambda: clock_us() / 1e6)
         finally:
-            if self.links.get(name) is link:
-                del self.links[name]
+            if self._admission.leave(link):
+                self.talker.disconnected(name)
                 if not dialled:  # the dialler hears of its own
                     self._dialler.ended(name, trio.current_time() - now)
             self.notify()
 
-    async def _replace(self, name: str, link: Link) -> bool:
-        """End the link that there is for a new one; whether the new one may take its place."""
-        existing = self.links.get(name)
-        if existing is None:
-            return True
-        if name in self._arriving or self._prefers(existing, link):
-            return False
-        self._arriving.add(name)
-        try:
-            existing.close("replaced by a newer connection")
-            await existing.ended.wait()
-        finally:
-            self._arriving.discard(name)
-        return self.links.get(name) in (None, existing)
-
-    def _prefers(self, existing: Link, new: Link) -> bool:
-        """When both dial at once both keep the connection that the first name dialled."""
-        if existing.dialled == new.dialled:
-            return False  # the same side dialled again: the older one is dead
-        first_dials = self.identity.name < existing.peer
-        return existing.dialled == first_dials
-
     # What links ask
+
+    def presence(self, *, asks: bool = False) -> Presence:
+        """Which process of ours this is, said now."""
+        return self.presences.message(asks=asks)
+
+    def hearsay(self, link: Link, message: Hearsay) -> None:
+        """The peer passes gossip on."""
+        self.talker.heard(link, message)
+
+    async def accused(self, link: Link, message: Accusation) -> None:
+        """The peer sends evidence."""
+        await self._spreading.hear(link, message)
+        self.notify()
+
+    def introduction(self, hello: Hello) -> list[Message]:
+        """What is said first on a link; who took over from another home proves it."""
+        generation = self.books.generation
+        said: list[Message] = [hello]
+        if generation:
+            said.append(Promoted(generation, prove_generation(self.identity, generation)))
+        return [*said, self.presence()]
+
+    def fenced(self, link: Link, message: Fenced) -> None:
+        """The peer says that another node of our party took over: if the party says so, stop."""
+        newer = message.generation > self.books.generation
+        if not (newer and self.superseded(message.generation, message.proof)):
+            _log.error(
+                "the peer says that this node was superseded, and does not prove it",
+                extra={"peer": link.peer},
+            )
+        link.close("the peer says that another node of this party took over")
+
+    async def admit(self, link: Link, presence: Presence) -> None:
+        """The peer said which process speaks: the link counts from now on, or may not."""
+        peer = self.books.peer(link.peer)
+        self.fences.check(peer, presence)
+        if await self.fences.raise_to(peer, presence, link.promoted):
+            await self._admission.dismiss(link, self.fences.of(peer))
+        await self._admission.admit(link, presence)
 
     def reconcile(self, link: Link, channel: Channel, message: InReconciliation) -> None:
         """The peer says something in a reconciliation session."""
@@ -227,6 +269,8 @@ class Peering:
             if row.state == "proposed":
                 link.send(ProposeTerms(row.terms, founding.signature(founding.terms_of(key))))
         link.send(Channels([key for key, row in rows if row.state == "open"]))
+        self._spreading.tell(link)
+        self.talker.connected(link)
         self.notify()
 
     async def channels_open(self, link: Link, listed: list[bytes]) -> None:
@@ -329,6 +373,7 @@ class Peering:
             )
             assert self._nursery is not None
             self._nursery.start_soon(self._keep_halted, channel, reason)
+        self._spreading.tell_of(channel)
         self.notify()
 
     async def _keep_halted(self, channel: Channel, reason: str) -> None:
@@ -353,6 +398,57 @@ class Peering:
         await self.books.founding.set_doubt(channel.id, doubt)
         channel.doubt = doubt
         self._attendant.stirred(channel)
+        self.notify()
+
+    async def _went_back(self, channel: Channel) -> None:
+        """Gossip shows that this home is older than it was: have the channel confirmed anew."""
+        channel.part()
+        if not channel.doubt:
+            await self.set_doubt(channel, 1)
+        link = self.links.get(channel.peer_keys.name)
+        if link is not None:
+            link.close("gossip shows more than is here")
+        self.notify()
+
+    def superseded(self, generation: int, proof: bytes | None) -> bool:
+        """Another node of our party took over, if the proof holds (None: the party's own word was
+        heard): sign nothing any more.
+        """
+        if not self.on_superseded(generation, proof):
+            return False
+        for channel, _ in self.books.channels.values():
+            channel.part()
+        return True
+
+    async def _copied(self, other: OpenedPresence) -> None:
+        """Another copy of this home runs: hold no sessions until people decide."""
+        if other.generation > self.books.generation and self.superseded(other.generation, None):
+            return
+        first = not self.presences.stopped
+        await self.presences.stop(other)
+        if first:
+            _log.error(
+                "another copy of this home runs: this one stops, and signs nothing until people"
+                " decide (tally recover --only-copy)",
+                extra={"seen": iso(other.at_ms * 1000)},
+            )
+            self.books.news.happened("copy.found", NO_CHANNEL, {"seen": iso(other.at_ms * 1000)})
+        said = PeerBreach("twins", f"another copy of {self.identity.name} runs: this one stops")
+        async with trio.open_nursery() as nursery:
+            for link in list(self.links.values()):
+                nursery.start_soon(link.part, said)
+        self.notify()
+
+    async def only_copy(self) -> None:
+        """People say that no other copy of this home runs any more: go on. What the other one
+        signed may be more than is here, so nothing is certain before the peers spoke.
+        """
+        for channel, _ in self.books.channels.values():
+            if not channel.doubt and self.books.founding.rows[channel.id].state == "open":
+                await self.set_doubt(channel, 1)
+        await self.presences.go_on()
+        for name in self.books.peers:
+            self._dial_soon(name)
         self.notify()
 
     async def agree_on_loss(self, channel: Channel) -> None:

@@ -14,10 +14,13 @@ from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import CheckpointRow
 from tallystick.node.store.source import stored_parts
+from tallystick.node.timestamping.kept import timestamp_of
 from tallystick.node.tree import LogTree
+from tallystick.node.witnessing.lines import best_with_lines, read_lines
 from tallystick.protocol.bundle import BundleContents, PlacedRotation, write_bundle
 from tallystick.protocol.checkpoint import verify_checkpoint
 from tallystick.protocol.errors import InputError
+from tallystick.protocol.extras import PARTIES_LINES
 from tallystick.protocol.heads import SignedHead
 from tallystick.protocol.keys import Vkey
 from tallystick.protocol.line_proof import format_line_proof
@@ -40,8 +43,18 @@ class RecordProof:
     vkeys: list[Vkey]  # the author's, the co-signer's
 
 
-def signed_head(log: ChannelLog, txn: Txn, size: int) -> bytes:
-    """The note of a head with the author's and the co-signer's lines."""
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What others added to a bundle: how many lines of witnesses, and whether a timestamp."""
+
+    lines: int
+    timestamp: bool
+
+
+def signed_head(log: ChannelLog, txn: Txn, size: int, *, witnessed: bool = False) -> bytes:
+    """The note of a head with the author's and the co-signer's lines; with `witnessed` also those
+    of witnesses.
+    """
     row = log.head_row(txn, size)
     if row is None or not row.signature or not row.cosignature:
         raise InputError(
@@ -49,7 +62,8 @@ def signed_head(log: ChannelLog, txn: Txn, size: int) -> bytes:
             "See tally status; it is co-signed when the peer is connected",
         )
     head = SignedHead(log.head(size, row.root), row.signature, row.cosignature)
-    return head.note(*_vkeys(log, size))
+    lines = read_lines(txn, log.number, size, row.root) if witnessed else []
+    return head.note(*_vkeys(log, size), lines)
 
 
 def _vkeys(log: ChannelLog, size: int) -> tuple[list[Vkey], list[Vkey]]:
@@ -60,17 +74,20 @@ def _vkeys(log: ChannelLog, size: int) -> tuple[list[Vkey], list[Vkey]]:
 
 
 def prove_record(channel: Channel, log: ChannelLog, index: int) -> RecordProof:
-    """The proof of a record under the newest co-signed head of its log."""
-    size = log.cosigned_size
-    if index >= size:
+    """The proof of a record under the newest co-signed head of its log, or under the one with the
+    most lines of witnesses.
+    """
+    newest = log.cosigned_size
+    if index >= newest:
         raise InputError(
             f"record {index} of {log.party.name}'s log is recorded, but not co-signed yet",
             "See tally status; wait for the peer, or emit with --wait",
         )
     with channel.store.read() as txn:
+        size = best_with_lines(txn, log.number, index, newest) or newest
         tree = LogTree(txn, log.number, log.channel_id, size)
         path = inclusion_path(index, size, tree.subtree)
-        note = signed_head(log, txn, size)
+        note = signed_head(log, txn, size, witnessed=True)
         leaf = tree.leaf_data(index)
     ids = [signature.key_id for signature in parse_note(note).signatures]
     vkeys = [vkey for vkeys in _vkeys(log, size) for vkey in vkeys if vkey.id in ids]
@@ -86,13 +103,17 @@ def prove_line(row: CheckpointRow, line: Line) -> tuple[bytes, bytes]:
     return format_line_proof(index, path, row.note), data
 
 
-def bundle(channel: Channel, row: CheckpointRow, out: BinaryIO, *, full: bool) -> None:
-    """Write a closed period's bundle."""
+def bundle(
+    channel: Channel, row: CheckpointRow, out: BinaryIO, *, full: bool, plain: bool = False
+) -> Extras:
+    """Write a closed period's bundle, with what others added unless it is to be plain; what that
+    was.
+    """
     checkpoint = verify_checkpoint(row.note, channel.own.keyring)
     logs = (channel.provider_log, channel.consumer_log)
     with channel.store.read() as txn:
         heads = [
-            signed_head(log, txn, head.size)
+            signed_head(log, txn, head.size, witnessed=not plain)
             for log, head in zip(logs, checkpoint.heads, strict=True)
         ]
     contents = BundleContents(
@@ -106,12 +127,15 @@ def bundle(channel: Channel, row: CheckpointRow, out: BinaryIO, *, full: bool) -
             _rotations(logs[0], checkpoint.heads[0].size),
             _rotations(logs[1], checkpoint.heads[1].size),
         ),
+        timestamp=b"" if plain else timestamp_of(channel, row),
     )
     records = [_batches(log, head.size) for log, head in zip(logs, checkpoint.heads, strict=True)]
     if full:
         write_bundle(out, contents, records[0], records[1])
     else:
         write_bundle(out, contents)
+    lines = sum(len(parse_note(head).signatures) - PARTIES_LINES for head in heads)
+    return Extras(lines, bool(contents.timestamp))
 
 
 def _rotations(log: ChannelLog, size: int) -> list[PlacedRotation]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tallystick.node import proving
@@ -11,12 +11,18 @@ from tallystick.node.accusing import kept
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
+from tallystick.node.feed.events import iso
+from tallystick.node.gossiping.judging import shown
+from tallystick.node.gossiping.presences import stored_presence
 from tallystick.node.logs import ChannelLog
 from tallystick.node.matter_documents import matter_document
 from tallystick.node.rebuilding import aside_rows, unplaced_rows
 from tallystick.node.rotating import JOBS, waiting
 from tallystick.node.statuses import statuses_of
 from tallystick.node.store.keyspace import CheckpointRow
+from tallystick.node.timestamping.kept import token_of
+from tallystick.node.witnessing.asked import Asked, asked_witnesses
+from tallystick.node.witnessing.lines import read_asked
 from tallystick.protocol.checkpoint import verify_checkpoint
 from tallystick.protocol.errors import UnknownName
 from tallystick.protocol.keys import ED25519_COSIGNATURE, Vkey
@@ -78,9 +84,26 @@ def _log_status(log: ChannelLog) -> dict[str, Any]:
     return {"party": log.party.name, "size": log.durable_size, "cosigned": log.cosigned_size}
 
 
+def _shown(channel: Channel, log: ChannelLog) -> int | None:
+    """The size of a log that gossip showed, if that is more than is here."""
+    row = shown(channel, log)
+    return row.size if row is not None and row.size > log.durable_size else None
+
+
+def witnessed(log: ChannelLog, witnesses: Sequence[Asked]) -> list[dict[str, Any]]:
+    """How far each witness is with a log of ours."""
+    with log.store.read() as txn:
+        rows = [(one, read_asked(txn, log.number, one.vkeys[0])) for one in witnesses]
+    return [
+        {"name": one.name, "size": row.size, "of": log.cosigned_size, "breach": row.breach}
+        for one, row in rows
+    ]
+
+
 def status(books: Books, live: dict[str, Any] | None) -> dict[str, Any]:
     """How each channel stands."""
     documents = []
+    witnesses = asked_witnesses(books.config.witnessing)[1]
     for key, (channel, closer) in books.channels.items():
         row = books.founding.rows[key]
         now = live["channels"].get(key.hex()) if live else None
@@ -110,19 +133,37 @@ def status(books: Books, live: dict[str, Any] | None) -> dict[str, Any]:
                 "withheld": now["withheld"] if now else "",
                 "clock_skew_seconds": now["clock_skew_seconds"] if now else None,
                 "evidence": [found.digest.hex() for found in kept(channel)],
+                "shown": {
+                    "own": _shown(channel, own),
+                    "theirs": _shown(channel, channel.peer),
+                },
+                "witnesses": witnessed(own, witnesses),
             }
         )
+    with books.store.read() as txn:
+        copy = stored_presence(txn)
+    stopped = {"since": iso(copy.stopped_us), "seen": iso(copy.seen_ms * 1000)}
     proposals = [d for d in channels(books) if d["state"] in ("offered", "proposed")]
     return {
         "name": books.identity.name,
         "running": live is not None,
+        "stopped": stopped if copy.stopped_us else None,
         "address": live["address"] if live else None,
         "http": live["http"] if live else None,
+        "standby": live["standby"] if live else None,
         "channels": documents,
+        "timestamps": live["timestamps"] if live else None,
         "proposals": [
             {"channel": d["channel"], "peer": d["peer"], "state": d["state"]} for d in proposals
         ],
     }
+
+
+def head_document(log: ChannelLog) -> dict[str, Any]:
+    """The newest co-signed head of a log: a signed note, with the lines of witnesses on it."""
+    with log.store.read() as txn:
+        note = proving.signed_head(log, txn, log.cosigned_size, witnessed=True)
+    return {"party": log.party.name, "size": log.cosigned_size, "head": note.decode()}
 
 
 def evidence(books: Books, selector: str | None) -> list[dict[str, Any]]:
@@ -352,16 +393,31 @@ def checkpoint_document(channel: Channel, closer: Closer, label: str) -> dict[st
         "lines": checkpoint.lines,
         "signed_by": [checkpoint.provider, checkpoint.consumer],
         "verdict": _verdict_document(channel, closer, row),
+        "timestamp": _timestamp_document(channel, row),
     }
 
 
-def bundle_of(channel: Channel, closer: Closer, label: str, *, full: bool) -> bytes:
+def _timestamp_document(channel: Channel, row: CheckpointRow) -> dict[str, Any] | None:
+    """When an authority says that a checkpoint existed, if one was asked and answered."""
+    token = token_of(channel, row)
+    if token is None:
+        return None
+    return {
+        "time": iso(token.time_us),
+        "authority": token.certificate.name,
+        "certificate": token.certificate.digest(),
+    }
+
+
+def bundle_of(
+    channel: Channel, closer: Closer, label: str, *, full: bool, plain: bool = False
+) -> bytes:
     """The bundle of a closed period; `InputError` if it is not closed."""
     checkpoint_document(channel, closer, label)  # refuses what is not closed
     row = closer.row_of(channel.own.folder.calendar.parse(label))
     assert row is not None
     out = io.BytesIO()
-    proving.bundle(channel, row, out, full=full)
+    proving.bundle(channel, row, out, full=full, plain=plain)
     return out.getvalue()
 
 

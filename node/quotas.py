@@ -173,3 +173,8 @@ def counted_bytes(batch_bytes: int, records: int, lines: int) -> int:
 def checkpoint_bytes(row: CheckpointRow) -> int:
     """What a checkpoint counts against the peer's quota: its row, and our log's Close of it."""
     return 2 * len(row.note) + sum(map(len, row.lines)) + len(row.verdict) + HEAD_BYTES
+
+
+def quota_reached(held_bytes: int) -> str:
+    """What is said to a peer of whose log nothing more is taken."""
+    return f"the quota of this log is reached, {held_bytes:,} bytes are held"

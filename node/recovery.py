@@ -15,6 +15,7 @@ import trio
 
 from tallystick.node.channel import Channel
 from tallystick.node.errors import StoreError
+from tallystick.node.gossiping.judging import forget_shown, lacking
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.rebuilding import aside_rows, cut, free_number
 from tallystick.node.sealing import sealed_of
@@ -119,9 +120,17 @@ def may_sign(ours: int, theirs: int) -> bool:
     return ours == 0 or theirs == 0 or (ours > 1 and theirs > 1)
 
 
+def may_sign_now(channel: Channel, theirs: int) -> bool:
+    """The same, where gossip may have shown heads of ours that the peer does not hold either."""
+    if lacking(channel) is None:
+        return may_sign(channel.doubt, theirs)
+    return may_sign(max(channel.doubt, 1), max(theirs, 1))
+
+
 async def begin_epoch(channel: Channel) -> None:
     """Say in our log that both lost what came after this point, before anything else comes."""
     await set_aside(channel)
+    await forget_shown(channel)
     own, peer = channel.own, channel.peer
     record = Epoch(
         own.state.facts.epoch + 1,

@@ -81,6 +81,7 @@ class Service:
             "live": self.live,
             "recovery": self.recovery,
             "agree": self.agree,
+            "only_copy": self.only_copy,
             "webhooks_changed": self.webhooks_changed,
             "webhooks_replay": self.webhooks_replay,
         }
@@ -325,6 +326,15 @@ class Service:
         await self._node.peering.agree_on_loss(found)
         return {"channel": found.id.hex(), "peer": peer}
 
+    async def only_copy(self) -> None:
+        """People here say that no other copy of this home runs any more."""
+        peering = self._node.peering
+        if not peering.presences.stopped:
+            raise InputError(
+                "no other copy of this home was heard of", "There is nothing to decide"
+            )
+        await peering.only_copy()
+
     async def seal(self, channel: str | None, drop: bool) -> list[dict[str, Any]]:
         """Seal one channel, or all, now; what was done of each."""
         books = self._books
@@ -386,4 +396,12 @@ class Service:
             }
         peers = {name: link.live for name, link in node.peering.links.items()}
         http = self.http_address or None
-        return {"address": node.peering.address, "http": http, "channels": channels, "peers": peers}
+        standby = node.mirroring.document() if node.mirroring else None
+        return {
+            "address": node.peering.address,
+            "http": http,
+            "channels": channels,
+            "peers": peers,
+            "standby": standby,
+            "timestamps": node.stamper.document(),
+        }

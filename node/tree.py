@@ -55,19 +55,24 @@ class LogTree:
     def subtree(self, start: int, end: int) -> bytes:
         """The Merkle tree hash of the leaves from `start` up to `end`."""
         width = end - start
-        level, span = 1, TILE
-        while span <= width:
-            if span == width and start % span == 0:
-                row = self._txn.get("tiles", tile_key(self._log, level, start // span))
-                if row is not None:
-                    return row[:HASH_SIZE]
+        level, span = 0, 1
+        while span * TILE <= width:
             level, span = level + 1, span * TILE
+        if level and start % span == 0 and width % span == 0:
+            rows = self._rows(level, start // span, end // span)
+            if len(rows) == width // span:
+                return root_of(rows)
         if start // TILE == (end - 1) // TILE:
             _, leaves = self._tile(start // TILE)
             first = start % TILE + 1
             return root_of(leaves[first : first + width])
         half = 1 << ((width - 1).bit_length() - 1)
         return node_hash(self.subtree(start, start + half), self.subtree(start + half, end))
+
+    def _rows(self, level: int, first: int, stop: int) -> list[bytes]:
+        """The roots of subtrees in a row, of those that are complete."""
+        start, end = (tile_key(self._log, level, number) for number in (first, stop))
+        return [value[:HASH_SIZE] for _, value in self._txn.scan("tiles", start, end)]
 
     def frontier(self) -> Frontier:
         """The tree's right edge."""

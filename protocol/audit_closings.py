@@ -47,12 +47,14 @@ from tallystick.protocol.verdict import encode_verdict, make_verdict, verdict_di
 @dataclass(frozen=True, slots=True)
 class KeptClosing:
     """A closed period as it is kept: the note that both signed, the statement's lines and the
-    verdict, which may be empty, each in its canonical bytes.
+    verdict, each in its canonical bytes; `keys` are rotations that are in none of the records that
+    are kept, as a bundle has them. Verdict and keys may be empty.
     """
 
     note: bytes
     lines: Sequence[bytes]
     verdict: bytes
+    keys: bytes = b""
 
     def checkpoint(self) -> Checkpoint:
         """The checkpoint in it, whoever signed."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from functools import partial
 
 import msgspec
 
@@ -155,7 +154,8 @@ class JoinedLog:
                     book.correct(key, old, record.quantity, _unused)
                 done += 1
             for key in maximal:  # once is enough: only what it is at the stop is asked for
-                book.correct(key, 0, None, partial(peaks.highest, key))
+                tally = book.tally(key)
+                tally.total, tally.deltas = peaks.highest(key)
             settling.reach(size)
         return book.dirty
 

@@ -2,9 +2,11 @@
 
 It owns which members a bundle has and what is in them; the container's bytes are `archive`'s, and
 what a reader should believe is `verify`'s. Nothing specific to a party or a moment enters, so both
-parties' bundles of one checkpoint are the same bytes. At the *full* level both logs travel too,
-from their first record up to the checkpoint's heads, in batches of a fixed count. If a party
-changed a key before the heads, the records that say so travel in either level.
+parties' bundles of one checkpoint are the same bytes. Only extras differ, which others gave to one
+party alone: lines of witnesses below the heads, and a timestamp. A *plain* bundle has none. At the
+*full* level both logs travel too, from their first record up to the checkpoint's heads, in batches
+of a fixed count. If a party changed a key before the heads, the records that say so travel in
+either level.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ PROVIDER_HEAD, CONSUMER_HEAD = "heads/provider.txt", "heads/consumer.txt"
 STATEMENT_JSON, STATEMENT_CSV = "statement.json", "statement.csv"
 VERDICT = "verdict.json"  # only if the checkpoint has one
 KEYS = "keys.msgpack"  # only if a key was changed
+TIMESTAMP = "timestamps/checkpoint.tsr"  # only if there is one, and never in a plain bundle
 PROVIDER_RECORDS, CONSUMER_RECORDS = "records/provider.msgpack", "records/consumer.msgpack"
 
 COMPACT = (
@@ -92,6 +95,13 @@ verdict.json              what both declared to have counted, and what the terms
 _KEYS_TEXT = b"""\
 keys.msgpack              how keys were changed since, each change signed by the log key before it
 """
+_TIMESTAMP_TEXT = b"""\
+timestamps/checkpoint.tsr that checkpoint.txt existed, says an authority outside (RFC 3161)
+"""
+_TIMESTAMP_BY_HAND = b"""
+The timestamp, by hand: openssl ts -verify -data checkpoint.txt -in timestamps/checkpoint.tsr
+-CAfile FILE, where FILE has the certificates of an authority that you trust.
+"""
 
 
 # A rotation record's index in its log, and its bytes.
@@ -104,7 +114,7 @@ class BundleContents:
     """What a compact bundle is made of. The heads are the full notes, each with its author's
     signature and its peer's co-signature; `terms` are the terms record's bytes; `rotations` are
     the provider's log's rotation records before its head, and the consumer's. There is a `verdict`
-    exactly if the checkpoint has its digest.
+    exactly if the checkpoint has its digest. `timestamp` is an authority's response, or empty.
     """
 
     checkpoint: bytes
@@ -114,6 +124,7 @@ class BundleContents:
     lines: Sequence[Line]
     verdict: Verdict | None
     rotations: tuple[Sequence[PlacedRotation], Sequence[PlacedRotation]] = ((), ())
+    timestamp: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +166,8 @@ def write_bundle(
         optional[VERDICT] = verdict_json(contents.verdict)
     if any(contents.rotations):
         optional[KEYS] = encode_keys(contents.rotations)
+    if contents.timestamp:
+        optional[TIMESTAMP] = contents.timestamp
     small = {
         README: readme_text(optional),
         CHECKPOINT: contents.checkpoint,
@@ -183,10 +196,14 @@ def write_bundle(
 
 
 def readme_text(members: Container[str]) -> bytes:
-    """What a bundle with these members says of itself: a line more for a verdict and for keys."""
+    """What a bundle with these members says of itself: more if some are there that need not be."""
     before, mark, after = README_TEXT.partition(b"records/provider.msgpack")
     verdict = _VERDICT_TEXT if VERDICT in members else b""
-    return before + verdict + (_KEYS_TEXT if KEYS in members else b"") + mark + after
+    keys = _KEYS_TEXT if KEYS in members else b""
+    timestamp, by_hand = (
+        (_TIMESTAMP_TEXT, _TIMESTAMP_BY_HAND) if TIMESTAMP in members else (b"", b"")
+    )
+    return before + verdict + keys + timestamp + mark + after + by_hand
 
 
 def encode_keys(
@@ -243,6 +260,7 @@ def open_bundle(file: BinaryIO) -> Bundle:
         (
             (MemberName(VERDICT),),
             (MemberName(KEYS),),
+            (MemberName(TIMESTAMP),),
             tuple(MemberName(name, large=True) for name in FULL),
         ),
         MEMBER_BYTES_MAX,

@@ -22,25 +22,37 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check's result. `detail` says what was found, or what is wrong."""
+    """One check's result. `detail` says what was found, or what is wrong; if it is not `judged`,
+    nothing is wrong and who reads it must say whom he trusts.
+    """
 
     number: int
     name: str
     ok: bool
     detail: str
+    judged: bool = True
+
+
+class Unjudged(str):
+    """What a check found that it could not judge."""
+
+    __slots__ = ()
 
 
 # A check's name, the numbers of those that it needs, and the function itself.
 Step = tuple[str, tuple[int, ...], Callable[[K], str]]
 
 
-def run_checks(known: K, steps: Sequence[Step[K]]) -> Iterator[Check]:
-    """The checks' results, each as soon as it is done.
+def run_checks(
+    known: K, steps: Sequence[Step[K]], failed: dict[int, int] | None = None, first: int = 1
+) -> Iterator[Check]:
+    """The checks' results, each as soon as it is done, numbered from `first` on.
 
     `known` is what the checks establish on their way; a `TallyError` is a check that fails.
+    `failed` is filled with the checks that do not hold, and the check that each is due to.
     """
-    failed: dict[int, int] = {}  # a check that does not hold, and the check that it is due to
-    for number, (name, needs, run) in enumerate(steps, 1):
+    failed = {} if failed is None else failed
+    for number, (name, needs, run) in enumerate(steps, first):
         cause = next((failed[need] for need in needs if need in failed), None)
         if cause is not None:
             failed[number] = cause
@@ -52,7 +64,8 @@ def run_checks(known: K, steps: Sequence[Step[K]]) -> Iterator[Check]:
             failed[number] = number
             yield Check(number, name, False, _shown(str(error)))
         else:
-            yield Check(number, name, True, _shown(detail))
+            judged = not isinstance(detail, Unjudged)
+            yield Check(number, name, True, _shown(detail), judged)
 
 
 def _shown(text: str) -> str:

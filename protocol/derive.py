@@ -128,7 +128,8 @@ class Book:
     ) -> None:
         """Replace a delta's quantity, or void it (None).
 
-        `highest` finds a `max` line's highest quantity and count anew, correction included.
+        `highest` finds a `max` line's highest quantity and count anew, correction included; it is
+        asked only if the highest one became less.
         """
         tally = self.tally(key)
         match self._aggregates[key.meter]:
@@ -138,6 +139,10 @@ class Book:
             case "count":
                 tally.total -= new is None
                 tally.deltas -= new is None
+            case _ if old < tally.total and new is None:
+                tally.deltas -= 1
+            case _ if new is not None and (old < tally.total or new >= old):
+                tally.total = max(tally.total, new)
             case _:
                 tally.total, tally.deltas = highest()
 

@@ -52,7 +52,7 @@ JOIN_SECONDS = 10.0  # the same, when a neighbour has come
 
 
 class _Entry:
-    __slots__ = ("again", "hops", "item", "keepers", "rested_at", "scheduled", "source")
+    __slots__ = ("again", "due", "hops", "item", "keepers", "rested_at", "source")
 
     def __init__(self, item: Item, hops: int, source: str) -> None:
         self.item = item
@@ -60,7 +60,7 @@ class _Entry:
         self.source = source  # of the version that is held
         self.keepers: tuple[str, ...] = ()
         self.rested_at = float("-inf")  # when what was passed on has been waited off
-        self.scheduled = False
+        self.due: float | None = None  # when it is passed on next
         self.again = False  # whether what is our own changed since its first neighbour was told
 
 
@@ -142,7 +142,9 @@ class Gossip:
             entry = self._entries[item.pseudonym] = _Entry(item, 0, OWN)
             self._keep(entry, OWN)
         entry.item, entry.hops, entry.source = item, 0, OWN
-        if entry.scheduled:
+        # Somebody may have given it back first, after a start, and passed on it waits for long.
+        entry.rested_at = min(entry.rested_at, now + self._spacing(entry))
+        if entry.due is not None and entry.due <= now + self._spacing(entry):
             entry.again = True
             return []
         due = entry.rested_at
@@ -152,8 +154,7 @@ class Gossip:
                 self._outboxes.put(chosen[0], item.pseudonym, 0)
             share = self._ring.place(item.pseudonym.hex()) / 2**64
             due = now + self.limits.stem * (0.25 + 0.75 * share)
-        entry.scheduled = True
-        heappush(self._later, (due, item.pseudonym))
+        self._schedule(entry, due)
         return []
 
     def withdraw(self, pseudonyms: Iterable[bytes]) -> None:
@@ -221,9 +222,9 @@ class Gossip:
         """What to send now, to whom. Those to pass over have not yet read what they were sent."""
         now = self._steady(now)
         while self._later and self._later[0][0] <= now:
-            pseudonym = heappop(self._later)[1]
-            if (entry := self._entries.get(pseudonym)) is not None:
-                entry.scheduled = False
+            due, pseudonym = heappop(self._later)
+            if (entry := self._entries.get(pseudonym)) is not None and entry.due == due:
+                entry.due = None
                 self._pass_on(entry, now)
         self._walk(now)
         batches = {}
@@ -466,7 +467,7 @@ class Gossip:
         """Send it to those of its chosen who have just come."""
         own = entry.source == OWN
         for number, neighbour in enumerate(self._ring.chosen(entry.item.pseudonym, entry.source)):
-            if neighbour in self._told and not (own and number and entry.scheduled):
+            if neighbour in self._told and not (own and number and entry.due is not None):
                 hops = 0 if own and not number else max(entry.hops, 1)
                 self._outboxes.put(neighbour, entry.item.pseudonym, hops)
 
@@ -474,7 +475,7 @@ class Gossip:
 
     def _spread(self, entry: _Entry, now: float) -> None:
         """Pass an item on: now, or when its pseudonym and who brought it may be passed on again."""
-        if entry.hops >= HOPS_MAX or entry.scheduled:
+        if entry.hops >= HOPS_MAX or entry.due is not None:
             return
         due = entry.rested_at - self._spacing(entry)  # two may go close together
         if entry.source != OWN:
@@ -486,10 +487,14 @@ class Gossip:
             known.turn = turn + pace
             due = max(due, turn)
         if due > now:
-            entry.scheduled = True
-            heappush(self._later, (due, entry.item.pseudonym))
+            self._schedule(entry, due)
         else:
             self._pass_on(entry, now)
+
+    def _schedule(self, entry: _Entry, due: float) -> None:
+        """Pass it on then, and not when it would have been otherwise."""
+        entry.due = due
+        heappush(self._later, (due, entry.item.pseudonym))
 
     def _move(self, entry: _Entry, hops: int, now: float) -> None:
         """It came another way. What is nearer than before does not wait as what is far."""

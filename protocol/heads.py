@@ -58,8 +58,10 @@ class SignedHead:
     signature: bytes
     cosignature: bytes
 
-    def note(self, logs: Sequence[Vkey], cosigners: Sequence[Vkey]) -> bytes:
-        """The signed note: the author's 0x01 line, then the peer's 0x04 line.
+    def note(
+        self, logs: Sequence[Vkey], cosigners: Sequence[Vkey], witnesses: Sequence[Signature] = ()
+    ) -> bytes:
+        """The signed note: the author's 0x01 line, the peer's 0x04 line, those of witnesses.
 
         Of several keys each line names the one that made it; the last one is not tried.
         """
@@ -78,7 +80,14 @@ class SignedHead:
             cosigner = cosigners[-1]
         author = Signature(log.name, log.id, self.signature)
         return format_note(
-            Note(text, (author, Signature(cosigner.name, cosigner.id, self.cosignature)))
+            Note(
+                text,
+                (
+                    author,
+                    Signature(cosigner.name, cosigner.id, self.cosignature),
+                    *sorted(witnesses, key=lambda line: (line.name, line.key_id)),
+                ),
+            )
         )
 
 
@@ -121,12 +130,15 @@ def verify_head_cosignature(head: Head, name: str, cosigner_key: bytes, blob: by
 
 
 def parse_head_note(data: bytes, log: Vkey, cosigner: Vkey) -> VerifiedHead:
-    """The head of a note that carries exactly these two keys' lines, both of which hold."""
+    """The head of a note whose first two lines are these keys', both of which hold.
+
+    Lines after them, of witnesses, are not judged here: see `policy`.
+    """
     note = parse_note(data)
     head = parse_head(note.text)
     if head.origin != log.name:
         raise ProofError(f"the head is of {head.origin}, not of {log.name}")
-    if [signature.name for signature in note.signatures] != [log.name, cosigner.name]:
+    if [signature.name for signature in note.signatures[:2]] != [log.name, cosigner.name]:
         raise ProofError("a head carries two signatures, its author's and then its peer's")
     verify_note_signature(note, log)
     return VerifiedHead(head, verify_note_cosignature(note, cosigner))

@@ -1,8 +1,11 @@
-"""A party's keys: three Ed25519 keys from one seed, a separate key for each separate job.
+"""A party's keys: Ed25519 keys from one seed, a separate key for each separate job.
 
 `log` signs heads and checkpoints, `cosigner` co-signs the peer's heads, `transport` authenticates
-TLS. A key's public form is a C2SP verifier key, `name+hash+base64(type‖key)`
-(c2sp.org/signed-note); the hash names the key in a note's signature lines.
+TLS. `witness` co-signs heads of strangers' logs: had it the cosigner's key, its line on a head of a
+channel of ours would read as the receipt of a peer that holds every record.
+
+A key's public form is a C2SP verifier key, `name+hash+base64(type‖key)` (c2sp.org/signed-note); the
+hash names the key in a note's signature lines.
 """
 
 from __future__ import annotations
@@ -14,12 +17,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from typing import Literal
 
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
 from tallystick.protocol.errors import FormatError, InputError, ProofError
 from tallystick.protocol.records import Job
+
+KeyJob = Job | Literal["witness"]  # `Job` are those that records name
 
 SEED_SIZE = 32
 ED25519_NOTE = 0x01  # signature type of a log's key (c2sp.org/signed-note)
@@ -41,7 +47,7 @@ def check_party_name(name: str) -> str:
     return name
 
 
-def derive_key(seed: bytes, job: Job, number: int = 0) -> SigningKey:
+def derive_key(seed: bytes, job: KeyJob, number: int = 0) -> SigningKey:
     """The key for one job: HKDF-Expand (RFC 5869) with HMAC-SHA-256 and the job as its label.
 
     A key that follows another by rotation has its number in the label too.
@@ -50,6 +56,11 @@ def derive_key(seed: bytes, job: Job, number: int = 0) -> SigningKey:
         raise FormatError(f"a seed is {SEED_SIZE} bytes, not {len(seed)}")
     label = f"tallystick/v1 key {job}" + (f" {number}" if number else "")
     return SigningKey(hmac.digest(seed, label.encode() + b"\x01", "sha256"))
+
+
+def witness_name(party: str) -> str:
+    """The name of the key by which a party is a witness."""
+    return f"{party}/witness"
 
 
 def origin(party: str, channel_id: bytes) -> str:
@@ -105,12 +116,12 @@ class Identity:
     log_key: bytes
     cosigner_key: bytes
     transport_key: bytes
-    signer: Callable[[Job, int], SigningKey] = field(repr=False, compare=False)
+    signer: Callable[[KeyJob, int], SigningKey] = field(repr=False, compare=False)
 
     @classmethod
     def from_seed(cls, name: str, seed: bytes) -> Identity:
         """The identity that a party's seed stands for."""
-        signer = lru_cache(maxsize=3 * KEYS_MAX)(partial(derive_key, seed))
+        signer = lru_cache(maxsize=4 * KEYS_MAX)(partial(derive_key, seed))
         return cls(
             check_party_name(name),
             bytes(signer("log", 0).verify_key),
@@ -139,6 +150,11 @@ class Identity:
     def cosigner(self) -> SigningKey:
         """The cosigner's first private key."""
         return self.signer("cosigner", 0)
+
+    @property
+    def witness(self) -> SigningKey:
+        """The witness's private key; there is one."""
+        return self.signer("witness", 0)
 
     @property
     def transport(self) -> SigningKey:

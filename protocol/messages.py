@@ -12,12 +12,15 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from tallystick.protocol.accusation import FILE_BYTES_MAX
+from tallystick.protocol.blinding import INCARNATION_SIZE
 from tallystick.protocol.errors import PeerBreach
+from tallystick.protocol.items import Carried, Conflict, Item
 from tallystick.protocol.records import TIME_MAX_US, Digest, Label, Text, batch_count
 from tallystick.protocol.rowset import ROW_BYTES_MAX, SLICE_BYTES, SLICES_MAX, By
 from tallystick.protocol.sketch import CELL_BYTES
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 FRAME_BYTES_MAX = 8 * 1024 * 1024
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 APPEND_RECORDS_MAX = 16_384
@@ -29,6 +32,8 @@ CELLS_MAX = 4096  # of a sketch, in one message
 FINGERPRINTS_MAX = 8192  # in one message
 PAGE_ROWS = 256
 METERS_MAX = 1000
+ITEMS_MAX = 64  # of gossip, in one message
+CONFLICTS_MAX = 8
 
 Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Signature64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
@@ -220,6 +225,47 @@ class TermsRefused(_Message, frozen=True, tag=20):
     reason: Said
 
 
+class Presence(_Message, frozen=True, tag=31):
+    """Which process of its party speaks: right after the hello on both sides, and again when asked.
+
+    `incarnation` is drawn by each process when it starts; `generation` grows when another home of
+    the party takes over. `item` is the same as signed gossip, which only the sender's own party can
+    read: so two copies of it learn of each other. `asks`: say yours again now.
+    """
+
+    incarnation: Annotated[bytes, Meta(min_length=INCARNATION_SIZE, max_length=INCARNATION_SIZE)]
+    generation: Size
+    asks: bool
+    item: Item | None
+
+
+class Hearsay(_Message, frozen=True, tag=32):
+    """Gossip: blinded heads of others, and pairs of them that contradict each other."""
+
+    items: Annotated[list[Carried], Meta(max_length=ITEMS_MAX)]
+    conflicts: Annotated[list[Conflict], Meta(max_length=CONFLICTS_MAX)]
+
+
+class Accusation(_Message, frozen=True, tag=35):
+    """A file of evidence about a channel of the receiver's, which verifies it by itself."""
+
+    evidence: Annotated[bytes, Meta(min_length=1, max_length=FILE_BYTES_MAX)]
+
+
+class Promoted(_Message, frozen=True, tag=37):
+    """Between hello and presence, by a node that took over: its generation, signed by its party."""
+
+    generation: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    proof: Signature64
+
+
+class Fenced(_Message, frozen=True, tag=38):
+    """The receiver was superseded: its party signed this newer generation. The session is over."""
+
+    generation: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    proof: Signature64
+
+
 # What follows is said in reconciliation sessions, each of which has an id of its own.
 # `protocol/reconcile.py` says what comes when, and what is checked of it.
 
@@ -354,6 +400,11 @@ InReconciliation = (
 Message = (
     InReconciliation
     | Hello
+    | Presence
+    | Promoted
+    | Fenced
+    | Hearsay
+    | Accusation
     | Channels
     | Holding
     | Append

@@ -16,16 +16,21 @@ from tallystick.protocol.framing import FrameReader, frame
 from tallystick.protocol.messages import (
     FRAME_BYTES_MAX,
     PROTOCOL_VERSION,
+    Accusation,
     Append,
     Bye,
     Channels,
     Cosign,
+    Fenced,
     Founded,
     Halt,
+    Hearsay,
     Hello,
     Holding,
     Message,
     Ping,
+    Presence,
+    Promoted,
     ProposeTerms,
     Return,
     TermsHeld,
@@ -38,7 +43,21 @@ from tallystick.protocol.states import CHANNEL, CONNECTION, SENDABLE, Channel, C
 
 APPENDS_IN_FLIGHT_MAX = 5
 
-_CONNECTION_KINDS = (Hello, Bye, Ping, Channels, ProposeTerms, TermsHeld, TermsRefused, Founded)
+CONNECTION_KINDS = (
+    Hello,
+    Presence,
+    Promoted,
+    Fenced,
+    Bye,
+    Ping,
+    Channels,
+    ProposeTerms,
+    TermsHeld,
+    TermsRefused,
+    Founded,
+    Hearsay,
+    Accusation,
+)
 
 
 class Rewriting(PeerBreach):
@@ -90,7 +109,9 @@ class Session:
         self.channels[channel_id] = ChannelLink(own_size, received_size)
 
     def feed(self, data: bytes) -> None:
-        """Take bytes that arrived; `PeerBreach` ends the session."""
+        """Take bytes that arrived; `PeerBreach` ends the session, and then nothing is heard."""
+        if self.state is Connection.CLOSED:
+            return
         try:
             self._reader.feed(data)
         except FormatError as error:
@@ -113,8 +134,8 @@ class Session:
 
     def send(self, message: Message) -> bytes:
         """The frame of a message that may be sent now."""
-        if isinstance(message, _CONNECTION_KINDS):
-            if isinstance(message, Bye):
+        if isinstance(message, CONNECTION_KINDS):
+            if isinstance(message, Bye | Fenced):
                 self.state = Connection.CLOSED
             return frame(encode_message(message))
         link = self.channels[message.channel]
@@ -132,7 +153,7 @@ class Session:
 
     def _accept(self, message: Message) -> None:
         kind = type(message)
-        if isinstance(message, _CONNECTION_KINDS):
+        if isinstance(message, CONNECTION_KINDS):
             following = CONNECTION.get((self.state, kind))
             if following is None:
                 raise PeerBreach(

@@ -1,10 +1,10 @@
 """Which message may come when: the session as a table.
 
-A connection is GREETING until both hellos are exchanged, then LIVE. In it each channel goes its
-own way. From our side, *our* log is CONFIRMING until the peer said what it holds of it: before
-that we sign and send nothing new (we may have been restored from an old backup). If the peer holds
-more than we do, the log is RECOVERING until it is back. Then it is OPEN. A breach makes the
-channel HALTED, and only that channel.
+A connection is GREETING until the peer said hello, GREETED until it said which process speaks,
+then LIVE. In it each channel goes its own way. From our side, *our* log is CONFIRMING until the
+peer said what it holds of it: before that we sign and send nothing new (we may have been restored
+from an old backup). If the peer holds more than we do, the log is RECOVERING until it is back. Then
+it is OPEN. A breach makes the channel HALTED, and only that channel.
 
 `CONNECTION` and `CHANNEL` hold every legal step: (state, message received) → next state. What is
 absent is a breach by the peer; sending uses the same tables with `SENDABLE`.
@@ -16,18 +16,23 @@ from enum import Enum
 from typing import get_args
 
 from tallystick.protocol.messages import (
+    Accusation,
     Append,
     Bye,
     Channels,
     Cosign,
     Difference,
+    Fenced,
     Founded,
     Full,
     Halt,
+    Hearsay,
     Hello,
     Holding,
     InReconciliation,
     Ping,
+    Presence,
+    Promoted,
     ProposeCheckpoint,
     ProposeTerms,
     RefuseCheckpoint,
@@ -44,6 +49,7 @@ class Connection(Enum):
     """Where a connection stands."""
 
     GREETING = "greeting"  # our hello is sent, the peer's has not come
+    GREETED = "greeted"  # its hello has come, its presence has not
     LIVE = "live"  # channels may be spoken of
     CLOSED = "closed"  # a bye was sent or received
 
@@ -58,7 +64,15 @@ class Channel(Enum):
 
 
 _ANYTIME = (Ping, Bye)
-_CONNECTION_WIDE = (Channels, ProposeTerms, TermsHeld, TermsRefused, Founded)
+_CONNECTION_WIDE = (
+    Channels,
+    ProposeTerms,
+    TermsHeld,
+    TermsRefused,
+    Founded,
+    Hearsay,
+    Accusation,
+)
 _ABOUT_PEERS_LOG = (
     Append,
     ProposeCheckpoint,
@@ -73,10 +87,16 @@ _ABOUT_PRIVATE_ROWS: tuple[type, ...] = get_args(InReconciliation)
 _ABOUT_OTHERS = (*_ABOUT_PEERS_LOG, *_ABOUT_PRIVATE_ROWS)
 
 CONNECTION: dict[tuple[Connection, type], Connection] = {
-    (Connection.GREETING, Hello): Connection.LIVE,
+    (Connection.GREETING, Hello): Connection.GREETED,
     (Connection.GREETING, Bye): Connection.CLOSED,
+    (Connection.GREETED, Presence): Connection.LIVE,
+    (Connection.GREETED, Promoted): Connection.GREETED,
+    (Connection.GREETED, Bye): Connection.CLOSED,
+    (Connection.GREETED, Fenced): Connection.CLOSED,
+    (Connection.LIVE, Presence): Connection.LIVE,
     (Connection.LIVE, Ping): Connection.LIVE,
     (Connection.LIVE, Bye): Connection.CLOSED,
+    (Connection.LIVE, Fenced): Connection.CLOSED,
     **{(Connection.LIVE, kind): Connection.LIVE for kind in _CONNECTION_WIDE},
 }
 

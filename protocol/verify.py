@@ -1,4 +1,4 @@
-"""Verify a bundle: twelve numbered checks, from bytes that anyone may have made to what they prove.
+"""Verify a bundle: numbered checks, from bytes that anyone may have made to what they prove.
 
 Each check is one short function with the same number in `docs/formats.md`; `checks` runs them. What
 is proved is what the two keys in the bundle's own terms signed: whether those are the right keys is
@@ -21,6 +21,7 @@ from tallystick.protocol.bundle import (
     STATEMENT_JSON,
     TERMS,
     TERMS_TEXT,
+    TIMESTAMP,
     VERDICT,
     Bundle,
     BundledLog,
@@ -38,6 +39,7 @@ from tallystick.protocol.checks import Check, Step, run_checks
 from tallystick.protocol.declarations import declared, sides_of
 from tallystick.protocol.derive import period_lines
 from tallystick.protocol.errors import InvalidRecord, ProofError
+from tallystick.protocol.extras import NOTHING, Trust, check_time, check_witnesses, has_lines
 from tallystick.protocol.heads import Head, parse_head_note
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.notes import parse_note
@@ -78,25 +80,43 @@ class _Known:
     summaries: tuple[LogSummary, LogSummary]  # 8
     closes: list[Checkpoint]  # 9
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, trust: Trust) -> None:
         self.file = file
+        self.trust = trust
 
 
-def verify_bundle(file: BinaryIO) -> list[Check]:
+def verify_bundle(file: BinaryIO, trust: Trust = NOTHING) -> list[Check]:
     """Run every check on a seekable file. No input bytes make this raise; only the disk may.
 
-    A compact bundle has seven checks, a full one twelve. The bundle holds when all of them are ok.
+    A compact bundle has seven checks, a full one twelve; one with extras, or of which `trust` asks
+    for them, has up to two more. The bundle holds when all of them are ok.
     """
-    return list(iterate_checks(file))
+    return list(iterate_checks(file, trust))
 
 
-def iterate_checks(file: BinaryIO) -> Iterator[Check]:
+def iterate_checks(file: BinaryIO, trust: Trust = NOTHING) -> Iterator[Check]:
     """The checks of `verify_bundle`, each as soon as it is done."""
-    known = _Known(file)
-    for check in run_checks(known, _CHECKS):
+    known = _Known(file, trust)
+    failed: dict[int, int] = {}
+    last = len(_CHECKS)
+    for check in run_checks(known, _CHECKS, failed):
         yield check
         if known.compact and check.number == _LAST_OF_COMPACT:
-            return
+            last = check.number
+            break
+    yield from run_checks(known, _extras_of(known), failed, last + 1)
+
+
+def _extras_of(known: _Known) -> list[Step[_Known]]:
+    """The checks of what a bundle may have besides, if it has it or somebody asks for it."""
+    members = known.bundle.members if hasattr(known, "bundle") else {}
+    heads = [members[name] for name in _HEADS if name in members]
+    steps: list[Step[_Known]] = []
+    if known.trust.policy is not None or any(map(has_lines, heads)):
+        steps.append(("witnesses", (4,), _check_witnesses))
+    if known.trust.certificates is not None or TIMESTAMP in members:
+        steps.append(("time", (3,), _check_time))
+    return steps
 
 
 def _check_archive(known: _Known) -> str:
@@ -164,9 +184,8 @@ def _check_heads(known: _Known) -> str:
     """4. Each head has its author's signature and its peer's co-signature, and is the
     checkpoint's.
     """
-    names = (PROVIDER_HEAD, CONSUMER_HEAD)
     stated = known.checkpoint.heads
-    for name, role, ring, expected in zip(names, ROLES, known.rings, stated, strict=True):
+    for name, role, ring, expected in zip(_HEADS, ROLES, known.rings, stated, strict=True):
         head = _head(known.bundle.members[name], ring, role)
         if (head.size, head.root) != (expected.size, expected.root):
             raise ProofError(
@@ -366,6 +385,22 @@ def _check_declarations(known: _Known) -> str:
     return f"the records give the same verdict; {', '.join(said)}"
 
 
+def _check_witnesses(known: _Known) -> str:
+    """Which witnesses co-signed the heads, and whether the reader's policy asks for more."""
+    members = known.bundle.members
+    heads = [
+        (f"the {role}'s head", members[name]) for role, name in zip(ROLES, _HEADS, strict=True)
+    ]
+    return check_witnesses(heads, known.trust)
+
+
+def _check_time(known: _Known) -> str:
+    """An authority's timestamp is over the checkpoint's note."""
+    members = known.bundle.members
+    return check_time(members.get(TIMESTAMP), members[CHECKPOINT], known.trust)
+
+
+_HEADS = (PROVIDER_HEAD, CONSUMER_HEAD)
 _CHECKS: tuple[Step[_Known], ...] = (
     ("archive", (), _check_archive),
     ("terms", (1,), _check_terms),

@@ -15,6 +15,7 @@ from tallystick.protocol.checkpoint import TITLE as CHECKPOINT_TITLE
 from tallystick.protocol.checkpoint import Checkpoint, check_signers, parse_checkpoint
 from tallystick.protocol.checks import Check, Step, run_checks
 from tallystick.protocol.errors import FormatError, ProofError
+from tallystick.protocol.extras import NOTHING, Trust, check_witnesses, has_lines
 from tallystick.protocol.heads import Head, parse_head
 from tallystick.protocol.keys import ED25519_COSIGNATURE, ED25519_NOTE, Vkey, origin
 from tallystick.protocol.line_proof import TITLE as LINE_TITLE
@@ -28,10 +29,8 @@ from tallystick.protocol.notes import (
 )
 from tallystick.protocol.proof import TITLE as DELTA_TITLE
 from tallystick.protocol.proof import Proof, parse_proof
-from tallystick.protocol.records import RECORD_BYTES_MAX, Delta, Record, decode_record
+from tallystick.protocol.records import Delta, Record, decode_record
 from tallystick.protocol.statement import Line, decode_line
-
-BESIDE_BYTES_MAX = HASH_SIZE + RECORD_BYTES_MAX  # of a leaf or a line
 
 
 @dataclass
@@ -47,11 +46,20 @@ class _Known:
     checkpoint: Checkpoint | None = None
     line: Line | None = None
     keys: tuple[Vkey, ...] = ()
+    trust: Trust = NOTHING
 
 
-def verify_delta_proof(data: bytes, leaf: bytes | None, expected: Sequence[Vkey]) -> list[Check]:
-    """Run the five checks on a tlog-proof and the leaf data beside it, whatever they are."""
-    return list(run_checks(_Known(data, leaf, expected), _DELTA))
+def verify_delta_proof(
+    data: bytes, leaf: bytes | None, expected: Sequence[Vkey], trust: Trust = NOTHING
+) -> list[Check]:
+    """Run the five checks on a tlog-proof and the leaf data beside it, whatever they are; a sixth
+    if witnesses co-signed its head, or are asked for.
+    """
+    known, failed = _Known(data, leaf, expected, trust=trust), dict[int, int]()
+    checks = list(run_checks(known, _DELTA, failed))
+    if trust.policy is not None or (known.proof is not None and has_lines(known.proof.note)):
+        checks += run_checks(known, _WITNESSES, failed, len(checks) + 1)
+    return checks
 
 
 def verify_line(data: bytes, line: bytes | None, expected: Sequence[Vkey]) -> list[Check]:
@@ -110,7 +118,7 @@ def _delta_keys(known: _Known) -> str:
     head, note = known.head, known.note
     assert head is not None and note is not None, "check 1"
     names = [signature.name for signature in note.signatures]
-    if len(names) != 2 or names[0] != head.origin:
+    if len(names) < 2 or names[0] != head.origin:
         raise ProofError("a head carries two signatures, its author's and then its peer's")
     return _take_keys(known, ((names[0], ED25519_NOTE), (names[1], ED25519_COSIGNATURE)))
 
@@ -139,6 +147,12 @@ def _delta_signatures(known: _Known) -> str:
     verify_note_signature(known.note, log)
     at_s = verify_note_cosignature(known.note, cosigner)
     return f"signed by {log.name}, co-signed by {cosigner.name} at second {at_s}"
+
+
+def _delta_witnesses(known: _Known) -> str:
+    """6. What witnesses of the head hold, and whether the reader's policy asks for more."""
+    assert known.proof is not None, "check 1"
+    return check_witnesses([("the head", known.proof.note)], known.trust)
 
 
 def _line_form(known: _Known) -> str:
@@ -215,6 +229,7 @@ _DELTA: tuple[Step[_Known], ...] = (
     ("keys", (1,), _delta_keys),
     ("signatures", (4,), _delta_signatures),
 )
+_WITNESSES: tuple[Step[_Known], ...] = (("witnesses", (5,), _delta_witnesses),)
 _LINE: tuple[Step[_Known], ...] = (
     ("form", (), _line_form),
     ("line", (1,), _line),

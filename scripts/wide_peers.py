@@ -9,6 +9,7 @@ JSON when all sessions are live, and ends when its standard input does.
 from __future__ import annotations
 
 import json
+import secrets
 import sys
 import time
 from pathlib import Path
@@ -32,6 +33,7 @@ from tallystick.protocol.messages import (
     Holding,
     Message,
     Ping,
+    Presence,
 )
 from tallystick.protocol.records import decode_batch, encode_record
 from tallystick.protocol.session import Session
@@ -67,6 +69,7 @@ class Consumer:
         self.stream = await tls.dial(address, context, self.provider.transport_key, SECONDS)
         self.session = Session(self.identity.name, self.provider.name)
         await self._say(Hello(PROTOCOL_VERSION, self.identity.name, int(time.time()), ""))
+        await self._say(Presence(secrets.token_bytes(16), 0, False, None))
 
     async def _say(self, message: Message) -> None:
         assert self.stream is not None
@@ -87,7 +90,7 @@ class Consumer:
 
     async def _handle(self, message: Message) -> None:
         match message:
-            case Hello():
+            case Presence():
                 await self._say(Channels([self.channel]))
             case Channels():
                 size = self.theirs.size

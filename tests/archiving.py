@@ -7,6 +7,7 @@ from builders import DECEMBER_US, NOVEMBER_US, OCTOBER_US, Channel, Closed, Memo
 from tallystick.node.segments import SEGMENT
 from tallystick.node.segments.archive import Archive, ArchivedCheckpoint, segment_path
 from tallystick.node.segments.files import write_segment
+from tallystick.protocol.bundle import encode_keys
 from tallystick.protocol.merkle import Forest, chain_leaves, subtree_roots
 from tallystick.protocol.records import Delta, Record, encode_record
 from tallystick.protocol.statement import encode_line
@@ -61,6 +62,15 @@ def parts_of(log: MemoryLog) -> list[bytes]:
     return [encode_record(record) for record in log.records]
 
 
+def _keys(channel: Channel, closed: Closed) -> bytes:
+    """The rotations among a checkpoint's last records, which are in no segment."""
+    found = [
+        [one for one in log.rotations() if head.size // SEGMENT * SEGMENT <= one[0] < head.size]
+        for log, head in zip(channel.logs, closed.checkpoint.heads, strict=True)
+    ]
+    return encode_keys((found[0], found[1])) if any(found) else b""
+
+
 def write_archive(location: str, channel: Channel, closed: list[Closed]) -> Archive:
     """The archive of a channel when these periods are closed."""
     archive = Archive(location)
@@ -92,6 +102,7 @@ def write_archive(location: str, channel: Channel, closed: list[Closed]) -> Arch
                 [encode_line(line) for line in one.lines],
                 (sides[0][place], sides[1][place]),
                 encode_verdict(one.verdict),
+                _keys(channel, one),
             ),
         )
     return archive

@@ -42,6 +42,7 @@ from tallystick.protocol.messages import (
     Hello,
     Holding,
     Message,
+    Presence,
     decode_message,
     encode_message,
 )
@@ -221,11 +222,17 @@ class Attacker:
         """What an honest beta says first."""
         return Hello(PROTOCOL_VERSION, self.identity.name, int(time.time()), "")
 
+    def presence(self) -> Presence:
+        """What an honest beta says next, always of the same process."""
+        return Presence(b"attacker".ljust(16), 0, False, None)
+
     @asynccontextmanager
     async def line(self, *logs: HostileLog, read: bool = True) -> AsyncIterator[Line]:
         """A session in which these channels are open; with `read` off nothing of it is read."""
         async with self.bare(read=read) as line:
-            await line.say(self.hello(), Channels([log.channel for log in self.logs]))
+            await line.say(
+                self.hello(), self.presence(), Channels([log.channel for log in self.logs])
+            )
             for log in logs:
                 if read:
                     await line.until(Holding, log.channel)

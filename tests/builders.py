@@ -279,8 +279,13 @@ class Closed:
 class Channel:
     """Two parties under terms, each with its log."""
 
-    def __init__(self, meters: Iterable[Meter] = METERS, calendar: str = "month") -> None:
-        self.provider, self.consumer = identity("acme.example"), identity("beta.example")
+    def __init__(
+        self,
+        meters: Iterable[Meter] = METERS,
+        calendar: str = "month",
+        parties: tuple[str, str] = ("acme.example", "beta.example"),
+    ) -> None:
+        self.provider, self.consumer = identity(parties[0]), identity(parties[1])
         self.terms = make_terms(self.provider, self.consumer, meters, calendar)
         self.id = channel_id(self.terms)
         self.provider_log = MemoryLog(self.terms, "provider", self.provider, self.consumer)

@@ -47,7 +47,7 @@ class Side:
 
     async def found(self, other: str) -> None:
         """Found the channel of both, as pairing, proposing and accepting would."""
-        peer = _peer(builders.identity(other))
+        peer = peer_of(builders.identity(other))
         await self.books.store.commit(lambda txn: put_peer(txn, peer))
         terms = builders.make_terms(*(builders.identity(name) for name in NAMES))
         founding = self.books.founding
@@ -71,7 +71,8 @@ def attend(side: Side, *followers: Follower) -> None:
     )
 
 
-def _peer(identity: Identity) -> PeerIdentity:
+def peer_of(identity: Identity) -> PeerIdentity:
+    """A party as its peers know it."""
     certificate = tls.certificate_der(identity.name, identity.transport)
     key = bytes(identity.transport.verify_key)
     fields = (identity.name, identity.log_key, identity.cosigner_key, key, certificate, "x:1")

@@ -25,6 +25,7 @@ from tallystick.protocol.messages import (
     Hello,
     Holding,
     Message,
+    Presence,
     decode_message,
     encode_message,
 )
@@ -74,7 +75,8 @@ class Impostor:
         self, version: int = PROTOCOL_VERSION, party: str = "beta.example", skew: int = 0
     ) -> bytes:
         hello = Hello(version, party, int(time.time()) + skew, "")
-        return frame(encode_message(hello)) + frame(encode_message(Channels([self.channel])))
+        said = (hello, Presence(b"impostor".ljust(16), 0, False, None), Channels([self.channel]))
+        return b"".join(frame(encode_message(message)) for message in said)
 
     def holding(
         self, size: int = 0, root: bytes = bytes(32), signature: bytes = b"", cosign: bytes = b""

@@ -20,6 +20,7 @@ from tallystick.protocol.checkpoint import parse_checkpoint
 from tallystick.protocol.declarations import Placed, declared, sides_of
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.evidence import verify_evidence
+from tallystick.protocol.extras import Trust
 from tallystick.protocol.heads import parse_head_note
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import parse_vkey
@@ -27,6 +28,7 @@ from tallystick.protocol.line_proof import verify_line_proof
 from tallystick.protocol.merkle import leaf_hash, root_of, verify_consistency, verify_inclusion
 from tallystick.protocol.notes import parse_note, verify_note_signature
 from tallystick.protocol.pairing import parse_invite
+from tallystick.protocol.policy import judge, parse_policy
 from tallystick.protocol.proof import parse_proof, verify_proof
 from tallystick.protocol.records import (
     ROLES,
@@ -42,9 +44,11 @@ from tallystick.protocol.refutation import verify_refutation
 from tallystick.protocol.replay import rederive, survey_log
 from tallystick.protocol.statement import decode_line
 from tallystick.protocol.terms import channel_id
+from tallystick.protocol.timestamps import parse_trusted
 from tallystick.protocol.verdict import decode_verdict, make_verdict, verdict_digest
 from tallystick.protocol.verify import verify_bundle
 from tallystick.protocol.verify_certificate import verify_certificate
+from tallystick.protocol.witness import Seen, examine, parse_request, read_answer
 
 VECTORS = Path(__file__).parent / "vectors"
 MADE = make_files()
@@ -95,6 +99,20 @@ def test_proofs_from_disk_hold() -> None:
     verify_line_proof(case["proof"].encode(), line, Keyring(terms))
 
 
+def test_a_witnesss_answer_from_disk() -> None:
+    case = _load("witness.json")
+    request = parse_request(case["request"].encode())
+    seen = Seen(case["old_size"], bytes.fromhex(case["old_root"]))
+    log, witness = parse_vkey(case["log_vkey"]), parse_vkey(case["witness_vkey"])
+    examine(request, [log], seen)
+    answer = read_answer(200, "", case["answer"].encode(), request.checkpoint.text, [witness])
+    assert isinstance(answer, tuple)
+    assert [one.at_s for one in answer] == [case["cosigned_at"]]
+    note = case["note"].encode()
+    assert judge(parse_policy(case["policy"].encode()), parse_note(note)).satisfied
+    parse_head_note(note, log, parse_vkey(case["cosigner_vkey"]))
+
+
 def test_derivation_from_disk() -> None:
     case = _load("derive.json")
     terms = decode_record(bytes.fromhex(case["terms"]))
@@ -139,6 +157,27 @@ def test_evidence_and_a_refutation_from_disk() -> None:
         verify = verify_refutation if case["file"].endswith("refutation") else verify_evidence
         found = [(check.name, check.ok, check.detail) for check in verify(data)]
         assert found == [(check["name"], True, check["detail"]) for check in case["checks"]]
+
+
+def test_bundles_with_extras_from_disk() -> None:
+    case = _load("extras.json")
+    certificates = tuple(parse_trusted(case["certificates"].encode()))
+    policies = {name: parse_policy(text.encode()) for name, text in case["policies"].items()}
+    trusts = {
+        "nobody": Trust(),
+        "one": Trust(policies["one"], certificates),
+        "two": Trust(policies["two"]),
+    }
+    for name, trust in trusts.items():
+        with (VECTORS / "bundle-extras.tally").open("rb") as file:
+            found = verify_bundle(file, trust)
+        assert all(check.ok for check in found[:7])
+        stated = [(one["name"], one["ok"], one.get("detail")) for one in case["checks"][name]]
+        said = [(check.name, check.ok, check.detail if check.ok else None) for check in found[7:]]
+        assert said == stated
+        with (VECTORS / "bundle-extras-full.tally").open("rb") as file:
+            full = verify_bundle(file, trust)
+        assert [check.detail for check in full[12:]] == [check.detail for check in found[7:]]
 
 
 def test_what_was_signed_before_there_were_verdicts_still_holds() -> None:

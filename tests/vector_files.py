@@ -14,10 +14,13 @@ import accusing
 import builders
 import certifying
 import dispute_vectors
+import extra_vectors
 import gossip_vectors
 import msgspec
 import reconciling
+import reselling
 import segment_vectors
+import witness_vectors
 
 from tallystick.node.seed import encrypt_seed
 from tallystick.node.transport.tls import certificate_der, server_name
@@ -492,6 +495,9 @@ def make_files() -> dict[str, bytes]:
     }
     certificates = certifying.files()
     rotated = builders.rotated_channel()
+    extras = extra_vectors.contents(channel.closed[1])
+    with_extras = extra_vectors.bundle(channel, extras)
+    resold = reselling.files()
     documents: dict[str, Any] = {
         "keys": _keys(channel),
         "records": _records(channel),
@@ -515,8 +521,11 @@ def make_files() -> dict[str, bytes]:
         "rotations": _rotations(rotated),
         "encrypted-seed": _encrypted_seed(),
         "reconcile": _reconcile(),
+        "witness": witness_vectors.witness_files(channel),
+        "passthrough": reselling.document(resold),
         "segments": segment_vectors.segments(channel),
         "gossip": gossip_vectors.gossip(),
+        "extras": extra_vectors.documents(with_extras),
         "bundle": {"compact": _bundle(compact), "full": _bundle(full)},
     }
     files = {
@@ -527,9 +536,12 @@ def make_files() -> dict[str, bytes]:
         files
         | accusations
         | certificates
+        | resold
         | {
             "bundle-compact.tally": compact,
             "bundle-full.tally": full,
+            "bundle-extras.tally": with_extras,
+            "bundle-extras-full.tally": extra_vectors.bundle(channel, extras, full=True),
             "bundle-rotated.tally": rotated.bundle(rotated.closed[1]),
         }
     )

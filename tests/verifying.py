@@ -72,6 +72,7 @@ _CHECKED = """async given => {
         const files = [new File([bytes(data)], "it.proof")];
         if (beside !== null) {
             files.push(new File([bytes(beside)], "it.leaf"), new File([bytes(beside)], "it.line"));
+            files.push(new File([bytes(beside)], "it.passthrough"));
         }
         const [{checks}] = await tallystick.checked(files, keys);
         found.push(checks.map(check => [check.number, check.name, check.ok, check.detail]));
@@ -120,7 +121,11 @@ def proofs() -> dict[str, Given]:
     assert isinstance(terms, Terms)
     logs = tuple(str(Keyring(terms).log_vkeys(role)[0]) for role in ROLES)
     proof = line["proof"].encode()
+    resold = json.loads((VECTORS / "passthrough.json").read_text())
+    sale, keys = (VECTORS / "resold.passthrough").read_bytes(), tuple(resold["keys"])
     return {
+        "passthrough": Given(sale, None, keys),
+        "seal": Given((VECTORS / "resold.seal").read_bytes(), sale, keys),
         "delta": Given(
             delta["proof"].encode(),
             bytes.fromhex(delta["leaf"]),

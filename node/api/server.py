@@ -110,7 +110,7 @@ class HttpServer:
 
     async def _listen(self, config: Http, nursery: trio.Nursery) -> list[trio.SocketListener]:
         """Listen on TCP. With port 0, on the same port as last time if it is free."""
-        host, port = checked_address(config)
+        host, port = checked_address("http", config.listen, remote=config.remote)
         books = self._node.books
         listeners: list[trio.SocketListener] = []
         last = books.last_port("http-port")
@@ -152,13 +152,15 @@ async def serve_socket(
         path.unlink(missing_ok=True)
 
 
-def checked_address(config: Http) -> tuple[str, int]:
-    """Where to listen; `InputError` if that is no address, or one that may not be."""
-    host, port = parse_address(config.listen)
-    if not config.remote and not _is_loopback(host):
+def checked_address(table: str, listen: str, *, remote: bool) -> tuple[str, int]:
+    """Where to listen by a table of the configuration; `InputError` if that is no address, or one
+    that may not be.
+    """
+    host, port = parse_address(listen)
+    if not remote and not _is_loopback(host):
         raise HomeError(
-            f"http.listen = {config.listen!r} is not on this machine, and HTTP has no TLS",
-            "Listen on 127.0.0.1; or, in a container or behind a proxy, set http.remote = true",
+            f"{table}.listen = {listen!r} is not on this machine, and HTTP has no TLS",
+            f"Listen on 127.0.0.1; or, in a container or behind a proxy, set {table}.remote = true",
         )
     return host, port
 

@@ -16,7 +16,8 @@ from tallystick.node.auditing.sources import KnownHead, Source
 from tallystick.node.errors import ClusterError
 from tallystick.node.segments import SEGMENT
 from tallystick.protocol.audit import Fault
-from tallystick.protocol.audit_closings import Closings, check_kept
+from tallystick.protocol.audit_closings import Closings, KeptClosing, check_kept
+from tallystick.protocol.bundle import decode_keys
 from tallystick.protocol.checkpoint import Checkpoint
 from tallystick.protocol.checks import Check, Step, run_checks
 from tallystick.protocol.derive import Folder
@@ -25,7 +26,7 @@ from tallystick.protocol.heads import Head, verify_head_cosignature, verify_head
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import origin
 from tallystick.protocol.merkle import Frontier
-from tallystick.protocol.records import ROLES, Role
+from tallystick.protocol.records import ROLES, Role, Rotation, decode_record
 from tallystick.protocol.replay import AtStop, LogSummary, Stops, Tallies, open_lines
 from tallystick.protocol.statement import raise_difference
 from tallystick.protocol.terms import channel_id, check_terms
@@ -295,13 +296,12 @@ def _check_closed(known: Audit) -> str:
     """9. Both signed each closed period, each follows the one before, and the logs say the same."""
     closed: list[Checkpoint] = []
     for kept, stated in zip(known.source.closings, known.stated, strict=True):
-        ring = known.rings[0].at(stated.heads[0].size)
         before = closed[-1] if closed else None
         try:
+            ring = _ring_at(known, kept, stated.heads[0].size)
             closed.append(check_kept(known.source.terms, ring, kept, before))
         except TallyError as error:
-            way = "" if known.whole(stated) else _KEYS_MISSING
-            raise ProofError(f"{stated.period}: {error.message}", way) from None
+            raise ProofError(f"{stated.period}: {error.message}") from None
         if before is not None and any(
             now < then
             for now, then in zip(known.sizes_of(stated), known.sizes_of(before), strict=True)
@@ -318,7 +318,20 @@ def _check_closed(known: Audit) -> str:
     return f"{_some(len(closed), 'closed period')}, signed by both, each after the one before"
 
 
-_KEYS_MISSING = "If a key changed in records that are in no segment yet, audit the home"
+def _ring_at(known: Audit, kept: KeptClosing, size: int) -> Keyring:
+    """The keys that the provider's log gives at a checkpoint's size; those of its last records come
+    from beside the checkpoint if the records are not here.
+    """
+    ring = known.rings[0].at(size)
+    if not kept.keys:
+        return ring
+    for index, record in decode_keys(kept.keys)[0]:
+        rotation = decode_record(record)
+        if not isinstance(rotation, Rotation):
+            raise ProofError(f"record {index}, which is kept beside it, is no rotation")
+        if known.logs[0].joined.size <= index < size:
+            ring = ring.after(index, rotation)
+    return ring
 
 
 def _check_derivation(known: Audit) -> str:

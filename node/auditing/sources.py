@@ -125,7 +125,7 @@ def of_archive(archive: Archive, channel: bytes) -> Source:
                 f"the archive has the checkpoint {one.name}, but {place} before it",
                 "Put the missing one back from a copy",
             )
-    closings = [KeptClosing(one.note, one.lines, one.verdict) for one in kept]
+    closings = [KeptClosing(one.note, one.lines, one.verdict, one.keys) for one in kept]
     heads = closings[-1].checkpoint().heads if closings else None
     places = []
     for side, role in enumerate(ROLES):

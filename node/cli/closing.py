@@ -33,6 +33,9 @@ def checkpoint(context: Context, period: str, force: bool) -> None:
     say(document["checkpoint"].rstrip())
     say("")
     say(f"digest {document['digest']}")
+    stamped = document["timestamp"]
+    if stamped is not None:
+        say(f"stamped {stamped['time']} by {stamped['authority']}")
     if document["verdict"] is not None:
         say("")
         say("verdict:")
@@ -50,7 +53,10 @@ def checkpoint(context: Context, period: str, force: bool) -> None:
     help="The file to write.",
 )
 @click.option("--full", is_flag=True, help="With all records, so that anybody can derive again.")
-def bundle(context: Context, period: str, output: Path, full: bool) -> None:
+@click.option(
+    "--plain", is_flag=True, help="Without timestamp and witnesses: the same bytes at both parties."
+)
+def bundle(context: Context, period: str, output: Path, full: bool, plain: bool) -> None:
     """Write the proof bundle of a closed PERIOD; tally verify checks it anywhere, offline."""
     from tallystick.node import proving, queries
     from tallystick.node.files import whole_file
@@ -61,10 +67,23 @@ def bundle(context: Context, period: str, output: Path, full: bool) -> None:
         row = closer.row_of(channel.own.folder.calendar.parse(period))
         assert row is not None
         with whole_file(output) as part, part.open("w+b") as file:
-            proving.bundle(channel, row, file, full=full)
+            extras = proving.bundle(channel, row, file, full=full, plain=plain)
             size = file.tell()
     if context.json:
-        print_json({"file": str(output), "bytes": size, "digest": document["digest"]})
+        print_json(
+            {
+                "file": str(output),
+                "bytes": size,
+                "digest": document["digest"],
+                "timestamp": extras.timestamp,
+                "witness_lines": extras.lines,
+            }
+        )
         return
     say(f"wrote {output} ({size:,} bytes)")
+    added = ["a timestamp"] if extras.timestamp else []
+    if extras.lines:
+        added.append(f"{extras.lines} line{'s' * (extras.lines > 1)} of witnesses")
+    if added:
+        say(f"with {' and '.join(added)}")
     context.hint(f"Anybody checks it, offline, with: tally verify {output}")

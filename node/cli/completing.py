@@ -131,6 +131,8 @@ def _periods(store: _Store, ctx: click.Context) -> Items:
 
 _BY_NAME: dict[str, Complete] = {
     "channel": _channels,
+    "upstream": _channels,
+    "downstream": _channels,
     "selector": _channels,
     "period": _periods,
     "peer": _peers,

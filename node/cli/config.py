@@ -123,11 +123,21 @@ def _check(context: Context, path: Path, config: Config, count: int) -> None:
     from tallystick.node.api.server import checked_address
     from tallystick.node.intake.eventmap import load_event_mapping
     from tallystick.node.transport.tls import parse_address
+    from tallystick.node.witnessing.asked import asked_witnesses
+    from tallystick.node.witnessing.known import configured_logs
 
     checks: dict[str, Callable[[], object]] = {
         "network.listen": lambda: parse_address(config.network.listen),
         "network.advertise": lambda: parse_address(config.network.advertise or "none:0"),
-        "http.listen": lambda: not config.http.listen or checked_address(config.http),
+        "http.listen": lambda: (
+            not config.http.listen
+            or checked_address("http", config.http.listen, remote=config.http.remote)
+        ),
+        "witness.listen": lambda: checked_address(
+            "witness", config.witness.listen, remote=config.witness.remote
+        ),
+        "witness": lambda: configured_logs(config.witness),
+        "witnessing": lambda: asked_witnesses(config.witnessing),
     }
     for name, check in checks.items():
         try:
@@ -140,6 +150,10 @@ def _check(context: Context, path: Path, config: Config, count: int) -> None:
                 f"{path}: reconcile.rules: there is no file {rule.map}",
                 f"It is the map of the rule for {rule.peer}",
             )
+    if config.timestamps.url:
+        from tallystick.node.timestamping.asking import Asker, load_trusted
+
+        Asker(config.timestamps, load_trusted(config.timestamps, path.parent))
     for event_rule in config.intake.cloudevents:
         load_event_mapping(path.parent / event_rule.map)
     if context.json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import click
 
@@ -14,10 +14,13 @@ from tallystick.node.errors import StoreError
 from tallystick.protocol.errors import FormatError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tallystick.protocol.checks import Check
+    from tallystick.protocol.extras import Trust
     from tallystick.protocol.keys import Vkey
+
+T = TypeVar("T")
 
 
 @verb("prove")
@@ -30,7 +33,6 @@ def prove(
 ) -> None:
     """Write the proof of a delta or record (.tlog-proof, .leaf) or of a balance line."""
     from tallystick.node import proving, queries
-    from tallystick.node.files import write_whole
 
     if (name is not None) + (line is not None) + (index is not None) != 1:
         raise InputError("give METER/ID, --line PERIOD/METER/SUBJECT or --record INDEX")
@@ -39,7 +41,7 @@ def prove(
         if name is not None:
             log, found_at, delta = queries.find_delta(channel, name)[0]
             proof = proving.prove_record(channel, log, found_at)
-            stem = _file_name(f"{delta.meter}-{delta.id}" if "/" in name else delta.id)
+            stem = file_name(f"{delta.meter}-{delta.id}" if "/" in name else delta.id)
             files = {f"{stem}.tlog-proof": proof.proof, f"{stem}.leaf": proof.leaf}
         elif index is not None:
             proof = proving.prove_record(channel, channel.own, index)
@@ -51,15 +53,9 @@ def prove(
             row, found = queries.closed_line(channel, closer, period, meter, subject)
             text, data = proving.prove_line(row, found)
             status = queries.closed_status(channel, closer, row, found)
-            stem = _file_name(f"{period}-{meter}-{subject}")
+            stem = file_name(f"{period}-{meter}-{subject}")
             files = {f"{stem}.line-proof": text, f"{stem}.line": data}
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{output} cannot be written: {error.strerror}") from None
-    for file, content in files.items():
-        write_whole(output / file, content)
-    paths = [str(output / file) for file in files]
+    paths = write_files(output, files)
     if context.json:
         print_json({"files": paths} | ({"status": status} if line else {}))
         return
@@ -70,22 +66,52 @@ def prove(
         context.hint(f"Check with any tlog-proof tool and these keys:\n{keys}")
 
 
-def _file_name(text: str) -> str:
+def file_name(text: str) -> str:
     """A name for files: letters that could lead elsewhere or upset a shell become underscores."""
     return re.sub(r"[^A-Za-z0-9._:@+-]", "_", text).lstrip(".") or "_"
 
 
+def write_files(folder: Path, files: Mapping[str, bytes]) -> list[str]:
+    """Write files into a folder, which is made if it is not there; their paths."""
+    from tallystick.node.files import write_whole
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written: {error.strerror}") from None
+    for file, content in files.items():
+        write_whole(folder / file, content)
+    return [str(folder / file) for file in files]
+
+
 def checks_of(
-    file: BinaryIO, beside: bytes | None = None, expected: Sequence[Vkey] = ()
+    file: BinaryIO,
+    beside: bytes | None = None,
+    expected: Sequence[Vkey] = (),
+    trust: Trust | None = None,
 ) -> list[Check]:
     """The checks for what a file is by its first words; a bundle has none.
 
-    `beside` is the leaf or the line that a proof is of; `expected` are the keys that a proof or a
-    checkpoint's note is to be signed by. The other files name their keys.
+    `beside` is the leaf or the line that a proof is of, or the proof behind a seal; `expected` are
+    the keys that these or a checkpoint's note are to be signed by. The other files name their keys.
+    With `trust`, witnesses and timestamps are judged; `InputError` if the file can have neither.
     """
     from tallystick.protocol.accusation import FILE_BYTES_MAX
+    from tallystick.protocol.extras import NOTHING
 
     data = file.read(FILE_BYTES_MAX + 1)
+    if data.startswith(_TITLES[0]):
+        from tallystick.protocol.verify_proof import verify_delta_proof
+
+        if trust is not None and trust.certificates is not None:
+            raise InputError("a proof of a delta has no timestamp", "The bundle of its period may")
+        return verify_delta_proof(data, beside, expected, trust or NOTHING)
+    other = data.startswith((b"tallystick ", b"%PDF-"))
+    if trust is not None and (other or data.lstrip(_BEFORE_MARKUP).startswith(b"<")):
+        raise InputError(
+            "this is no file that witnesses or timestamps could be in",
+            "They are in bundles, and witnesses in proofs of deltas; statements leave them out",
+        )
     if data.startswith(b"tallystick evidence "):
         from tallystick.protocol.evidence import verify_evidence
 
@@ -101,43 +127,76 @@ def checks_of(
     if data.startswith(_TITLES):
         from tallystick.protocol import verify_proof
 
-        if data.startswith(_TITLES[0]):
-            return verify_proof.verify_delta_proof(data, beside, expected)
         if data.startswith(_TITLES[1]):
             return verify_proof.verify_line(data, beside, expected)
         return verify_proof.verify_note(data, expected)
+    if data.startswith(b"tallystick passthrough"):
+        from tallystick.protocol import passthrough_proof
+        from tallystick.protocol.verify_passthrough import verify_passthrough, verify_seal
+
+        data += file.read(passthrough_proof.FILE_BYTES_MAX)
+        if data.startswith(b"tallystick passthrough-seal"):
+            return verify_seal(data, beside, expected)
+        return verify_passthrough(data, expected)
     if data.startswith((b"%PDF-", b"<!doctype html>")):
         from tallystick.node.statement.attached import FILE_BYTES_MAX as STATEMENT_BYTES_MAX
         from tallystick.node.statement.verifying import verify_statement
 
         return verify_statement(data + file.read(STATEMENT_BYTES_MAX))
-    if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+    if data.lstrip(_BEFORE_MARKUP).startswith(b"<"):
         from tallystick.node.statement.invoice import verify_invoice
         from tallystick.node.statement.ubl import DOCUMENT_BYTES_MAX
 
         return verify_invoice(data + file.read(DOCUMENT_BYTES_MAX))
     from tallystick.protocol.verify import verify_bundle
 
-    return verify_bundle(file)
+    return verify_bundle(file, trust or NOTHING)
 
 
 # What a proof of a delta, one of a line and a checkpoint's note begin with.
 _TITLES = (b"c2sp.org/tlog-proof@", b"tallystick line-proof ", b"tallystick checkpoint ")
-_BESIDE = {".tlog-proof": ".leaf", ".line-proof": ".line"}
+_BEFORE_MARKUP = b"\xef\xbb\xbf \t\r\n"
+_BESIDE = {".tlog-proof": ".leaf", ".line-proof": ".line", ".seal": ".passthrough"}
 
 
 def _beside(file: Path, given: Path | None) -> bytes | None:
-    """The leaf or line of a proof: the file that was given, or the one that is beside it."""
-    from tallystick.protocol.verify_proof import BESIDE_BYTES_MAX
+    """What belongs to a proof or a seal: the file that was given, or the one that is beside it."""
+    from tallystick.protocol.passthrough_proof import FILE_BYTES_MAX
 
     path = given or (file.with_suffix(_BESIDE[file.suffix]) if file.suffix in _BESIDE else None)
     if path is None or (given is None and not path.exists()):
         return None
     try:
         with path.open("rb") as opened:
-            return opened.read(BESIDE_BYTES_MAX + 1)
+            return opened.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _trust(policy: Path | None, authorities: Path | None) -> Trust | None:
+    """Whom the reader trusts by these files; None if there are none."""
+    from tallystick.protocol.extras import Trust
+    from tallystick.protocol.policy import POLICY_BYTES_MAX, parse_policy
+    from tallystick.protocol.timestamps import TRUSTED_BYTES_MAX, parse_trusted
+
+    if policy is None and authorities is None:
+        return None
+    read, certificates = None, None
+    if policy is not None:
+        read = _parsed(policy, POLICY_BYTES_MAX, parse_policy)
+    if authorities is not None:
+        certificates = tuple(_parsed(authorities, TRUSTED_BYTES_MAX, parse_trusted))
+    return Trust(read, certificates)
+
+
+def _parsed(file: Path, most: int, parse: Callable[[bytes], T]) -> T:
+    try:
+        with file.open("rb") as opened:
+            return parse(opened.read(most + 1))
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from None
+    except (FormatError, InputError) as error:
+        raise InputError(f"{file}: {error.message}", error.advice) from None
 
 
 @verb("verify")
@@ -147,12 +206,32 @@ def _beside(file: Path, given: Path | None) -> bytes | None:
     "--of",
     "beside",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A proof's .leaf or .line, if it is not beside it.",
+    help="A proof's .leaf or .line, a seal's .passthrough, if it is not beside it.",
 )
-def verify(context: Context, file: Path, vkeys: tuple[str, ...], beside: Path | None) -> None:
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Which witnesses must have co-signed the heads (a tlog-policy file).",
+)
+@click.option(
+    "--tsa-certificates",
+    "authorities",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="To which certificates (PEM) the timestamp must lead.",
+)
+def verify(
+    context: Context,
+    file: Path,
+    vkeys: tuple[str, ...],
+    beside: Path | None,
+    policy: Path | None,
+    authorities: Path | None,
+) -> None:
     """Check a bundle, a proof, a statement, evidence; needs no home and no network.
 
-    A proof or a checkpoint's note names no keys: give those that you know with --vkey.
+    A proof or a checkpoint's note names no keys: give those that you know with --vkey. What
+    witnesses and an authority of time added is judged by whom you trust: --policy and
+    --tsa-certificates.
     """
     from tallystick.protocol.keys import parse_vkey
 
@@ -160,9 +239,10 @@ def verify(context: Context, file: Path, vkeys: tuple[str, ...], beside: Path | 
         expected = [parse_vkey(vkey) for vkey in vkeys]
     except FormatError as error:
         raise InputError(error.message, error.advice) from None
+    trust = _trust(policy, authorities)
     try:
         with file.open("rb") as opened:
-            checks = checks_of(opened, _beside(file, beside), expected)
+            checks = checks_of(opened, _beside(file, beside), expected, trust)
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from None
     good = all(check.ok for check in checks)
@@ -171,15 +251,23 @@ def verify(context: Context, file: Path, vkeys: tuple[str, ...], beside: Path | 
             {
                 "ok": good,
                 "checks": [
-                    {"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks
+                    {
+                        "name": check.name,
+                        "ok": check.ok,
+                        "detail": check.detail,
+                        "judged": check.judged,
+                    }
+                    for check in checks
                 ],
             }
         )
     else:
         for check in checks:
-            verdict = "ok  " if check.ok else "FAIL"
+            verdict = "FAIL" if not check.ok else "ok  " if check.judged else "open"
             say(folded(f"{check.number:>2} {verdict} {check.name}: {check.detail}", indent=8))
         say("")
-        say(f"{file.name}: every check holds" if good else f"{file.name}: NOT PROVEN")
+        unjudged = " and ".join(check.name for check in checks if not check.judged)
+        but = f"; not judged: {unjudged}" if unjudged else ""
+        say(f"{file.name}: every check holds{but}" if good else f"{file.name}: NOT PROVEN")
     if not good:
         raise SystemExit(1)

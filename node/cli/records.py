@@ -21,13 +21,17 @@ def _time(instant_us: int, form: str = "%Y-%m-%d %H:%M:%S.%f") -> str:
 @click.option("--theirs", is_flag=True, help="The peer's log instead of ours.")
 @click.option("--from", "start", type=click.IntRange(0), help="First index (default: the newest).")
 @click.option("--count", type=click.IntRange(1), default=20, show_default=True)
-def log(context: Context, theirs: bool, start: int | None, count: int) -> None:
-    """List records of a log."""
+@click.option("--head", is_flag=True, help="Print the newest co-signed head instead.")
+def log(context: Context, theirs: bool, start: int | None, count: int, head: bool) -> None:
+    """List records of a log, or print its newest head that the peer co-signed."""
     from tallystick.node import queries
 
     with context.books() as books:
         channel, _ = books.channels[books.select(context.channel)]
         chosen = channel.peer if theirs else channel.own
+        if head:
+            _say_head(context, queries.head_document(chosen))
+            return
         begin = max(chosen.durable_size - count, 0) if start is None else start
         documents = list(queries.log_records(channel, chosen, begin, count))
         size = chosen.durable_size
@@ -36,6 +40,13 @@ def log(context: Context, theirs: bool, start: int | None, count: int) -> None:
         return
     say(f"{chosen.party.name}'s log: {size:,} records")
     table(["#", "kind", "what", "quantity", "occurred (UTC)"], [_row(d) for d in documents])
+
+
+def _say_head(context: Context, document: dict[str, Any]) -> None:
+    if context.json:
+        print_json(document)
+    else:
+        say(document["head"].rstrip("\n"))
 
 
 def _row(document: dict[str, Any]) -> list[str]:

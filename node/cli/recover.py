@@ -20,7 +20,12 @@ _DOUBT = ("certain", "in doubt", "agreed to go on with what is left", "going on 
 @click.option("--name", help="Make a home for this party, from its seed alone.")
 @click.option("--seed-file", metavar="FILE|-", help="The seed in hex; - reads standard input.")
 @click.option("--agree", is_flag=True, help="Go on with what is left, if both sides lost records.")
-def command(context: Context, name: str | None, seed_file: str | None, agree: bool) -> None:
+@click.option(
+    "--only-copy", is_flag=True, help="Go on with this home: no copy of it runs any more."
+)
+def command(
+    context: Context, name: str | None, seed_file: str | None, agree: bool, only_copy: bool
+) -> None:
     """Show how recovery stands; or make a home from its seed alone.
 
     With --name and --seed-file a home is made that holds nothing yet. Start it and join each peer
@@ -28,11 +33,20 @@ def command(context: Context, name: str | None, seed_file: str | None, agree: bo
 
     With --agree, people at this side say to go on with what is left of a channel in which both
     sides lost records. Both sides must say so.
+
+    With --only-copy, people say that the other copy of this home is stopped for good, after both
+    stopped because they heard of each other.
     """
     if name is not None or seed_file is not None:
-        if name is None or seed_file is None or agree:
-            raise InputError("a home is made of --name and --seed-file, without --agree")
+        if name is None or seed_file is None or agree or only_copy:
+            raise InputError("a home is made of --name and --seed-file alone")
         _make_home(context, name, seed_file)
+    elif only_copy:
+        context.call("only_copy")
+        if context.json:
+            print_json({"stopped": None})
+        else:
+            say("This home goes on. What the other copy signed comes back from the peers first.")
     elif agree:
         answer = context.call("agree", channel=context.channel)
         if context.json:

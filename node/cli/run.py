@@ -25,9 +25,13 @@ from tallystick.node.process import (
     reuse_freed,
 )
 from tallystick.node.service import Service
+from tallystick.node.standby.mode import check_not_superseded, primary_of
+from tallystick.node.standby.standby import serve_standby
 from tallystick.node.telemetry.lines import Lines
 from tallystick.node.telemetry.monitor import Monitor
 from tallystick.node.telemetry.outgoing import watch_outgoing
+from tallystick.node.witnessing.serving import WitnessDoor
+from tallystick.node.witnessing.telling import watch_witnesses
 
 
 @verb("run")
@@ -38,7 +42,8 @@ def command(
 ) -> None:
     """Run the node in the foreground; SIGTERM or Ctrl-C stops it cleanly.
 
-    Prints one line to standard output when it serves: ready NAME HOST:PORT.
+    Prints one line to standard output when it serves: ready NAME HOST:PORT. In the home of a
+    standby: standby NAME HOST:PORT, of its primary; and the line ready … once it is promoted.
     """
     reuse_freed()
     files = raise_file_limit()
@@ -47,6 +52,9 @@ def command(
         seed = find_seed(home, passphrase_fd, seed_fd)
         lines = Lines(load_config(home.config_path).log, [seed.hex()])
         identity = home.unlock(seed)
+        check_not_superseded(home)
+        if primary_of(home) is not None and not trio.run(serve_standby, home, identity):
+            return
         with lasting():
             books = Books.open(home, read_only=False, identity=identity)
         check_file_limit(files, len(books.peers))
@@ -59,13 +67,17 @@ def command(
             trio.run(_serve, home, books, lines, flags)
         finally:
             books.close()
+        check_not_superseded(home)
 
 
 async def _serve(home: Home, books: Books, lines: Lines, flags: dict[str, str]) -> None:
     node = Node(home, books)
     monitor = Monitor(node, lines.counts, flags)
     watch_outgoing(monitor)
-    server = HttpServer(node, Service(node), monitor)
+    service = Service(node)
+    door = WitnessDoor(books)
+    service.methods = {**service.methods, **watch_witnesses(monitor, node.submitter, door)}
+    server = HttpServer(node, service, monitor)
 
     def ready(address: str) -> None:
         collect_seldom()
@@ -75,8 +87,12 @@ async def _serve(home: Home, books: Books, lines: Lines, flags: dict[str, str]) 
     async with trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signal, node, monitor, nursery.cancel_scope.cancel)
         nursery.start_soon(monitor.run)
+        await nursery.start(door.serve)
         await nursery.start(server.serve)
         nursery.start_soon(node.run, books.config.network.listen, ready)
+        await node.superseded.wait()
+        monitor.stopping()
+        nursery.cancel_scope.cancel()
 
 
 async def _stop_on_signal(

@@ -6,6 +6,7 @@ from typing import Any
 
 from tallystick.node.cli.context import Context, verb
 from tallystick.node.cli.output import folded, print_json, say
+from tallystick.node.cli.standing import standby_document, standby_lines
 
 
 @verb("status")
@@ -14,14 +15,32 @@ def command(context: Context) -> None:
     from tallystick.node import queries
 
     with context.books() as books:
-        document = queries.status(books, context.live())
+        live = context.live()
+        document = queries.status(books, live)
     if context.json:
         print_json(document)
         return
-    where = f"running at {document['address']}" if document["running"] else "not running"
+    where = f"running at {document['address']}" if document["address"] else "not running"
+    found = standby_document(context.open_home(), live)
+    if found["role"] == "standby":
+        where = "standby"
     say(f"{document['name']}  {where}")
+    if document["stopped"]:
+        seen = document["stopped"]["seen"]
+        said = f"  STOPPED    another copy of this home runs: it spoke at {seen}."
+        say(folded(f"{said} Nothing is signed. Stop one of them for good, then run tally recover"
+                   " --only-copy at the other.", 13))  # fmt: skip
     if document["http"]:
         say(f"  HTTP       {document['http']}")
+    if found["role"] != "none":
+        for line in standby_lines(found):
+            say(folded(f"  {line}", 4))
+    stamping = document["timestamps"]
+    if stamping is not None and (stamping["waiting"] or stamping["problem"]):
+        count = stamping["waiting"]
+        said = f"  timestamps {count} checkpoint{'s' * (count != 1)} without one yet"
+        why = f": {stamping['problem']}" if stamping["problem"] else ""
+        say(folded(said + why, indent=13))
     for channel in document["channels"]:
         say("")
         _say_channel(channel)
@@ -50,6 +69,14 @@ def _say_channel(channel: dict[str, Any]) -> None:
     if channel["evidence"]:
         files = len(channel["evidence"])
         say(f"  {'evidence':<10} {files:>12,} file{'s' * (files > 1)}; see tally evidence")
+    for name, size in (
+        ("our log", channel["shown"]["own"]),
+        ("their log", channel["shown"]["theirs"]),
+    ):
+        if size is not None:
+            said = f"  gossip shows {size:,} records of {name}: this home is older than it was"
+            say(folded(f"{said}; the rest comes back from {channel['peer']}", 4))
+    _say_witnesses(channel["witnesses"])
     if channel["difference"]:
         say(f"  last checkpoint refused: {channel['difference']}")
     quota = channel["quota"]
@@ -64,3 +91,23 @@ def _say_channel(channel: dict[str, Any]) -> None:
     skew = channel["clock_skew_seconds"]
     if skew and abs(skew) > 60:
         say(f"  clocks     theirs is {skew:+.0f} s off ours")
+
+
+def _say_witnesses(witnesses: list[dict[str, Any]]) -> None:
+    if not witnesses:
+        return
+    there = sum(one["size"] >= one["of"] for one in witnesses)
+    behind = [
+        f"{one['name']} ({one['of'] - one['size']:,})"
+        for one in witnesses
+        if one["size"] < one["of"]
+    ]
+    rest = f"; behind: {', '.join(behind)}" if behind else ""
+    say(
+        folded(
+            f"  {'witnesses':<10} {there:>12,} of {len(witnesses)} have the newest head{rest}", 4
+        )
+    )
+    for one in witnesses:
+        if one["breach"]:
+            say(folded(f"  {one['name']} did what no witness may do: {one['breach']}", 4))

@@ -27,6 +27,7 @@ from tallystick.node.doctor.tables import (
     check_declarations,
     check_rows,
     check_sums,
+    check_timestamps,
     read_channels,
     value_of,
 )
@@ -127,6 +128,7 @@ class _Examination:
             found.logs.append(log.found)
             found.damaged += log.written_again
         check_declarations(txn, found, number, terms, role_of_log(terms, self._party, 0))
+        check_timestamps(txn, found, number, channel_id, checkpoints)
         closings = []
         disputed = lines_in_dispute(terms, logs)
         for log in logs:

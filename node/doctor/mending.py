@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from tallystick.node.books import RESTORED
+from tallystick.node.books import RESTORED, WITNESS_DOUBT
 from tallystick.node.doctor.anew import forget_derived, make_anew, role_of_log
 from tallystick.node.doctor.balances import read_checkpoints
 from tallystick.node.doctor.examination import AnyStore, examine
@@ -142,6 +142,8 @@ class _Mending:
         seed_lost = self._settings(txn)
         if any(row.table in FEED_TABLES or row.key == STATE for row in away):
             forget_feed(txn)  # else it would tell again what a lost row said was told
+        if any(row.table == "seen" for row in away):
+            txn.put("meta", WITNESS_DOUBT, b"")  # a witness that forgot could sign a second history
         for log in self._findings.logs:
             if log.torn:
                 self._keep(txn, log, away)

@@ -5,7 +5,8 @@ Rows of one table are read one at a time; what is damaged is kept as it is, to b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -21,9 +22,15 @@ from tallystick.node.store.keyspace import (
     META_KEYS,
     TABLES,
     AnswerRow,
+    AskedRow,
     ChannelRow,
     CheckpointRow,
     DeclarationRow,
+    FenceRow,
+    LineRow,
+    PresenceRow,
+    SeenRow,
+    ShownRow,
     SnapshotRow,
     UnplacedRow,
     index_of,
@@ -36,19 +43,27 @@ from tallystick.protocol.heads import verify_head_signature
 from tallystick.protocol.pairing import StoredInvite, decode_identity
 from tallystick.protocol.records import Role, Terms, decode_batch, decode_record
 from tallystick.protocol.terms import channel_id
+from tallystick.protocol.timestamps import check_token, parse_response
 
 T = TypeVar("T")
 
 OF_LOGS = ("logs", "batches", "heads", "tiles", "segments", "corrections", "derived", "lines",
-           "aside", "unplaced", "attributes", *FOLLOWING)  # fmt: skip
-OF_CHANNELS = ("checkpoints", "evidence", "declarations")
+           "aside", "unplaced", "attributes", "shown", "witnessed", "asked",
+           *FOLLOWING)  # fmt: skip
+OF_CHANNELS = ("checkpoints", "evidence", "declarations", "timestamps")
 STATES = ("proposed", "offered", "open", "halted")
 
 decode_checkpoint = msgspec.msgpack.Decoder(CheckpointRow).decode
+_decode_presence = msgspec.msgpack.Decoder(PresenceRow).decode
+_decode_shown = msgspec.msgpack.Decoder(ShownRow).decode
 _decode_declaration = msgspec.msgpack.Decoder(DeclarationRow).decode
 _decode_invite = msgspec.msgpack.Decoder(StoredInvite).decode
+_decode_fence = msgspec.msgpack.Decoder(FenceRow).decode
 _decode_answer = msgspec.msgpack.Decoder(AnswerRow).decode
 _decode_snapshot = msgspec.msgpack.Decoder(SnapshotRow).decode
+_decode_line = msgspec.msgpack.Decoder(LineRow).decode
+_decode_asked = msgspec.msgpack.Decoder(AskedRow).decode
+_decode_seen = msgspec.msgpack.Decoder(SeenRow).decode
 _decode_unplaced = msgspec.msgpack.Decoder(UnplacedRow).decode
 # msgspec lets out UnicodeDecodeError and RecursionError as they are.
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -204,13 +219,38 @@ def check_declarations(txn: Txn, findings: Findings, number: int, terms: Terms, 
     findings.say(name, faults, f"{count} of ours can be opened")
 
 
+def check_timestamps(
+    txn: Txn, findings: Findings, number: int, channel: bytes, checkpoints: Sequence[CheckpointRow]
+) -> None:
+    """Each timestamp is of the checkpoint that it is kept for; a node asks for others again."""
+    faults: list[str] = []
+    notes = {row.digest: row for row in checkpoints}
+    count = 0
+    for key, stored in txn.stored("timestamps", log_key(number), log_key(number + 1)):
+        count += 1
+        value, row = value_of("timestamps", key, stored), notes.get(key[4:])
+        period = row.period if row is not None else "an unknown checkpoint"
+        try:
+            if value is not None and row is not None:
+                check_token(parse_response(value), row.note)
+                continue
+            faults.append(f"the timestamp of {period} is damaged or of nothing that is here")
+        except TallyError as error:
+            faults.append(f"the timestamp of {period}: {error.message}")
+        findings.damaged.append(Damaged("timestamps", key, stored, faults[-1]))
+    if count:
+        findings.say(f"{channel.hex()[:8]}: timestamps", faults, f"{count} are of its checkpoints")
+
+
 def _meta_row(key: bytes, value: bytes) -> None:
     if key not in META_KEYS:
         raise ValueError("nothing here is called so")
     if key == b"format" and value not in [str(number).encode() for number in FORMATS]:
         raise ValueError(f"the format is {FORMAT_VERSION}")
-    if key == b"port":
+    if key in (b"port", b"generation"):
         int(value)
+    if key == b"presence":
+        _decode_presence(value)
 
 
 def _peer_row(key: bytes, value: bytes) -> None:
@@ -227,6 +267,10 @@ def _unplaced_row(key: bytes, value: bytes) -> None:
     decode_record(_decode_unplaced(value).record)
 
 
+def _shown_row(key: bytes, value: bytes) -> None:
+    _decode_shown(value)
+
+
 def _answer_row(key: bytes, value: bytes) -> None:
     _decode_answer(value)
 
@@ -236,6 +280,28 @@ def _snapshot_row(key: bytes, value: bytes) -> None:
         raise ValueError("it is another root's")
 
 
+def _fence_row(key: bytes, value: bytes) -> None:
+    row = _decode_fence(value)
+    if len(key) != 32 or len(row.proof) != 64 or row.generation < 1:
+        raise ValueError("it is no fence")
+
+
+def _line_row(key: bytes, value: bytes) -> None:
+    if len(key) != 20 or _decode_line(value).at_s < 0:
+        raise ValueError("it is no witness's line on a head")
+
+
+def _asked_row(key: bytes, value: bytes) -> None:
+    if len(key) != 12 or _decode_asked(value).size < 0:
+        raise ValueError("it is no witness's")
+
+
+def _seen_row(key: bytes, value: bytes) -> None:
+    row = _decode_seen(value)
+    if hashlib.sha256(row.origin.encode()).digest() != key or row.size < 0:
+        raise ValueError("it is another origin's")
+
+
 _ALONE: dict[str, Callable[[bytes, bytes], None]] = {
     "meta": _meta_row,
     "peers": _peer_row,
@@ -243,5 +309,10 @@ _ALONE: dict[str, Callable[[bytes, bytes], None]] = {
     "aside": lambda key, value: decode_batch(value) and None,
     "unplaced": _unplaced_row,
     "answers": _answer_row,
+    "shown": _shown_row,
     "snapshots": _snapshot_row,
+    "fences": _fence_row,
+    "witnessed": _line_row,
+    "asked": _asked_row,
+    "seen": _seen_row,
 }

@@ -27,6 +27,11 @@ KINDS: dict[str, Callable[[Data], str]] = {
     "channel.opened": lambda d: "the channel is open",
     "channel.halted": lambda d: f"the channel is halted: {d['reason']}",
     "recovery.begun": lambda d: "what this node signed last is not certain; it asks the peer",
+    "rollback.shown": lambda d: (
+        f"gossip shows {d['shown']} records of {d['log']}'s log, {d['here']} are here:"
+        " this home is older than it was"
+    ),
+    "copy.found": lambda d: f"another copy of this home runs, it spoke at {d['seen']}: stopped",
     "recovery.done": lambda d: (
         f"certain again: {d['own_size']} records of ours, {d['peer_size']} of theirs are here"
     ),
@@ -43,6 +48,9 @@ KINDS: dict[str, Callable[[Data], str]] = {
     "checkpoint.proposed": lambda d: f"{d['by']} proposes to close {d['period']}",
     "checkpoint.refused": lambda d: f"{d['by']} did not sign {d['period']}: {d['reason']}",
     "checkpoint.signed": lambda d: f"{d['period']} is closed, signed by both",
+    "checkpoint.timestamped": lambda d: (
+        f"{d['period']} existed at {d['time']}, says {d['authority']}"
+    ),
     "checkpoint.due": lambda d: (
         f"{d['period']} is accepted unless {d['waits_for']} disputes it by {d['until']}"
     ),
@@ -60,6 +68,11 @@ KINDS: dict[str, Callable[[Data], str]] = {
         f"{_about(d)}: {d['then']} unless {d['waits_for']} says more by {d['until']}"
     ),
     "dispute.lapsed": lambda d: f"{_about(d)}: {d['state']}; {d['upheld']} of {d['amount']} upheld",
+    "standby.alone": lambda d: (
+        f"the standby did not follow for {d['after_seconds']:g} s: this node goes on alone"
+    ),
+    "standby.back": lambda d: "the standby is in step again",
+    "witness.breach": lambda d: f"witness {d['witness']} on {d['log']}'s log: {d['said']}",
     "evidence.found": lambda d: f"evidence {d['digest'][:16]} against {d['accused']}",
 }
 

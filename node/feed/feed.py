@@ -111,7 +111,8 @@ class Feed(FeedReader):
             said = {"channel": channel.hex()[:8], "kind": kind}
             _log.info("an event is not told, there are too many", extra=said)
             return
-        peer = self._books.founding.rows[channel].peer
+        row = self._books.founding.rows.get(channel)
+        peer = row.peer if row is not None else ""
         self.tell(Told(make_row(kind, channel, peer, data, self._books.clock_us(), once=False)))
 
     def tell(self, told: Told) -> None:

@@ -6,12 +6,14 @@
                                                    ….lines        the statement's lines
                                                    ….edges        what leads to the heads' roots
                                                    ….verdict      the verdict, if there is one
+                                                   ….keys         rotations, if no segment has them
 
 A label stands here without colons. `.lines` is a MessagePack array of the lines' canonical
 encodings. `.edges` is one of two arrays, the provider's and the consumer's: the hashes of the
 complete subtrees, the largest first, over the records between the last whole segment below the
 head's size and that size. With the segments' roots before them they are the head's frontier, so
 that what a checkpoint signs can be computed although its last records are in no segment yet.
+`.keys` holds the rotations among those last records, as a bundle's `keys.msgpack` does.
 
 A file is written whole or not at all, and durably, before anybody is told that it is there.
 `ArchiveError` names the file that is missing or altered. Nothing here waits for trio: on a store
@@ -50,7 +52,7 @@ Edges = tuple[tuple[bytes, ...], tuple[bytes, ...]]
 
 @dataclass(frozen=True, slots=True)
 class ArchivedCheckpoint:
-    """A closed period as an archive holds it; see above. `verdict` may be empty."""
+    """A closed period as an archive holds it; see above. `verdict` and `keys` may be empty."""
 
     sequence: int
     label: str  # without colons
@@ -58,6 +60,7 @@ class ArchivedCheckpoint:
     lines: list[bytes]
     edges: Edges
     verdict: bytes
+    keys: bytes = b""
 
     @property
     def name(self) -> str:
@@ -131,8 +134,8 @@ class Archive:
         names = self._names(folder)
         found = []
         for one in filter(None, map(_NOTE.fullmatch, names)):
-            name = f"{folder}/{one[1]}-{one[2]}"
-            has_verdict = f"{one[1]}-{one[2]}.verdict" in names
+            begin = f"{one[1]}-{one[2]}"
+            name = f"{folder}/{begin}"
             found.append(
                 ArchivedCheckpoint(
                     int(one[1]),
@@ -140,7 +143,8 @@ class Archive:
                     self.read(f"{name}.note"),
                     self._decoded(f"{name}.lines", list[msgspec.Raw], _items),
                     self._decoded(f"{name}.edges", Edges, _edges),
-                    self.read(f"{name}.verdict") if has_verdict else b"",
+                    self.read(f"{name}.verdict") if f"{begin}.verdict" in names else b"",
+                    self.read(f"{name}.keys") if f"{begin}.keys" in names else b"",
                 )
             )
         return found
@@ -167,6 +171,8 @@ class Archive:
         begin = f"{channel.hex()}/checkpoints/{checkpoint.name}"
         if checkpoint.verdict:
             self._put_new(f"{begin}.verdict", checkpoint.verdict)
+        if checkpoint.keys:
+            self._put_new(f"{begin}.keys", checkpoint.keys)
         self._put_new(f"{begin}.lines", batch_bytes(checkpoint.lines))
         self._put_new(f"{begin}.edges", msgspec.msgpack.encode(checkpoint.edges))
         self._put_new(f"{begin}.note", checkpoint.note)

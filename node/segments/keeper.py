@@ -89,7 +89,10 @@ def work_for(channel: Channel, closer: Closer, keep: int | None) -> Work:
     """What is to be sealed of a channel now."""
     from tallystick.node.segments.sealing import work_of
 
-    logs = [(log.number, log.role) for log in (channel.own, channel.peer)]
+    logs = [
+        (log.number, log.role, [one.index for one in log.keyring.announced])
+        for log in (channel.own, channel.peer)
+    ]
     return work_of(channel.terms, logs, list(closer.rows), keep)
 
 

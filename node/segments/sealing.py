@@ -31,6 +31,7 @@ from tallystick.node.store.keyspace import (
 from tallystick.node.store.source import kept_from, stored_parts
 from tallystick.node.store.tiles import TILE
 from tallystick.node.tree import LogTree
+from tallystick.protocol.bundle import PlacedRotation, encode_keys
 from tallystick.protocol.merkle import HASH_SIZE
 from tallystick.protocol.records import Role, Terms
 from tallystick.protocol.terms import channel_id
@@ -39,11 +40,12 @@ from tallystick.protocol.terms import channel_id
 @dataclass(frozen=True, slots=True)
 class LogWork:
     """A log of which full segments below `seal` are to be sealed, and those below `drop` are to
-    leave the store.
+    leave the store. `rotations` are the indexes of its rotation records.
     """
 
     number: int
     role: Role
+    rotations: Sequence[int]
     seal: int
     drop: int
 
@@ -82,7 +84,10 @@ class Desk(Protocol):
 
 
 def work_of(
-    terms: Terms, logs: Sequence[tuple[int, Role]], rows: Sequence[CheckpointRow], keep: int | None
+    terms: Terms,
+    logs: Sequence[tuple[int, Role, Sequence[int]]],
+    rows: Sequence[CheckpointRow],
+    keep: int | None,
 ) -> Work:
     """What is to be done by the policy: what closed periods count is sealed, and what all but the
     newest `keep` of them count is dropped; nothing if that is None.
@@ -91,14 +96,16 @@ def work_of(
     def size(row: CheckpointRow | None, role: Role) -> int:
         if row is None:
             return 0
-        found = row.provider_size if role == "provider" else row.consumer_size
-        return found // SEGMENT * SEGMENT
+        return _size_of(row, role) // SEGMENT * SEGMENT
 
     newest = rows[-1] if rows else None
     old = rows[-1 - keep] if keep is not None and len(rows) > keep else None
     return Work(
         terms,
-        tuple(LogWork(n, role, size(newest, role), size(old, role)) for n, role in logs),
+        tuple(
+            LogWork(number, role, rotations, size(newest, role), size(old, role))
+            for number, role, rotations in logs
+        ),
         rows,
     )
 
@@ -250,9 +257,32 @@ def _put_checkpoints(store: Store, archive: Archive, work: Work, done: Done) -> 
         label = row.period.replace(":", "")
         if f"{sequence:06}-{label}" not in there:
             edges = _edges(store, channel, work.logs, row)
-            found = ArchivedCheckpoint(sequence, label, row.note, row.lines, edges, row.verdict)
+            keys = _keys(store, work, row)
+            found = ArchivedCheckpoint(
+                sequence, label, row.note, row.lines, edges, row.verdict, keys
+            )
             archive.put_checkpoint(channel, found)
             done.checkpoints += 1
+
+
+def _keys(store: Store, work: Work, row: CheckpointRow) -> bytes:
+    """The rotations among a checkpoint's records that are in no whole segment below its heads."""
+    found: dict[Role, list[PlacedRotation]] = {}
+    with store.read() as txn:
+        for log in work.logs:
+            size = _size_of(row, log.role)
+            found[log.role] = [
+                (index, part)
+                for index in log.rotations
+                if size // SEGMENT * SEGMENT <= index < size
+                for part in stored_parts(txn, log.number, index, index + 1)
+            ]
+    rotations = found["provider"], found["consumer"]
+    return encode_keys(rotations) if any(rotations) else b""
+
+
+def _size_of(row: CheckpointRow, role: Role) -> int:
+    return row.provider_size if role == "provider" else row.consumer_size
 
 
 def _edges(store: Store, channel: bytes, logs: Sequence[LogWork], row: CheckpointRow) -> Edges:
@@ -260,7 +290,7 @@ def _edges(store: Store, channel: bytes, logs: Sequence[LogWork], row: Checkpoin
     found: dict[Role, tuple[bytes, ...]] = {}
     with store.read() as txn:
         for log in logs:
-            size = row.provider_size if log.role == "provider" else row.consumer_size
+            size = _size_of(row, log.role)
             peaks = LogTree(txn, log.number, channel, size).frontier().peaks
             found[log.role] = peaks[len(peaks) - (size % SEGMENT).bit_count() :]
     return found["provider"], found["consumer"]

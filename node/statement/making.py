@@ -114,7 +114,7 @@ def _closed(channel: Channel, row: CheckpointRow, claims: list[Claim], full: boo
         full=full,
     )
     out = _Bounded()
-    proving.bundle(channel, row, out, full=full)
+    proving.bundle(channel, row, out, full=full, plain=True)  # the same at both parties
     return _with_files(statement, out.getvalue(), claims)
 
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +27,8 @@ import xxhash
 
 from tallystick.node.errors import HomeError, StoreError
 from tallystick.node.segments.reading import Segments
+from tallystick.node.standby.marks import Recorder, Row
+from tallystick.node.store.ahead import read_ahead
 from tallystick.node.store.keyspace import FORMAT, FORMATS, TABLES
 from tallystick.node.telemetry.counts import Commits
 
@@ -63,13 +66,22 @@ class Txn:
     A table that the store was written without reads as empty.
     """
 
-    __slots__ = ("_tables", "_txn", "segments", "written")
+    __slots__ = ("_env", "_tables", "_txn", "rows", "segments", "written")
 
-    def __init__(self, txn: Any, tables: dict[str, Any], segments: Segments) -> None:
+    def __init__(
+        self,
+        env: Any,
+        txn: Any,
+        tables: dict[str, Any],
+        segments: Segments,
+        rows: list[Row] | None = None,
+    ) -> None:
+        self._env = env
         self._txn = txn
         self._tables = tables
         self.segments = segments  # where the records are that the store has no more
         self.written = 0  # bytes of keys and values
+        self.rows = rows  # what is put and deleted, if somebody is told
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """The value, or None."""
@@ -79,17 +91,19 @@ class Txn:
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         """Set the value."""
-        sealed = seal(table, key, value)
-        self.written += len(key) + len(sealed)
-        self._txn.put(key, sealed, db=self._tables[table])
+        self.put_raw(table, key, seal(table, key, value))
 
     def put_raw(self, table: str, key: bytes, stored: bytes) -> None:
         """Set a value that was read with `stored` or `raw`, with the sum that it has."""
+        self.written += len(key) + len(stored)
         self._txn.put(key, stored, db=self._tables[table])
+        if self.rows is not None:
+            self.rows.append((table, key, stored))
 
     def delete(self, table: str, key: bytes) -> None:
         """Remove the key if it is there."""
-        self._txn.delete(key, db=self._tables[table])
+        if self._txn.delete(key, db=self._tables[table]) and self.rows is not None:
+            self.rows.append((table, key, None))
 
     def scan(self, table: str, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Items with start <= key < stop, in order."""
@@ -141,8 +155,15 @@ class Txn:
         db = self._tables[table]
         return 0 if db is None else int(self._txn.stat(db)["entries"])
 
-    def floor(self, table: str, key: bytes) -> tuple[bytes, bytes] | None:
-        """The item with the greatest key <= `key`."""
+    def ahead(self, table: str, key: bytes) -> None:
+        """Have a large value's pages read, which is about to be read from anywhere in the store."""
+        with self._env.begin(buffers=True) as txn:
+            value = txn.get(key, db=self._tables[table])
+            if value is not None:
+                read_ahead(value)
+
+    def floor_key(self, table: str, key: bytes) -> bytes | None:
+        """The greatest key <= `key`."""
         with self._cursor(table) as cursor:
             if cursor is None:
                 return None
@@ -151,10 +172,13 @@ class Txn:
                 found = cursor.last()
             elif cursor.key() != key:
                 found = cursor.prev()
-            if not found:
-                return None
-            at = cursor.key()
-            return at, unseal(table, at, cursor.value())
+            return bytes(cursor.key()) if found else None
+
+    def floor(self, table: str, key: bytes) -> tuple[bytes, bytes] | None:
+        """The item with the greatest key <= `key`."""
+        at = self.floor_key(table, key)
+        value = None if at is None else self.get(table, at)
+        return None if at is None or value is None else (at, value)
 
 
 Job = Callable[[Txn], None]
@@ -202,6 +226,8 @@ class Store:
         except lmdb.Error as error:
             raise StoreError(f"the store in {path} cannot be opened: {error}", _ADVICE) from None
         self._commits = 0
+        self._writing = threading.Lock()
+        self.recorder: Recorder | None = None  # told of every commit from now on
         self.counts = Commits()
         self._begin_queue()
         self._running = False
@@ -289,24 +315,40 @@ class Store:
     def read(self) -> Iterator[Txn]:
         """A consistent view; keep it short, it holds old pages."""
         if self._moment is not None:
-            yield Txn(self._moment, self._tables, self.segments)
+            yield Txn(self._env, self._moment, self._tables, self.segments)
             return
         try:
             with self._env.begin() as txn:
-                yield Txn(txn, self._tables, self.segments)
+                yield Txn(self._env, txn, self._tables, self.segments)
         except lmdb.Error as error:
             raise StoreError(f"the store cannot be read: {error}", _ADVICE) from None
 
+    @property
+    def number(self) -> int:
+        """The number of the newest commit, or of the one that is looked at."""
+        if self._moment is not None:
+            return int(self._moment.id())
+        return int(self._env.info()["last_txnid"])
+
     def commit_now(self, *jobs: Job) -> None:
         """Run the jobs in one transaction and fsync it; `StoreError` if the disk fails."""
+        assert self._moment is None, "a moment of a store is for reading only"
+        with self._writing:  # so that commits are told of in their order
+            self._commit(jobs)
+
+    def _commit(self, jobs: Sequence[Job]) -> None:
+        rows: list[Row] | None = None if self.recorder is None else []
         try:
             with self._env.begin(write=True) as txn:
-                wrapped = Txn(txn, self._tables, self.segments)
+                wrapped = Txn(self._env, txn, self._tables, self.segments, rows)
                 for job in jobs:
                     job(wrapped)
                 self.counts.fsyncs()
+                number = int(txn.id())
             self.counts.wrote(len(jobs), wrapped.written)
             self._commits += 1
+            if self.recorder is not None and rows:
+                self.recorder.took(number, rows)
             if not self._commits % READERS_COMMITS:
                 # A query that was killed holds its pages for ever otherwise, and the file grows.
                 self._env.reader_check()
@@ -390,6 +432,12 @@ class Store:
             self._wake, self._due = trio.Event(), math.inf
             for reload in self.on_failure:
                 reload()
+        else:
+            if self.recorder is not None and not await self.recorder.shared():
+                # It is durable, and nobody may be told so: the node stops.
+                error = self._stopped = StoreError("the node stops")
+                group += self._queue
+                self._queue.clear()
         for _, ticket in group:
             ticket.settle(error)
 

@@ -1,10 +1,10 @@
 """The index from a delta's (meter, id) to its place in the log, as sorted runs.
 
-New entries live in a dictionary; every so often they are written as a *run*: one file with the
-fingerprints, sorted, and behind them the indexes. Runs of like size are merged in the background,
-so a log of n entries has about log n runs and nothing is ever rewritten in place. A look-up asks
-each run's filter, a whole batch at once, and reads a block of the few runs that may know. Its cost
-hardly grows with the log, while a B-tree would dirty a page for every delta.
+New entries live in a dictionary; every so often they are written as a *run*: one file of entries
+sorted by fingerprint. Runs of like size are merged in the background, so a log of n entries has
+about log n runs and nothing is ever rewritten in place. A look-up asks each run's filter, a whole
+batch at once, and reads a block of the few runs that may know, which is one page of the file. Its
+cost hardly grows with the log, while a B-tree would dirty a page for every delta.
 
 A fingerprint is a 64-bit hash seeded per home, so nobody outside can aim collisions at it; and a
 hit only names a candidate: whoever asks compares the record itself. The files hold nothing that
@@ -19,6 +19,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -32,7 +33,9 @@ from tallystick.node.store.keyspace import RunRow
 RECENT_MAX = 65_536  # entries in memory before a run is written
 MERGE_WIDTH = 4  # so many runs of like size become one
 MERGE_SLICE = 65_536  # entries that a merge holds in memory at once
-BLOCK = 256  # entries that a look-up reads from a run
+BLOCK = 256  # entries that a look-up reads from a run: their fingerprints, then their indexes
+BLOCK_BYTES = 16 * BLOCK
+MAGIC = b"ids by 2"  # at a run's end: in files without it indexes are apart from fingerprints
 FILTER_BITS = 12  # of the filter for each entry: about one look-up in a hundred passes in vain
 
 Uint64s = npt.NDArray[np.uint64]
@@ -77,7 +80,8 @@ class _Filter:
 
 
 class Run:
-    """One sorted run: a file of fingerprints, indexes, a filter, and every 256th fingerprint.
+    """One sorted run: a file of blocks (the last one filled up with zeros), a filter, and the first
+    fingerprint of each block.
 
     Entries are read with plain reads, so that what merges touch does not stay in memory. The file
     is opened when it is read; with `pin` at once, so that it may be merged away meanwhile.
@@ -87,8 +91,8 @@ class Run:
         self.path = path
         self.entries = entries
         words, marks = _Filter.size(entries), -(-entries // BLOCK)
-        self._filter_at, self._words = 16 * entries, words
-        self._marks_at, self._marks = 16 * entries + 8 * words, marks
+        self._filter_at, self._words = BLOCK_BYTES * marks, words
+        self._marks_at, self._marks = BLOCK_BYTES * marks + 8 * words, marks
         self._file: IO[bytes] | None = None
         try:
             size = (os.fstat(self._open()) if pin else path.stat()).st_size
@@ -96,7 +100,7 @@ class Run:
             raise _unreadable(path, error.strerror or str(error)) from None
         except ValueError as error:  # a name that no file can have
             raise _unreadable(path, str(error)) from None
-        if size != self._marks_at + 8 * marks:
+        if size != self._marks_at + 8 * marks + len(MAGIC):
             self.close()
             raise _unreadable(path, "it has a wrong size")
 
@@ -139,13 +143,15 @@ class Run:
 
     def slice(self, start: int, stop: int) -> tuple[Uint64s, Uint64s]:
         """The fingerprints and indexes of some entries."""
-        count = stop - start
-        return self._read(8 * start, count), self._read(8 * (self.entries + start), count)
+        first, last = start // BLOCK, -(-stop // BLOCK)
+        blocks = self._read(BLOCK_BYTES * first, 2 * BLOCK * (last - first)).reshape(-1, 2, BLOCK)
+        begin, end = start - first * BLOCK, stop - first * BLOCK
+        return blocks[:, 0].ravel()[begin:end], blocks[:, 1].ravel()[begin:end]
 
     def lower_bound(self, value: np.uint64) -> int:
         """How many entries have a smaller fingerprint."""
         block = max(int(self._firsts.searchsorted(value)) - 1, 0)
-        return block * BLOCK + int(self._block(block).searchsorted(value))
+        return block * BLOCK + int(self._block(block)[0].searchsorted(value))
 
     def examine(self) -> str:
         """What is wrong with the file: its order, its filter or its marks; empty if nothing."""
@@ -158,17 +164,21 @@ class Run:
             return f"the filter of {self.path.name} is not of its entries"
         if not np.array_equal(self._firsts, prints[::BLOCK]):
             return f"the marks of {self.path.name} are not of its entries"
+        if self._read(self._marks_at + 8 * self._marks, 1).tobytes() != MAGIC:
+            return f"{self.path.name} does not end as a run does"
         return ""
 
-    def _block(self, block: int) -> Uint64s:
-        return self._read(8 * block * BLOCK, min(BLOCK, self.entries - block * BLOCK))
+    def _block(self, block: int) -> tuple[Uint64s, Uint64s]:
+        data = self._read(BLOCK_BYTES * block, 2 * BLOCK)
+        count = min(BLOCK, self.entries - block * BLOCK)
+        return data[:count], data[BLOCK : BLOCK + count]
 
     def find(self, wanted: Uint64s) -> Iterator[tuple[int, int]]:
         """(fingerprint, index) of every entry whose fingerprint is in `wanted`."""
         passing = self._filter.passing(wanted)
         blocks = np.maximum(self._firsts.searchsorted(passing).astype(np.int64) - 1, 0)
         for value, block in zip(passing, blocks.tolist(), strict=True):
-            prints = self._block(block)
+            prints, indexes = self._block(block)
             place = int(prints.searchsorted(value))
             # Equal fingerprints may go on in the next block.
             while True:
@@ -176,11 +186,10 @@ class Run:
                     block, place = block + 1, 0
                     if block >= self._marks:
                         break
-                    prints = self._block(block)
+                    prints, indexes = self._block(block)
                 if prints[place] != value:
                     break
-                at = block * BLOCK + place
-                yield int(value), int(self._read(8 * (self.entries + at), 1)[0])
+                yield int(value), int(indexes[place])
                 place += 1
 
 
@@ -196,28 +205,31 @@ class _RunWriter:
 
     def __init__(self, file: IO[bytes], entries: int) -> None:
         self._file = file
-        self._entries = entries
         self._filter = _Filter(np.zeros(_Filter.size(entries), dtype="<u8"))
         self._marks: list[Uint64s] = []
-        self._at = 0
+        self._rest = np.zeros((2, 0), dtype="<u8")  # of less than a block
 
     def add(self, prints: Uint64s, indexes: Uint64s) -> None:
         """The next entries in order."""
-        self._file.seek(8 * self._at)
-        self._file.write(prints.astype("<u8", copy=False).tobytes())
-        self._file.seek(8 * (self._entries + self._at))
-        self._file.write(indexes.astype("<u8", copy=False).tobytes())
         self._filter.add(prints)
-        self._marks.append(prints[-self._at % BLOCK :: BLOCK].copy())  # not all of `prints`
-        self._at += len(prints)
+        entries = np.concatenate((self._rest, np.stack((prints, indexes))), axis=1)
+        whole = entries.shape[1] // BLOCK * BLOCK
+        self._write(entries[:, :whole])
+        self._rest = entries[:, whole:].copy()  # not all of `entries`
+
+    def _write(self, entries: Uint64s) -> None:
+        self._marks.append(entries[0, ::BLOCK].copy())
+        blocks = entries.reshape(2, -1, BLOCK).swapaxes(0, 1)
+        self._file.write(blocks.astype("<u8", copy=False).tobytes())
 
     def finish(self) -> None:
         """Write what look-ups use, and fsync."""
-        assert self._at == self._entries
-        self._file.seek(16 * self._entries)
+        if self._rest.size:
+            self._write(np.pad(self._rest, ((0, 0), (0, BLOCK - self._rest.shape[1]))))
         self._file.write(self._filter.words.tobytes())
         for marks in self._marks:
             self._file.write(marks.astype("<u8", copy=False).tobytes())
+        self._file.write(MAGIC)
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -293,16 +305,20 @@ class IdIndex:
 
     def freeze(self, below: int) -> tuple[Uint64s, Uint64s]:
         """The entries of records before index `below` that are in no run, sorted, for a run."""
-        pairs = [(value, index) for value, index in self._recent.items() if index < below]
-        pairs += [(v, index) for v, more in self._more.items() for index in more if index < below]
-        prints = np.array([value for value, _ in pairs], dtype=np.uint64)
-        indexes = np.array([index for _, index in pairs], dtype=np.uint64)
-        order = np.argsort(prints, kind="stable")
+        recent, more = self._recent, [(v, n) for v, more in self._more.items() for n in more]
+        prints = np.fromiter(chain(recent, (v for v, _ in more)), np.uint64)
+        indexes = np.fromiter(chain(recent.values(), (n for _, n in more)), np.uint64)
+        before = indexes < below
+        prints, indexes = prints[before], indexes[before]
+        order = np.lexsort((indexes, prints)) if more else np.argsort(prints)
         return prints[order], indexes[order]
 
     def adopt(self, row: RunRow, below: int) -> None:
         """The run of a freeze is durable: its entries leave memory."""
         self._runs.append(Run(self._folder / row.file, row.entries))
+        if row.entries == len(self._recent) and not self._more:
+            self._recent = {}
+            return
         kept = [(value, index) for value, index in self._recent.items() if index >= below]
         kept += [(v, index) for v, more in self._more.items() for index in more if index >= below]
         self._recent, self._more = {}, {}

@@ -27,21 +27,29 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | aside       | log, number                        | batch that was cut off, to be recorded again  |
 | unplaced    | log, number                        | UnplacedRow: what could not be                |
 | evidence    | channel number, digest             | an evidence file                              |
+| shown       | log                                | ShownRow: a head that gossip showed, and more
+|             |                                    | than is here                                  |
 | declarations | channel number, commitment        | DeclarationRow: what opens it                 |
 | attributes  | log, hash of meter and id          | what is kept beside a delta, salted           |
 | answers     | time, hash of an idempotency key   | AnswerRow: what was answered to it            |
 | snapshots   | proof root, hash of what it is of  | SnapshotRow: a checkpoint asked for over HTTP |
+| timestamps  | channel number, checkpoint's digest | an authority's response, as it came          |
 | feed        | cursor                             | FeedRow: something that happened              |
 | concerning  | channel id, cursor                 | empty: the event concerns that channel        |
 | followed    | channel id                         | FollowedRow: how far the feed follows it      |
 | told        | channel id, what                   | empty: evidence or a deadline was told        |
 | silent      | party name                         | since when (µs) it is silent, as was told     |
 | lanes       | endpoint, channel id               | LaneRow: how far an endpoint was sent it      |
+| fences      | cosigner key of a peer's party     | FenceRow: its newest generation seen here     |
 | deliveries  | state, number                      | DeliveryRow: what became of a delivery        |
+| witnessed   | log, size, hash of a witness's key | LineRow: a witness's line on that head        |
+| asked       | log, hash of a witness's key       | AskedRow: how far that witness is             |
+| seen        | hash of an origin                  | SeenRow: what we co-signed of it as a witness |
 
 `tiles`, `corrections`, `matters`, `closes`, `named`, `ended`, `derived`, `lines` and the id index's
-files follow from the rest and can be rebuilt. The tables from `feed` on only tell others what
-happened: where they are gone the feed begins anew. An event of no channel has 32 zeros for its id.
+files follow from the rest and can be rebuilt. The tables from `feed` to `deliveries` only tell
+others what happened: where they are gone the feed begins anew. An event of no channel has 32 zeros
+for its id.
 """
 
 from __future__ import annotations
@@ -79,6 +87,7 @@ TABLES = (
     "aside",
     "unplaced",
     "evidence",
+    "shown",
     "matters",
     "closes",
     "named",
@@ -87,6 +96,7 @@ TABLES = (
     "attributes",
     "answers",
     "snapshots",
+    "timestamps",
     "feed",
     "concerning",
     "followed",
@@ -94,10 +104,16 @@ TABLES = (
     "silent",
     "lanes",
     "deliveries",
+    "fences",
+    "witnessed",
+    "asked",
+    "seen",
 )
 
 META_KEYS = (
     b"format", b"fingerprints", b"place", b"port", b"http-port", b"restored", b"feed", b"archive",
+    b"line", b"mirrored", b"generation", b"presence",
+    b"witness-port", b"witness-doubt",
 )  # fmt: skip
 
 _LOG = struct.Struct(">I")
@@ -139,6 +155,25 @@ class LogRow(Struct, array_like=True):
     signed_size: int
     cosigned_size: int
     held_bytes: int = 0
+
+
+class PresenceRow(Struct, array_like=True):
+    """The latest time that a process of this party said (POSIX milliseconds), and since when (µs)
+    it stopped for another copy of it, with the latest time that one said; 0: it did not.
+    """
+
+    said_ms: int = 0
+    stopped_us: int = 0
+    seen_ms: int = 0
+
+
+class ShownRow(Struct, array_like=True, frozen=True):
+    """A head that was signed here, or co-signed, and is not in this home: it is older than that."""
+
+    size: int
+    root: bytes
+    signature: bytes
+    cosignature: bytes
 
 
 class HeadRow(Struct, array_like=True):
@@ -221,6 +256,39 @@ class SnapshotRow(Struct, array_like=True):
     extras: bytes
 
 
+class LineRow(Struct, array_like=True):
+    """A witness's line on a head of this root, which holds; its blob is all after the key's id."""
+
+    root: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    name: str
+    key_id: Annotated[bytes, Meta(min_length=4, max_length=4)]
+    blob: bytes
+    at_s: int
+
+
+class AskedRow(Struct, array_like=True):
+    """The newest head of a log that a witness co-signed for us, and what it did that none may do
+    (`breach`, empty as a rule), with when that was.
+    """
+
+    size: int
+    at_s: int
+    breach: str = ""
+    breach_us: int = 0
+
+
+class SeenRow(Struct, array_like=True):
+    """The newest head of an origin that we co-signed as a witness, with the checkpoint: its log's
+    line and ours.
+    """
+
+    origin: str
+    size: int
+    root: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    checkpoint: bytes
+    at_s: int
+
+
 class CheckpointRow(Struct, array_like=True):
     """A closed period: the note, its bounds and sizes, and the statement's lines as bytes.
 
@@ -235,6 +303,13 @@ class CheckpointRow(Struct, array_like=True):
     consumer_size: int
     lines: list[bytes]
     verdict: bytes = b""
+
+
+class FenceRow(Struct, array_like=True):
+    """The newest generation of a peer's nodes, and its party's signature on it."""
+
+    generation: int
+    proof: bytes
 
 
 class FeedState(Struct, array_like=True):
@@ -340,8 +415,23 @@ def digest_key(log: int, digest: bytes) -> bytes:
     return _LOG.pack(log) + digest
 
 
+def line_of_head_key(log: int, size: int, witness: bytes) -> bytes:
+    """Key of a witness's line on a head of a log."""
+    return _LOG_INDEX.pack(log, size) + witness
+
+
+def asked_key(log: int, witness: bytes) -> bytes:
+    """Key of how far a witness is with a log."""
+    return _LOG.pack(log) + witness
+
+
 def evidence_key(channel: int, digest: bytes) -> bytes:
     """Key of a file of evidence, by its channel's number and its digest."""
+    return _LOG.pack(channel) + digest
+
+
+def timestamp_key(channel: int, digest: bytes) -> bytes:
+    """Key of the timestamp of a checkpoint, by its channel's number and its digest."""
     return _LOG.pack(channel) + digest
 
 

@@ -20,9 +20,10 @@ def batches(txn: Txn, log: int, start: int = 0) -> Iterator[tuple[int, bytes]]:
     """The durable records of a log as they are stored, from where record `start` is: first index,
     batch. A batch with a head is one of these or several in a row.
     """
-    found = txn.floor("batches", index_key(log, start))
-    if found is not None and found[0].startswith(log_key(log)):
-        yield from _stored(txn, log, index_of(found[0]))
+    found = _row_of(txn, log, start)
+    if found is not None:
+        txn.ahead("batches", found)
+        yield from _stored(txn, log, index_of(found))
         return
     kept = kept_from(txn, log)
     if start < kept:
@@ -53,8 +54,7 @@ def sealed_below(txn: Txn, log: int) -> int:
 
 def stored_parts(txn: Txn, log: int, start: int, stop: int) -> Iterator[bytes]:
     """The bytes of a log's records from index `start` up to `stop`."""
-    found = txn.floor("batches", index_key(log, start))
-    if found is None or not found[0].startswith(log_key(log)):
+    if _row_of(txn, log, start) is None:
         kept = min(kept_from(txn, log), stop)
         if start < kept:
             yield from txn.segments.parts(txn, log, start, kept)
@@ -63,6 +63,12 @@ def stored_parts(txn: Txn, log: int, start: int, stop: int) -> Iterator[bytes]:
         if first >= stop:
             return
         yield from split_batch(batch, max(start - first, 0), stop - first)
+
+
+def _row_of(txn: Txn, log: int, index: int) -> bytes | None:
+    """The key of the row that has a record, or would have it; None if that is before all rows."""
+    found = txn.floor_key("batches", index_key(log, index))
+    return found if found is not None and found.startswith(log_key(log)) else None
 
 
 def _stored(txn: Txn, log: int, first: int) -> Iterator[tuple[int, bytes]]:

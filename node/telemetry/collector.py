@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
@@ -20,6 +20,7 @@ from prometheus_client.utils import floatToGoString
 
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
+from tallystick.node.gossiping.judging import RESULTS
 from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import ChannelRow
@@ -27,6 +28,7 @@ from tallystick.node.store.source import batches
 from tallystick.node.telemetry.counts import Histogram
 from tallystick.node.telemetry.following import WHO, Following
 from tallystick.node.telemetry.metrics import BY_NAME, Metric
+from tallystick.protocol.gossip_words import Reason
 from tallystick.protocol.records import decode_batch
 
 if TYPE_CHECKING:
@@ -148,8 +150,27 @@ class NodeCollector(Collector):
         samples.histogram("store_commit_bytes", store.counts.bytes)
         samples.put("store_commits_failed_total", store.counts.failed)
         samples.put("store_jobs_waiting", store.jobs_waiting)
+        standby = node.mirroring
+        samples.put("standby_connected", standby is not None and standby.connected)
+        samples.put("standby_lag_commits", standby.lag if standby else 0)
+        samples.put("standby_alone", standby is not None and standby.alone)
+        samples.put("standby_given_up_total", standby.alone_times if standby else 0)
+        self._put_gossip(samples)
         samples.put("connections_refused_total", node.gate.refused, "limit")
         samples.put("connections_refused_total", node.failed_handshakes, "handshake")
+
+    def _put_gossip(self, samples: Samples) -> None:
+        peering = self._node.peering
+        talker, stats = peering.talker, peering.talker.engine.stats()
+        samples.put("copy_found", peering.presences.stopped)
+        samples.put("gossip_items", stats.items)
+        samples.put("gossip_conflicts", stats.conflicts)
+        for what in ("messages", "items", "conflicts"):
+            samples.put("gossip_sent_total", talker.sent[what], what)
+        for reason in get_args(Reason):
+            samples.put("gossip_refused_total", stats.refused.get(reason, 0), reason)
+        for result in RESULTS:
+            samples.put("gossip_judged_total", talker.judged[result], result)
 
     def _put_peer(self, samples: Samples, name: str) -> None:
         link = self._node.peering.links.get(name)

@@ -95,6 +95,8 @@ def _degraded(node: Node, *, names: bool) -> list[str]:
     links = node.peering.links
     away = [name for name in books.peers if name not in links or not links[name].live]
     said = []
+    if node.peering.presences.stopped:
+        said.append("another copy of this home runs: nothing is signed until people decide")
     if names:
         said += [f"{name} is not connected" for name in away[:NAMES_MAX]]
         if len(away) > NAMES_MAX:

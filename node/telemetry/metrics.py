@@ -49,6 +49,21 @@ METRICS = (
     Metric("store_commit_bytes", "histogram", "Bytes of keys and values in a commit."),
     Metric("store_commits_failed_total", "counter", "Commits that failed."),
     Metric("store_jobs_waiting", "gauge", "Jobs that wait for the next commit."),
+    Metric("standby_connected", "gauge", "1 if a standby is connected."),
+    Metric("standby_lag_commits", "gauge", "Commits that the standby does not have yet."),
+    Metric(
+        "standby_alone",
+        "gauge",
+        "1 if commits should wait for a standby and do not.",
+    ),
+    Metric("standby_given_up_total", "counter", "How often the node went on without its standby."),
+    # Gossip
+    Metric("copy_found", "gauge", "1 while this node stopped because another copy of it runs."),
+    Metric("gossip_items", "gauge", "Blinded heads that are kept."),
+    Metric("gossip_conflicts", "gauge", "Pairs of blinded heads that contradict each other."),
+    Metric("gossip_sent_total", "counter", "What was passed on.", ("what",)),
+    Metric("gossip_refused_total", "counter", "What was not taken of peers.", ("reason",)),
+    Metric("gossip_judged_total", "counter", "Heads of our channels that were shown.", ("result",)),
     # Channels
     Metric("channels", "gauge", "Channels and proposals, by state.", ("state",)),
     Metric("channel_connected", "gauge", "1 if the channel's peer is connected.", CHANNEL),
@@ -177,6 +192,24 @@ METRICS = (
         ("method", "route", "status"),
     ),
     Metric("http_request_seconds", "histogram", "How long an answer took.", ("route",)),
+    # Timestamps and witnesses
+    Metric("timestamps_waiting", "gauge", "Checkpoints that no authority has stamped yet."),
+    Metric("timestamps_kept_total", "counter", "Timestamps that were asked for and kept."),
+    Metric("timestamps_failed_total", "counter", "Attempts to get a timestamp that failed."),
+    Metric("witness_up", "gauge", "1 unless the witness could not be reached.", ("witness",)),
+    Metric("witness_waiting", "gauge", "Logs that wait to be shown to the witness.", ("witness",)),
+    Metric("witness_refusing", "gauge", "Logs that the witness refuses now.", ("witness",)),
+    Metric(
+        "witness_answers_total",
+        "counter",
+        "What the witness answered: cosigned, behind, refused, nonsense, or unreachable.",
+        ("witness", "answer"),
+    ),
+    Metric("witness_breaches", "gauge", "Logs on which the witness did what none may do."),
+    Metric("witnessed_logs", "gauge", "Logs that this node, as a witness, co-signed a head of."),
+    Metric(
+        "witnessing_answers_total", "counter", "Answers of this node as a witness.", ("status",)
+    ),
     # Events out
     Metric("feed_events", "gauge", "Events that the feed keeps."),
     Metric("webhook_endpoints", "gauge", "Endpoints that get webhooks."),

@@ -1,4 +1,6 @@
-"""What waits on its way out, at each scrape: the feed's events and the webhooks' deliveries."""
+"""What waits on its way out, at each scrape: the feed's events, the webhooks' deliveries, and the
+checkpoints that no authority has stamped yet.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +30,10 @@ def watch_outgoing(monitor: Monitor) -> None:
         with store.read() as txn:
             return {(): count_deliveries(txn, DEAD)}
 
+    stamper = node.stamper
+    monitor.watch(BY_NAME["timestamps_waiting"], lambda: {(): stamper.waiting})
+    monitor.watch(BY_NAME["timestamps_kept_total"], lambda: {(): stamper.kept})
+    monitor.watch(BY_NAME["timestamps_failed_total"], lambda: {(): stamper.failed})
     monitor.watch(BY_NAME["feed_events"], events)
     monitor.watch(BY_NAME["webhook_endpoints"], endpoints)
     monitor.watch(BY_NAME["webhook_deliveries_dead"], dead)

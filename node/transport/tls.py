@@ -41,6 +41,7 @@ _log = logging.getLogger("tallystick.tls")
 
 ALPN_SESSION = "tallystick/1"
 ALPN_PAIRING = "tallystick-pair/1"
+ALPN_STANDBY = "tallystick-standby/1"  # between two nodes of one party
 RECEIVE_BYTES = 256 * 1024
 CLOSE_SECONDS = 2
 
@@ -142,13 +143,17 @@ def _base(purpose: int) -> ssl.SSLContext:
 
 
 def session_context(
-    identity: Identity | Shown, own: bytes, peer_certificate: bytes, private_dir: Path
+    identity: Identity | Shown,
+    own: bytes,
+    peer_certificate: bytes,
+    private_dir: Path,
+    alpn: str = ALPN_SESSION,
 ) -> ssl.SSLContext:
-    """For dialling a paired peer."""
+    """For dialling a paired peer, or another node of our own party."""
     context = _base(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cadata=peer_certificate)
     _load_own(context, identity, own, private_dir)
-    context.set_alpn_protocols([ALPN_SESSION])
+    context.set_alpn_protocols([alpn])
     return context
 
 
@@ -170,7 +175,7 @@ def server_context(
     if trusted:
         context.load_verify_locations(cadata=trusted)
     context.verify_mode = ssl.CERT_OPTIONAL
-    context.set_alpn_protocols([ALPN_SESSION, ALPN_PAIRING])
+    context.set_alpn_protocols([ALPN_SESSION, ALPN_PAIRING, ALPN_STANDBY])
     # A resumed session would not show the certificate again.
     context.num_tickets = 0
     return context

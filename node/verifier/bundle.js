@@ -17,6 +17,7 @@ export const STATEMENT_JSON = "statement.json";
 export const STATEMENT_CSV = "statement.csv";
 export const VERDICT = "verdict.json"; // only if the checkpoint has one
 export const KEYS = "keys.msgpack"; // only if a key was changed
+export const TIMESTAMP = "timestamps/checkpoint.tsr"; // only if there is one
 const PROVIDER_RECORDS = "records/provider.msgpack";
 const CONSUMER_RECORDS = "records/consumer.msgpack";
 
@@ -70,11 +71,24 @@ verdict.json              what both declared to have counted, and what the terms
 const KEYS_TEXT = `\
 keys.msgpack              how keys were changed since, each change signed by the log key before it
 `;
+const TIMESTAMP_TEXT = `\
+timestamps/checkpoint.tsr that checkpoint.txt existed, says an authority outside (RFC 3161)
+`;
+const TIMESTAMP_BY_HAND = `
+The timestamp, by hand: openssl ts -verify -data checkpoint.txt -in timestamps/checkpoint.tsr
+-CAfile FILE, where FILE has the certificates of an authority that you trust.
+`;
 
-// What a bundle with these members says of itself: a line more for a verdict and for keys.
+// What a bundle with these members says of itself: more if some are there that need not be.
 export function readmeText(members) {
-  const extra = (members.has(VERDICT) ? VERDICT_TEXT : "") + (members.has(KEYS) ? KEYS_TEXT : "");
-  return utf8(README_TEXT.replace(PROVIDER_RECORDS, extra + PROVIDER_RECORDS));
+  const texts = [
+    [VERDICT, VERDICT_TEXT],
+    [KEYS, KEYS_TEXT],
+    [TIMESTAMP, TIMESTAMP_TEXT],
+  ];
+  const extra = texts.map(([name, text]) => (members.has(name) ? text : "")).join("");
+  const byHand = members.has(TIMESTAMP) ? TIMESTAMP_BY_HAND : "";
+  return utf8(README_TEXT.replace(PROVIDER_RECORDS, extra + PROVIDER_RECORDS) + byHand);
 }
 
 // The bundle in a file: its small members' bytes by name, and both logs if it is full.
@@ -82,7 +96,10 @@ export function readmeText(members) {
 // they are read again, a batch at a time, when they are asked for.
 export async function openBundle(file, pace) {
   const small = (name) => ({ name, large: false });
-  const groups = [[small(VERDICT)], [small(KEYS)], FULL.map((name) => ({ name, large: true }))];
+  const groups = [
+    ...[VERDICT, KEYS, TIMESTAMP].map((name) => [small(name)]),
+    FULL.map((name) => ({ name, large: true })),
+  ];
   const found = await readArchive(file, COMPACT.map(small), groups, MEMBER_BYTES_MAX, pace);
   const members = new Map();
   for (const member of found) {

@@ -4,11 +4,19 @@
 
 import { Stopped, TallyError, Unsupported } from "./errors.js";
 
+// What a check found that it could not judge: nothing is wrong, and who reads it must say whom he
+// trusts.
+export class Unjudged {
+  constructor(detail) {
+    this.detail = detail;
+  }
+}
+
 // The checks' results as {number, name, ok, detail}, each as soon as it is done. `known` is what
 // the checks establish on their way; steps are [name, numbers of those that it needs, function].
-export async function* runChecks(known, steps) {
-  const failed = new Map(); // a check that does not hold, and the check that it is due to
-  let number = 0;
+// `failed` is filled with the checks that do not hold, and the check that each is due to.
+export async function* runChecks(known, steps, failed = new Map(), first = 1) {
+  let number = first - 1;
   for (const [name, needs, run] of steps) {
     number += 1;
     const due = needs.find((need) => failed.has(need));
@@ -20,7 +28,9 @@ export async function* runChecks(known, steps) {
     }
     let check;
     try {
-      check = { number, name, ok: true, detail: await run(known) };
+      const found = await run(known);
+      const judged = !(found instanceof Unjudged);
+      check = { number, name, ok: true, detail: judged ? found : found.detail, judged };
     } catch (error) {
       if (error instanceof Stopped) throw error;
       failed.set(number, number);

@@ -36,15 +36,15 @@ export function verifyHeadCosignature(head, name, cosignerKey, blob) {
   return verifyCosignatureBlob(headText(head), new Vkey(name, COSIGNER_KEY, cosignerKey), blob);
 }
 
-// The head of a note that carries exactly these two keys' lines, both of which hold, and when the
-// peer co-signed it.
+// The head of a note whose first two lines are these keys', both of which hold, and when the peer
+// co-signed it. Lines after them, of witnesses, are not judged here.
 export async function parseHeadNote(bytes, log, cosigner) {
   const note = parseNote(bytes);
   const head = parseHead(note.text);
   if (head.origin !== log.name)
     throw new ProofError(`the head is of ${head.origin}, not of ${log.name}`);
   const names = note.signatures.map((signature) => signature.name);
-  if (names.length !== 2 || names[0] !== log.name || names[1] !== cosigner.name) {
+  if (names[0] !== log.name || names[1] !== cosigner.name) {
     throw new ProofError("a head carries two signatures, its author's and then its peer's");
   }
   await verifyNoteSignature(note, log);

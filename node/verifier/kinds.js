@@ -6,10 +6,12 @@ import { findAttached, isStatement } from "./attached.js";
 import { startsWith } from "./bytes.js";
 import { TallyError } from "./errors.js";
 import { verifyEvidence } from "./evidence.js";
+import { FILE_BYTES_MAX as PASSTHROUGH_BYTES_MAX } from "./passthrough.js";
 import { verifyRefutation } from "./refutation.js";
 import { Source } from "./source.js";
 import { verifyBundle } from "./verify.js";
 import { verifyCertificate } from "./verify_certificate.js";
+import { verifyPassthrough, verifySeal } from "./verify_passthrough.js";
 import { BESIDE_BYTES_MAX, verifyDeltaProof, verifyLine, verifyNote } from "./verify_proof.js";
 
 const KINDS = [
@@ -19,9 +21,12 @@ const KINDS = [
   ["c2sp.org/tlog-proof@", "delta proof"],
   ["tallystick line-proof ", "line proof"],
   ["tallystick checkpoint ", "checkpoint"],
+  ["tallystick passthrough-seal", "seal"],
+  ["tallystick passthrough", "passthrough"],
 ];
 const BEFORE_XML = [0xef, 0xbb, 0xbf, 0x20, 0x09, 0x0d, 0x0a]; // a byte order mark, and space
-const BESIDE = { "delta proof": ".leaf", "line proof": ".line" };
+const BESIDE = { "delta proof": ".leaf", "line proof": ".line", seal: ".passthrough" };
+const ALONE = [".leaf", ".line"]; // of these, nothing can be checked by itself
 
 // What the bytes that a file begins with say that it is; what nothing else claims is a bundle.
 export function kindOf(bytes) {
@@ -34,10 +39,10 @@ export function kindOf(bytes) {
 
 const suffix = (name) => name.slice(name.lastIndexOf("."));
 const stem = (name) => name.slice(0, name.length - suffix(name).length);
-const isBeside = (file) => Object.values(BESIDE).includes(suffix(file.name));
+const isBeside = (file) => ALONE.includes(suffix(file.name));
 
-// The files to verify, each as {file, kind, beside}: the leaf or line of a proof is the one of the
-// same name, or the only one that there is.
+// The files to verify, each as {file, kind, beside}: the leaf or line of a proof, or what is behind
+// a seal, is the one of the same name, or the only one that there is.
 export async function arranged(files) {
   const proofs = [];
   const used = new Set();
@@ -74,6 +79,10 @@ export async function* checksOf({ file, kind, beside }, expected, pace, known = 
     yield* verifyBundle(source, pace, known);
     return;
   }
+  if (kind === "seal" || kind === "passthrough") {
+    yield* passthroughChecks(source, kind, beside, expected, known);
+    return;
+  }
   const bytes = await source.read(0, FILE_BYTES_MAX + 1);
   const other = beside && (await new Source(beside).read(0, BESIDE_BYTES_MAX + 1));
   switch (kind) {
@@ -95,6 +104,16 @@ export async function* checksOf({ file, kind, beside }, expected, pace, known = 
     default:
       yield* verifyNote(bytes, expected, known);
   }
+}
+
+async function* passthroughChecks(source, kind, beside, expected, known) {
+  const bytes = await source.read(0, PASSTHROUGH_BYTES_MAX + 1);
+  if (kind === "passthrough") {
+    yield* verifyPassthrough(bytes, expected, known);
+    return;
+  }
+  const behind = beside && (await new Source(beside).read(0, PASSTHROUGH_BYTES_MAX + 1));
+  yield* verifySeal(bytes, behind, expected, known);
 }
 
 // The checks of the bundle inside a statement. That the pages show the same, `tally verify` finds

@@ -100,7 +100,7 @@ async function verifyFiles(files) {
 }
 
 function needsKeys({ kind }) {
-  return kind === "delta proof" || kind === "line proof" || kind === "checkpoint";
+  return ["delta proof", "line proof", "checkpoint", "passthrough", "seal"].includes(kind);
 }
 
 async function verifyOne(proof, expected, pace, results, stopped) {

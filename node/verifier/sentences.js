@@ -5,6 +5,8 @@ const HOLDS = {
   "delta proof": "It is proved that this record is in the log that both parties signed.",
   "line proof": "It is proved that both parties signed this line.",
   checkpoint: "Both parties signed this checkpoint, by the keys that you expect.",
+  passthrough: "It is proved that what was sold here was bought, to the last digit.",
+  seal: "It is proved that what this seal is on was bought, to the last digit.",
 };
 
 const NAMES = {
@@ -17,6 +19,8 @@ const NAMES = {
   "delta proof": "the proof of a delta",
   "line proof": "the proof of a balance line",
   checkpoint: "a checkpoint’s note",
+  passthrough: "the proof of a passthrough",
+  seal: "the seal on a passthrough’s proof",
 };
 
 // What the file is, to be put before its name.
@@ -102,7 +106,7 @@ export function capital(text) {
 
 // What a check shows of its outcome, as [class, words].
 export function outcomeOf(check) {
-  if (check.ok) return ["ok", "holds"];
+  if (check.ok) return check.judged === false ? ["open", "not judged"] : ["ok", "holds"];
   if (check.unsupported) return ["open", "cannot say"];
   return check.detail.startsWith("not reached") ? ["open", "not run"] : ["fails", "FAILS"];
 }

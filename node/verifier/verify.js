@@ -1,4 +1,4 @@
-// Verify a bundle: twelve numbered checks, from bytes that anyone may have made to what they prove.
+// Verify a bundle: numbered checks, from bytes that anyone may have made to what they prove.
 // What is proved is what the two keys in the bundle's own terms signed: whether those are the right
 // keys is for whoever knows the channel's id.
 
@@ -13,6 +13,7 @@ import {
   STATEMENT_JSON,
   TERMS,
   TERMS_TEXT,
+  TIMESTAMP,
   VERDICT,
   openBundle,
   readmeText,
@@ -21,6 +22,7 @@ import { meterTotals, verifyClosing } from "./checkpoint.js";
 import { runChecks } from "./checks.js";
 import { commitmentsIn, declared } from "./declarations.js";
 import { InvalidRecord, ProofError, quoted } from "./errors.js";
+import { checkTime, checkWitnesses, hasLines } from "./extras.js";
 import { parseHeadNote } from "./heads.js";
 import { Keyring, sameAnnounced } from "./keyring.js";
 import { parseNote } from "./notes.js";
@@ -41,13 +43,29 @@ import { declaredOf, firstDiffering, makeVerdict, sameVerdict, verdictDigest } f
 const LAST_OF_COMPACT = 7; // checks after it need the records
 
 // Run every check on a file, each as soon as it is done. A compact bundle has seven checks, a full
-// one twelve. `known` is filled on the way.
+// one twelve; one with extras has up to two more. `known` is filled on the way.
 export async function* verifyBundle(file, pace, known = {}) {
   Object.assign(known, { file, pace, compact: false });
-  for await (const check of runChecks(known, CHECKS)) {
+  const failed = new Map();
+  let last = CHECKS.length;
+  for await (const check of runChecks(known, CHECKS, failed)) {
     yield check;
-    if (known.compact && check.number === LAST_OF_COMPACT) return;
+    if (known.compact && check.number === LAST_OF_COMPACT) {
+      last = check.number;
+      break;
+    }
   }
+  yield* runChecks(known, extrasOf(known), failed, last + 1);
+}
+
+// The checks of what a bundle may have besides, if it has it.
+function extrasOf({ members = new Map() }) {
+  const steps = [];
+  if (HEADS.some((name) => members.has(name) && hasLines(members.get(name)))) {
+    steps.push(["witnesses", [4], checkBundleWitnesses]);
+  }
+  if (members.has(TIMESTAMP)) steps.push(["time", [3], checkBundleTime]);
+  return steps;
 }
 
 // 1. The file is a bundle's container in its one form, and every member's CRC fits.
@@ -117,7 +135,7 @@ async function ringsOf(known) {
 
 // 4. Each head has its author's signature and its peer's co-signature, and is the checkpoint's.
 async function checkHeads(known) {
-  for (const [side, name] of [PROVIDER_HEAD, CONSUMER_HEAD].entries()) {
+  for (const [side, name] of HEADS.entries()) {
     const head = await headOf(known.members.get(name), known.rings[side], ROLES[side]);
     const expected = known.checkpoint.heads[side];
     if (head.size !== expected.size || !sameBytes(head.root, expected.root)) {
@@ -362,6 +380,19 @@ function checkDeclarations(known) {
   return `the records give the same verdict; ${said.join(", ")}`;
 }
 
+// Which witnesses co-signed the heads, as far as this page can tell.
+function checkBundleWitnesses({ members }) {
+  return checkWitnesses(
+    HEADS.map((name, side) => [`the ${ROLES[side]}'s head`, members.get(name)]),
+  );
+}
+
+// An authority's timestamp is over the checkpoint's note.
+function checkBundleTime({ members }) {
+  return checkTime(members.get(TIMESTAMP), members.get(CHECKPOINT));
+}
+
+const HEADS = [PROVIDER_HEAD, CONSUMER_HEAD];
 const CHECKS = [
   ["archive", [], checkArchive],
   ["terms", [1], checkBundleTerms],

@@ -5,6 +5,7 @@ import { hexOf, sameBytes } from "./bytes.js";
 import { TITLE as CHECKPOINT_TITLE, checkSigners, parseCheckpoint } from "./checkpoint.js";
 import { runChecks } from "./checks.js";
 import { FormatError, ProofError } from "./errors.js";
+import { checkWitnesses, hasLines } from "./extras.js";
 import { parseHead } from "./heads.js";
 import { isoTime } from "./keyring.js";
 import { HASH_SIZE, leafHash, verifyInclusion } from "./merkle.js";
@@ -16,9 +17,15 @@ import { decodeLine } from "./statement.js";
 
 export const BESIDE_BYTES_MAX = HASH_SIZE + RECORD_BYTES_MAX; // of a leaf or a line
 
-// Run the five checks on a tlog-proof and the leaf data beside it (null: it is not there).
-export function verifyDeltaProof(bytes, leaf, expected, known = {}) {
-  return runChecks(Object.assign(known, { bytes, beside: leaf, expected }), DELTA);
+// Run the five checks on a tlog-proof and the leaf data beside it (null: it is not there), and a
+// sixth if its head has lines of witnesses.
+export async function* verifyDeltaProof(bytes, leaf, expected, known = {}) {
+  Object.assign(known, { bytes, beside: leaf, expected });
+  const failed = new Map();
+  yield* runChecks(known, DELTA, failed);
+  if (known.proof && hasLines(known.proof.note)) {
+    yield* runChecks(known, WITNESSES, failed, DELTA.length + 1);
+  }
 }
 
 // Run the five checks on a balance line's proof and the line beside it.
@@ -73,7 +80,7 @@ function deltaInclusion({ proof, head, beside }) {
 // 4. The keys that were expected are of the names that signed the head.
 function deltaKeys(known) {
   const names = known.note.signatures.map((signature) => signature.name);
-  if (names.length !== 2 || names[0] !== known.head.origin) {
+  if (names.length < 2 || names[0] !== known.head.origin) {
     throw new ProofError("a head carries two signatures, its author's and then its peer's");
   }
   return takeKeys(known, [
@@ -177,6 +184,9 @@ const DELTA = [
   ["inclusion", [2], deltaInclusion],
   ["keys", [1], deltaKeys],
   ["signatures", [4], deltaSignatures],
+];
+const WITNESSES = [
+  ["witnesses", [5], ({ proof }) => checkWitnesses([["the head", proof.note]])],
 ];
 const LINE = [
   ["form", [], lineForm],

@@ -62,7 +62,7 @@ def measured(folder: Path, records: int) -> dict[str, Any]:
     try:
         with _sessions(party, folder, sessions) as seconds:
             result["sessions"] = _live(party, sessions, seconds)
-            result["spread"] = trio.run(_spread, home, sessions)
+            result["across"] = trio.run(_across, home, sessions)
             result["fairness"] = trio.run(_fairness, home)
         began = time.perf_counter()
     finally:
@@ -170,7 +170,7 @@ def _drafts(first: int, count: int) -> bytes:
     )
 
 
-async def _spread(home: Home, sessions: int) -> dict[str, Any]:
+async def _across(home: Home, sessions: int) -> dict[str, Any]:
     """Single deltas in as many channels: how many share a commit, until all are co-signed."""
     count = min(EMITS, sessions)
     names = [_channel(number) for number in range(count)]

@@ -31,6 +31,9 @@ SETTLE_SECONDS, IDLE = 1.0, 0.1  # of a processor, at most, in a node that only 
 SETTLE_TURNS_MAX = 600
 
 
+SETTINGS = "[quotas]\nlog_mebibytes = 1048576\n"  # the largest logs are beyond the default
+
+
 class NoRoom(Exception):
     """The disk has too little room for the homes."""
 
@@ -105,6 +108,8 @@ class Homes:
             with nodes.channel(folder):
                 pass
             (folder / FOUNDED).touch()
+        for party in (acme, beta):
+            party.configure(SETTINGS)
         if pair.deltas < records:
             self._build(pair, records)
         return pair

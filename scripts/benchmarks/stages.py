@@ -1,8 +1,10 @@
 """Where the time of a delta goes: each stage of the work alone, and what the nodes take for all.
 
 The stages are the functions that a node calls, on a batch as an import sends it, one after another
-in this process. What a node takes beyond their sum holds them together: tasks, requests, the thread
-that writes, and data that left the processor's caches between one stage and the next.
+in this process; ids are looked up in an index of as many deltas as the run has. What a request
+costs is what the node takes for the same deltas of a channel that it does not have. What is left
+beyond the sum holds it together: tasks, garbage, two threads that take turns at the interpreter,
+and data that left the processor's caches between one stage and the next.
 """
 
 from __future__ import annotations
@@ -15,19 +17,24 @@ from pathlib import Path
 
 import msgspec
 import nodes
+import trio
 
 from benchmarks import limits, load, loopback
 from benchmarks.bench import Bench, Benchmark
+from tallystick.node.batches import cut_at_tiles
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.home import open_home
 from tallystick.node.importing.drafts import Draft
+from tallystick.node.rpc import RpcClient
 from tallystick.node.sealing import deltas_of
-from tallystick.node.store.disk import Store
-from tallystick.node.store.idindex import IdIndex, fingerprints
-from tallystick.node.store.keyspace import index_key, record_name
+from tallystick.node.store.disk import Store, Txn
+from tallystick.node.store.idindex import RECENT_MAX, IdIndex, fingerprints, write_run
+from tallystick.node.store.keyspace import RunRow, index_key, record_name
+from tallystick.node.store.tiles import put_tile, tile_rows
 from tallystick.node.transport import tls
 from tallystick.protocol.derive import Book
+from tallystick.protocol.errors import TallyError
 from tallystick.protocol.framing import FrameReader, frame
 from tallystick.protocol.log import LogFacts, LogState
 from tallystick.protocol.merkle import Frontier, chain_leaves
@@ -43,7 +50,7 @@ REPEATS = 15
 SEED = 7
 _decode = msgspec.msgpack.Decoder(list[Draft]).decode
 
-Stage = Callable[[], object]
+Stage = tuple[Callable[[], object], int]  # and how many deltas it is for
 
 
 def _tls(folder: Path) -> tuple[Callable[[bytes], bytes], Callable[[bytes], Iterator[bytes]]]:
@@ -74,8 +81,24 @@ def _tls(folder: Path) -> tuple[Callable[[bytes], bytes], Callable[[bytes], Iter
     return encrypt, decrypt
 
 
-def _stages(channel: Channel, folder: Path, store: Store) -> dict[str, dict[str, Stage]]:
-    """The stages of the author's node and of its peer's, each for one batch."""
+def _grown(folder: Path, records: int) -> list[RunRow]:
+    """The runs of an index of so many deltas, merged as a node merges them."""
+    folder.mkdir()
+    index = IdIndex(folder, 0, [])
+    for first in range(0, records, RECENT_MAX):
+        below = min(first + RECENT_MAX, records)
+        names = [f"earlier {n}".encode() for n in range(first, below)]
+        index.add(fingerprints(names, SEED), range(first, below))
+        index.write(first, below)
+        while group := index.mergeable():
+            index.replace(group, index.merge(group))
+    return index.rows()
+
+
+def _stages(
+    channel: Channel, folder: Path, store: Store, records_before: int
+) -> dict[str, dict[str, Stage]]:
+    """The stages of the author's node and of its peer's, most of them for one batch."""
     own = channel.own
     body = load.drafts(range(load.BATCH))
     drafts = _decode(body)
@@ -88,18 +111,35 @@ def _stages(channel: Channel, folder: Path, store: Store) -> dict[str, dict[str,
     encrypt, _ = _tls(folder)
     there, decrypt = _tls(folder)
     state = LogState(channel.id, Frontier.empty().extend([channel.id]), LogFacts())
+    tiles = state.frontier.extend_with_tiles(leaves)[1]
+
+    runs = folder / "runs"
+    index = IdIndex(runs, 0, _grown(runs, records_before))
+    recent = list(range(1, RECENT_MAX * 2**40, 2**40))
 
     def ids() -> None:
-        index = IdIndex(folder, 0, [])
         found = fingerprints([record_name(d.meter, d.id) for d in drafts], SEED)
         assert not index.find(found) and len(set(found)) == len(found)
-        index.add(prints, range(len(prints)))
+        IdIndex(folder, 0, []).add(prints, range(len(prints)))
+
+    def index_runs() -> None:
+        fresh = IdIndex(folder, 0, [])
+        fresh.add(recent, range(len(recent)))
+        write_run(folder / "stage.run", *fresh.freeze(len(recent)))
 
     def balances() -> None:
         Book(own.folder, lambda _: None).apply(own.folder.fold(records))
 
     def write() -> None:
-        store.commit_now(lambda txn: txn.put("batches", index_key(0, 0), data))
+        cut = cut_at_tiles(1, parts, data)
+
+        def job(txn: Txn) -> None:
+            for at, piece in cut:
+                txn.put("batches", index_key(0, at), piece)
+            for number, value in tile_rows(1, leaves, tiles):
+                put_tile(txn, 0, number, value)
+
+        store.commit_now(job)
 
     def receive() -> None:
         reader = FrameReader(FRAME_BYTES_MAX)
@@ -107,14 +147,15 @@ def _stages(channel: Channel, folder: Path, store: Store) -> dict[str, dict[str,
             reader.feed(piece)
         assert reader.next_body() == message
 
-    both: dict[str, Stage] = {
+    both = {
         "ids": ids,
+        "index": index_runs,
         "chain": lambda: chain_leaves(channel.id, parts),
         "tree": lambda: state.frontier.extend_with_tiles(leaves),
         "balances": balances,
         "store": write,
     }
-    return {
+    sides: dict[str, dict[str, Callable[[], object]]] = {
         "provider": {
             "decode": lambda: _decode(body),
             "check": lambda: channel.plainly_valid(drafts),
@@ -129,16 +170,32 @@ def _stages(channel: Channel, folder: Path, store: Store) -> dict[str, dict[str,
             **both,
         },
     }
+    return {
+        side: {
+            name: (work, RECENT_MAX if name == "index" else load.BATCH)
+            for name, work in named.items()
+        }
+        for side, named in sides.items()
+    }
 
 
 def _us(stage: Stage) -> list[float]:
     """Microseconds of processor a delta, of some repeats; the first warms up."""
+    work, deltas = stage
     taken = []
     for _ in range(REPEATS + 1):
         began = time.process_time()
-        stage()
-        taken.append((time.process_time() - began) / load.BATCH * 1e6)
+        work()
+        taken.append((time.process_time() - began) / deltas * 1e6)
     return taken[1:]
+
+
+async def _refused(party: nodes.Party, bodies: list[bytes]) -> None:
+    """Have a node take deltas and refuse them, for it has no such channel."""
+    async with RpcClient.connect(open_home(party.home)) as client:
+        for body in bodies:
+            with suppress(TallyError):
+                await client.call("emit", channel="nobody", drafts=body)
 
 
 def stages(bench: Bench) -> None:
@@ -149,16 +206,23 @@ def stages(bench: Bench) -> None:
         bodies = list(load.batches(load.BATCH, bench.records))
         with bench.cpu(provider=acme, consumer=beta) as spent:
             load.emit(acme, bodies)
+        with bench.cpu(refusing=acme) as asked:
+            trio.run(_refused, acme, bodies)
     books = Books.open(open_home(acme.home), read_only=True)
     store = Store(bench.folder / "store")
     try:
         channel, _ = next(iter(books.channels.values()))
-        for side, named in _stages(channel, bench.folder, store).items():
+        for side, named in _stages(channel, bench.folder, store, bench.records).items():
             total = 0.0
             for name, stage in named.items():
                 total += figures.repeated(f"stages_us.{side}.{name}", _us(stage))
             if side == "consumer":
                 total -= figures.get("stages_us.provider.send")
+            else:
+                request = asked["refusing"] / bench.records * 1e6
+                request -= figures.get("stages_us.provider.decode")
+                figures.put("stages_us.provider.request", request)
+                total += request
             cost = spent[side] / bench.records * 1e6
             figures.put(f"stages_us.{side}.sum", total)
             figures.put(f"cpu_us_per_delta.{side}", cost)

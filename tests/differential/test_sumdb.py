@@ -7,21 +7,19 @@ download anything; where they are not, these tests are left out and say so.
 from __future__ import annotations
 
 import base64
-import json
-import os
 import random
-import shutil
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import builders
+import gotools
 import pytest
 from fuzzing.mutation import mutations
+from gotools import ask
+from nacl.signing import SigningKey
 
 from tallystick.protocol.errors import FormatError, ProofError
 from tallystick.protocol.keyring import Keyring
-from tallystick.protocol.keys import Vkey
+from tallystick.protocol.keys import ED25519_COSIGNATURE, Vkey
 from tallystick.protocol.merkle import (
     chain_leaves,
     consistency_path,
@@ -29,16 +27,12 @@ from tallystick.protocol.merkle import (
     leaf_hash,
     root_of,
 )
-from tallystick.protocol.notes import Note, format_note, sign_note
+from tallystick.protocol.notes import Note, format_note, parse_note, sign_note
 from tallystick.protocol.proof import format_proof, parse_proof, verify_proof
 from tallystick.protocol.records import encode_record
+from tallystick.protocol.witness import cosign_checkpoint
 
-PROGRAM = Path(__file__).parent / "tlog"
-GO_PATH = Path("/usr/share/gocode")
-MISSING = shutil.which("go") is None or not (GO_PATH / "src/golang.org/x/mod/sumdb/tlog").is_dir()
-pytestmark = pytest.mark.skipif(
-    MISSING, reason="needs Go and its x/mod: apt install golang-go golang-golang-x-mod-dev"
-)
+pytestmark = pytest.mark.skipif(gotools.MISSING, reason=gotools.REASON)
 
 SIZE_MAX = 300
 DATA = [index.to_bytes(2, "big") * (index % 7) for index in range(SIZE_MAX)]
@@ -55,24 +49,7 @@ def _b64(data: bytes) -> str:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("go")
-    settings = {"GO111MODULE": "off", "GOPATH": str(GO_PATH), "GOCACHE": str(folder / "cache")}
-    built = folder / "tlog"
-    subprocess.run(
-        ["go", "build", "-o", str(built), "."],
-        cwd=PROGRAM,
-        env={**os.environ, **settings, "GOFLAGS": ""},
-        check=True,
-    )
-    return built
-
-
-def _ask(program: Path, **question: object) -> dict[str, Any]:
-    done = subprocess.run(
-        [program], input=json.dumps(question).encode(), capture_output=True, check=True
-    )
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    return gotools.build(tmp_path_factory.mktemp("go"))
 
 
 def _hashes(answered: list[str] | None) -> list[bytes]:
@@ -83,7 +60,7 @@ def test_roots_and_proofs_are_the_same(program: Path) -> None:
     chance = random.Random(6962)
     sizes = [*range(1, 40), *(chance.randint(40, SIZE_MAX) for _ in range(100))]
     pairs = [(size, chance.randrange(size)) for size in sizes]
-    answer = _ask(program, Leaves=[_b64(data) for data in DATA], Pairs=pairs)
+    answer = ask(program, Leaves=[_b64(data) for data in DATA], Pairs=pairs)
 
     def subtree(start: int, end: int) -> bytes:
         return root_of(LEAVES[start:end])
@@ -126,7 +103,7 @@ def test_what_one_proves_the_other_believes(program: Path) -> None:
     leaf = good[-1][1]
     bad = [(file, leaf) for file in mutations([good[-1][0]], BROKEN, seed=1)]
     bad += [(file, leaf + b"x") for file, leaf in good]
-    answer = _ask(
+    answer = ask(
         program,
         Proofs=[
             {"File": _b64(file), "Leaf": _b64(leaf), "Log": str(LOG), "Cosigner": str(COSIGNER)}
@@ -148,7 +125,28 @@ def test_notes_signed_there_and_here_are_the_same_bytes(program: Path) -> None:
     vkey = Vkey(LOG.name, LOG.kind, bytes(key.verify_key))
     secret = f"PRIVATE+KEY+{vkey.name}+{vkey.id.hex()}+{_b64(bytes([vkey.kind]) + bytes(key))}"
     texts = [closed.checkpoint.text() for closed in CHANNEL.closed] + ["a\n", "\n", "é\n\nb\n"]
-    answer = _ask(program, Signed=[{"Text": text, "Signer": secret} for text in texts])
+    answer = ask(program, Signed=[{"Text": text, "Signer": secret} for text in texts])
     assert _hashes(answer["Notes"]) == [
         format_note(Note(text, (sign_note(text, vkey.name, key),))) for text in texts
     ]
+
+
+def test_lines_of_witnesses_are_believed_there_too(program: Path) -> None:
+    keys = [SigningKey(bytes([n]) * 32) for n in range(3)]
+    vkeys = [Vkey(f"w{n}", ED25519_COSIGNATURE, bytes(k.verify_key)) for n, k in enumerate(keys)]
+    file, leaf = _proofs()[-1]
+    proof = parse_proof(file)
+    note = parse_note(proof.note)
+    pairs = zip(vkeys, keys, strict=True)
+    lines = [cosign_checkpoint(note.text, vkey.name, key, 1_793_491_200) for vkey, key in pairs]
+
+    def proved(*lines_: object) -> dict[str, object]:
+        signed = format_note(Note(note.text, (*note.signatures, *lines_)))  # type: ignore[arg-type]
+        made = format_proof(proof.index, proof.path, signed)
+        asked = {"File": _b64(made), "Leaf": _b64(leaf), "Witnesses": list(map(str, vkeys[:2]))}
+        return {**asked, "Log": str(LOG), "Cosigner": str(COSIGNER)}
+
+    false = cosign_checkpoint("another text\n", vkeys[1].name, keys[1], 1)
+    answer = ask(program, Proofs=[proved(*lines), proved(lines[0]), proved(lines[0], false)])
+    assert answer["Proofs"][:2] == ["", "not signed by all"]
+    assert answer["Proofs"][2]

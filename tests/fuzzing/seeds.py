@@ -22,7 +22,7 @@ from disputing import Quarrel
 from pyarrow import parquet
 from reconciling import sides, talk
 
-from fuzzing import intake, papers, sketches, stored, verdicts
+from fuzzing import intake, papers, resales, sketches, stamps, stored, verdicts, witnesses
 from fuzzing.exports import MAP
 from fuzzing.wire import CHALLENGE, CHANNEL, INVITE, OWN_SIZE, RECEIVED_SIZE
 from tallystick.node.backup import BACKUP_FORMAT, FileEntry, Manifest
@@ -34,6 +34,7 @@ from tallystick.node.store.keyspace import TABLES, DeclarationRow, encode_row
 from tallystick.node.transport.tls import certificate_der
 from tallystick.protocol import messages as m
 from tallystick.protocol.framing import frame
+from tallystick.protocol.items import SEALED_SIZE, Carried, Conflict, Item
 from tallystick.protocol.keyring import make_rotation
 from tallystick.protocol.keys import Identity, derive_key
 from tallystick.protocol.pairing import Refused, build_join, build_welcome, encode_pairing
@@ -51,6 +52,7 @@ from tallystick.protocol.sketch import Encoder
 from tallystick.protocol.statement import encode_line
 from tallystick.protocol.verdict import encode_verdict
 
+ITEM = Item(2980, bytes(32), 7, bytes(32), bytes(SEALED_SIZE), bytes(64))
 RUN = bytes(range(16))  # a reconciliation session's id
 CORPUS = Path(__file__).parent / "corpus"
 TERMS = """\
@@ -131,6 +133,11 @@ def _messages() -> list[bytes]:
     lines = [encode_line(line) for line in closed.lines]
     said = [
         m.Hello(m.PROTOCOL_VERSION, "beta.example", 1_800_000_000, "192.0.2.1:7450"),
+        m.Presence(bytes(16), 1, False, ITEM),
+        m.Hearsay([Carried(1, ITEM)], [Conflict(0, ITEM, ITEM)]),
+        m.Accusation(b"evidence"),
+        m.Promoted(1, bytes(64)),
+        m.Fenced(2**63 - 1, bytes(64)),
         m.Channels([id_]),
         m.Holding(id_, 0, RECEIVED_SIZE, OWN_SIZE - 3, root, bytes(64), bytes(72)),
         m.Append(id_, RECEIVED_SIZE, log.batches[1], bytes(64)),
@@ -164,16 +171,17 @@ def _messages() -> list[bytes]:
 
 def _sessions() -> list[bytes]:
     bodies = _messages()
-    hello, channels, holding, append, cosign, returned = bodies[:6]
+    hello, presence, channels, holding, append, cosign, returned = bodies[:2] + bodies[4:9]
+    greeting = hello + presence
     behind = m.Holding(CHANNEL.id, 0, 7, OWN_SIZE + 1, bytes(32), bytes(64), b"")
     framed = b"".join(map(frame, bodies))
     return [
         b"\0" + b"".join(bodies),
         b"\x11" + framed,
         b"\xff" + framed,
-        b"\0" + hello + channels + holding + append + cosign,
-        b"\0" + hello + m.encode_message(behind) + returned,
-        *(b"\0" + hello + holding + body for body in bodies[6:]),
+        b"\0" + greeting + channels + holding + append + cosign,
+        b"\0" + greeting + m.encode_message(behind) + returned,
+        *(b"\0" + greeting + holding + body for body in bodies[9:]),
     ]
 
 
@@ -377,6 +385,8 @@ def _made() -> dict[str, list[bytes]]:
         + [bytes([n]) + b"1790805600.5" for n in range(3, 7)],
         "terms": [TERMS.encode()],
         "mappings": [MAP.encode()],
+        "resale-maps": [resales.MAP.encode()],
+        "resales": [*resales.files(), b"\0".join(reversed(resales.files()))],
         "configs": [TEMPLATE.encode(), TEMPLATE.replace("# ", "").encode()],
         "csv": [CSV],
         "csv-gz": [gzip.compress(CSV, mtime=0)],
@@ -390,8 +400,17 @@ def _made() -> dict[str, list[bytes]]:
         "pages": [b"\0" + stored.known_file(), *_edits()],
         "refutations": [files["author.refutation"], accusing.lost_refutation()],
         "rows": _rows(),
+        "policies": witnesses.POLICIES,
+        "witness-requests": witnesses.REQUESTS,
+        "witness-answers": witnesses.ANSWERS,
         "verified": [data for name, data in files.items() if not name.endswith(".json")],
-        "bundles": [files["bundle-compact.tally"], files["bundle-full.tally"]],
+        "bundles": [
+            files["bundle-compact.tally"],
+            files["bundle-full.tally"],
+            files["bundle-extras.tally"],
+        ],
+        "timestamps": stamps.RESPONSES,
+        "trusted": [stamps.MAKER.root_pem, stamps.MAKER.root_pem * 2],
         "signed-bundles": _signed(),
         "claims": [encode_claims([stating.CLAIM])],
         "invoices": papers.some_invoices(),

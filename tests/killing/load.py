@@ -17,7 +17,7 @@ import trio
 
 from killing.ledger import METERS, Ledger, SentCorrection
 from tallystick.node.errors import NodeUnreachable, PeerUnreachable
-from tallystick.node.home import open_home
+from tallystick.node.home import Home, open_home
 from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.rpc import RpcClient
 from tallystick.protocol.errors import ConflictError, InputError, TallyError
@@ -57,6 +57,10 @@ class Source(ABC):
         self._home = open_home(home)
         self._stop = stop
         self._client: RpcClient | None = None
+
+    def move(self, home: Home) -> None:
+        """Ask the node of another home from now on."""
+        self._home = home
 
     @property
     def idle(self) -> bool:

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import msgspec
 import pytest
 import trio
 from attacker import (
@@ -21,12 +23,15 @@ from attacker import (
     emit,
     watched,
 )
+from nacl.signing import SigningKey
 
 from tallystick.node.founding import first_head
 from tallystick.node.transport import tls
+from tallystick.protocol.blinding import EPOCH_SECONDS
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.framing import frame
 from tallystick.protocol.heads import sign_head
+from tallystick.protocol.items import SEALED_SIZE, Carried, Conflict, Item, signed_bytes
 from tallystick.protocol.messages import (
     APPEND_RECORDS_MAX,
     FRAME_BYTES_MAX,
@@ -35,9 +40,11 @@ from tallystick.protocol.messages import (
     Cosign,
     Difference,
     Halt,
+    Hearsay,
     Hello,
     Message,
     Ping,
+    Presence,
     ProposeCheckpoint,
     ProposeTerms,
     RefuseCheckpoint,
@@ -103,7 +110,31 @@ FLOODS: dict[str, Make] = {
         )
         * 1000
     ),
+    "presences asked for": lambda log: (
+        _bytes(Presence(b"attacker".ljust(16), 0, True, None)) * 2000
+    ),
+    "strangers' heads": lambda log: b"".join(
+        _bytes(Hearsay([Carried(0, _strange_item()) for _ in range(60)], [])) for _ in range(20)
+    ),
+    "forged heads": lambda log: _bytes(Hearsay([Carried(0, _forged_item())] * 60, [])) * 50,
+    "forged conflicts": lambda log: (
+        _bytes(Hearsay([], [Conflict(0, _forged_item(), _forged_item())] * 8)) * 200
+    ),
 }
+
+
+def _strange_item() -> Item:
+    """An item whose signature holds, by a pseudonym that nobody knows."""
+    key = SigningKey.generate()
+    epoch, rank, both = int(time.time()) // EPOCH_SECONDS, 7, os.urandom(32 + SEALED_SIZE)
+    commitment, sealed = both[:32], both[32:]
+    message = signed_bytes(epoch, bytes(key.verify_key), rank, commitment, sealed)
+    signature = key.sign(message).signature
+    return Item(epoch, bytes(key.verify_key), rank, commitment, sealed, signature)
+
+
+def _forged_item() -> Item:
+    return msgspec.structs.replace(_strange_item(), commitment=os.urandom(32))
 
 
 def _offer(log: HostileLog) -> ProposeTerms:

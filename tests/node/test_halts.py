@@ -43,7 +43,7 @@ def _link(peering: Peering, nursery: trio.Nursery) -> Link:
     """A link that heard the peer's hello."""
     allowance = Allowance(Quotas(), trio.current_time())
     link = Link(peering, cast(Any, _Unread()), *homes.NAMES, allowance, dialled=False)
-    link.session.state = Connection.LIVE
+    link.session.state, link._admitted = Connection.LIVE, True
     link._nursery = nursery
     return link
 

@@ -63,7 +63,7 @@ def _cases(impostor: Impostor) -> dict[str, tuple[list[bytes], str]]:
     padded = encode_message(holding)
     return {
         "an earlier version": ([impostor.hello(version=1)], "version"),
-        "a later version": ([impostor.hello(version=3)], "version"),
+        "a later version": ([impostor.hello(version=4)], "version"),
         "another party's name": ([impostor.hello(party="gamma.example")], "wrong-party"),
         "no hello": ([frame(encode_message(holding))], "out-of-order"),
         "hello twice": ([hello, hello], "out-of-order"),

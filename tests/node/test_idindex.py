@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallystick.node.errors import StoreError
-from tallystick.node.store.idindex import MERGE_WIDTH, IdIndex, Run, fingerprints, write_run
+from tallystick.node.store.idindex import (
+    MERGE_WIDTH,
+    IdIndex,
+    Run,
+    fingerprints,
+    merge_runs,
+    write_run,
+)
 
 
 @settings(max_examples=60)
@@ -78,3 +85,43 @@ def test_a_truncated_run_is_noticed(tmp_path: Path) -> None:
 
 def test_fingerprints_depend_on_the_seed() -> None:
     assert fingerprints([b"a\0b"], 1) != fingerprints([b"a\0b"], 2)
+
+
+def test_blocks_hold_what_was_put_in_slice_by_slice(tmp_path: Path) -> None:
+    dice = np.random.default_rng(7)
+    index = IdIndex(tmp_path, 1, [])
+    size = 0
+    for entries in (1, 255, 256, 257, 3000):
+        prints = dice.integers(0, 3000, entries, dtype=np.uint64)  # many of them more than once
+        index.add(prints.tolist(), range(size, size + entries))
+        index.write(size, size + entries)
+        size += entries
+    before = index.find(range(3000))
+    runs = [Run(tmp_path / row.file, row.entries) for row in index.rows()]
+    merged = merge_runs(tmp_path / "merged", runs)
+    whole = Run(tmp_path / "merged", merged)
+    assert merged == size
+    assert whole.examine() == ""
+    found: dict[int, list[int]] = {}
+    for value, place in whole.find(np.arange(3000, dtype=np.uint64)):
+        found.setdefault(value, []).append(place)
+    assert {value: sorted(places) for value, places in found.items()} == {
+        value: sorted(places) for value, places in before.items()
+    }
+    prints, indexes = whole.slice(0, merged)
+    for start, stop in ((0, 0), (0, 1), (255, 257), (256, 512), (700, merged), (merged, merged)):
+        part = whole.slice(start, stop)
+        assert np.array_equal(part[0], prints[start:stop])
+        assert np.array_equal(part[1], indexes[start:stop])
+    for run in (*runs, whole):
+        run.close()
+    index.close()
+
+
+def test_a_run_that_ends_otherwise_is_noticed(tmp_path: Path) -> None:
+    write_run(tmp_path / "r", np.array([1], dtype=np.uint64), np.array([0], dtype=np.uint64))
+    data = (tmp_path / "r").read_bytes()
+    (tmp_path / "r").write_bytes(data[:-1] + b"?")
+    run = Run(tmp_path / "r", 1)
+    assert run.examine() == "r does not end as a run does"
+    run.close()

@@ -219,7 +219,12 @@ async def test_a_cosignature_from_the_future_counts_for_what_it_says(
 
 async def test_a_recorded_session_that_is_sent_again_changes_nothing(world: World) -> None:
     log = world.fresh()
-    recorded: list[Message] = [world.attacker.hello(), Channels([log.channel]), log.holding()]
+    recorded: list[Message] = [
+        world.attacker.hello(),
+        world.attacker.presence(),
+        Channels([log.channel]),
+        log.holding(),
+    ]
     recorded += [log.extend(delta(f"recorded-{n}")) for n in range(3)]
     data = b"".join(frame(encode_message(message)) for message in recorded)
     async with world.attacker.bare() as line:

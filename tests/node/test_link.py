@@ -12,7 +12,9 @@ from tallystick.node.config import Quotas
 from tallystick.node.link import Link
 from tallystick.node.quotas import Allowance
 from tallystick.protocol.framing import frame
-from tallystick.protocol.messages import PROTOCOL_VERSION, Hello, encode_message
+from tallystick.protocol.messages import PROTOCOL_VERSION, Hello, Message, Presence, encode_message
+
+PRESENCE = Presence(bytes(16), 0, False, None)
 
 
 class Stream:
@@ -25,7 +27,8 @@ class Stream:
 
     async def receive(self) -> bytes:
         await trio.lowlevel.checkpoint()
-        return frame(encode_message(Hello(PROTOCOL_VERSION, "beta.example", 0, "")))
+        said = (Hello(PROTOCOL_VERSION, "beta.example", 0, ""), PRESENCE)
+        return b"".join(frame(encode_message(message)) for message in said)
 
     async def aclose(self) -> None:
         self.closed = True
@@ -33,6 +36,15 @@ class Stream:
 
 class Owner:
     """An owner with a mistake in it."""
+
+    def presence(self) -> Presence:
+        return PRESENCE
+
+    def introduction(self, hello: Hello) -> list[Message]:
+        return [hello, self.presence()]
+
+    async def admit(self, link: Link, presence: Presence) -> None:
+        pass
 
     async def greeted(self, link: Link, hello: Hello) -> None:
         raise ZeroDivisionError("a mistake of ours")

@@ -128,7 +128,7 @@ def test_records_come_no_faster_than_allowed_and_links_no_more_often(two: Two) -
         heard = 0
         for _ in range(8):
             async with attacker.bare() as line:
-                await line.say(attacker.hello())
+                await line.say(attacker.hello(), attacker.presence())
                 with trio.move_on_after(0.5):
                     while not line.closed and not line.heard:
                         await trio.sleep(0.01)

@@ -527,3 +527,20 @@ def test_a_channels_parties_watch_the_same_pseudonyms() -> None:
     assert veil.open(heard[0].item).size == 12
     assert Veil.open(veil, item).root == veil.open(heard[0].item).root
     assert bytes(key_of("acme").verify_key) == public_of("acme")
+
+
+def test_growth_after_a_start_does_not_wait_as_what_came_from_afar() -> None:
+    """A neighbour gives back what we published before we started, and then our log grows."""
+    node = Gossip(b"s" * 32)
+    for neighbour in ("a", "b"):
+        node.connected(neighbour, NOW)
+    node.receive("a", [Carried(2, _own("z", 1))], [], NOW)
+    node.round(NOW)
+    node.publish(_own("z", 1), NOW + 1)
+    node.publish(_own("z", 2), NOW + 2)
+    told: dict[str, int] = {}
+    for second in range(3, 33):
+        for neighbour, batch in node.round(NOW + second).items():
+            if _own("z", 2) in [carried.item for carried in batch.items]:
+                told.setdefault(neighbour, second)
+    assert told.keys() == {"a", "b"}

@@ -160,12 +160,32 @@ def with_lines(*signatures: Signature) -> bytes:
     return format_note(Note(head_text(HEAD), signatures))
 
 
-def test_a_head_note_has_exactly_its_two_lines_in_order() -> None:
+WITNESS = Signature("witness.example", b"abcd", bytes(72))
+
+
+def test_a_head_note_begins_with_its_two_lines_in_order() -> None:
     author, peer = parse_note(NOTE).signatures
-    witness = Signature("witness.example", b"abcd", bytes(72))
-    for wrong in ((author,), (peer,), (peer, author), (author, peer, witness), (author, author)):
+    for wrong in (
+        (author,),
+        (peer,),
+        (peer, author),
+        (author, WITNESS, peer),
+        (WITNESS, author, peer),
+        (author, author),
+    ):
         with pytest.raises(ProofError, match="two signatures"):
             parse_head_note(with_lines(*wrong), LOG, COSIGNER)
+
+
+def test_lines_of_witnesses_follow_in_order_and_are_not_judged() -> None:
+    author, peer = parse_note(NOTE).signatures
+    first, second = Signature("a.example", b"abcd", b"1"), Signature("a.example", b"abce", b"2")
+    note = SIGNED.note([LOG], [COSIGNER], [WITNESS, second, first])
+    assert note == with_lines(author, peer, first, second, WITNESS)
+    assert parse_head_note(note, LOG, COSIGNER) == VerifiedHead(HEAD, TIME_SECONDS)
+    twice = Signature(peer.name, peer.key_id, bytes(72))
+    with pytest.raises(ProofError, match="does not hold"):
+        parse_head_note(with_lines(author, peer, twice), LOG, COSIGNER)
 
 
 def test_a_head_note_of_another_log_or_peer_is_refused() -> None:

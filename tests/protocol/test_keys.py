@@ -23,7 +23,7 @@ from tallystick.protocol.keys import (
 SEED = bytes(range(32))
 
 
-@pytest.mark.parametrize("job", ["log", "cosigner", "transport"])
+@pytest.mark.parametrize("job", ["log", "cosigner", "transport", "witness"])
 def test_a_key_is_hkdf_expand_of_the_seed(job: str) -> None:
     block = hmac.new(SEED, f"tallystick/v1 key {job}\x01".encode(), hashlib.sha256).digest()
     assert derive_key(SEED, job) == SigningKey(block)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from tallystick.protocol.framing import frame
 from tallystick.protocol.messages import (
     APPEND_RECORDS_MAX,
     PROTOCOL_VERSION,
+    Accusation,
     Append,
     AskReconcile,
     Bye,
@@ -16,14 +17,18 @@ from tallystick.protocol.messages import (
     ConsentReconcile,
     Cosign,
     Difference,
+    Fenced,
     Founded,
     Full,
     Halt,
+    Hearsay,
     Hello,
     Holding,
     Message,
     OpenRows,
     Ping,
+    Presence,
+    Promoted,
     ProposeCheckpoint,
     ProposeTerms,
     ReconcileDone,
@@ -56,6 +61,11 @@ EXAMPLES: dict[type, Message] = {
     type(message): message
     for message in (
         Hello(PROTOCOL_VERSION, "beta.example", 0, ""),
+        Presence(RUN, 0, False, None),
+        Hearsay([], []),
+        Accusation(b"evidence"),
+        Promoted(1, SIGNATURE),
+        Fenced(2, SIGNATURE),
         Holding(ID, 0, 0, 0, HASH, b"", b""),
         Append(ID, 0, BATCH, SIGNATURE),
         Cosign(ID, 2, COSIGNATURE),
@@ -92,9 +102,10 @@ IN_CHANNEL = [kind for kind in IN_CHANNEL if kind not in (TermsHeld, TermsRefuse
 
 
 def _live(own_size: int = 0) -> Session:
-    """Acme's session after both hellos, with one channel."""
+    """Acme's session after beta introduced itself, with one channel."""
     session = Session("acme.example", "beta.example")
     _hear(session, EXAMPLES[Hello])
+    _hear(session, EXAMPLES[Presence])
     session.add_channel(ID, own_size, 0)
     return session
 
@@ -111,6 +122,9 @@ def test_two_sessions_say_hello_append_and_cosign() -> None:
     acme.feed(beta.send(Hello(PROTOCOL_VERSION, "beta.example", 5, "b:1")))
     assert beta.next_message() == Hello(PROTOCOL_VERSION, "acme.example", 5, "a:1")
     assert acme.next_message() == Hello(PROTOCOL_VERSION, "beta.example", 5, "b:1")
+    for one, other in ((acme, beta), (beta, acme)):
+        other.feed(one.send(EXAMPLES[Presence]))
+        assert other.next_message() == EXAMPLES[Presence]
     acme.add_channel(ID, 2, 0)
     beta.add_channel(ID, 0, 0)
     acme.feed(beta.send(Holding(ID, 0, 0, 0, HASH, b"", b"")))
@@ -127,19 +141,22 @@ def test_two_sessions_say_hello_append_and_cosign() -> None:
 
 def test_bytes_may_come_one_at_a_time() -> None:
     session = Session("acme.example", "beta.example")
+    said = [EXAMPLES[Hello], EXAMPLES[Presence], Ping()]
     heard = []
-    for byte in frame(encode_message(EXAMPLES[Hello])) + frame(encode_message(Ping())):
+    for byte in b"".join(frame(encode_message(m)) for m in said):
         session.feed(bytes([byte]))
         heard.append(session.next_message())
-    assert [message for message in heard if message] == [EXAMPLES[Hello], Ping()]
+    assert [message for message in heard if message] == said
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)
-def test_what_the_connections_table_lacks_is_a_breach(kind: type) -> None:
+@pytest.mark.parametrize("state", [Connection.GREETING, Connection.GREETED])
+def test_what_the_connections_table_lacks_is_a_breach(state: Connection, kind: type) -> None:
     fresh = Session("acme.example", "beta.example")
-    if (Connection.GREETING, kind) in CONNECTION:
+    fresh.state = state
+    if (state, kind) in CONNECTION:
         _hear(fresh, EXAMPLES[kind])
-        assert fresh.state is CONNECTION[Connection.GREETING, kind]
+        assert fresh.state is CONNECTION[state, kind]
     else:
         with pytest.raises(PeerBreach) as raised:
             _hear(fresh, EXAMPLES[kind])
@@ -218,7 +235,7 @@ def test_a_hello_of_another_party() -> None:
     assert raised.value.code == "wrong-party"
 
 
-@pytest.mark.parametrize(("version", "older"), [(1, "beta.example"), (3, "acme.example")])
+@pytest.mark.parametrize(("version", "older"), [(2, "beta.example"), (4, "acme.example")])
 def test_a_hello_of_another_version_says_whose_node_is_to_be_updated(
     version: int, older: str
 ) -> None:
@@ -226,7 +243,7 @@ def test_a_hello_of_another_version_says_whose_node_is_to_be_updated(
         _hear(Session("acme.example", "beta.example"), Hello(version, "beta.example", 0, ""))
     assert raised.value.code == "version"
     assert raised.value.message == (
-        f"acme.example speaks version 2 of the protocol, beta.example version {version}"
+        f"acme.example speaks version 3 of the protocol, beta.example version {version}"
     )
     assert f"the node of {older}" in raised.value.advice
 

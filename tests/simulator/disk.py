@@ -109,11 +109,14 @@ class MemoryTxn(Txn):
         keys = held.keys[bisect.bisect_left(held.keys, start) : bisect.bisect_left(held.keys, stop)]
         yield from [(key, held.values[key]) for key in keys]
 
-    def floor(self, table: str, key: bytes) -> tuple[bytes, bytes] | None:
-        """The item with the greatest key <= `key`."""
+    def floor_key(self, table: str, key: bytes) -> bytes | None:
+        """The greatest key <= `key`."""
         held = self._disk.tables[table]
         place = bisect.bisect_right(held.keys, key)
-        return (held.keys[place - 1], held.values[held.keys[place - 1]]) if place else None
+        return held.keys[place - 1] if place else None
+
+    def ahead(self, table: str, key: bytes) -> None:
+        """All is in memory."""
 
 
 class MemoryStore(Store):

@@ -29,6 +29,15 @@ class Quota(Struct):
     reached: bool
 
 
+class WitnessStatus(Struct):
+    """How far a witness is with our log, and what it did that none may do."""
+
+    name: str
+    size: int
+    of: int
+    breach: str
+
+
 class ChannelStatus(Struct):
     """How a channel stands."""
 
@@ -48,6 +57,7 @@ class ChannelStatus(Struct):
     withheld: str
     clock_skew_seconds: float | None
     evidence: list[str]
+    witnesses: list[WitnessStatus]
 
 
 class Proposal(Struct):
@@ -58,6 +68,25 @@ class Proposal(Struct):
     state: str
 
 
+class StandbyStatus(Struct):
+    """How a node and its standby stand to each other, seen from one of them."""
+
+    role: str
+    connected: bool
+    in_step: bool
+    lag_commits: int | None
+    wait: bool
+    alone: bool
+
+
+class Stamping(Struct):
+    """Who stamps checkpoints, how many wait for it, and why, if asking failed."""
+
+    url: str
+    waiting: int
+    problem: str
+
+
 class Status(Struct):
     """How the node and its channels stand."""
 
@@ -65,7 +94,9 @@ class Status(Struct):
     running: bool
     address: str | None
     http: str | None
+    standby: StandbyStatus | None
     channels: list[ChannelStatus]
+    timestamps: Stamping | None
     proposals: list[Proposal]
 
 

@@ -16,14 +16,23 @@ from tallystick.node.api.operations import JSON, Operation, Parameter, answer_js
 BUNDLE = "application/zip"
 
 
+class Timestamp(Struct):
+    """When an authority says that a checkpoint existed, and the SHA-256 of its certificate."""
+
+    time: str
+    authority: str
+    certificate: str
+
+
 class Checkpoint(Struct):
-    """A checkpoint: the note that both signed, its digest, and the verdict."""
+    """A checkpoint: the note that both signed, its digest, the verdict, a timestamp of it."""
 
     checkpoint: str
     digest: str
     lines: int
     signed_by: list[str]
     verdict: dict[str, Any] | None
+    timestamp: Timestamp | None
 
 
 class ClosedPeriod(Struct):
@@ -64,8 +73,9 @@ async def _close(request: Request) -> Response:
 
 
 async def _bundle(request: Request) -> Response:
-    label, full = request.path_params["period"], flag(request, "full")
-    question = partial(queries.bundle_of, label=label, full=full)
+    label = request.path_params["period"]
+    full, plain = flag(request, "full"), flag(request, "plain")
+    question = partial(queries.bundle_of, label=label, full=full, plain=plain)
     made = await world_of(request).reader.ask(_key(request), question)
     headers = {"Content-Disposition": f'attachment; filename="{label}.tally"'}
     return Response(made, headers=headers, media_type=BUNDLE)
@@ -103,7 +113,10 @@ OPERATIONS = (
         "read",
         "The proof bundle of a closed period; tally verify checks it anywhere.",
         _bundle,
-        query=(Parameter("full", "true: with all records"),),
+        query=(
+            Parameter("full", "true: with all records"),
+            Parameter("plain", "true: without what others added, the same bytes at both parties"),
+        ),
         gives={BUNDLE: bytes},
     ),
 )

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -23,12 +24,19 @@ type question struct {
 	Pairs  [][2]int64 // a size, and a leaf's index or an older size in it
 	Proofs []proof
 	Signed []signed
+	Tiled  []tiled
 }
 
-// A c2sp.org/tlog-proof with its leaf's data and the keys that must have signed.
+// A folder in the layout of c2sp.org/tlog-tiles, and the keys that must have signed its checkpoint.
+type tiled struct {
+	Folder, Log, Cosigner string
+}
+
+// A c2sp.org/tlog-proof with its leaf's data and the keys that must have signed, and no others.
 type proof struct {
 	File, Leaf    []byte
 	Log, Cosigner string
+	Witnesses     []string
 }
 
 type signed struct {
@@ -41,6 +49,7 @@ type answer struct {
 	Prefixes   [][][]byte // of size pair[1] in size pair[0]
 	Proofs     []string   // empty, or why the proof does not hold
 	Notes      [][]byte
+	Tiled      []string // how many entries were read, or why not
 }
 
 // The cosigner's key, type 4 (c2sp.org/tlog-cosignature), which the package does not know.
@@ -99,12 +108,20 @@ func check(p proof) error {
 	if err != nil {
 		return err
 	}
-	opened, err := note.Open([]byte(rest), note.VerifierList(logKey, cosignerKey))
+	known := []note.Verifier{logKey, cosignerKey}
+	for _, vkey := range p.Witnesses {
+		witness, err := newCosigner(vkey)
+		if err != nil {
+			return err
+		}
+		known = append(known, witness)
+	}
+	opened, err := note.Open([]byte(rest), note.VerifierList(known...))
 	if err != nil {
 		return err
 	}
-	if len(opened.Sigs) != 2 {
-		return errors.New("not signed by both")
+	if len(opened.Sigs) != len(known) {
+		return errors.New("not signed by all")
 	}
 	rows := strings.Split(opened.Text, "\n")
 	if len(rows) < 3 || rows[0] != logKey.Name() {
@@ -119,6 +136,85 @@ func check(p proof) error {
 		return err
 	}
 	return tlog.CheckRecord(path, size, root, index, tlog.RecordHash(p.Leaf))
+}
+
+// The tiles of a folder: the package's own paths also name the height, and call entries data.
+type folder string
+
+func (f folder) Height() int { return 8 }
+func (f folder) path(t tlog.Tile) string {
+	path := strings.Replace(t.Path(), "tile/8/", "tile/", 1)
+	return filepath.Join(string(f), strings.Replace(path, "tile/data/", "tile/entries/", 1))
+}
+func (f folder) SaveTiles(tiles []tlog.Tile, data [][]byte) {}
+func (f folder) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
+	var found [][]byte
+	for _, tile := range tiles {
+		data, err := os.ReadFile(f.path(tile))
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, data)
+	}
+	return found, nil
+}
+
+func readTiled(t tiled) (int64, error) {
+	data, err := os.ReadFile(filepath.Join(t.Folder, "checkpoint"))
+	if err != nil {
+		return 0, err
+	}
+	logKey, err := note.NewVerifier(t.Log)
+	if err != nil {
+		return 0, err
+	}
+	cosignerKey, err := newCosigner(t.Cosigner)
+	if err != nil {
+		return 0, err
+	}
+	opened, err := note.Open(data, note.VerifierList(logKey, cosignerKey))
+	if err != nil {
+		return 0, err
+	}
+	rows := strings.Split(opened.Text, "\n")
+	size, err := strconv.ParseInt(rows[1], 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	root, err := tlog.ParseHash(rows[2])
+	if err != nil {
+		return 0, err
+	}
+	reader := tlog.TileHashReader(tlog.Tree{N: size, Hash: root}, folder(t.Folder))
+	for first := int64(0); first < size; first += 256 {
+		width := size - first
+		if width > 256 {
+			width = 256
+		}
+		entries, err := folder(t.Folder).ReadTiles([]tlog.Tile{{H: 8, L: -1, N: first / 256, W: int(width)}})
+		if err != nil {
+			return 0, err
+		}
+		rest := entries[0]
+		for index := first; index < first+width; index++ {
+			if len(rest) < 2 || len(rest) < 2+int(binary.BigEndian.Uint16(rest)) {
+				return 0, errors.New("a bundle is too short")
+			}
+			length := 2 + int(binary.BigEndian.Uint16(rest))
+			hashes, err := reader.ReadHashes([]int64{tlog.StoredHashIndex(0, index)})
+			if err != nil {
+				return 0, err
+			}
+			if hashes[0] != tlog.RecordHash(rest[2:length]) {
+				return 0, fmt.Errorf("entry %d is another one", index)
+			}
+			rest = rest[length:]
+		}
+		if len(rest) > 0 {
+			return 0, errors.New("a bundle is too long")
+		}
+	}
+	return size, nil
 }
 
 func sliced(hashes []tlog.Hash) [][]byte {
@@ -171,6 +267,14 @@ func main() {
 			said = err.Error()
 		}
 		a.Proofs = append(a.Proofs, said)
+	}
+	for _, t := range q.Tiled {
+		read, err := readTiled(t)
+		said := strconv.FormatInt(read, 10)
+		if err != nil {
+			said = err.Error()
+		}
+		a.Tiled = append(a.Tiled, said)
 	}
 	for _, s := range q.Signed {
 		signer, err := note.NewSigner(s.Signer)

@@ -16,9 +16,9 @@ import msgspec
 import pyarrow
 import pyarrow.parquet
 import pytest
-from archiving import long_channel, parts_of, write_archive
+from archiving import fill, long_channel, parts_of, write_archive
 from auditing import failing
-from builders import Channel
+from builders import OCTOBER_US, Channel
 
 from tallystick.node.auditing.checks import run_audit
 from tallystick.node.auditing.pools import InProcess
@@ -26,6 +26,7 @@ from tallystick.node.auditing.sources import of_archive, select_channel
 from tallystick.node.segments import SEGMENT
 from tallystick.node.segments.archive import Archive, segment_path
 from tallystick.node.segments.files import write_segment
+from tallystick.protocol.bundle import decode_keys, encode_keys
 from tallystick.protocol.checks import Check
 from tallystick.protocol.errors import InputError, UnknownName
 from tallystick.protocol.merkle import chain_leaves
@@ -284,3 +285,32 @@ def test_the_pages_queries_run_on_duckdb(sound: Path, channel: Channel) -> None:
     assert tokens
     for key, line in tokens.items():
         assert balance[key] == line.provider
+
+
+def test_keys_that_changed_behind_the_last_segment_are_beside_the_checkpoint(
+    tmp_path: Path,
+) -> None:
+    channel = Channel()
+    fill(channel.logs[0], SEGMENT + 10, OCTOBER_US)
+    channel.rotate("provider", "log")
+    channel.rotate("consumer", "log")
+    channel.rotate("consumer", "cosigner")
+    channel.close(OCTOBER_US, ["provider", "consumer"])
+    write_archive(str(tmp_path / "a"), channel, channel.closed)
+    assert failing(audit(tmp_path / "a", channel)) == {}
+    [keys] = (tmp_path / "a" / channel.id.hex() / "checkpoints").glob("*.keys")
+    provider, consumer = decode_keys(keys.read_bytes())
+    assert [len(provider), len(consumer)] == [3, 3]
+
+    # One that its holder did not sign, one that is none, none at all.
+    index, record = provider[0]
+    forged = msgspec.structs.replace(decode_record(record), key=bytes(range(32)))
+    for data, said in (
+        (encode_keys(([(index, encode_record(forged))], [])), "signature"),
+        (encode_keys(([(index, encode_record(channel.terms))], [])), "no rotation"),
+        (b"garbage", "cannot be read"),
+        (None, "signature"),
+    ):
+        keys.unlink() if data is None else keys.write_bytes(data)
+        found = failing(audit(tmp_path / "a", channel))
+        assert said in found["closed"], found

@@ -111,5 +111,5 @@ async def test_readiness_in_words(tmp_path: Path) -> None:
 
 
 def _pair_with(side: Side, *names: str) -> None:
-    peers: dict[str, Any] = {name: homes._peer(homes.builders.identity(name)) for name in names}
+    peers: dict[str, Any] = {name: homes.peer_of(homes.builders.identity(name)) for name in names}
     side.books.peers.update(peers)

@@ -1,0 +1,293 @@
+"""The gossip of a running node: one task that speaks and hears for all its channels.
+
+Every two seconds the newest co-signed heads of our own logs that changed are published, and each
+neighbour is sent what the engine (`protocol.gossip`) has for it. What is heard of our own channels
+is opened and judged; what is of others is only passed on. Nothing here holds up a record, and
+nothing of it has a task or a timer for a channel.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from random import Random
+
+import trio
+
+from tallystick.node.books import Books
+from tallystick.node.channel import Channel
+from tallystick.node.errands import WHEN_CALLED
+from tallystick.node.gossiping.judging import Judge
+from tallystick.node.gossiping.presences import Presences
+from tallystick.node.gossiping.pseudonyms import Behind, Pseudonyms
+from tallystick.node.link import Link
+from tallystick.node.quotas import Bucket
+from tallystick.protocol.blinding import OpenedHead, OpenedPresence
+from tallystick.protocol.errors import FormatError, ProofError, TallyError
+from tallystick.protocol.gossip import Gossip
+from tallystick.protocol.gossip_words import (
+    ROUND_SECONDS,
+    Conflicted,
+    Event,
+    Heard,
+    Limits,
+    Refused,
+)
+from tallystick.protocol.items import Carried, Conflict, Item, verify_item
+from tallystick.protocol.messages import CONFLICTS_MAX, ITEMS_MAX, Hearsay
+
+PRESENCE_SECONDS = 60  # how often our own is published
+HEAD_SECONDS = 4.0  # between two heads of one log
+LEARN_A_ROUND = 20  # channels whose pseudonyms are made
+PUBLISH_A_ROUND = 100  # heads
+TURN = 8  # of them, or of links, before others may run
+JUDGE_A_ROUND = 200
+WAITING_MAX = 10_000  # heads to be judged
+UNKNOWN_A_MINUTE = 10  # heads of a peer's that nobody signed, before it is not listened to
+
+_log = logging.getLogger("tallystick.gossip")
+
+
+class Talker:
+    """Speaks and hears. `copied` is told of another copy of our home."""
+
+    def __init__(
+        self,
+        books: Books,
+        presences: Presences,
+        judge: Judge,
+        links: Mapping[str, Link],
+        copied: Callable[[OpenedPresence], Awaitable[None]],
+        dice: Random,
+    ) -> None:
+        settings = books.config.gossip
+        limits = Limits(items=settings.keep_items, items_a_minute=settings.items_per_minute)
+        self.enabled = settings.enabled
+        self.engine = Gossip(dice.randbytes(32), limits)
+        self.judged: Counter[str] = Counter()  # what became of heads that were shown
+        self.sent: Counter[str] = Counter()
+        self._books = books
+        self._presences = presences
+        self._judge = judge
+        self._links = links
+        self._copied = copied
+        self._pseudonyms = Pseudonyms(books)
+        self._unlearnt: dict[bytes, None] = {}  # channels
+        self._grown: dict[bytes, None] = {}  # whose newest head is to be published
+        self._idle: dict[bytes, None] = {}  # the same, of those in which nothing happens
+        self._published: dict[bytes, tuple[int, int, float]] = {}  # size, epoch, when
+        self._blamed: dict[str, float] = {}  # who passed on lies, and when that was written down
+        self._shown: deque[tuple[Behind, OpenedHead]] = deque()
+        self._copies: list[OpenedPresence] = []
+        self._unknown: dict[str, Bucket] = {}
+        self._spoke_at = float("-inf")
+        self._learnt_at = float("-inf")
+
+    # What the node tells
+
+    def hears(self, channel: Channel) -> bool:
+        """Whether our log has a newer head than was published of it."""
+        return self.enabled and channel.own.cosigned_ahead != self._size_published(channel.id)
+
+    async def follow(self, channel: Channel) -> float:
+        """Have our log's newest head published, and look at what gossip showed before."""
+        waiting = self._grown if channel.id in self._published else self._idle
+        waiting[channel.id] = None
+        await self._judge.look_again(channel)
+        return WHEN_CALLED
+
+    def attend(self, channel: bytes) -> None:
+        """Learn the pseudonyms of a channel, and publish what there is of it, soon."""
+        self._unlearnt[channel] = None
+
+    def connected(self, link: Link) -> None:
+        """A session with a peer is live."""
+        if self.enabled:
+            self.engine.connected(link.peer, self._now_s())
+
+    def disconnected(self, peer: str) -> None:
+        """It ended."""
+        self.engine.disconnected(peer)
+
+    def heard(self, link: Link, message: Hearsay) -> None:
+        """A peer passed something on. What is of another copy of us counts with gossip off, too."""
+        if not self.enabled:
+            ours = set(self._presences.pseudonyms())
+            for carried in message.items:
+                if carried.item.pseudonym in ours:
+                    self._hear_copy(carried.item)
+            return
+        events = self.engine.receive(link.peer, message.items, message.conflicts, self._now_s())
+        self._take(events)
+
+    # The task
+
+    async def run(self) -> None:
+        """Speak and hear for as long as the node runs."""
+        while True:
+            await trio.sleep(ROUND_SECONDS)
+            try:
+                await self._act()
+                if self.enabled and not self._presences.stopped:
+                    await self._learn()
+                    await self._publish()
+                    await self._send()
+            except TallyError as error:
+                _log.warning("gossip waits", extra={"reason": error.message})
+
+    def _now_s(self) -> float:
+        return self._books.clock_us() / 1e6
+
+    async def _learn(self) -> None:
+        """Know the pseudonyms of some more channels, and of all once an hour."""
+        now = trio.current_time()
+        if now - self._learnt_at > 3600:
+            self._learnt_at = now
+            changed = True  # our presence has other pseudonyms each week, too
+            self._unlearnt |= dict.fromkeys(self._books.channels)
+        changed = False
+        for channel in list(self._unlearnt)[:LEARN_A_ROUND]:
+            del self._unlearnt[channel]
+            await trio.lowlevel.checkpoint()  # each takes a millisecond, and others wait
+            if self._pseudonyms.learn(channel):
+                changed = True
+                self._idle[channel] = None
+        if changed:
+            self._take(self.engine.watch([*self._pseudonyms, *self._presences.pseudonyms()]))
+
+    async def _publish(self) -> None:
+        """Publish what is new, and that we are there."""
+        now = trio.current_time()
+        if now - self._spoke_at >= PRESENCE_SECONDS:
+            self._spoke_at = now
+            self._take(self.engine.publish(self._presences.item(), self._now_s()))
+        left = PUBLISH_A_ROUND
+        for waiting in (self._grown, self._idle):
+            for channel in list(waiting):
+                if left and self._is_due(channel, now):
+                    del waiting[channel]
+                    left -= self._publish_head(channel, now)
+                    if not left % TURN:
+                        await trio.lowlevel.checkpoint()
+
+    def _is_due(self, channel: bytes, now: float) -> bool:
+        last = self._published.get(channel)
+        return last is None or now - last[2] >= HEAD_SECONDS
+
+    def _size_published(self, channel: bytes) -> int:
+        return self._published.get(channel, (0,))[0]
+
+    def _publish_head(self, channel: bytes, now: float) -> bool:
+        """Publish the newest co-signed head of our log, unless it was."""
+        own = self._books.channels[channel][0].own
+        size = own.cosigned_size
+        if size < own.cosigned_ahead:  # which is on its way to the disk
+            self._grown[channel] = None
+        behind = self._pseudonyms.publishing(channel)
+        if not size or behind is None:
+            return False
+        if self._published.get(channel, (0, 0))[:2] == (size, behind.epoch):
+            return False
+        with self._books.store.read() as txn:
+            row = own.head_row(txn, size)
+        if row is None or not row.signature or not row.cosignature:
+            return False
+        signer = self._books.identity.transport
+        veil = self._pseudonyms.veil(behind)
+        item = veil.make(signer, size, row.root, row.signature, row.cosignature)
+        self._published[channel] = (size, behind.epoch, now)
+        self._take(self.engine.publish(item, self._now_s()))
+        return True
+
+    async def _send(self) -> None:
+        """Send each neighbour what there is for it, unless it has much to read already."""
+        busy = [name for name, link in self._links.items() if not link.live or link.busy]
+        for turn, (name, batch) in enumerate(self.engine.round(self._now_s(), busy).items()):
+            if not turn % TURN:
+                await trio.lowlevel.checkpoint()
+            link = self._links.get(name)
+            if link is None or not link.live:
+                continue
+            self.sent["items"] += len(batch.items)
+            self.sent["conflicts"] += len(batch.conflicts)
+            for items, conflicts in _pieces(batch.items, batch.conflicts):
+                self.sent["messages"] += 1
+                link.send(Hearsay(items, conflicts))
+
+    # Hearing
+
+    def _take(self, events: Iterable[Event]) -> None:
+        for event in events:
+            match event:
+                case Heard():
+                    self._open(event.item)
+                case Conflicted():
+                    if event.watched:
+                        self._open(event.conflict.first)
+                        self._open(event.conflict.second)
+                case Refused(reason="signature" | "conflict"):
+                    self._blame(event.neighbour)
+                case Refused():
+                    pass
+
+    def _blame(self, peer: str) -> None:
+        """Say that a peer passed on what nobody signed; once, while it is not listened to."""
+        now = trio.current_time()
+        if now - self._blamed.get(peer, float("-inf")) >= self.engine.limits.barred:
+            self._blamed[peer] = now
+            _log.warning(
+                "a peer passed on what nobody signed: its gossip is not taken for a while",
+                extra={"peer": peer},
+            )
+
+    def _open(self, item: Item) -> None:
+        """Read an item of ours or of a peer's about a channel between us."""
+        behind = self._pseudonyms.behind(item.pseudonym)
+        if behind is None:
+            self._hear_copy(item)
+        elif len(self._shown) < WAITING_MAX:
+            try:
+                self._shown.append((behind, self._pseudonyms.veil(behind).open(item)))
+            except ProofError:
+                self.judged["unreadable"] += 1
+
+    def _hear_copy(self, item: Item) -> None:
+        """An item of our own presence: does another copy of this home speak?"""
+        try:
+            verify_item(item)
+        except (ProofError, FormatError):
+            return
+        found = self._presences.hear(item)
+        if found is not None:
+            self._copies.append(found)
+
+    async def _act(self) -> None:
+        """Judge what was shown."""
+        copies, self._copies = self._copies, []
+        for copy in copies:
+            await self._copied(copy)
+        for _ in range(min(len(self._shown), JUDGE_A_ROUND)):
+            behind, opened = self._shown.popleft()
+            channel, _ = self._books.channels[behind.channel]
+            log = channel.own if behind.ours else channel.peer
+            bucket = self._unknown.setdefault(
+                channel.peer_keys.name, Bucket(UNKNOWN_A_MINUTE / 60, UNKNOWN_A_MINUTE, 0.0)
+            )
+            now = trio.current_time()
+            if not bucket.try_take(1, now):
+                self.judged["skipped"] += 1
+                continue
+            result = await self._judge.judge(channel, log, opened)
+            self.judged[result] += 1
+            if result != "unknown":
+                bucket.take(-1, now)
+
+
+def _pieces(
+    items: list[Carried], conflicts: list[Conflict]
+) -> Iterable[tuple[list[Carried], list[Conflict]]]:
+    """What goes into one message each."""
+    while items or conflicts:
+        yield items[:ITEMS_MAX], conflicts[:CONFLICTS_MAX]
+        items, conflicts = items[ITEMS_MAX:], conflicts[CONFLICTS_MAX:]

@@ -1,0 +1,1 @@
+"""Timestamps: an authority outside is asked when a checkpoint existed, and its answers are kept."""

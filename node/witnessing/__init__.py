@@ -1,0 +1,1 @@
+"""Witnesses: asking others to co-sign our heads, and co-signing heads of others."""

@@ -1,0 +1,278 @@
+"""A standby's store is its primary's, whatever was committed, however it was cut and resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import builders
+import homes
+import pytest
+import standbys
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tallystick.node.books import Books
+from tallystick.node.config import Config
+from tallystick.node.errors import StoreError
+from tallystick.node.importing.drafts import Draft
+from tallystick.node.standby.applying import Mirrored
+from tallystick.node.standby.inflow import Inflow
+from tallystick.node.standby.marks import Row
+from tallystick.node.standby.recording import Recording, Whole
+from tallystick.node.store.disk import Store, Txn
+from tallystick.node.upkeep import flush, tend_index
+from tallystick.protocol.errors import FormatError
+from tallystick.protocol.mirror import (
+    Begin,
+    Message,
+    Part,
+    Piece,
+    decode_mirror,
+    encode_mirror,
+)
+
+LINE = bytes(range(16))
+
+
+class Told:
+    """A recorder that nobody waits for."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.took = recording.took
+
+    async def shared(self) -> bool:
+        """At once."""
+        return True
+
+
+class Pair:
+    """A primary's store, and its standby's."""
+
+    def __init__(self, folder: Path, primary: Store, kept_bytes: int = 1 << 20) -> None:
+        self.folder = folder / "standby"
+        self.folder.mkdir()
+        self.primary = primary
+        self.ids = primary.path.parent / "ids"
+        self.ids.mkdir(exist_ok=True)
+        self.recording = Recording(primary, self.ids, kept_bytes)
+        primary.recorder = Told(self.recording)
+        self.store = Store(self.folder / "store")
+        self.mirrored = Mirrored(self.store, self.folder / "ids")
+
+    @contextmanager
+    def connection(self) -> Iterator[Inflow]:
+        """An inflow into the standby, whose rest is applied at the end."""
+        inflow = Inflow(self.mirrored, self.folder)
+        try:
+            yield inflow
+        finally:
+            inflow.finish()
+
+    def begin(self, inflow: Inflow) -> Whole | None:
+        """What the primary says first; the whole store if that must be sent."""
+        here = self.mirrored
+        if here.line == LINE and self.recording.follows(here.number):
+            inflow.begin(Begin(LINE, here.number, whole=False, waits=False))
+            return None
+        whole = Whole(self.primary, self.ids)
+        inflow.begin(Begin(LINE, whole.number, whole=True, waits=False))
+        return whole
+
+    def send_commits(self, inflow: Inflow, number: int) -> int:
+        """Send what was committed after a number; the newest number."""
+        commits = self.recording.after(number)
+        assert commits is not None
+        for commit in commits:
+            send(inflow, commit.messages())
+            number = commit.number
+        return number
+
+    def follow(self) -> None:
+        """A connection on which everything arrives."""
+        with self.connection() as inflow:
+            whole = self.begin(inflow)
+            number = self.mirrored.number
+            if whole is not None:
+                send(inflow, whole.pieces())
+                send(inflow, whole.parts())
+                number = whole.number
+                whole.close()
+                trio.run(inflow.apply_next)
+            self.send_commits(inflow, number)
+
+    def close(self) -> None:
+        """Close both."""
+        self.store.close()
+        self.primary.close()
+
+
+def send(inflow: Inflow, messages: Iterable[Message]) -> None:
+    """Hand messages over as they travel."""
+    for message in messages:
+        match decode_mirror(encode_mirror(message)):
+            case Part() as part:
+                inflow.part(part)
+            case Piece() as piece:
+                inflow.piece(piece)
+            case other:
+                raise AssertionError(other)
+
+
+def here(pair: Pair) -> dict[str, object]:
+    """What the standby holds."""
+    return standbys.content_of(pair.store, pair.mirrored.folder)
+
+
+def same(pair: Pair) -> bool:
+    """Whether both hold the same."""
+    return bool(standbys.content_of(pair.primary, pair.ids) == here(pair))
+
+
+keys = st.integers(0, 30).map(lambda n: n.to_bytes(4, "big"))
+tables = st.sampled_from(("batches", "heads", "feed", "peers"))
+rows = st.tuples(tables, keys, st.binary() | st.none())
+steps = st.one_of(
+    st.lists(rows, min_size=1, max_size=8),  # a commit
+    st.sampled_from(("follow", "cut", "restart")),
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=st.lists(steps, max_size=14), data=st.data())
+def test_any_history_arrives(
+    tmp_path_factory: pytest.TempPathFactory, history: list[list[Row] | str], data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("pair")
+    pair = Pair(folder, Store(folder / "store"), kept_bytes=500)
+    for step in history:
+        match step:
+            case "follow":
+                pair.follow()
+                assert same(pair)
+            case "cut":  # the connection ends in the middle of something
+                before = here(pair)
+                with pair.connection() as inflow:
+                    whole = pair.begin(inflow)
+                    if whole is not None:
+                        parts = list(whole.parts())
+                        send(inflow, parts[: data.draw(st.integers(0, len(parts) - 1))])
+                        whole.close()
+                if whole is not None:
+                    assert here(pair) == before
+            case "restart":
+                pair.primary.recorder = None
+                pair.recording = Recording(pair.primary, pair.ids, 500)
+                pair.primary.recorder = Told(pair.recording)
+                pair.mirrored = Mirrored(pair.store, pair.folder / "ids")
+            case list():
+                pair.primary.commit_now(partial(_write, made=step))
+    pair.follow()
+    assert same(pair)
+    pair.close()
+
+
+def _write(txn: Txn, made: list[Row]) -> None:
+    for table, key, value in made:
+        if value is None:
+            txn.delete(table, key)
+        else:
+            txn.put(table, key, value)
+
+
+def test_commits_that_come_while_the_whole_is_under_way_follow_it(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, Store(tmp_path / "store"))
+    pair.primary.commit_now(lambda txn: txn.put("heads", b"a", b"1"))
+    with pair.connection() as inflow:
+        whole = pair.begin(inflow)
+        assert whole is not None
+        pair.primary.commit_now(lambda txn: txn.put("heads", b"a", b"2"))
+        number = pair.send_commits(inflow, whole.number)
+        send(inflow, whole.parts())
+        whole.close()
+        pair.primary.commit_now(lambda txn: txn.put("heads", b"b", b"3"))
+        trio.run(inflow.apply_next)  # the whole
+        with pair.store.read() as txn:
+            assert txn.get("heads", b"a") == b"1"
+        pair.send_commits(inflow, number)
+        trio.run(inflow.apply_next)  # what came meanwhile
+    assert same(pair)
+    pair.close()
+
+
+def test_a_home_with_its_index_is_read_at_the_standby(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with homes.founded(tmp_path) as (acme, _):
+            pair = Pair(acme.home.path, acme.books.store)
+            log = acme.channel.own
+            for number in range(1, 7):  # from 4 on the files of before are merged away
+                at = builders.DECEMBER_US + number
+                drafts = [Draft(f"e{number}-{n}", "tokens", "s", n, at) for n in range(40)]
+                await acme.channel.emit(drafts)
+                await flush([log])
+                await tend_index(log)
+                if number != 2:
+                    await trio.to_thread.run_sync(pair.follow)
+                    assert same(pair)
+            assert len(list((pair.folder / "ids").iterdir())) == len(log.index.rows()) == 3
+            books = Books(
+                Config(), acme.books.identity, pair.store.moment(), pair.folder / "ids", lambda: 0
+            )
+            there = next(iter(books.channels.values()))[0].own
+            assert there.durable_size == log.durable_size
+            assert there.find("tokens", "e2-7") == log.find("tokens", "e2-7") is not None
+            assert there.tallies() == log.tallies()
+            books.close()
+            pair.store.close()
+
+    trio.run(work)
+
+
+def test_damage_on_the_way_changes_nothing(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, Store(tmp_path / "store"))
+    pair.primary.commit_now(lambda txn: txn.put("heads", b"a", b"1"))
+    pair.follow()
+    before = here(pair)
+    for bad, error in (
+        (("heads", b"a", b"not sealed at all"), StoreError),
+        (("nonsense", b"a", None), FormatError),
+        (("meta", b"place", None), FormatError),
+    ):
+        inflow = Inflow(pair.mirrored, pair.folder)
+        inflow.begin(Begin(LINE, pair.mirrored.number, whole=False, waits=False))
+        inflow.part(Part(pair.mirrored.number + 1, [bad], last=True))
+        with pytest.raises(error):
+            inflow.finish()
+        assert here(pair) == before
+    pair.close()
+
+
+def test_a_gap_is_noticed(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, Store(tmp_path / "store"))
+    pair.follow()
+    inflow = Inflow(pair.mirrored, pair.folder)
+    inflow.begin(Begin(LINE, pair.mirrored.number, whole=False, waits=False))
+    inflow.part(Part(pair.mirrored.number + 2, [], last=True))
+    with pytest.raises(FormatError, match="came after commit"):
+        inflow.finish()
+    with pytest.raises(FormatError, match="is not"):
+        Inflow(pair.mirrored, pair.folder).begin(Begin(LINE, 10**6, whole=False, waits=False))
+    pair.close()
+
+
+def test_what_is_kept_for_a_standby_is_bounded(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, Store(tmp_path / "store"), kept_bytes=10_000)
+    pair.follow()
+    number = pair.mirrored.number
+    for _ in range(50):
+        pair.primary.commit_now(lambda txn: txn.put("heads", b"a", bytes(1000)))
+    kept = pair.recording.after(pair.recording.newest - 5)
+    assert kept is not None and len(kept) == 5
+    assert pair.recording.after(number) is None
+    assert pair.recording.after(pair.recording.newest - 10) is None
+    pair.follow()
+    assert same(pair)
+    pair.close()
