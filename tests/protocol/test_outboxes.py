@@ -1,0 +1,82 @@
+"""Outboxes: what waits is counted, bounded for all together, and gone with its neighbour."""
+
+from __future__ import annotations
+
+import random
+
+from tallystick.protocol.outboxes import Outboxes
+
+NAMES = "abc"
+
+
+def _name(number: int) -> bytes:
+    return number.to_bytes(2, "big")
+
+
+def test_what_waited_longest_goes_first_and_the_newest_hops_count() -> None:
+    boxes = Outboxes(10)
+    boxes.open("a")
+    for number in range(3):
+        boxes.put("a", _name(number), 2)
+    boxes.put("a", _name(0), 1)
+    boxes.put_conflict("a", _name(9))
+    assert boxes.take("a", 2, 1) == ([(_name(0), 1), (_name(1), 2)], [_name(9)])
+    assert boxes.full() == ["a"]
+    assert boxes.full(pass_over="a") == []
+    assert boxes.take("a", 2, 1) == ([(_name(2), 2)], [])
+    assert boxes.full() == []
+
+
+def test_there_is_room_for_so_much_in_all_and_what_finds_none_is_counted() -> None:
+    boxes = Outboxes(3)
+    for name in NAMES:
+        boxes.open(name)
+        boxes.put(name, _name(1), 1)
+    boxes.put("a", _name(2), 1)
+    boxes.put_conflict("b", _name(2))
+    boxes.put("c", _name(1), 0)  # it waits already
+    assert (boxes.waiting, boxes.unsent) == (3, 2)
+    boxes.close("a")
+    boxes.put_conflict("b", _name(2))
+    assert (boxes.waiting, boxes.unsent) == (3, 2)
+
+
+def test_nothing_waits_for_who_is_not_here() -> None:
+    boxes = Outboxes(3)
+    boxes.put("a", _name(1), 1)
+    boxes.put_conflict("a", _name(1))
+    boxes.drop("a", _name(1))
+    boxes.drop_conflict("a", _name(1))
+    boxes.close("a")
+    assert (boxes.waiting, boxes.unsent, boxes.full()) == (0, 0, [])
+
+
+def test_the_count_is_of_what_waits_whatever_happens() -> None:
+    dice = random.Random(1)
+    boxes = Outboxes(40)
+    for _ in range(5_000):
+        name, thing = dice.choice(NAMES), _name(dice.randrange(30))
+        match dice.randrange(8):
+            case 0:
+                boxes.open(name)
+            case 1 if dice.random() < 0.2:
+                boxes.close(name)
+            case 2 | 3:
+                boxes.put(name, thing, 1)
+            case 4:
+                boxes.put_conflict(name, thing)
+            case 5:
+                boxes.drop(name, thing)
+            case 6:
+                boxes.drop_conflict(name, thing)
+            case _ if name in boxes.full():
+                boxes.take(name, 2, 1)
+            case _:
+                pass
+        assert 0 <= boxes.waiting <= 40
+        assert bool(boxes.full()) == bool(boxes.waiting)
+    waiting = 0
+    for name in boxes.full():
+        items, conflicts = boxes.take(name, 100, 100)
+        waiting += len(items) + len(conflicts)
+    assert boxes.waiting == 0 < waiting
