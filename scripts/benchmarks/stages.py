@@ -12,7 +12,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import msgspec
@@ -92,6 +92,7 @@ def _grown(folder: Path, records: int) -> list[RunRow]:
         index.write(first, below)
         while group := index.mergeable():
             index.replace(group, index.merge(group))
+    index.close()
     return index.rows()
 
 
@@ -114,12 +115,13 @@ def _stages(
     tiles = state.frontier.extend_with_tiles(leaves)[1]
 
     runs = folder / "runs"
-    index = IdIndex(runs, 0, _grown(runs, records_before))
+    rows = _grown(runs, records_before)
     recent = list(range(1, RECENT_MAX * 2**40, 2**40))
 
     def ids() -> None:
         found = fingerprints([record_name(d.meter, d.id) for d in drafts], SEED)
-        assert not index.find(found) and len(set(found)) == len(found)
+        with closing(IdIndex(runs, 0, rows)) as index:
+            assert not index.find(found) and len(set(found)) == len(found)
         IdIndex(folder, 0, []).add(prints, range(len(prints)))
 
     def index_runs() -> None:

@@ -38,6 +38,13 @@ class WitnessStatus(Struct):
     breach: str
 
 
+class Shown(Struct):
+    """Records of either log that gossip showed, if that is more than is here."""
+
+    own: int | None
+    theirs: int | None
+
+
 class ChannelStatus(Struct):
     """How a channel stands."""
 
@@ -57,6 +64,7 @@ class ChannelStatus(Struct):
     withheld: str
     clock_skew_seconds: float | None
     evidence: list[str]
+    shown: Shown
     witnesses: list[WitnessStatus]
 
 
@@ -87,6 +95,13 @@ class Stamping(Struct):
     problem: str
 
 
+class Stopped(Struct):
+    """Another copy of this home runs: since when nothing is signed, and when it last spoke."""
+
+    since: str
+    seen: str
+
+
 class Status(Struct):
     """How the node and its channels stand."""
 
@@ -95,6 +110,7 @@ class Status(Struct):
     address: str | None
     http: str | None
     standby: StandbyStatus | None
+    stopped: Stopped | None
     channels: list[ChannelStatus]
     timestamps: Stamping | None
     proposals: list[Proposal]
