@@ -434,8 +434,11 @@ class Peering:
             )
             self.books.news.happened("copy.found", NO_CHANNEL, {"seen": iso(other.at_ms * 1000)})
         said = PeerBreach("twins", f"another copy of {self.identity.name} runs: this one stops")
+        word = self.presences.last_word(other)
         async with trio.open_nursery() as nursery:
             for link in list(self.links.values()):
+                if link.live:
+                    link.send(word)
                 nursery.start_soon(link.part, said)
         self.notify()
 

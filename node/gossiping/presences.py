@@ -3,8 +3,9 @@
 A presence item says a time and an incarnation under a pseudonym that every copy of the party can
 read and nobody else. A process begins later than any word of an earlier one, whatever its clock
 says. So what was said after we began, and not by us, was said by another copy that holds our seed.
-Then this node stops: it holds no sessions, so nothing is signed, until people decide (`tally
-recover --only-copy`). That is durable. An item alone decides; no peer's word does.
+Then this node stops: it says so once more, so that the other copy hears of it too, and holds no
+sessions, so nothing is signed, until people decide (`tally recover --only-copy`). That is durable.
+An item alone decides; no peer's word does.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from tallystick.protocol.blinding import (
     presence_secret,
 )
 from tallystick.protocol.errors import ProofError
-from tallystick.protocol.items import Item
-from tallystick.protocol.messages import Presence
+from tallystick.protocol.items import Carried, Item
+from tallystick.protocol.messages import Hearsay, Presence
 
 ROW = b"presence"  # in the table `meta`
 LATER_MS = 20  # after we began, from which on a word cannot be an earlier process's
@@ -81,13 +82,13 @@ class Presences:
 
     # Saying
 
-    def item(self) -> Item:
-        """That this process is there, said now."""
+    def item(self, after_ms: int = 0) -> Item:
+        """That this process is there, said now, or after a time that somebody else's clock said."""
         now_ms = self._clock_ms()
-        if self._item is not None and 0 <= now_ms - self._made_ms < REPEAT_MS:
+        if not after_ms and self._item is not None and 0 <= now_ms - self._made_ms < REPEAT_MS:
             return self._item
         self._made_ms = now_ms
-        at_ms = self._last_ms = max(now_ms, self._last_ms + 1)
+        at_ms = self._last_ms = max(now_ms, self._last_ms + 1, after_ms)
         self._said.append(at_ms)
         # Without haste: it counts only if we start again and the clock went back meanwhile.
         self._row = msgspec.structs.replace(self._row, said_ms=at_ms)
@@ -96,6 +97,12 @@ class Presences:
         signer = self._books.identity.transport
         self._item = veil.make_presence(signer, at_ms, self.incarnation, self.generation)
         return self._item
+
+    def last_word(self, other: OpenedPresence) -> Hearsay:
+        """What we say before we stop for another copy: that we were there after it spoke. Nodes
+        keep the newest word of a party, so without this one it might never hear of us.
+        """
+        return Hearsay([Carried(0, self.item(other.at_ms + LATER_MS + 1))], [])
 
     def message(self, *, asks: bool = False) -> Presence:
         """The same as it is said in a session."""
