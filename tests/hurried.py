@@ -7,27 +7,38 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import attacker
 import nodes
 import trio
-from attacker import Attacker, Line
+from attacker import Attacker, Line, call
 from scrapes import Scrape
 
-from tallystick.protocol.items import Carried, Conflict
+from tallystick.node import queries
+from tallystick.node.books import Books
+from tallystick.node.home import open_home
+from tallystick.protocol.items import Carried, Conflict, encode_item
 from tallystick.protocol.messages import Hearsay
 
-PATIENCE_SECONDS = 40.0  # of a machine that is busy with other things
+PATIENCE_SECONDS = 120.0  # of a machine that is busy with other things
 
-# Every wait of gossip's is shortened, and nothing else of it is changed.
-CODE = """
+# Waits of gossip's and the longest between two attempts to dial are shortened, nothing else is.
+CODE = (
+    """
 from functools import partial
+from tallystick.node import dialling
 from tallystick.node.gossiping import talker
+
+dialling.MAX_SECONDS = 2.0
 
 talker.ROUND_SECONDS, talker.HEAD_SECONDS, talker.PRESENCE_SECONDS = 0.2, 0.5, 2
 talker.Limits = partial(talker.Limits, spacing=(0.5, 1.0, 1.0, 1.0), stem=0.5)
-""" + nodes.MAIN
+"""
+    + nodes.MAIN
+)
 
 CONFIG = "[metrics]\nopen = true\n"
 
@@ -50,23 +61,32 @@ def running(folder: Path, *names: str) -> Iterator[list[nodes.Party]]:
         yield parties
 
 
+def asked(party: nodes.Party, method: str, **params: object) -> Any:
+    """The answer of a running node; a verb would say the same in a second of the processor."""
+    return trio.run(partial(call, party, method, **params))
+
+
 def pair(*pairs: tuple[nodes.Party, nodes.Party]) -> None:
     """Pair these, who have no channel."""
     for one, other in pairs:
-        nodes.pair(one, other)
+        asked(other, "join", code=asked(one, "invite", lifetime_seconds=600)["code"])
 
 
 def found(provider: nodes.Party, consumer: nodes.Party) -> str:
     """Pair two and found a channel between them; its id."""
-    nodes.pair(provider, consumer)
-    terms = nodes.TERMS.replace("acme.example", provider.name)
-    return nodes.found(provider, consumer, terms.replace("beta.example", consumer.name))
+    pair((provider, consumer))
+    return trio.run(attacker.found, provider, consumer)
 
 
-def emit(party: nodes.Party, peer: nodes.Party, id: str, *options: str) -> None:
-    """Record a delta in the channel with a peer."""
-    said = ("context-tokens", "1", "--subject", "s", "--id", id, "--channel", peer.name)
-    party.tally("emit", *said, *options)
+def emit(party: nodes.Party, peer: nodes.Party, id: str, *, wait: bool = True) -> None:
+    """Record a delta in the channel with a peer, and wait until that has it."""
+
+    async def record() -> None:
+        size = await attacker.emit(party, peer.name, [id])
+        if wait:
+            await call(party, "wait", channel=peer.name, size=size, seconds=PATIENCE_SECONDS)
+
+    trio.run(record)
 
 
 def until(condition: Callable[[], Any]) -> None:
@@ -74,9 +94,19 @@ def until(condition: Callable[[], Any]) -> None:
     nodes.wait_until(condition, PATIENCE_SECONDS)
 
 
+def status(party: nodes.Party) -> Any:
+    """What `tally status --json` prints."""
+    live = None if party.process is None else asked(party, "live")
+    books = Books.open(open_home(party.home), read_only=True)
+    try:
+        return queries.status(books, live)
+    finally:
+        books.close()
+
+
 def of(party: nodes.Party, peer: nodes.Party) -> Any:
     """What its status says of the channel with a peer."""
-    (found,) = [c for c in party.json("status")["channels"] if c["peer"] == peer.name]
+    (found,) = [c for c in status(party)["channels"] if c["peer"] == peer.name]
     return found
 
 
@@ -94,8 +124,15 @@ def said(party: nodes.Party) -> str:
 
 def metric(party: nodes.Party, name: str, **labels: str) -> float:
     """A value of its node's metrics."""
-    with urllib.request.urlopen(party.json("status")["http"] + "/metrics") as answer:
+    with urllib.request.urlopen(asked(party, "live")["http"] + "/metrics") as answer:
         return Scrape(answer.read().decode()).value(name, **labels)
+
+
+def mentions(party: nodes.Party, *secrets: bytes) -> list[bytes]:
+    """Which of these bytes its home or its node's log has, anywhere."""
+    files = [party.log, *(file for file in party.home.rglob("*") if file.is_file())]
+    held = [file.read_bytes() for file in files]
+    return [secret for secret in secrets if any(secret in data for data in held)]
 
 
 def free_port() -> int:
@@ -124,9 +161,12 @@ class Onlooker:
         heard = [one for one in self.line.heard if isinstance(one, Hearsay)]
         return [conflict for one in heard for conflict in one.conflicts]
 
-    async def tell(
-        self, items: Sequence[Carried] = (), conflicts: Sequence[Conflict] = ()
-    ) -> None:
+    def bytes_of_items(self) -> bytes:
+        """All that strangers see of what it was sent."""
+        both = [item for c in self.conflicts for item in (c.first, c.second)]
+        return b"".join(encode_item(item) for item in [*both, *(c.item for c in self.items)])
+
+    async def tell(self, items: Sequence[Carried] = (), conflicts: Sequence[Conflict] = ()) -> None:
         """Pass something on, true or not."""
         await self.line.say(Hearsay(list(items), list(conflicts)))
 
