@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from scrapes import Scrape
 
 from tallystick.node import queries
 from tallystick.node.books import Books
+from tallystick.node.gossiping.pseudonyms import Pseudonyms
 from tallystick.node.home import open_home
 from tallystick.protocol.items import Carried, Conflict, encode_item
 from tallystick.protocol.messages import Hearsay
 
-PATIENCE_SECONDS = 120.0  # of a machine that is busy with other things
+PATIENCE_SECONDS = float(__import__("os").environ.get("PAT", "120"))  # of a machine that is busy with other things
 
 # Waits of gossip's and the longest between two attempts to dial are shortened, nothing else is.
 CODE = (
@@ -79,14 +81,10 @@ def found(provider: nodes.Party, consumer: nodes.Party) -> str:
 
 
 def emit(party: nodes.Party, peer: nodes.Party, id: str, *, wait: bool = True) -> None:
-    """Record a delta in the channel with a peer, and wait until that has it."""
-
-    async def record() -> None:
-        size = await attacker.emit(party, peer.name, [id])
-        if wait:
-            await call(party, "wait", channel=peer.name, size=size, seconds=PATIENCE_SECONDS)
-
-    trio.run(record)
+    """Record a delta in the channel with a peer; wait until its co-signature is on our disk."""
+    size = trio.run(attacker.emit, party, peer.name, [id])
+    if wait:
+        until(lambda: of(party, peer)["own"]["cosigned"] >= size)
 
 
 def until(condition: Callable[[], Any]) -> None:
@@ -128,6 +126,22 @@ def metric(party: nodes.Party, name: str, **labels: str) -> float:
         return Scrape(answer.read().decode()).value(name, **labels)
 
 
+def newest(party: nodes.Party, channel: str) -> set[tuple[bytes, int]]:
+    """By which pseudonym and rank strangers know the newest co-signed heads of a channel's logs."""
+    books = Books.open(open_home(party.home), read_only=True)
+    try:
+        key = bytes.fromhex(channel)
+        found, _ = books.channels[key]
+        pseudonyms = Pseudonyms(books)
+        ours = pseudonyms.publishing(key)
+        assert ours is not None
+        sides = ((ours, found.own), (replace(ours, ours=False), found.peer))
+        veils = [(pseudonyms.veil(behind), log.cosigned_size) for behind, log in sides]
+        return {(veil.pseudonym, veil.rank(size)) for veil, size in veils if size}
+    finally:
+        books.close()
+
+
 def mentions(party: nodes.Party, *secrets: bytes) -> list[bytes]:
     """Which of these bytes its home or its node's log has, anywhere."""
     files = [party.log, *(file for file in party.home.rglob("*") if file.is_file())]
@@ -161,6 +175,11 @@ class Onlooker:
         heard = [one for one in self.line.heard if isinstance(one, Hearsay)]
         return [conflict for one in heard for conflict in one.conflicts]
 
+    @property
+    def known(self) -> set[tuple[bytes, int]]:
+        """The pseudonyms and ranks of what it was sent."""
+        return {(carried.item.pseudonym, carried.item.rank) for carried in self.items}
+
     def bytes_of_items(self) -> bytes:
         """All that strangers see of what it was sent."""
         both = [item for c in self.conflicts for item in (c.first, c.second)]
@@ -175,6 +194,16 @@ class Onlooker:
         with trio.fail_after(PATIENCE_SECONDS):
             while not await trio.to_thread.run_sync(condition):
                 await trio.sleep(0.1)
+
+
+def until_told(node: nodes.Party, keys: nodes.Party, wanted: set[tuple[bytes, int]]) -> None:
+    """Wait until a node has passed these on to a peer, whose own node does not run."""
+
+    async def watch() -> None:
+        async with onlooking(node, keys) as onlooker:
+            await onlooker.until(lambda: wanted <= onlooker.known)
+
+    trio.run(watch)
 
 
 @asynccontextmanager
