@@ -7,7 +7,6 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,9 @@ from tallystick.node.home import open_home
 from tallystick.protocol.items import Carried, Conflict, encode_item
 from tallystick.protocol.messages import Hearsay
 
-PATIENCE_SECONDS = float(__import__("os").environ.get("PAT", "120"))  # of a machine that is busy with other things
+PATIENCE_SECONDS = float(
+    __import__("os").environ.get("PAT", "120")
+)  # of a machine that is busy with other things
 
 # Waits of gossip's and the longest between two attempts to dial are shortened, nothing else is.
 CODE = (
@@ -126,18 +127,16 @@ def metric(party: nodes.Party, name: str, **labels: str) -> float:
         return Scrape(answer.read().decode()).value(name, **labels)
 
 
-def newest(party: nodes.Party, channel: str) -> set[tuple[bytes, int]]:
-    """By which pseudonym and rank strangers know the newest co-signed heads of a channel's logs."""
+def newest(party: nodes.Party, channel: str) -> tuple[bytes, int]:
+    """By which pseudonym and rank strangers know the newest co-signed head of a party's log."""
     books = Books.open(open_home(party.home), read_only=True)
     try:
         key = bytes.fromhex(channel)
-        found, _ = books.channels[key]
         pseudonyms = Pseudonyms(books)
-        ours = pseudonyms.publishing(key)
-        assert ours is not None
-        sides = ((ours, found.own), (replace(ours, ours=False), found.peer))
-        veils = [(pseudonyms.veil(behind), log.cosigned_size) for behind, log in sides]
-        return {(veil.pseudonym, veil.rank(size)) for veil, size in veils if size}
+        behind = pseudonyms.publishing(key)
+        assert behind is not None
+        veil = pseudonyms.veil(behind)
+        return veil.pseudonym, veil.rank(books.channels[key][0].own.cosigned_size)
     finally:
         books.close()
 
@@ -196,12 +195,12 @@ class Onlooker:
                 await trio.sleep(0.1)
 
 
-def until_told(node: nodes.Party, keys: nodes.Party, wanted: set[tuple[bytes, int]]) -> None:
-    """Wait until a node has passed these on to a peer, whose own node does not run."""
+def until_told(node: nodes.Party, keys: nodes.Party, wanted: tuple[bytes, int]) -> None:
+    """Wait until a node has passed this on to a peer, whose own node does not run."""
 
     async def watch() -> None:
         async with onlooking(node, keys) as onlooker:
-            await onlooker.until(lambda: wanted <= onlooker.known)
+            await onlooker.until(lambda: wanted in onlooker.known)
 
     trio.run(watch)
 

@@ -111,15 +111,18 @@ class Talker:
         self.engine.disconnected(peer)
 
     def heard(self, link: Link, message: Hearsay) -> None:
-        """A peer passed something on. What is of another copy of us counts with gossip off, too."""
+        """A peer passed something on. With gossip off, what is of our channels, or of another copy
+        of us, counts all the same.
+        """
+        items, conflicts = message.items, message.conflicts
         if not self.enabled:
             ours = set(self._presences.pseudonyms())
-            for carried in message.items:
-                if carried.item.pseudonym in ours:
-                    self._hear_copy(carried.item)
-            return
-        events = self.engine.receive(link.peer, message.items, message.conflicts, self._now_s())
-        self._take(events)
+            items = [one for one in items if self._concerns(one.item.pseudonym, ours)]
+            conflicts = [one for one in conflicts if self._concerns(one.first.pseudonym, ours)]
+        self._take(self.engine.receive(link.peer, items, conflicts, self._now_s()))
+
+    def _concerns(self, pseudonym: bytes, presences: set[bytes]) -> bool:
+        return pseudonym in presences or self._pseudonyms.behind(pseudonym) is not None
 
     # The task
 
@@ -129,9 +132,10 @@ class Talker:
             await trio.sleep(ROUND_SECONDS)
             try:
                 await self._act()
-                if self.enabled and not self._presences.stopped:
+                if not self._presences.stopped:
                     await self._learn()
-                    await self._publish()
+                    if self.enabled:
+                        await self._publish()
                     await self._send()
             except TallyError as error:
                 _log.warning("gossip waits", extra={"reason": error.message})
