@@ -320,8 +320,8 @@ class Service:
         row = lacking(found)
         if not holding.doubt and row is not None and holding.size < row.size:
             raise InputError(
-                f"gossip shows {row.size:,} records of our log; {peer} has {holding.size:,} of them,"
-                " and says that none are lost",
+                f"gossip shows {row.size:,} records of our log; {peer} has {holding.size:,} of them"
+                " and says that it lost none",
                 "Its people must know that it did; nothing is signed before both sides agree",
             )
         if not holding.doubt:

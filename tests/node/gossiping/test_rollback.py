@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import hurried
 import nodes
 import pytest
+import trio
+from attacker import Attacker
 from hurried import emit, kinds, metric, of, said, until
 
 
@@ -36,6 +39,10 @@ def test_a_third_party_shows_what_was_lost_and_nothing_is_signed_over_it(tmp_pat
         until(lambda: of(acme, gamma)["state"] == "open")
         emit(acme, beta, "meanwhile", wait=False)  # is durable, and waits
         assert of(acme, beta)["own"]["cosigned"] == 2
+
+        refused = trio.run(_agree_with_a_liar, acme, beta)
+        assert "gossip shows 5 records of our log; beta.example has 0 of them and says" in refused
+        assert (of(acme, beta)["state"], of(acme, beta)["own"]["cosigned"]) == ("confirming", 2)
 
         beta.start()
         until(lambda: of(acme, beta)["own"]["cosigned"] == 6)
@@ -100,6 +107,17 @@ def test_both_parties_put_back_hear_of_it_and_go_on_when_people_agree(
         until(lambda: metric(acme, "gossip_judged_total", result="lost") >= 1)
         emit(acme, beta, "after")
         _agree_on_everything(acme, beta)
+
+
+async def _agree_with_a_liar(acme: nodes.Party, beta: nodes.Party) -> str:
+    """What people are told who would go on with a peer that says it has nothing and lost none."""
+    liar = Attacker(acme, beta)
+    verb = partial(acme.tally, "recover", "--channel", beta.name, "--agree", check=False)
+    async with liar.line(*liar.logs):
+        with trio.fail_after(hurried.PATIENCE_SECONDS):
+            while "has not said yet" in (heard := (await trio.to_thread.run_sync(verb)).stderr):
+                await trio.sleep(0.1)
+    return " ".join(heard.split())
 
 
 def _agree(party: nodes.Party) -> None:
