@@ -23,9 +23,10 @@ from tallystick.node.store.keyspace import (
     index_of,
     line_of_head_key,
 )
-from tallystick.protocol.heads import Head
+from tallystick.protocol.contradiction import Said, build_contradiction, contradict
+from tallystick.protocol.heads import Head, head_text
 from tallystick.protocol.keys import Vkey
-from tallystick.protocol.notes import Signature
+from tallystick.protocol.notes import Note, Signature
 from tallystick.protocol.witness import Cosigned
 
 _decode_line = msgspec.msgpack.Decoder(LineRow).decode
@@ -51,6 +52,25 @@ def read_lines(txn: Txn, log: int, size: int, root: bytes) -> list[Signature]:
     # A line is of a head, not of a size: after a loss there may be another head of that size.
     found = [Signature(row.name, row.key_id, row.blob) for row in rows if row.root == root]
     return sorted(found, key=lambda line: (line.name, line.key_id))
+
+
+def contradicted(
+    txn: Txn, log: ChannelLog, before: int, head: Head, lines: Collection[Cosigned]
+) -> bytes:
+    """The file that convicts a witness whose new lines on a head contradict the one that is here on
+    the head that it co-signed before; empty if none does.
+    """
+    for one in lines:
+        key = line_of_head_key(log.number, before, witness_id(one.vkey))
+        value = txn.get("witnessed", key)
+        if value is None:
+            continue
+        row = _decode_line(value)
+        earlier = log.head(before, row.root)
+        if contradict(Said(earlier, row.at_s), Said(head, one.at_s)):
+            said = Note(head_text(earlier), (Signature(row.name, row.key_id, row.blob),))
+            return build_contradiction(one.vkey, said, Note(head_text(head), (one.line,)))
+    return b""
 
 
 def best_with_lines(txn: Txn, log: int, above: int, most: int) -> int:
