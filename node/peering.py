@@ -425,14 +425,15 @@ class Peering:
         if other.generation > self.books.generation and self.superseded(other.generation, None):
             return
         first = not self.presences.stopped
+        seen = iso(min(other.at_ms * 1000, self.books.clock_us()))
         await self.presences.stop(other)
         if first:
             _log.error(
                 "another copy of this home runs: this one stops, and signs nothing until people"
                 " decide (tally recover --only-copy)",
-                extra={"seen": iso(other.at_ms * 1000)},
+                extra={"seen": seen},
             )
-            self.books.news.happened("copy.found", NO_CHANNEL, {"seen": iso(other.at_ms * 1000)})
+            self.books.news.happened("copy.found", NO_CHANNEL, {"seen": seen})
         said = PeerBreach("twins", f"another copy of {self.identity.name} runs: this one stops")
         word = self.presences.last_word(other)
         async with trio.open_nursery() as nursery:

@@ -34,6 +34,7 @@ from tallystick.protocol.messages import Hearsay, Presence
 
 ROW = b"presence"  # in the table `meta`
 LATER_MS = 20  # after we began, from which on a word cannot be an earlier process's
+AHEAD_MS = 600_000  # of what was heard, that the last word is, so that nothing overtakes it
 REPEAT_MS = 500  # for which the last word does, so that nobody makes us say more
 SAID_MAX = 4096  # of our own words that are remembered
 
@@ -99,10 +100,11 @@ class Presences:
         return self._item
 
     def last_word(self, other: OpenedPresence) -> Hearsay:
-        """What we say before we stop for another copy: that we were there after it spoke. Nodes
-        keep the newest word of a party, so without this one it might never hear of us.
+        """What we say before we stop for another copy, so that it hears of us as well. Nodes keep
+        the newest word of a party, and it goes on speaking: ours is of a time that it reaches later
+        than our word, even at the pace of growth, reaches it.
         """
-        return Hearsay([Carried(0, self.item(other.at_ms + LATER_MS + 1))], [])
+        return Hearsay([Carried(0, self.item(other.at_ms + AHEAD_MS))], [])
 
     def message(self, *, asks: bool = False) -> Presence:
         """The same as it is said in a session."""

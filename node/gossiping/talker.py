@@ -37,7 +37,7 @@ from tallystick.protocol.gossip_words import (
 from tallystick.protocol.items import Carried, Conflict, Item, verify_item
 from tallystick.protocol.messages import CONFLICTS_MAX, ITEMS_MAX, Hearsay
 
-PRESENCE_SECONDS = 60  # how often our own is published
+PRESENCE_SECONDS = 60  # how often our own is published, half of it more or less
 HEAD_SECONDS = 4.0  # between two heads of one log
 LEARN_A_ROUND = 20  # channels whose pseudonyms are made
 PUBLISH_A_ROUND = 100  # heads
@@ -81,7 +81,8 @@ class Talker:
         self._shown: deque[tuple[Behind, OpenedHead]] = deque()
         self._copies: list[OpenedPresence] = []
         self._unknown: dict[str, Bucket] = {}
-        self._spoke_at = float("-inf")
+        self._dice = dice
+        self._speaks_at = float("-inf")
         self._learnt_at = float("-inf")
 
     # What the node tells
@@ -163,8 +164,9 @@ class Talker:
     async def _publish(self) -> None:
         """Publish what is new, and that we are there."""
         now = trio.current_time()
-        if now - self._spoke_at >= PRESENCE_SECONDS:
-            self._spoke_at = now
+        if now >= self._speaks_at:
+            # Never in step with another copy of us: on its way each would hide the other's word.
+            self._speaks_at = now + PRESENCE_SECONDS * self._dice.uniform(0.5, 1.5)
             self._take(self.engine.publish(self._presences.item(), self._now_s()))
         left = PUBLISH_A_ROUND
         for waiting in (self._grown, self._idle):
