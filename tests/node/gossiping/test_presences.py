@@ -126,6 +126,6 @@ async def test_a_stop_that_the_disk_cannot_keep_holds_all_the_same(tmp_path: Pat
     async with homes.alone(tmp_path) as side:
         ours = Presences(side.books, Random(1))
     assert not side.books.store.running
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         await ours.stop(OpenedPresence(side.now_us // 1000 + 1, bytes(16), 0))
     assert ours.stopped
