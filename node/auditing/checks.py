@@ -49,15 +49,10 @@ class Audit:
     ) -> None:
         self.opened, self.pool_for, self.tell = opened, pool_for, tell
 
-    def sizes_of(self, close: Checkpoint) -> tuple[int, int]:
-        """The sizes that a checkpoint names."""
-        return close.heads[0].size, close.heads[1].size
-
     def whole(self, close: Checkpoint) -> bool:
         """Whether all records that a checkpoint counts are here."""
         return all(
-            size <= place.size
-            for size, place in zip(self.sizes_of(close), self.source.places, strict=True)
+            size <= place.size for size, place in zip(close.sizes, self.source.places, strict=True)
         )
 
     def head_text(self, side: int, size: int, root: bytes) -> Head:
@@ -127,7 +122,7 @@ def _check_records(known: Audit) -> str:
     source = known.source
     logs = []
     for side, place in enumerate(source.places):
-        sizes = {close.heads[side].size for close in known.stated}
+        sizes = {close.sizes[side] for close in known.stated}
         if source.edges is not None:
             sizes |= {size // SEGMENT * SEGMENT for size in sizes}
         sizes |= {head.size for head in source.heads[side]}
@@ -220,7 +215,7 @@ def _unproven(known: Audit) -> str:
     said = []
     for side, log in enumerate(known.logs):
         covered = [head.size for head in known.source.heads[side] if head.cosignature]
-        covered += [close.heads[side].size for close in known.stated]
+        covered += [close.sizes[side] for close in known.stated]
         beyond = log.joined.size - max(covered, default=0)
         if beyond > 0:
             said.append(f"{_some(beyond, 'record')} of the {log.role}")
@@ -298,13 +293,12 @@ def _check_closed(known: Audit) -> str:
     for kept, stated in zip(known.source.closings, known.stated, strict=True):
         before = closed[-1] if closed else None
         try:
-            ring = _ring_at(known, kept, stated.heads[0].size)
+            ring = _ring_at(known, kept, stated.sizes[0])
             closed.append(check_kept(known.source.terms, ring, kept, before))
         except TallyError as error:
             raise ProofError(f"{stated.period}: {error.message}") from None
         if before is not None and any(
-            now < then
-            for now, then in zip(known.sizes_of(stated), known.sizes_of(before), strict=True)
+            now < then for now, then in zip(stated.sizes, before.sizes, strict=True)
         ):
             raise ProofError(f"{stated.period}: it goes back behind {before.period}")
     for log, summary in zip(known.logs, known.summaries, strict=True):

@@ -187,7 +187,7 @@ class Keeper:
 
     async def _try(self, channel: bytes) -> None:
         last = self._books.channels[channel][1].last
-        if last is None or max(last.provider_size, last.consumer_size) < SEGMENT:
+        if last is None or max(last.sizes) < SEGMENT:
             return
         try:
             found = await self.seal(channel, drop=self._books.config.archive.drop)

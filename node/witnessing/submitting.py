@@ -18,12 +18,10 @@ import trio
 
 from tallystick.node import proving
 from tallystick.node.books import Books
-from tallystick.node.channel import Channel
-from tallystick.node.closing import Closer
 from tallystick.node.errors import WitnessUnreachable
 from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
-from tallystick.node.store.keyspace import AskedRow, CheckpointRow
+from tallystick.node.store.keyspace import AskedRow
 from tallystick.node.tree import LogTree
 from tallystick.node.witnessing.asked import asked_witnesses
 from tallystick.node.witnessing.asking import PARALLEL, Asker
@@ -224,10 +222,10 @@ class Submitter:
         """Which head comes next for a witness that has seen a size; None if none does. The first
         that a checkpoint names, or else the newest.
         """
-        channel, closer = self._books.channels[which.channel]
+        _, closer = self._books.channels[which.channel]
         sizes = set(self._pinned.get(which, ()))
         if closer.last is not None:
-            sizes.add(_size_in(closer.last, channel, log))
+            sizes.add(closer.last.size_of(log.role))
         names = [(vkey.name, vkey.id) for vkey in contact.asked.vkeys]
         newest: list[int] = [log.cosigned_size] if which.ours else []
         with log.store.read() as txn:
@@ -276,8 +274,9 @@ class Submitter:
         lines: tuple[Cosigned, ...],
     ) -> None:
         """Store what a witness said, durably."""
-        channel, closer = self._books.channels[which.channel]
-        kept = sorted({*_checkpoint_sizes(channel, closer, log), *self._pinned.get(which, ())})
+        _, closer = self._books.channels[which.channel]
+        closed = [row.size_of(log.role) for row in closer.rows]
+        kept = sorted({*closed, *self._pinned.get(which, ())})
         vkey = contact.asked.vkeys[0]
         with log.store.read() as txn:
             row = log.head_row(txn, size)
@@ -337,15 +336,6 @@ def _request(log: ChannelLog, size: int, old: int) -> AddCheckpoint:
         note = Note(signed.text, signed.signatures[:1])
         tree = LogTree(txn, log.number, log.channel_id, size)
         return AddCheckpoint(old, tuple(tree.consistency(old)), note)
-
-
-def _checkpoint_sizes(channel: Channel, closer: Closer, log: ChannelLog) -> list[int]:
-    """The sizes of a log's heads in checkpoints, in order."""
-    return [_size_in(row, channel, log) for row in closer.rows]
-
-
-def _size_in(row: CheckpointRow, channel: Channel, log: ChannelLog) -> int:
-    return row.provider_size if log is channel.provider_log else row.consumer_size
 
 
 def _named(contact: Contact, log: ChannelLog, said: str) -> dict[str, object]:
