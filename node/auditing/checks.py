@@ -17,7 +17,7 @@ from tallystick.node.errors import ClusterError
 from tallystick.node.segments import SEGMENT
 from tallystick.protocol.audit import Fault
 from tallystick.protocol.audit_closings import Closings, KeptClosing, check_kept
-from tallystick.protocol.bundle import decode_keys
+from tallystick.protocol.bundle import decode_keys, follow_keys
 from tallystick.protocol.checkpoint import Checkpoint
 from tallystick.protocol.checks import Check, Step, run_checks
 from tallystick.protocol.derive import Folder
@@ -26,7 +26,7 @@ from tallystick.protocol.heads import Head, verify_head_cosignature, verify_head
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import origin
 from tallystick.protocol.merkle import Frontier
-from tallystick.protocol.records import ROLES, Role, Rotation, decode_record
+from tallystick.protocol.records import ROLES, Role
 from tallystick.protocol.replay import AtStop, LogSummary, Stops, Tallies, open_lines
 from tallystick.protocol.statement import raise_difference
 from tallystick.protocol.terms import channel_id, check_terms
@@ -317,15 +317,9 @@ def _ring_at(known: Audit, kept: KeptClosing, size: int) -> Keyring:
     from beside the checkpoint if the records are not here.
     """
     ring = known.rings[0].at(size)
-    if not kept.keys:
-        return ring
-    for index, record in decode_keys(kept.keys)[0]:
-        rotation = decode_record(record)
-        if not isinstance(rotation, Rotation):
-            raise ProofError(f"record {index}, which is kept beside it, is no rotation")
-        if known.logs[0].joined.size <= index < size:
-            ring = ring.after(index, rotation)
-    return ring
+    kept_keys = decode_keys(kept.keys)[0] if kept.keys else []
+    here = known.logs[0].joined.size
+    return follow_keys(ring, (one for one in kept_keys if here <= one[0] < size), "provider")
 
 
 def _check_derivation(known: Audit) -> str:
