@@ -164,7 +164,7 @@ class Keeper:
         self._wake = trio.Event()
         self._one = trio.Lock()
         self._said: dict[bytes, str] = {}
-        books.news.closed = self.closed
+        books.news.on_closed.append(self.closed)
 
     def closed(self, channel: bytes) -> None:
         """A period of a channel was closed: seal it soon."""

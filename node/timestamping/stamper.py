@@ -41,8 +41,7 @@ class Stamper:
         self._asker: Asker | None = None
         if self._config.url:
             self._asker = Asker(self._config, load_trusted(self._config, home))
-            self._before = books.news.closed  # who listened before goes on listening
-            books.news.closed = self.closed
+            books.news.on_closed.append(self.closed)
         self._waiting: deque[Waiting] = deque()  # the next one last
         self._wake = trio.Event()
         self.kept = 0
@@ -62,7 +61,6 @@ class Stamper:
 
     def closed(self, channel: bytes) -> None:
         """A period of a channel was closed: have it stamped soon."""
-        self._before(channel)
         last = self._books.channels[channel][1].last
         if last is not None and (channel, last.digest) not in self._waiting:
             self._waiting.append((channel, last.digest))

@@ -9,7 +9,6 @@ this but a checkpoint for which lines are required.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 from random import SystemRandom
 
@@ -52,10 +51,9 @@ class Submitter:
         self._pinned: dict[Which, list[int]] = {}  # sizes that a checkpoint may name soon
         self._lined = trio.Event()
         if self.contacts:
-            news = books.news
-            news.changed = _both(news.changed, self._changed)
-            news.closed = _both(news.closed, self._closed)
-            news.closing = self.closing
+            books.news.on_changed.append(self._changed)
+            books.news.on_closed.append(self._closed)
+            books.news.closing = self.closing
 
     async def run(self) -> None:
         """Ask, for as long as the node runs."""
@@ -341,11 +339,3 @@ def _request(log: ChannelLog, size: int, old: int) -> AddCheckpoint:
 def _named(contact: Contact, log: ChannelLog, said: str) -> dict[str, object]:
     short = log.channel_id.hex()[:8]
     return {"witness": contact.asked.name, "channel": short, "log": log.party.name, "reason": said}
-
-
-def _both(first: Callable[[bytes], None], then: Callable[[bytes], None]) -> Callable[[bytes], None]:
-    def call(channel: bytes) -> None:
-        first(channel)
-        then(channel)
-
-    return call
