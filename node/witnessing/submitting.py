@@ -17,7 +17,7 @@ import trio
 
 from tallystick.node import proving
 from tallystick.node.books import Books
-from tallystick.node.errors import WitnessUnreachable
+from tallystick.node.errors import Unanswered
 from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import AskedRow
@@ -144,7 +144,7 @@ class Submitter:
             which = await contact.take()
             try:
                 await self._show(contact, asker, which)
-            except WitnessUnreachable as error:
+            except Unanswered as error:
                 self._unreachable(contact, which, error.message)
             except TallyError as error:  # the disk, or a head that is not here any more
                 if self._books.store.stopped:
@@ -180,7 +180,7 @@ class Submitter:
                 answer = await asker.ask(request)
             except Refused as refused:
                 if refused.status == 429 or refused.status >= 500:
-                    raise WitnessUnreachable(f"{refused.status}: {refused.message}") from None
+                    raise Unanswered(f"{refused.status}: {refused.message}") from None
                 contact.standing.counts["refused"] += 1
                 said = f"{refused.status}: {refused.message}"
                 if refused.status == 422:
@@ -305,7 +305,7 @@ class Submitter:
             return
         contact.probed_at = now
         request = await trio.to_thread.run_sync(_request, log, size, 0)
-        with suppress(Refused, FormatError, ProofError, WitnessUnreachable):
+        with suppress(Refused, FormatError, ProofError, Unanswered):
             if not isinstance(await asker.ask(request), Behind):
                 said = "it co-signs without a proof that the head follows on what it co-signed"
                 await self._breach(contact, which, log, said)
