@@ -26,7 +26,6 @@ from tallystick.node.process import (
 )
 from tallystick.node.service import Service
 from tallystick.node.standby.mode import check_not_superseded, primary_of
-from tallystick.node.standby.standby import serve_standby
 from tallystick.node.telemetry.lines import Lines
 from tallystick.node.telemetry.monitor import Monitor
 from tallystick.node.telemetry.outgoing import watch_outgoing
@@ -53,8 +52,11 @@ def command(
         lines = Lines(load_config(home.config_path).log, [seed.hex()])
         identity = home.unlock(seed)
         check_not_superseded(home)
-        if primary_of(home) is not None and not trio.run(serve_standby, home, identity):
-            return
+        if primary_of(home) is not None:
+            from tallystick.node.standby.standby import serve_standby
+
+            if not trio.run(serve_standby, home, identity):
+                return
         with lasting():
             books = Books.open(home, read_only=False, identity=identity)
         check_file_limit(files, len(books.peers))

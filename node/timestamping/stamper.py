@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import SystemRandom
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -20,8 +21,10 @@ from tallystick.node.errors import StoreError
 from tallystick.node.feed.events import iso
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import CheckpointRow, timestamp_key
-from tallystick.node.timestamping.asking import Asker, Outcome, load_trusted
 from tallystick.node.timestamping.kept import put_timestamp
+
+if TYPE_CHECKING:  # most nodes ask no authority
+    from tallystick.node.timestamping.asking import Asker, Outcome
 
 RETRY_MAX_SECONDS = 3600.0
 SKEW_SECONDS = 300  # from here on an authority's clock, or ours, is worth a warning
@@ -40,6 +43,8 @@ class Stamper:
         self._dice = SystemRandom()
         self._asker: Asker | None = None
         if self._config.url:
+            from tallystick.node.timestamping.asking import Asker, load_trusted
+
             self._asker = Asker(self._config, load_trusted(self._config, home))
             books.news.on_closed.append(self.closed)
         self._waiting: deque[Waiting] = deque()  # the next one last
@@ -121,7 +126,7 @@ class Stamper:
                 keep = _keeping(channel.row.number, digest, outcome.response)
                 await self._books.store.commit(keep)
             except StoreError as error:
-                outcome = Outcome(said=error.message)
+                outcome = replace(outcome, token=None, said=error.message)
         if outcome.token is None:
             self.failed += 1
             if outcome.said != self.problem:
