@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 
 import trio
 from starlette.requests import ClientDisconnect, Request
@@ -17,9 +17,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tallystick.node.api.connections import Connections, place_of
-from tallystick.node.api.server import checked_address
+from tallystick.node.api.listening import listen
 from tallystick.node.books import Books
-from tallystick.node.errors import HomeError, StoreError
+from tallystick.node.errors import StoreError
 from tallystick.node.quotas import Bucket, source_of
 from tallystick.node.witnessing.known import KnownLogs
 from tallystick.node.witnessing.ledger import Ledger
@@ -82,7 +82,10 @@ class WitnessDoor:
         known = KnownLogs(books, settings)
         name, key = books.identity.name, books.identity.witness
         self.ledger = Ledger(books.store, name, key, known, settings.origins, books.clock_us)
-        listeners = await self._listen()
+        last = books.last_port("witness-port")
+        listeners, self.address = await listen(
+            "witness", settings.listen, remote=settings.remote, last=last
+        )
         connections = Connections(self, CONNECTIONS_MAX)
         port = str(listeners[0].socket.getsockname()[1]).encode()
         # Not waited for: the store's task may begin later than this one, or never.
@@ -93,26 +96,6 @@ class WitnessDoor:
             _log.error("this witness co-signs nothing: its store was restored; see tally witness")
         task_status.started()
         await connections.serve(listeners)
-
-    async def _listen(self) -> list[trio.SocketListener]:
-        listen = self.settings.listen
-        host, port = checked_address("witness", listen, remote=self.settings.remote)
-        last = self._books.last_port("witness-port")
-        listeners: list[trio.SocketListener] = []
-        if not port and last:
-            with suppress(OSError):
-                listeners = await trio.open_tcp_listeners(last, host=host)
-        try:
-            listeners = listeners or await trio.open_tcp_listeners(port, host=host)
-        except OSError as error:
-            raise HomeError(
-                f"the witness cannot listen on {listen}: {error.strerror or error}",
-                "Is another program there? Choose another address in config.toml: witness.listen",
-            ) from None
-        bound = listeners[0].socket.getsockname()
-        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        self.address = f"http://{shown}:{bound[1]}"
-        return listeners
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
