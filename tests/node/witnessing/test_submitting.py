@@ -355,7 +355,7 @@ async def test_no_thousand_logs_are_asked_one_by_one_while_the_witness_is_away(
         ),
         (
             {"witnesses": [AskedWitness(str(ScriptedWitness().vkey), "ftp://w.example")]},
-            "not a witness's address",
+            "not an address of the web",
         ),
         ({"require": 1}, "1 witnesses are required and 0 are named"),
         (
