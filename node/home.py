@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from tallystick.node.config import TEMPLATE
 from tallystick.node.errors import HomeError
 from tallystick.node.files import sync, whole_folder, write_new
 from tallystick.node.seed import is_encrypted, parse_seed
+from tallystick.node.template import TEMPLATE
 from tallystick.protocol.keys import Identity, KeyJob, check_party_name
 
 HOME_VERSION = 2
