@@ -13,8 +13,8 @@ class PeerUnreachable(WorldError):
     """The peer's node cannot be reached or is not who it should be."""
 
 
-class WitnessUnreachable(WorldError):
-    """A witness cannot be reached, or does not answer in time."""
+class Unanswered(WorldError):
+    """Who is called over HTTP cannot be reached, or does not answer in time."""
 
 
 class PairingError(WorldError):

@@ -48,6 +48,7 @@ from tallystick.protocol.messages import (
     Founded,
     Hearsay,
     Hello,
+    InFounding,
     InReconciliation,
     Message,
     Ping,
@@ -288,9 +289,7 @@ class Peering:
                 link.halt_unspoken(self.books.channels[key][0], row.reason)
         self.notify()
 
-    async def handle_terms(
-        self, link: Link, message: ProposeTerms | TermsHeld | TermsRefused | Founded
-    ) -> None:
+    async def handle_terms(self, link: Link, message: InFounding) -> None:
         """Founding: an offer, what became of our offer, or that both accepted."""
         match message:
             case ProposeTerms():

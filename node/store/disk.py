@@ -27,9 +27,9 @@ import xxhash
 
 from tallystick.node.errors import HomeError, NodeStops, StoreError
 from tallystick.node.segments.reading import Segments
-from tallystick.node.standby.marks import Recorder, Row
 from tallystick.node.store.ahead import read_ahead
 from tallystick.node.store.keyspace import FORMAT, FORMATS, TABLES
+from tallystick.node.store.recorder import Recorder, Row
 from tallystick.node.telemetry.counts import Commits
 
 JOBS_A_COMMIT_MAX = 256
@@ -192,6 +192,8 @@ class Store:
     reads piece by piece fits together while a node writes.
     """
 
+    recorder: Recorder | None = None  # told of every commit from when it is set
+
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self.read_only = read_only
@@ -227,7 +229,6 @@ class Store:
             raise StoreError(f"the store in {path} cannot be opened: {error}", _ADVICE) from None
         self._commits = 0
         self._writing = threading.Lock()
-        self.recorder: Recorder | None = None  # told of every commit from now on
         self.counts = Commits()
         self._begin_queue()
         self._running = False
