@@ -29,12 +29,12 @@ from tallystick.protocol.blinding import (
     presence_secret,
 )
 from tallystick.protocol.errors import ProofError
-from tallystick.protocol.items import Carried, Item
-from tallystick.protocol.messages import Hearsay, Presence
+from tallystick.protocol.items import Item
+from tallystick.protocol.messages import Presence
 
 ROW = b"presence"  # in the table `meta`
 LATER_MS = 20  # after we began, from which on a word cannot be an earlier process's
-AHEAD_MS = 600_000  # of what was heard, that the last word is, so that nothing overtakes it
+AHEAD_MS = 600_000  # of what was heard, that our answer is, so that nothing overtakes it
 REPEAT_MS = 500  # for which the last word does, so that nobody makes us say more
 SAID_MAX = 4096  # of our own words that are remembered
 
@@ -83,13 +83,24 @@ class Presences:
 
     # Saying
 
-    def item(self, after_ms: int = 0) -> Item:
-        """That this process is there, said now, or after a time that somebody else's clock said."""
+    def item(self) -> Item:
+        """That this process is there, said now."""
         now_ms = self._clock_ms()
-        if not after_ms and self._item is not None and 0 <= now_ms - self._made_ms < REPEAT_MS:
+        if self._item is not None and 0 <= now_ms - self._made_ms < REPEAT_MS:
             return self._item
         self._made_ms = now_ms
-        at_ms = self._last_ms = max(now_ms, self._last_ms + 1, after_ms)
+        return self._say(max(now_ms, self._last_ms + 1))
+
+    def answer(self, other: OpenedPresence) -> Item:
+        """The same, said so late that the process that was heard, whenever it began and whatever
+        our clock says, cannot take it for a word from before. Nodes keep the newest word of a
+        party, and it goes on speaking: ours is of a time that it reaches later than ours reaches
+        it, even at the pace of growth.
+        """
+        return self._say(max(self._clock_ms(), self._last_ms + 1, other.at_ms + AHEAD_MS))
+
+    def _say(self, at_ms: int) -> Item:
+        self._last_ms = at_ms
         self._said.append(at_ms)
         # Without haste: it counts only if we start again and the clock went back meanwhile.
         self._row = msgspec.structs.replace(self._row, said_ms=at_ms)
@@ -98,13 +109,6 @@ class Presences:
         signer = self._books.identity.transport
         self._item = veil.make_presence(signer, at_ms, self.incarnation, self.generation)
         return self._item
-
-    def last_word(self, other: OpenedPresence) -> Hearsay:
-        """What we say before we stop for another copy, so that it hears of us as well. Nodes keep
-        the newest word of a party, and it goes on speaking: ours is of a time that it reaches later
-        than our word, even at the pace of growth, reaches it.
-        """
-        return Hearsay([Carried(0, self.item(other.at_ms + AHEAD_MS))], [])
 
     def message(self, *, asks: bool = False) -> Presence:
         """The same as it is said in a session."""
