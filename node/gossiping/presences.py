@@ -161,7 +161,8 @@ class Presences:
     async def go_on(self) -> None:
         """People say that this is the only copy now: speak as a new process."""
         before = self._row
-        self._row = PresenceRow(max(before.said_ms, before.seen_ms))
+        # The other one may have answered our answer, when we had no session to hear it on.
+        self._row = PresenceRow(max(before.said_ms + AHEAD_MS, before.seen_ms))
         self._begin()
         try:
             await self._books.store.commit(self._put(self._row))

@@ -171,3 +171,18 @@ async def test_of_two_copies_that_both_go_on_one_hears_the_other_at_once(tmp_pat
         # And its answer is heard by the one that did not.
         for copy, heard, deaf in ((one, hearing[0], other), (other, hearing[1], one)):
             assert heard is None or deaf.hear(copy.answer(heard)) is not None
+
+
+async def test_who_goes_on_takes_the_answer_to_its_own_answer_for_no_copy(tmp_path: Path) -> None:
+    """It could not hear it before, having no sessions."""
+    async with homes.alone(tmp_path) as side:
+        ours, other = Presences(side.books, Random(1)), Presences(side.books, Random(2))
+        side.now_us += SECOND_US
+        heard = ours.hear(other.item())
+        assert heard is not None
+        answered = other.hear(ours.answer(heard))
+        assert answered is not None
+        last = other.answer(answered)
+        await ours.stop(heard)
+        await ours.go_on()
+        assert ours.hear(last) is None
