@@ -25,6 +25,10 @@ class StoreError(WorldError):
     """The store could not read or write; nothing that was acknowledged is lost."""
 
 
+class NodeStops(StoreError):
+    """The node stops: nothing is written any more, and who waits is told that it was not."""
+
+
 class ArchiveError(StoreError):
     """A file of an archive is missing or altered, or the archive cannot be reached.
 

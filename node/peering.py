@@ -39,6 +39,7 @@ from tallystick.node.upkeep import RETRY_SECONDS
 from tallystick.protocol.blinding import OpenedPresence
 from tallystick.protocol.errors import PeerBreach
 from tallystick.protocol.generation import prove_generation
+from tallystick.protocol.items import Carried
 from tallystick.protocol.messages import (
     PROTOCOL_VERSION,
     Accusation,
@@ -432,6 +433,10 @@ class Peering:
                 extra={"seen": iso(other.at_ms * 1000)},
             )
             self.books.news.happened("copy.found", NO_CHANNEL, {"seen": iso(other.at_ms * 1000)})
+            # The other one may have heard nothing of us since it began: then it would go on alone.
+            answer = Hearsay([Carried(0, self.presences.answer(other))], [])
+            for link in self.links.values():
+                link.send(answer)
         said = PeerBreach("twins", f"another copy of {self.identity.name} runs: this one stops")
         async with trio.open_nursery() as nursery:
             for link in list(self.links.values()):

@@ -25,7 +25,7 @@ import lmdb
 import trio
 import xxhash
 
-from tallystick.node.errors import HomeError, StoreError
+from tallystick.node.errors import HomeError, NodeStops, StoreError
 from tallystick.node.segments.reading import Segments
 from tallystick.node.store.ahead import read_ahead
 from tallystick.node.store.keyspace import FORMAT, FORMATS, TABLES
@@ -415,7 +415,7 @@ class Store:
                 group = []
         finally:
             # Nobody waits for what will not happen.
-            self._stopped = StoreError("the node stops")
+            self._stopped = NodeStops("the node stops")
             for _, ticket in group + self._queue:
                 ticket.settle(self._stopped)
 
@@ -436,7 +436,7 @@ class Store:
         else:
             if self.recorder is not None and not await self.recorder.shared():
                 # It is durable, and nobody may be told so: the node stops.
-                error = self._stopped = StoreError("the node stops")
+                error = self._stopped = NodeStops("the node stops")
                 group += self._queue
                 self._queue.clear()
         for _, ticket in group:

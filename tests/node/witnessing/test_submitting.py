@@ -28,7 +28,7 @@ from tallystick.protocol.policy import judge
 from tallystick.protocol.proof import parse_proof
 from tallystick.protocol.witness import ANSWER_BYTES_MAX, AddCheckpoint, Seen
 
-SOON_SECONDS = 20.0
+SOON_SECONDS = 60.0
 
 
 class World:
