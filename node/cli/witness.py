@@ -15,24 +15,10 @@ from tallystick.protocol.errors import InputError
 @verbs("witness")
 def command(context: Context) -> None:
     """Show the witnesses that co-sign our heads, and what this node witnesses for others."""
-    _show(context)
-
-
-def _live(context: Context) -> dict[str, Any] | None:
-    from tallystick.node.errors import NodeUnreachable
-
-    try:
-        answer: dict[str, Any] = context.call("witness")
-    except NodeUnreachable:
-        return None
-    return answer
-
-
-def _show(context: Context) -> None:
     from tallystick.node.witnessing.telling import describe
 
     with context.books() as books:
-        document = describe(books, _live(context))
+        document = describe(books, context.ask("witness"))
     if context.json:
         print_json(document)
         return

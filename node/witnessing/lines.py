@@ -77,8 +77,7 @@ def best_with_lines(txn: Txn, log: int, above: int, most: int) -> int:
     """The size of the head with the most lines (the newest of several) that is larger than
     `above` and at most `most`; 0 if none there has a line.
     """
-    counts = _counts(txn, log, above + 1, most)
-    return max(counts, key=lambda size: (counts[size], size), default=0)
+    return _best(_counts(txn, log, above + 1, most))
 
 
 def put_lines(
@@ -93,8 +92,7 @@ def put_lines(
         txn.put("witnessed", key, encode_row(row))
     # What is older than the checkpoint before the last was cleared by the lines that came then.
     counts = _counts(txn, log, kept[-2] if len(kept) > 1 else 0, head.size)
-    best = max(counts, key=lambda size: (counts[size], size), default=0)
-    for size in counts.keys() - {*kept, best, head.size}:
+    for size in counts.keys() - {*kept, _best(counts), head.size}:
         for key, _ in list(txn.scan("witnessed", index_key(log, size), index_key(log, size + 1))):
             txn.delete("witnessed", key)
 
@@ -114,3 +112,7 @@ def _counts(txn: Txn, log: int, least: int, most: int) -> dict[int, int]:
     """How many lines each head of these sizes has."""
     scan = txn.scan("witnessed", index_key(log, least), index_key(log, most + 1))
     return dict(Counter(index_of(key[:12]) for key, _ in scan))
+
+
+def _best(counts: dict[int, int]) -> int:
+    return max(counts, key=lambda size: (counts[size], size), default=0)

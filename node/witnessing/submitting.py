@@ -267,9 +267,7 @@ class Submitter:
             )
             await self._breach(contact, which, log, said)
             return said, old
-        if its > size and not which.ours:
-            return "", max(its, size)  # the peer showed it more; this head is too old for it
-        return "", its
+        return "", its  # of a peer's log it may have seen more: this head is too old for it then
 
     async def _keep(
         self,
