@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tallystick.node.auditing.driver import TASKS_A_WORKER, LogPlace
+from tallystick.node.auditing.driver import LogPlace
 from tallystick.node.auditing.readers import ArchiveReader, StoreReader
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
@@ -28,6 +28,7 @@ from tallystick.protocol.merkle import HASH_SIZE
 from tallystick.protocol.records import ROLES, Terms
 from tallystick.protocol.statement import Line
 
+PIECES_A_WORKER = 16  # or more, so that the last ones are a small part of its work
 PIECE_RECORDS_MIN = 8192  # a multiple of a tile, before which the store keeps the leaf hash
 
 
@@ -94,7 +95,7 @@ def _heads(channel: Channel, log: ChannelLog) -> list[KnownHead]:
 
 def _place(channel: Channel, log: ChannelLog, workers: int) -> LogPlace:
     size = log.durable_size
-    fair = size // (max(workers, 1) * TASKS_A_WORKER) // PIECE_RECORDS_MIN * PIECE_RECORDS_MIN
+    fair = size // (max(workers, 1) * PIECES_A_WORKER) // PIECE_RECORDS_MIN * PIECE_RECORDS_MIN
     every = min(max(fair, PIECE_RECORDS_MIN), SEGMENT)
     reader = StoreReader(str(channel.store.path), log.number)
     with channel.store.read() as txn:

@@ -19,6 +19,7 @@ import xxhash
 
 from tallystick.node.auditing.columns import check_columns
 from tallystick.node.auditing.readers import Reader, segment_chunks
+from tallystick.node.process import reuse_freed
 from tallystick.node.segments.files import Segment
 from tallystick.node.store.keyspace import record_name
 from tallystick.protocol.audit import (
@@ -113,6 +114,7 @@ def _without_collection() -> Iterator[None]:
 def examine(task: Task) -> tuple[list[Examined], list[Uint64s]]:
     """Examine a task's pieces: what they yield, and the hashes of their ids by range."""
     task.reader.check()
+    reuse_freed()  # Dask has its workers give back at once what the next thousand records need
     terms = task.known_terms()
     hashes: list[Uint64s] = []
 

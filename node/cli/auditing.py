@@ -37,6 +37,10 @@ def command(
     """
     if scheduler is not None and workers is not None:
         raise InputError("give --workers or --scheduler, not both")
+    from tallystick.node.auditing.pools import load_ahead
+
+    if workers:
+        load_ahead()
     from tallystick.node.auditing.checks import run_audit
 
     documents = []
