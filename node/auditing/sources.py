@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tallystick.node.auditing.driver import LogPlace
 from tallystick.node.auditing.readers import ArchiveReader, StoreReader
@@ -17,7 +18,6 @@ from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.logs import ChannelLog
 from tallystick.node.segments import SEGMENT
-from tallystick.node.segments.archive import Archive, Edges, segment_path
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import tile_key
 from tallystick.node.store.source import kept_from
@@ -27,6 +27,9 @@ from tallystick.protocol.errors import InputError, ProofError, TallyError, Unkno
 from tallystick.protocol.merkle import HASH_SIZE
 from tallystick.protocol.records import ROLES, Terms
 from tallystick.protocol.statement import Line
+
+if TYPE_CHECKING:
+    from tallystick.node.segments.archive import Archive, Edges
 
 PIECES_A_WORKER = 16  # or more, so that the last ones are a small part of its work
 PIECE_RECORDS_MIN = 8192  # a multiple of a tile, before which the store keeps the leaf hash
@@ -119,6 +122,8 @@ def _leaf(txn: Txn, log: int, first: int) -> bytes:
 
 def of_archive(archive: Archive, channel: bytes) -> Source:
     """A channel of an archive."""
+    from tallystick.node.segments.archive import segment_path
+
     kept = archive.checkpoints(channel)
     for place, one in enumerate(kept):
         if one.sequence != place:

@@ -12,15 +12,14 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from tallystick.node.auditing.columns import check_columns
 from tallystick.node.auditing.readers import Reader, segment_chunks
 from tallystick.node.process import reuse_freed
-from tallystick.node.segments.files import Segment
 from tallystick.node.store.keyspace import record_name
 from tallystick.protocol.audit import (
     Fault,
@@ -38,6 +37,9 @@ from tallystick.protocol.derive import Folder, LineKey
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.merkle import Forest
 from tallystick.protocol.records import Delta, Record, Terms, decode_record
+
+if TYPE_CHECKING:
+    from tallystick.node.segments.files import Segment
 
 Uint64s = npt.NDArray[np.uint64]
 _HASHES = 1 << 64
@@ -146,6 +148,8 @@ def _examine_piece(
 
 
 def _examine_segment(terms: Terms, segment: Segment, piece: Piece, note: Note) -> Examined:
+    from tallystick.node.auditing.columns import check_columns
+
     header, wrong = segment.header, ""
     if not piece.previous:
         piece = replace(piece, previous=header.previous_leaf)
