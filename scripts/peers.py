@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import os
 import random
+import shlex
 import subprocess
 import sys
 import time
@@ -32,6 +33,10 @@ GAP = (0.6, 0.602)  # of the file: rows that a feed lost in a row
 LATE_SECONDS = range(3000, 3900)  # how late a late row is, which takes it to the next hour
 
 Planted = dict[str, set[str]]
+
+
+class NotHere(Exception):
+    """What is needed cannot be installed by its package's name from here; the text says how."""
 
 
 def plant(theirs: Path, ours: Path, records: int) -> Planted:
@@ -82,13 +87,16 @@ def has_environment(name: str, *packages: str) -> bool:
 
 
 def environment(name: str, *packages: str) -> Path:
-    """The interpreter of a tool's own environment, made at the first use."""
+    """The interpreter of a tool's own environment, made at the first use; `NotHere` if it cannot
+    be.
+    """
     folder = FOLDER / name
     python = folder / "bin" / "python"
     if not has_environment(name, *packages):
         venv.create(folder, with_pip=True)
         install = [str(python), "-m", "pip", "install", "--quiet", *packages]
-        subprocess.run(install, check=True, stdout=sys.stderr)
+        if subprocess.run(install, stdout=sys.stderr).returncode:
+            raise NotHere(f"needs pip install {shlex.join(packages)}, which failed")
         (folder / ".installed").write_text(" ".join(packages))  # last: it says that all is there
     return python
 

@@ -11,7 +11,7 @@ import random
 from collections import defaultdict
 from statistics import median
 
-from benchmarks import load
+from benchmarks import limits, load
 from benchmarks.bench import Bench, Benchmark
 from benchmarks.catchup import absence
 from benchmarks.derive import derive_ms
@@ -145,4 +145,4 @@ def age(bench: Bench) -> None:
     figures.put("ratios.bytes_of_allowed", taken / allowed)
 
 
-BENCHMARK = Benchmark("age", 1_000_000, age)
+BENCHMARK = Benchmark("age", 1_000_000, age, (limits.HASH, limits.DECODE, limits.FSYNC))
