@@ -13,6 +13,7 @@ import random
 import shlex
 import subprocess
 import sys
+import textwrap
 import time
 import venv
 from collections.abc import Iterator
@@ -106,7 +107,12 @@ def measured(command: list[str], output: Path) -> dict[str, Any]:
     with output.open("w+") as out:
         began = time.perf_counter()
         child = subprocess.Popen(command, stdout=out, stdin=subprocess.DEVNULL)
-        _, status, usage = os.wait4(child.pid, 0)
+        try:
+            _, status, usage = os.wait4(child.pid, 0)
+        except BaseException:
+            child.kill()  # whoever interrupts this does not want it either
+            child.wait()
+            raise
         child.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - began
         out.seek(0)
@@ -181,4 +187,6 @@ def show(results: dict[str, Any]) -> str:
         lines.append(tool["version"])
         lines += [f"    {kind:<8} {told}" for kind, told in tool["differing"]["found"].items()]
         lines += [f"    says: {says}" for says in tool["differing"].get("causes", ())]
+    for name, why in results.get("not_here", {}).items():
+        lines += textwrap.wrap(f"{name}: left out, {why}", 80, subsequent_indent="    ")
     return "\n".join(lines)

@@ -53,9 +53,9 @@ def _repeat(bench: Bench, pair: Pair, found: Samples, name: str, numbers: list[i
 def _round(bench: Bench, pair: Pair, found: Samples, dice: random.Random) -> None:
     """Every kind of work once."""
     work = max(min(WORK, sizes(bench.records)[0] // 4), 1)
-    for name, value in started(pair.acme).items():
-        found[f"start_up.{name}"].append(value)
     try:
+        for name, value in started(pair.acme).items():
+            found[f"start_up.{name}"].append(value)
         pair.beta.start()
         pair.connected()
         with bench.cpu(provider=pair.acme, consumer=pair.beta) as spent:
