@@ -22,6 +22,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tallystick.node import highest
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.errors import StoreError
@@ -307,9 +308,9 @@ async def test_a_batch_of_corrections_reads_the_log_once(
         await exchange(a, b)
         corrections = [Correction(f"id-{n}", "peak", -n, "wrong", NOW_US) for n in range(20)]
         parts = [encode_record(record) for record in corrections]
-        passes, stored = [], ChannelLog._stored
+        passes, stored = [], highest.batches
         monkeypatch.setattr(
-            ChannelLog, "_stored", lambda *given: passes.append(given) or stored(*given)
+            highest, "batches", lambda *given: passes.append(given) or stored(*given)
         )
         own = a.channel.own
         await own.submit(corrections, parts, [], a.channel._sign, lambda batch: None).wait()
