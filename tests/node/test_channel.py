@@ -321,6 +321,18 @@ async def test_a_batch_of_corrections_reads_the_log_once(
         assert a.lines()[0].provider == "0"
 
 
+async def test_a_lowered_highest_is_found_in_whatever_batch_it_is(tmp_path: Path) -> None:
+    async with two(tmp_path) as (a, b):
+        for n, subject in enumerate(["x", "y", "ü", "x", "y", "ü", "z"]):
+            await a.channel.emit([_draft("peak", n, subject, n + 1, 1)])
+        for n in (3, 5):
+            await _correct(a, ("peak", n, None))
+        await exchange(a, b)
+        assert a.lines() == b.lines() == replayed(a)
+        found = {line.subject: line.provider for line in a.lines()}
+        assert found == {"x": "1", "y": "5", "z": "7", "ü": "3"}
+
+
 @pytest.mark.parametrize("occurred_at", [-1, 2**62])
 def test_a_draft_of_no_time_is_refused_where_it_comes_in(occurred_at: int) -> None:
     data = msgspec.msgpack.encode([("id", "tokens", "x", 1, occurred_at)])
