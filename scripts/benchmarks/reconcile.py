@@ -48,7 +48,7 @@ def reconcile(bench: Bench) -> None:
             for turn in range(REPEATS):
                 bench.progress.note(f"reconcile: {differences} differ, {turn + 1} of {REPEATS}")
                 beta.tally("reconcile", "--offer", str(other), *options)
-                with bench.cpu(asker=acme, consenter=beta) as spent:
+                with bench.cpu(provider=acme, consumer=beta) as spent:
                     began = time.perf_counter()
                     verb = ("reconcile", beta.name, str(ours), *options, "--json")
                     done = acme.tally(*verb, check=False)
@@ -56,8 +56,8 @@ def reconcile(bench: Bench) -> None:
                 result = json.loads(done.stdout)
                 assert result["opened_ours"] + result["opened_theirs"] == differences
                 found["session_seconds"].append(result["seconds"])
-                for side in ("asker", "consenter"):
-                    found[f"cpu_seconds.{side}"].append(spent[side])
+                for role, side in (("asker", "provider"), ("consenter", "consumer")):
+                    found[f"cpu_seconds.{role}"].append(spent[side])
                 found["cells"].append(result["cells"])
                 found["cells_per_difference"].append(result["cells"] / differences)
                 found["sketch_bytes"].append(result["cells"] * CELL_BYTES)
