@@ -13,9 +13,12 @@ from itertools import count
 from typing import Any
 from unittest import mock
 
-from simulator.plan import LIARS, LOSSES
+import msgspec
+
+from simulator.plan import COPIES, LIARS, LOSSES
 from tallystick.node import balances, declaring, lapsing, logs, rebuilding, recovery
 from tallystick.node import channel as channel_module
+from tallystick.node.admitting import Admission
 from tallystick.node.batches import Batch
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
@@ -23,6 +26,7 @@ from tallystick.node.closing import Closer
 from tallystick.node.declaring import Declarer, _check_unrevealed
 from tallystick.node.disputing import standing_all
 from tallystick.node.founding import Founding
+from tallystick.node.gossiping.presences import Presences
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.lapsing import Due, Lapser
 from tallystick.node.link import Link
@@ -31,13 +35,15 @@ from tallystick.node.requests import EmitResult, Request
 from tallystick.node.store.disk import Job, Store, Ticket, Txn
 from tallystick.node.store.keyspace import DeclarationRow, declaration_key, encode_row
 from tallystick.protocol import disputes
+from tallystick.protocol.blinding import OpenedPresence
 from tallystick.protocol.declarations import SALT_SIZE, Commitments, commitment, totals_of
 from tallystick.protocol.derive import Adjustments, Book, Tally
 from tallystick.protocol.disputes import adjustments_at
 from tallystick.protocol.errors import InvalidRecord, PeerBreach
 from tallystick.protocol.heads import Head
+from tallystick.protocol.items import Item
 from tallystick.protocol.log import LogFacts
-from tallystick.protocol.messages import Append
+from tallystick.protocol.messages import Append, Presence
 from tallystick.protocol.records import (
     Declaration,
     Delta,
@@ -186,12 +192,6 @@ def _sets_no_doubt(self: Any) -> None:
     return None
 
 
-def _takes_any_head(
-    self: Channel, log: ChannelLog, head: Head, facts: LogFacts, signature: bytes
-) -> None:
-    return None
-
-
 # Disputes and declarations
 
 
@@ -267,6 +267,31 @@ def _leaves_matters_behind(txn: Txn, log: int, size: int) -> list[tuple[str, byt
     return []
 
 
+# Copies
+
+
+def _hears_no_copy(self: Presences, item: Item) -> OpenedPresence | None:
+    return None
+
+
+async def _stops_in_memory_alone(self: Presences, other: OpenedPresence) -> None:
+    self._row = msgspec.structs.replace(self._row, stopped_us=1, seen_ms=other.at_ms)
+
+
+def _takes_its_past_for_a_copy(self: Presences, item: Item) -> OpenedPresence | None:
+    said = self._veil(item.epoch).open_presence(item)
+    return None if said.incarnation == self.incarnation else said
+
+
+async def _lets_every_process_in(self: Admission, link: Link, presence: Presence) -> None:
+    existing = self.links.get(link.peer)
+    if existing is not None and existing is not link:
+        existing.close("replaced by a newer connection")
+        await existing.ended.wait()
+    self._arriving.pop(link.peer, None)
+    self.links[link.peer] = link
+
+
 def _says_everything_again(channel: Channel, record: Any) -> bool:
     return False
 
@@ -304,6 +329,10 @@ MUTATIONS: dict[str, Mutation] = {
     "takes nothing in time": Mutation(13, disputes, "in_time", _takes_nothing_in_time),
     "adjusts by present disputes": Mutation(7, balances, "adjustments_at", _adjusts_by_the_present),
     "leaves matters behind": Mutation(7, rebuilding, "rows_from", _leaves_matters_behind, LOSSES),
+    "hears no copy": Mutation(14, Presences, "hear", _hears_no_copy, COPIES),
+    "stops in memory alone": Mutation(14, Presences, "stop", _stops_in_memory_alone, COPIES),
+    "takes its past for a copy": Mutation(14, Presences, "hear", _takes_its_past_for_a_copy, 3),
+    "lets every process in": Mutation(14, Admission, "admit", _lets_every_process_in, COPIES),
     "says everything again": Mutation(11, recovery, "_is_there", _says_everything_again, LOSSES),
     "says nothing again": Mutation(11, recovery, "_check_named", _says_nothing_again, LOSSES),
 }

@@ -14,7 +14,7 @@ import trio
 from simulator.disk import Disk, MemoryStore, PowerCut
 from simulator.liar import Liar
 from simulator.network import End, Weather, connect
-from simulator.watch import Watch
+from simulator.watch import Watch, here
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
@@ -54,13 +54,16 @@ class Said:
 
 @dataclass
 class World:
-    """What all parties share."""
+    """What all parties share. A party may have several homes: `parties` has those that count."""
 
     dice: Random
     watch: Watch
     weather: Weather = field(default_factory=Weather)
     parties: dict[str, Party] = field(default_factory=dict)
-    parted: set[frozenset[str]] = field(default_factory=set)
+    homes: dict[str, Party] = field(default_factory=dict)  # by address
+    copied: set[str] = field(default_factory=set)  # parties that were there twice
+    fallen: set[bytes] = field(default_factory=set)  # channels in which one fell out with itself
+    parted: set[frozenset[str]] = field(default_factory=set)  # addresses
     ends: list[tuple[frozenset[str], End]] = field(default_factory=list)
     channels: list[bytes] = field(default_factory=list)  # all that were ever founded
     # Those that somebody made, by channel, log, lapse, and co-signature of the head that holds it.
@@ -69,7 +72,7 @@ class World:
     clocks_seconds: tuple[int, int] = (0, 0)
 
     def part(self, a: str, b: str) -> None:
-        """Cut the network between two parties."""
+        """Cut the network between two homes."""
         pair = frozenset((a, b))
         self.parted.add(pair)
         self.cut(lambda other: other == pair)
@@ -83,11 +86,14 @@ class World:
 
 
 class Party:
-    """A party: its seed, its disk, its clock, its process while it runs, what it emitted."""
+    """A party's home: its seed, its disk, its clock, its process while it runs, what was emitted at
+    it. `address` tells it from other homes of the same party.
+    """
 
-    def __init__(self, world: World, name: str, folder: Path) -> None:
+    def __init__(self, world: World, name: str, folder: Path, address: str = "") -> None:
         self.world = world
         self.name = name
+        self.address = address or name
         self.identity = Identity.from_seed(name, name.encode().ljust(32, b"\0"))
         self.disk = Disk(folder, world.dice)
         self.skew_us = 0
@@ -100,8 +106,10 @@ class Party:
         self.synced: dict[Path, int] = {}  # how much of each file is safe from a power cut
         self.liar: Liar | None = None
         self.lives = 0  # processes so far
+        self.decided = False  # whether people ever said that it is the only copy
         self.died_at = 0.0
-        world.parties[name] = world.watch.parties[name] = self
+        world.homes[self.address] = self
+        world.parties.setdefault(name, self)
 
     def clock_us(self) -> int:
         """This party's clock."""
@@ -111,7 +119,7 @@ class Party:
         """What pairing tells others of it."""
         who = self.identity
         return PeerIdentity(
-            self.name, who.log_key, who.cosigner_key, who.transport_key, b"cert", self.name
+            self.name, who.log_key, who.cosigner_key, who.transport_key, b"cert", self.address
         )
 
     async def start(self, nursery: trio.Nursery) -> None:
@@ -132,7 +140,7 @@ class Party:
             self.process.scope.cancel()
             self.process = None
             self.died_at = trio.current_time()
-        self.world.cut(lambda pair: self.name in pair)
+        self.world.cut(lambda pair: self.address in pair)
         self.disk.cut_in = -1
         if cut:
             self.disk.tear(self.synced)
@@ -165,7 +173,7 @@ class Process:
         config = Config()
         self.books = Books(config, party.identity, self.store, party.disk.folder, party.clock_us)
         self.peering = Peering(self.books, self._dial, party.world.dice)
-        self.peering.address = party.name
+        self.peering.address = party.address
         self.nursery: trio.Nursery | None = None
 
     def _lose_power(self) -> None:
@@ -175,6 +183,7 @@ class Process:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Live until stopped, killed or cut from power."""
         started = False
+        here.set(self.party)
         try:
             with self.scope:
                 async with trio.open_nursery() as nursery:
@@ -198,8 +207,8 @@ class Process:
     async def _dial(self, peer: PeerIdentity) -> End:
         world, me = self.party.world, self.party
         await trio.sleep(world.dice.uniform(0, world.weather.delay_seconds))
-        other = world.parties.get(peer.name)
-        pair = frozenset((me.name, peer.name))
+        other = world.homes.get(peer.address)
+        pair = frozenset((me.address, peer.address))
         if other is None or other.process is None or pair in world.parted:
             raise PeerUnreachable(f"{peer.name} cannot be reached")
         server = other.process
@@ -219,6 +228,7 @@ class Process:
 
     async def serve(self, stream: End, name: str) -> None:
         """A peer has dialled."""
+        here.set(self.party)  # and not who dialled
         await self.peering.serve(stream, name, dialled=False)
 
     def do(self, work: Callable[..., Any], *arguments: Any) -> None:
@@ -227,6 +237,7 @@ class Process:
         self.nursery.start_soon(self._request, work, *arguments)
 
     async def _request(self, work: Callable[..., Any], *arguments: Any) -> None:
+        here.set(self.party)
         try:
             await work(*arguments)
         except TallyError as error:

@@ -2,7 +2,8 @@
 
 At the end the weather clears, everybody is started, and the nodes have time to agree; then the
 judge looks. In every fourth seed there are three parties, and in every eighth (`LIARS`) the third
-one lies; in every eighth (`LOSSES`) little happens but that homes come back from backups.
+one lies; in every eighth (`LOSSES`) little happens but that homes come back from backups, and in
+every eighth (`COPIES`) a home is there twice.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import trio
 import trio.testing
 
 from simulator.arbiter import arbitrate
+from simulator.copies import Copies, copy_home, judge_kept
 from simulator.disk import Table
 from simulator.judge import judge
 from simulator.liar import Liar
@@ -40,7 +42,7 @@ from tallystick.protocol.terms import channel_id
 
 DAY_SECONDS = 86_400
 RUN_ENTRIES = 24  # the id index writes and merges runs of this size here, not of 65,536
-LIARS, LOSSES = 7, 5  # seeds with this remainder by 8
+LIARS, LOSSES, COPIES = 7, 5, 4  # seeds with this remainder by 8
 CLOCKS = ((4, 6), (12, 9), (40, 30), (29 * DAY_SECONDS, 15 * DAY_SECONDS))
 NAMES = ("acme.example", "beta.example", "gamma.example")
 
@@ -91,7 +93,8 @@ class Plan:
         self.dice = Random(seed)
         self.world = World(self.dice, Watch())
         self.world.clocks_seconds = self.dice.choice(CLOCKS)
-        names = NAMES[: 3 if seed % 4 == 3 else 2]
+        names = NAMES[: 3 if seed % 4 == 3 or seed % 16 == COPIES else 2]
+        self.folder = folder
         self.parties = [Party(self.world, name, folder / name) for name in names]
         self.lies = seed % 8 == LIARS
         self.world.watch.honest = set(names[:-1] if self.lies else names)
@@ -112,7 +115,11 @@ class Plan:
             self._slow_disk,
             self._turn_clock,
         ]
-        if seed % 8 == LOSSES:
+        self.copies: Copies | None = None
+        self.copied_at = self.dice.randrange(steps // 2) if seed % 8 == COPIES else steps
+        if seed % 8 == COPIES:
+            self.mischief += [self._part, self._kill, self._decide_in_haste]
+        elif seed % 8 == LOSSES:
             self.mischief = [self._back_up, self._restore, self._restore, self._part, self._kill]
         elif not self.lies:  # what a liar said to a home that was then put back, nobody can tell
             self.mischief += [self._back_up, self._back_up, self._restore]
@@ -136,6 +143,8 @@ class Plan:
         for party in self.parties:
             if party.liar is not None:
                 self.faults.update({f"lie {name}": n for name, n in party.liar.told.items()})
+        if self.world.fallen:
+            self.faults["fell_out"] = len(self.world.fallen)
         watch = self.world.watch
         return Result(self.seed, watch.violations, watch.events, acknowledged, dict(self.faults))
 
@@ -146,12 +155,19 @@ class Plan:
             await self._found()
             if self.lies:
                 self.parties[-1].liar = Liar(self.parties[-1], self.dice)
-            for _ in range(self.steps):
+            for step in range(self.steps):
+                if step == self.copied_at:
+                    self._copy(self.dice.choice(self.parties))
                 await self._step()
+                if self.copies is not None:
+                    self.copies.look()
                 await trio.sleep(self.dice.choice((0.001, 0.01, 0.1, 1, 3)))
             self._clear_up()
+            if self.copies is not None:
+                await self.copies.settle(nursery)
             await come_to_rest(self.world, nursery)
             judge(self.world, self.restored)
+            judge_kept(self.world)
             if not any(one.invariant == 4 for one in self.world.watch.violations):
                 arbitrate(self.world)
             for party in self.parties:
@@ -238,8 +254,8 @@ class Plan:
         party.died(cut=False)
 
     def _part(self, party: Party) -> None:
-        other = self.dice.choice([p for p in self.parties if p is not party])
-        self.world.part(party.name, other.name)
+        other = self.dice.choice([p for p in self.parties if p.name != party.name])
+        self.world.part(party.address, other.address)
 
     def _fill_disk(self, party: Party) -> None:
         party.disk.full = not party.disk.full
@@ -272,6 +288,23 @@ class Plan:
         self.restored.add(party.name)
         party.restored = True
         self._excuse()
+
+    def _copy(self, party: Party) -> None:
+        """Copy a home, while it runs or not; both are used from now on."""
+        if self.dice.random() < 0.5:
+            party.died(cut=False)
+        as_machine = self.snapshots and self.dice.random() < 0.5
+        other = copy_home(party, self.folder / f"{party.name}-copy", as_machine=as_machine)
+        self.copies = Copies(self.world, self.dice, (party, other))
+        self.parties.append(other)
+        self.restored.add(party.name)
+        self.faults["copy"] += 1
+
+    def _decide_in_haste(self, party: Party) -> None:
+        """People say that this is the only copy, and are wrong."""
+        if party.process is not None and party.process.peering.presences.stopped:
+            party.decided = True
+            party.process.do(party.process.peering.only_copy)
 
     def _excuse(self) -> None:
         """What is on no disk any more cannot be asked for."""

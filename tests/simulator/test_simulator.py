@@ -11,10 +11,12 @@ from simulator.plan import run
 
 STEPS = 60
 SEEDS = range(1, 49)
+# What each has shown: two copies whose clocks were a day apart at the end of a week.
+FOUND = (252,)
 SEEDS_MAX = 300  # a mutation that so many seeds do not show is not found
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", (*SEEDS, *FOUND))
 def test_the_invariants_hold(seed: int) -> None:
     assert run(seed, STEPS).violations == []
 

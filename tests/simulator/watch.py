@@ -6,8 +6,10 @@ claim that does not hold is a `Violation` with the number of the design's invari
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 decode_channel_row = msgspec.msgpack.Decoder(ChannelRow).decode
 _log = msgspec.msgpack.Decoder(LogRow).decode
+# Whose process runs now: a party may have several homes, and all sign with the same keys.
+here: ContextVar[Party] = ContextVar("here")
 
 
 class Violation(AssertionError):
@@ -55,8 +59,8 @@ class Watch:
     """What was signed and shown, in the order in which it happened."""
 
     def __init__(self) -> None:
-        self.parties: dict[str, Party] = {}
         self.signed: dict[bytes, Head] = {}  # by signature
+        self.signed_at: dict[str, dict[Head, set[str]]] = defaultdict(dict)  # by log: addresses
         self.shown: list[tuple[int, Head]] = []  # with the number of the event
         self.cosigned: dict[bytes, Head] = {}
         self.cosigned_shown: list[Head] = []
@@ -83,7 +87,7 @@ class Watch:
 
     def _sign(self, head: Head, key: Any) -> bytes:
         name = head.origin.split("/")[0]
-        party = self.parties.get(name)
+        party = here.get(None)
         channel = bytes.fromhex(head.origin.split("/")[1])
         fresh = head not in self._known and head.size > 1
         if fresh and party is not None and channel not in party.heard:
@@ -91,6 +95,8 @@ class Watch:
         signature = heads.sign_head(head, key)
         self.signed[signature] = head
         self._known.add(head)
+        if party is not None:
+            self.signed_at[head.origin].setdefault(head, set()).add(party.address)
         return signature
 
     def _cosign(self, head: Head, key: Any, timestamp_s: int) -> bytes:
