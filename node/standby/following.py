@@ -7,6 +7,7 @@ way waits in files beside it, so what was mirrored before stands until the new i
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -16,9 +17,8 @@ from tallystick.node.standby.applying import Mirrored
 from tallystick.node.standby.inflow import Inflow
 from tallystick.node.standby.talk import Talk
 from tallystick.node.store.keyspace import FORMAT_VERSION
-from tallystick.node.transport import tls
+from tallystick.node.streams import Stream
 from tallystick.protocol.errors import FormatError, TallyError, lone_error
-from tallystick.protocol.keys import Identity
 from tallystick.protocol.mirror import (
     FRAME_BYTES_MAX,
     MIRROR_VERSION,
@@ -37,15 +37,16 @@ AGAIN_SECONDS = (0.2, 5.0)  # between two attempts: at first, and at most
 SILENCE_SECONDS = 20.0
 BEAT_SECONDS = 5.0
 HAND_OVER_SECONDS = 15.0
-DIAL_SECONDS = 10.0
 
 _log = logging.getLogger("tallystick.standby")
 
 
 class Following:
-    """Keeps a home like its primary's."""
+    """Keeps a home like its primary's; `dial` makes a stream to it."""
 
-    def __init__(self, home: Home, identity: Identity, mirrored: Mirrored, primary: str) -> None:
+    def __init__(
+        self, home: Home, mirrored: Mirrored, primary: str, dial: Callable[[], Awaitable[Stream]]
+    ) -> None:
         self.home = home
         self.primary = primary
         self.mirrored = mirrored
@@ -54,7 +55,7 @@ class Following:
         self.waited_for = False  # the primary acknowledges nothing that is not here
         self.heard_at: float | None = None  # by trio's clock
         self.said = ""  # why there is no connection
-        self._identity = identity
+        self._dial = dial
         self._talk: Talk | None = None
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
@@ -102,12 +103,7 @@ class Following:
 
     async def _follow(self) -> None:
         """One connection."""
-        own = tls.certificate_der(self._identity.name, self._identity.transport)
-        context = tls.session_context(
-            self._identity, own, own, self.home.path, alpn=tls.ALPN_STANDBY
-        )
-        stream = await tls.dial(self.primary, context, self._identity.transport_key, DIAL_SECONDS)
-        talk = Talk(stream, FRAME_BYTES_MAX)
+        talk = Talk(await self._dial(), FRAME_BYTES_MAX)
         inflow = Inflow(self.mirrored, self.home.path)
         try:
             here = self.mirrored

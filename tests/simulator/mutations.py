@@ -6,25 +6,28 @@ violation of that invariant; a mutation that none shows would mean that the simu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import msgspec
+import trio
 
-from simulator.plan import COPIES, LIARS, LOSSES
+from simulator.plan import COPIES, LIARS, LOSSES, TAKEOVERS
 from tallystick.node import balances, declaring, lapsing, logs, rebuilding, recovery
 from tallystick.node import channel as channel_module
 from tallystick.node.admitting import Admission
 from tallystick.node.batches import Batch
-from tallystick.node.books import Books
+from tallystick.node.books import RESTORED, Books
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.declaring import Declarer, _check_unrevealed
 from tallystick.node.disputing import standing_all
+from tallystick.node.fencing import Fences
 from tallystick.node.founding import Founding
 from tallystick.node.gossiping.presences import Presences
 from tallystick.node.importing.drafts import Draft
@@ -32,8 +35,12 @@ from tallystick.node.lapsing import Due, Lapser
 from tallystick.node.link import Link
 from tallystick.node.logs import ChannelLog, Sign
 from tallystick.node.requests import EmitResult, Request
+from tallystick.node.standby import applying, mode, promoting
+from tallystick.node.standby.applying import Commits, Mirrored
+from tallystick.node.standby.marks import Row
+from tallystick.node.standby.serving import Mirroring
 from tallystick.node.store.disk import Job, Store, Ticket, Txn
-from tallystick.node.store.keyspace import DeclarationRow, declaration_key, encode_row
+from tallystick.node.store.keyspace import DeclarationRow, FenceRow, declaration_key, encode_row
 from tallystick.protocol import disputes
 from tallystick.protocol.blinding import OpenedPresence
 from tallystick.protocol.declarations import SALT_SIZE, Commitments, commitment, totals_of
@@ -43,7 +50,8 @@ from tallystick.protocol.errors import InvalidRecord, PeerBreach
 from tallystick.protocol.heads import Head
 from tallystick.protocol.items import Item
 from tallystick.protocol.log import LogFacts
-from tallystick.protocol.messages import Append, Presence
+from tallystick.protocol.messages import Append, Presence, Promoted
+from tallystick.protocol.pairing import PeerIdentity
 from tallystick.protocol.records import (
     Declaration,
     Delta,
@@ -292,6 +300,60 @@ async def _lets_every_process_in(self: Admission, link: Link, presence: Presence
     self.links[link.peer] = link
 
 
+# Takeovers
+
+
+def _hears_an_older_node(self: Fences, peer: PeerIdentity, presence: Presence) -> None:
+    return None
+
+
+async def _fences_in_memory_alone(
+    self: Fences, peer: PeerIdentity, presence: Presence, promoted: Promoted | None
+) -> bool:
+    if presence.generation <= self.of(peer).generation or promoted is None:
+        return False
+    self._fences[peer.cosigner_key] = FenceRow(promoted.generation, promoted.proof)
+    return True
+
+
+async def _leaves_the_older_session(self: Admission, link: Link, fence: FenceRow) -> None:
+    return None
+
+
+def _keeps_no_generation(store: Store, generation: int) -> None:
+    store.commit_now(lambda txn: txn.put("meta", RESTORED, b""))
+
+
+def _keeps_no_mark(path: Path, data: bytes, mode: int | None = None) -> None:
+    return None
+
+
+async def _waits_for_no_standby(self: Mirroring) -> bool:
+    self._grown.set()
+    self._grown = trio.Event()
+    return True
+
+
+_apply = Mirrored.apply
+
+
+def _says_it_has_what_it_has_not(self: Mirrored, commits: Commits) -> None:
+    held = [*getattr(self, "held", []), *commits]
+    if len(held) > 1:
+        self.number = held[0][0] - 1
+        _apply(self, held[:-1])
+    self.held, self.number = held[-1:], held[-1][0]  # type: ignore[attr-defined]
+
+
+def _removes_nothing(
+    txn: Txn, table: str, old: Iterator[tuple[bytes, bytes]], fresh: Iterator[Row]
+) -> int:
+    for _, key, stored in fresh:
+        assert stored is not None
+        txn.put_raw(table, key, stored)
+    return 0
+
+
 def _says_everything_again(channel: Channel, record: Any) -> bool:
     return False
 
@@ -333,6 +395,20 @@ MUTATIONS: dict[str, Mutation] = {
     "stops in memory alone": Mutation(14, Presences, "stop", _stops_in_memory_alone, COPIES),
     "takes its past for a copy": Mutation(14, Presences, "hear", _takes_its_past_for_a_copy, 3),
     "lets every process in": Mutation(14, Admission, "admit", _lets_every_process_in, COPIES),
+    "hears an older node": Mutation(15, Fences, "check", _hears_an_older_node, TAKEOVERS),
+    "fences in memory alone": Mutation(15, Fences, "_raise", _fences_in_memory_alone, TAKEOVERS),
+    "leaves the older session": Mutation(
+        15, Admission, "dismiss", _leaves_the_older_session, TAKEOVERS
+    ),
+    "keeps no generation": Mutation(
+        15, promoting, "begin_generation", _keeps_no_generation, TAKEOVERS
+    ),
+    "keeps no mark": Mutation(15, mode, "write_whole", _keeps_no_mark, TAKEOVERS),
+    "waits for no standby": Mutation(1, Mirroring, "shared", _waits_for_no_standby, TAKEOVERS),
+    "says it has what it has not": Mutation(
+        1, Mirrored, "apply", _says_it_has_what_it_has_not, TAKEOVERS
+    ),
+    "removes nothing": Mutation(15, applying, "_follow", _removes_nothing, TAKEOVERS),
     "says everything again": Mutation(11, recovery, "_is_there", _says_everything_again, LOSSES),
     "says nothing again": Mutation(11, recovery, "_check_named", _says_nothing_again, LOSSES),
 }

@@ -3,7 +3,7 @@
 At the end the weather clears, everybody is started, and the nodes have time to agree; then the
 judge looks. In every fourth seed there are three parties, and in every eighth (`LIARS`) the third
 one lies; in every eighth (`LOSSES`) little happens but that homes come back from backups, and in
-every eighth (`COPIES`) a home is there twice.
+every eighth (`COPIES`) a home is there twice, in every eighth (`TAKEOVERS`) a party has a standby.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import shutil
 import tempfile
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from random import Random
+from typing import Any
 from unittest import mock
 
 import builders
@@ -33,6 +35,7 @@ from simulator.liar import Liar
 from simulator.network import Weather
 from simulator.party import Party, World
 from simulator.rest import come_to_rest, named_on_disk
+from simulator.takeovers import Takeovers
 from simulator.users import METERS, Users
 from simulator.watch import Violation, Watch
 from tallystick.node import declaring, rebuilding, upkeep
@@ -42,7 +45,7 @@ from tallystick.protocol.terms import channel_id
 
 DAY_SECONDS = 86_400
 RUN_ENTRIES = 24  # the id index writes and merges runs of this size here, not of 65,536
-LIARS, LOSSES, COPIES = 7, 5, 4  # seeds with this remainder by 8
+LIARS, LOSSES, COPIES, TAKEOVERS = 7, 5, 4, 0  # seeds with this remainder by 8
 CLOCKS = ((4, 6), (12, 9), (40, 30), (29 * DAY_SECONDS, 15 * DAY_SECONDS))
 NAMES = ("acme.example", "beta.example", "gamma.example")
 
@@ -75,6 +78,7 @@ def run(seed: int, steps: int) -> Result:
         plan = Plan(seed, steps, folder)
         stack.enter_context(plan.world.watch.looking())
         stack.enter_context(plan.syncing())
+        stack.enter_context(mock.patch.object(trio.to_thread, "run_sync", plan.on_a_thread))
         try:
             trio.run(plan.main, clock=trio.testing.MockClock(autojump_threshold=0))
         except Exception as error:  # noqa: BLE001 - whatever a node did not bear is a finding
@@ -93,7 +97,8 @@ class Plan:
         self.dice = Random(seed)
         self.world = World(self.dice, Watch())
         self.world.clocks_seconds = self.dice.choice(CLOCKS)
-        names = NAMES[: 3 if seed % 4 == 3 or seed % 16 == COPIES else 2]
+        three = seed % 4 == 3 or seed % 16 in (COPIES, TAKEOVERS)
+        names = NAMES[: 3 if three else 2]
         self.folder = folder
         self.parties = [Party(self.world, name, folder / name) for name in names]
         self.lies = seed % 8 == LIARS
@@ -117,7 +122,11 @@ class Plan:
         ]
         self.copies: Copies | None = None
         self.copied_at = self.dice.randrange(steps // 2) if seed % 8 == COPIES else steps
-        if seed % 8 == COPIES:
+        self.takeovers: Takeovers | None = None
+        if seed % 8 == TAKEOVERS:
+            self.mischief += [self._part, self._kill, self._part_standby]
+            self.mischief += [self._promote, self._promote, self._new_standby]
+        elif seed % 8 == COPIES:
             self.mischief += [self._part, self._kill, self._decide_in_haste]
         elif seed % 8 == LOSSES:
             self.mischief = [self._back_up, self._restore, self._restore, self._part, self._kill]
@@ -137,6 +146,12 @@ class Plan:
 
         return mock.patch("os.fsync", fsync)
 
+    async def on_a_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Take a while, as a thread does, and then do it at once."""
+        with trio.CancelScope(shield=True):
+            await trio.sleep(self.dice.uniform(0, 0.002))
+        return work(*arguments)
+
     def result(self) -> Result:
         """What came of it."""
         acknowledged = sum(e.acknowledged for p in self.parties for e in p.emitted.values())
@@ -153,6 +168,8 @@ class Plan:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             await self._found()
+            if self.seed % 8 == TAKEOVERS:
+                await self._serve_standbys(self.dice.choice(self.parties))
             if self.lies:
                 self.parties[-1].liar = Liar(self.parties[-1], self.dice)
             for step in range(self.steps):
@@ -165,12 +182,16 @@ class Plan:
             self._clear_up()
             if self.copies is not None:
                 await self.copies.settle(nursery)
+            if self.takeovers is not None:
+                await self.takeovers.settle(nursery)
             await come_to_rest(self.world, nursery)
             judge(self.world, self.restored)
             judge_kept(self.world)
             if not any(one.invariant == 4 for one in self.world.watch.violations):
                 arbitrate(self.world)
-            for party in self.parties:
+            if self.takeovers is not None:
+                await self.takeovers.judge()
+            for party in list(self.world.homes.values()):
                 party.died(cut=False)
 
     # The beginning
@@ -299,6 +320,26 @@ class Plan:
         self.parties.append(other)
         self.restored.add(party.name)
         self.faults["copy"] += 1
+
+    async def _serve_standbys(self, party: Party) -> None:
+        """Start a party's node anew, with a standby."""
+        assert self._nursery is not None
+        party.died(cut=False)
+        self.takeovers = Takeovers(self.world, self.dice, self.folder, self.parties, party)
+        self.restored.add(party.name)
+        await party.start(self._nursery)
+
+    def _promote(self, party: Party) -> None:
+        assert self.takeovers is not None
+        self.takeovers.promote()
+
+    def _new_standby(self, party: Party) -> None:
+        assert self.takeovers is not None
+        self.takeovers.follow()
+
+    def _part_standby(self, party: Party) -> None:
+        assert self.takeovers is not None
+        self.takeovers.part()
 
     def _decide_in_haste(self, party: Party) -> None:
         """People say that this is the only copy, and are wrong."""

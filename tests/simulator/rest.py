@@ -74,9 +74,8 @@ async def come_to_rest(world: World, nursery: trio.Nursery) -> None:
     waited = False
     with trio.move_on_after(REST_SECONDS):
         while True:
-            for party in parties:
-                if party.process is None:
-                    await party.start(nursery)
+            for home in list(world.homes.values()):
+                await home.start(nursery)
             await decide_on_copies(world)
             await _agree_on_losses(world)
             if all(

@@ -29,9 +29,12 @@ from tallystick.protocol.keys import origin
 from tallystick.protocol.merkle import chain_leaves
 from tallystick.protocol.messages import (
     Append,
+    Channels,
     Cosign,
+    Founded,
     Holding,
     ProposeCheckpoint,
+    Return,
     SignCheckpoint,
     decode_message,
 )
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
 
 decode_channel_row = msgspec.msgpack.Decoder(ChannelRow).decode
 _log = msgspec.msgpack.Decoder(LogRow).decode
+FENCES = 15  # what the judge numbers behind the invariants: of two nodes of a party one is heard
+SPOKEN = (Channels, Founded, Holding, Append, Cosign, Return)
 # Whose process runs now: a party may have several homes, and all sign with the same keys.
 here: ContextVar[Party] = ContextVar("here")
 
@@ -70,6 +75,7 @@ class Watch:
         self.honest: set[str] = set()
         self.convicted: list[tuple[Party, bytes, int, float]] = []  # who could, where, when
         self._known: set[Head] = set()
+        self.generations: dict[tuple[str, str], int] = {}  # with which a home spoke, by party
 
     @contextmanager
     def looking(self) -> Iterator[None]:
@@ -104,10 +110,12 @@ class Watch:
         self.cosigned[blob] = head
         return blob
 
-    def sent(self, party: Party, body: bytes) -> None:
-        """A node puts a frame on the wire."""
+    def sent(self, party: Party, body: bytes, to: tuple[str, int]) -> None:
+        """A node puts a frame on the wire to a party's node of some generation."""
         self.events += 1
         message = decode_message(body)
+        if isinstance(message, SPOKEN):
+            self._check_fence(party, *to)
         match message:
             case Append():
                 head = self.signed.get(message.signature)
@@ -134,6 +142,14 @@ class Watch:
                 party.heard.add(message.channel)
             elif isinstance(message, Append):
                 self._look_for_rewriting(party, message)
+
+    def _check_fence(self, party: Party, peer: str, generation: int) -> None:
+        """Who once spoke with a peer's node never speaks with an older one of it."""
+        newest = self.generations.get((party.address, peer), 0)
+        if generation < newest:
+            said = f"{party.name} speaks with {peer}'s node {generation} after {newest}"
+            self.violated(FENCES, said)
+        self.generations[party.address, peer] = max(newest, generation)
 
     def _look_for_rewriting(self, party: Party, message: Append) -> None:
         """Note whether a node now has two histories of a log, both signed by its author."""
