@@ -59,23 +59,35 @@ class Following:
         self._talk: Talk | None = None
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
+        self._again = trio.Event()
 
     async def run(self) -> None:
-        """Follow the primary until `hand_over`."""
+        """Follow the primary until `hand_over`, and after `go_on` again."""
+        while True:
+            with self._scope:
+                await self._keep_following()
+            self._ended.set()
+            await self._again.wait()
+            self._again = trio.Event()
+
+    def go_on(self) -> None:
+        """This node could not take over: follow the primary again, if it is still there."""
+        self._scope, self._ended = trio.CancelScope(), trio.Event()
+        self._again.set()
+
+    async def _keep_following(self) -> None:
         pause = AGAIN_SECONDS[0]
-        with self._scope:
-            while True:
-                began = trio.current_time()
-                try:
-                    await self._follow()
-                except* (TallyError, OSError) as group:
-                    self._note(lone_error(group))
-                    if isinstance(lone_error(group), FormatError):
-                        self.mirrored.forget()  # the whole mends what does not fit together
-                steady = trio.current_time() - began > AGAIN_SECONDS[1]
-                pause = AGAIN_SECONDS[0] if steady else min(pause * 2, AGAIN_SECONDS[1])
-                await trio.sleep(pause)
-        self._ended.set()
+        while True:
+            began = trio.current_time()
+            try:
+                await self._follow()
+            except* (TallyError, OSError) as group:
+                self._note(lone_error(group))
+                if isinstance(lone_error(group), FormatError):
+                    self.mirrored.forget()  # the whole mends what does not fit together
+            steady = trio.current_time() - began > AGAIN_SECONDS[1]
+            pause = AGAIN_SECONDS[0] if steady else min(pause * 2, AGAIN_SECONDS[1])
+            await trio.sleep(pause)
 
     def _note(self, error: BaseException) -> None:
         said = error.message if isinstance(error, TallyError) else str(error)
@@ -85,7 +97,7 @@ class Following:
 
     async def hand_over(self, generation: int, proof: bytes) -> bool:
         """Tell the primary that this node takes over, and take what it still has; whether it
-        heard that. The primary is not followed any more.
+        heard that. The primary is not followed any more, unless it is to `go_on`.
         """
         told = False
         if self._talk is not None and self.connected:

@@ -7,6 +7,7 @@ the peer has fenced the old node.
 from __future__ import annotations
 
 from tallystick.node.books import RESTORED
+from tallystick.node.errors import StoreError
 from tallystick.node.gossiping.presences import ROW as PRESENCE
 from tallystick.node.gossiping.presences import stored_presence
 from tallystick.node.home import Home
@@ -55,7 +56,11 @@ async def promote(identity: Identity, following: Following, now_us: int) -> tupl
         )
     generation, proof = new_generation(identity, store, now_us)
     told = await following.hand_over(generation, proof)
-    take_over(home, store, generation)
+    try:
+        take_over(home, store, generation)
+    except StoreError:
+        following.go_on()
+        raise
     return generation, told
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -30,6 +29,7 @@ from tallystick.node.disputing import standing_all
 from tallystick.node.fencing import Fences
 from tallystick.node.founding import Founding
 from tallystick.node.gossiping.presences import Presences
+from tallystick.node.home import Home
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.lapsing import Due, Lapser
 from tallystick.node.link import Link
@@ -68,7 +68,8 @@ from tallystick.protocol.records import (
 class Mutation:
     """A mistake: the invariant that it breaks, the code that it replaces, and with what.
 
-    `remainder` names the seeds in which it is looked for: those with this remainder by 8, or all.
+    `remainder` names the seeds in which it is looked for: those with this remainder by 8, or all;
+    `first` is the first of them, where one is known that shows it.
     """
 
     invariant: int
@@ -76,10 +77,13 @@ class Mutation:
     name: str
     mistake: Callable[..., Any]
     remainder: int | None = None
+    first: int = 1
 
     def seeds(self) -> Iterable[int]:
         """The seeds to try, in order."""
-        return count(1) if self.remainder is None else count(self.remainder, 8)
+        if self.remainder is None:
+            return count(self.first)
+        return count(self.first + (self.remainder - self.first) % 8, 8)
 
     def planted(self) -> AbstractContextManager[Any]:
         """The nodes' code with the mistake in it."""
@@ -316,15 +320,11 @@ async def _fences_in_memory_alone(
     return True
 
 
-async def _leaves_the_older_session(self: Admission, link: Link, fence: FenceRow) -> None:
-    return None
-
-
 def _keeps_no_generation(store: Store, generation: int) -> None:
     store.commit_now(lambda txn: txn.put("meta", RESTORED, b""))
 
 
-def _keeps_no_mark(path: Path, data: bytes, mode: int | None = None) -> None:
+def _starts_all_the_same(home: Home) -> int | None:
     return None
 
 
@@ -345,12 +345,14 @@ def _says_it_has_what_it_has_not(self: Mirrored, commits: Commits) -> None:
     self.held, self.number = held[-1:], held[-1][0]  # type: ignore[attr-defined]
 
 
-def _removes_nothing(
+def _overwrites_nothing(
     txn: Txn, table: str, old: Iterator[tuple[bytes, bytes]], fresh: Iterator[Row]
 ) -> int:
+    there = {key for key, _ in old}
     for _, key, stored in fresh:
         assert stored is not None
-        txn.put_raw(table, key, stored)
+        if key not in there:
+            txn.put_raw(table, key, stored)
     return 0
 
 
@@ -395,20 +397,19 @@ MUTATIONS: dict[str, Mutation] = {
     "stops in memory alone": Mutation(14, Presences, "stop", _stops_in_memory_alone, COPIES),
     "takes its past for a copy": Mutation(14, Presences, "hear", _takes_its_past_for_a_copy, 3),
     "lets every process in": Mutation(14, Admission, "admit", _lets_every_process_in, COPIES),
-    "hears an older node": Mutation(15, Fences, "check", _hears_an_older_node, TAKEOVERS),
-    "fences in memory alone": Mutation(15, Fences, "_raise", _fences_in_memory_alone, TAKEOVERS),
-    "leaves the older session": Mutation(
-        15, Admission, "dismiss", _leaves_the_older_session, TAKEOVERS
+    "hears an older node": Mutation(15, Fences, "check", _hears_an_older_node, TAKEOVERS, 192),
+    "fences in memory alone": Mutation(
+        15, Fences, "_raise", _fences_in_memory_alone, TAKEOVERS, 128
     ),
     "keeps no generation": Mutation(
         15, promoting, "begin_generation", _keeps_no_generation, TAKEOVERS
     ),
-    "keeps no mark": Mutation(15, mode, "write_whole", _keeps_no_mark, TAKEOVERS),
-    "waits for no standby": Mutation(1, Mirroring, "shared", _waits_for_no_standby, TAKEOVERS),
+    "starts all the same": Mutation(15, mode, "superseded_by", _starts_all_the_same, TAKEOVERS),
+    "waits for no standby": Mutation(1, Mirroring, "shared", _waits_for_no_standby, TAKEOVERS, 72),
     "says it has what it has not": Mutation(
-        1, Mirrored, "apply", _says_it_has_what_it_has_not, TAKEOVERS
+        1, Mirrored, "apply", _says_it_has_what_it_has_not, TAKEOVERS, 248
     ),
-    "removes nothing": Mutation(15, applying, "_follow", _removes_nothing, TAKEOVERS),
+    "overwrites nothing": Mutation(15, applying, "_follow", _overwrites_nothing, TAKEOVERS, 40),
     "says everything again": Mutation(11, recovery, "_is_there", _says_everything_again, LOSSES),
     "says nothing again": Mutation(11, recovery, "_check_named", _says_nothing_again, LOSSES),
 }

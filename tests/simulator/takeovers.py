@@ -21,6 +21,7 @@ from tallystick.node.standby.mode import mark_standby
 
 FENCED_SECONDS = 300  # in which each older node has stopped, once it can reach a peer
 IN_STEP_SECONDS = 300
+HANDING_OVER_SECONDS = 30  # after which no promotion is under way any more
 # Whether a primary waits for its standby, and how many seconds (0: always).
 ALWAYS = StandbySettings(serve=True, wait=True, wait_seconds=0.0)
 WAITS = ((True, 0.0), (True, 0.0), (True, 10.0), (False, 10.0))
@@ -93,9 +94,7 @@ class Takeovers:
         """See to it that every older node stops for good. One that always waits for a standby that
         it has not any more says and hears nothing until it is started again.
         """
-        waiting = {home for home in self._older() if home.config.standby == ALWAYS}
-        for home in waiting:
-            home.died(cut=False)
+        await trio.sleep(HANDING_OVER_SECONDS)
         with trio.move_on_after(FENCED_SECONDS) as limit:
             while True:
                 for home in list(self._world.homes.values()):
@@ -106,6 +105,9 @@ class Takeovers:
                     self.promote()
                 elif all(home.superseded for home in self._older()):
                     break
+                for home in self._older():
+                    if home.config.standby == ALWAYS and self._dice.random() < 0.03:
+                        home.died(cut=False)
                 await trio.sleep(1)
         if limit.cancelled_caught:
             for home in self._older():
