@@ -16,7 +16,7 @@ from unittest import mock
 import msgspec
 import trio
 
-from simulator.plan import COPIES, LIARS, LOSSES, TAKEOVERS
+from simulator.plan import COPIES, LIARS, LOSSES, RUMOURS, TAKEOVERS
 from tallystick.node import balances, declaring, lapsing, logs, rebuilding, recovery
 from tallystick.node import channel as channel_module
 from tallystick.node.admitting import Admission
@@ -28,6 +28,7 @@ from tallystick.node.declaring import Declarer, _check_unrevealed
 from tallystick.node.disputing import standing_all
 from tallystick.node.fencing import Fences
 from tallystick.node.founding import Founding
+from tallystick.node.gossiping.judging import Judge
 from tallystick.node.gossiping.presences import Presences
 from tallystick.node.home import Home
 from tallystick.node.importing.drafts import Draft
@@ -42,7 +43,7 @@ from tallystick.node.standby.serving import Mirroring
 from tallystick.node.store.disk import Job, Store, Ticket, Txn
 from tallystick.node.store.keyspace import DeclarationRow, FenceRow, declaration_key, encode_row
 from tallystick.protocol import disputes
-from tallystick.protocol.blinding import OpenedPresence
+from tallystick.protocol.blinding import OpenedHead, OpenedPresence
 from tallystick.protocol.declarations import SALT_SIZE, Commitments, commitment, totals_of
 from tallystick.protocol.derive import Adjustments, Book, Tally
 from tallystick.protocol.disputes import adjustments_at
@@ -304,6 +305,27 @@ async def _lets_every_process_in(self: Admission, link: Link, presence: Presence
     self.links[link.peer] = link
 
 
+# Gossip's lies
+
+
+def _believes_any_cosignature(
+    self: Judge, channel: Channel, log: ChannelLog, head: Head, cosignature: bytes
+) -> bool:
+    return bool(cosignature)
+
+
+def _believes_any_signature(
+    self: Judge, channel: Channel, log: ChannelLog, head: Head, signature: bytes
+) -> bool:
+    return True
+
+
+async def _makes_nothing_of_it(
+    self: Judge, channel: Channel, log: ChannelLog, opened: OpenedHead
+) -> str:
+    return "rollback"
+
+
 # Takeovers
 
 
@@ -395,7 +417,12 @@ MUTATIONS: dict[str, Mutation] = {
     "leaves matters behind": Mutation(7, rebuilding, "rows_from", _leaves_matters_behind, LOSSES),
     "hears no copy": Mutation(14, Presences, "hear", _hears_no_copy, COPIES),
     "stops in memory alone": Mutation(14, Presences, "stop", _stops_in_memory_alone, COPIES),
-    "takes its past for a copy": Mutation(14, Presences, "hear", _takes_its_past_for_a_copy, 3),
+    "takes its past for a copy": Mutation(
+        14, Presences, "hear", _takes_its_past_for_a_copy, RUMOURS
+    ),
+    "believes any co-signature": Mutation(
+        4, Judge, "_cosigned", _believes_any_cosignature, RUMOURS
+    ),
     "lets every process in": Mutation(14, Admission, "admit", _lets_every_process_in, COPIES),
     "hears an older node": Mutation(15, Fences, "check", _hears_an_older_node, TAKEOVERS, 192),
     "fences in memory alone": Mutation(

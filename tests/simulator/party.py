@@ -15,6 +15,7 @@ import trio
 from simulator.disk import Disk, MemoryStore, PowerCut
 from simulator.liar import Liar
 from simulator.network import End, Weather, connect
+from simulator.rumours import Gossiper
 from simulator.standby import Follower
 from simulator.watch import Watch, here
 from tallystick.node.books import Books
@@ -119,6 +120,7 @@ class Party:
         self.config = Config()
         self.synced: dict[Path, int] = {}  # how much of each file is safe from a power cut
         self.liar: Liar | None = None
+        self.gossiper: Gossiper | None = None
         self.lives = 0  # processes so far
         self.decided = False  # whether people ever said that it is the only copy
         self.died_at = 0.0
@@ -185,6 +187,8 @@ class Party:
 
     def bend(self, peer: str, body: bytes) -> list[bytes]:
         """What this party sends instead of a frame."""
+        if self.gossiper is not None:
+            return self.gossiper.bend(body)
         return [body] if self.liar is None else self.liar.bend(peer, body)
 
     def size_on_disk(self, channel: Channel) -> int:

@@ -35,6 +35,7 @@ from simulator.liar import Liar
 from simulator.network import Weather
 from simulator.party import Party, World
 from simulator.rest import come_to_rest, named_on_disk
+from simulator.rumours import Gossiper
 from simulator.takeovers import Takeovers
 from simulator.users import METERS, Users
 from simulator.watch import Violation, Watch
@@ -45,7 +46,7 @@ from tallystick.protocol.terms import channel_id
 
 DAY_SECONDS = 86_400
 RUN_ENTRIES = 24  # the id index writes and merges runs of this size here, not of 65,536
-LIARS, LOSSES, COPIES, TAKEOVERS = 7, 5, 4, 0  # seeds with this remainder by 8
+LIARS, LOSSES, COPIES, RUMOURS, TAKEOVERS = 7, 5, 4, 3, 0  # seeds with this remainder by 8
 CLOCKS = ((4, 6), (12, 9), (40, 30), (29 * DAY_SECONDS, 15 * DAY_SECONDS))
 NAMES = ("acme.example", "beta.example", "gamma.example")
 
@@ -156,6 +157,8 @@ class Plan:
         """What came of it."""
         acknowledged = sum(e.acknowledged for p in self.parties for e in p.emitted.values())
         for party in self.parties:
+            if party.gossiper is not None:
+                self.faults.update(party.gossiper.told)
             if party.liar is not None:
                 self.faults.update({f"lie {name}": n for name, n in party.liar.told.items()})
         if self.world.fallen:
@@ -170,6 +173,10 @@ class Plan:
             await self._found()
             if self.seed % 8 == TAKEOVERS:
                 await self._serve_standbys(self.dice.choice(self.parties))
+            if self.seed % 8 == RUMOURS:
+                # What was forged is found out at once; in every second of these seeds nothing is.
+                party, forges = self.parties[-1], self.seed % 16 == RUMOURS
+                party.gossiper = Gossiper(party, self.dice, forges=forges)
             if self.lies:
                 self.parties[-1].liar = Liar(self.parties[-1], self.dice)
             for step in range(self.steps):
@@ -363,5 +370,7 @@ class Plan:
         self.world.parted.clear()
         for party in self.parties:
             party.disk.full, party.disk.cut_in, party.disk.slow_seconds = False, -1, 0.002
+            if party.gossiper is not None:
+                party.gossiper.lying = False
             if party.liar is not None:
                 party.liar.lying = False
