@@ -308,16 +308,13 @@ async def _lets_every_process_in(self: Admission, link: Link, presence: Presence
 # Gossip's lies
 
 
-def _believes_any_cosignature(
-    self: Judge, channel: Channel, log: ChannelLog, head: Head, cosignature: bytes
-) -> bool:
-    return bool(cosignature)
-
-
-def _believes_any_signature(
-    self: Judge, channel: Channel, log: ChannelLog, head: Head, signature: bytes
-) -> bool:
-    return True
+async def _convicts_on_a_word(
+    self: Judge, channel: Channel, log: ChannelLog, opened: OpenedHead
+) -> str:
+    if 0 < opened.size <= log.durable_size and log.root_at(opened.size) != opened.root:
+        await self._convicted(channel, "gossip showed another history of a log")
+        return "evidence"
+    return "behind"
 
 
 async def _makes_nothing_of_it(
@@ -420,9 +417,8 @@ MUTATIONS: dict[str, Mutation] = {
     "takes its past for a copy": Mutation(
         14, Presences, "hear", _takes_its_past_for_a_copy, RUMOURS
     ),
-    "believes any co-signature": Mutation(
-        4, Judge, "_cosigned", _believes_any_cosignature, RUMOURS
-    ),
+    "convicts on a word": Mutation(4, Judge, "judge", _convicts_on_a_word, RUMOURS),
+    "makes nothing of gossip": Mutation(2, Judge, "_go_back", _makes_nothing_of_it, RUMOURS),
     "lets every process in": Mutation(14, Admission, "admit", _lets_every_process_in, COPIES),
     "hears an older node": Mutation(15, Fences, "check", _hears_an_older_node, TAKEOVERS, 192),
     "fences in memory alone": Mutation(

@@ -30,6 +30,7 @@ import trio.testing
 from simulator.arbiter import arbitrate
 from simulator.copies import Copies, copy_home, judge_kept
 from simulator.disk import Table
+from simulator.forgetting import Forgetting
 from simulator.judge import judge
 from simulator.liar import Liar
 from simulator.network import Weather
@@ -47,6 +48,7 @@ from tallystick.protocol.terms import channel_id
 DAY_SECONDS = 86_400
 RUN_ENTRIES = 24  # the id index writes and merges runs of this size here, not of 65,536
 LIARS, LOSSES, COPIES, RUMOURS, TAKEOVERS = 7, 5, 4, 3, 0  # seeds with this remainder by 8
+FORGETTING = 11  # seeds with this remainder by 16
 CLOCKS = ((4, 6), (12, 9), (40, 30), (29 * DAY_SECONDS, 15 * DAY_SECONDS))
 NAMES = ("acme.example", "beta.example", "gamma.example")
 
@@ -123,6 +125,8 @@ class Plan:
         ]
         self.copies: Copies | None = None
         self.copied_at = self.dice.randrange(steps // 2) if seed % 8 == COPIES else steps
+        self.forgetting: Forgetting | None = None
+        self.forgets_at = self.dice.randrange(steps) if seed % 16 == FORGETTING else steps
         self.takeovers: Takeovers | None = None
         if seed % 8 == TAKEOVERS:
             self.mischief += [self._part, self._kill, self._part_standby]
@@ -131,7 +135,9 @@ class Plan:
             self.mischief += [self._part, self._kill, self._decide_in_haste]
         elif seed % 8 == LOSSES:
             self.mischief = [self._back_up, self._restore, self._restore, self._part, self._kill]
-        elif not self.lies:  # what a liar said to a home that was then put back, nobody can tell
+        elif (
+            not self.lies and seed % 16 != FORGETTING
+        ):  # what a liar said to a home that was then put back, nobody can tell
             self.mischief += [self._back_up, self._back_up, self._restore]
 
     def syncing(self) -> mock._patch[object]:
@@ -182,6 +188,9 @@ class Plan:
             for step in range(self.steps):
                 if step == self.copied_at:
                     self._copy(self.dice.choice(self.parties))
+                if step == self.forgets_at:
+                    one, other, _ = self.parties
+                    self.forgetting = Forgetting(self.world, self.dice, (one, other))
                 await self._step()
                 if self.copies is not None:
                     self.copies.look()
@@ -192,6 +201,8 @@ class Plan:
             if self.takeovers is not None:
                 await self.takeovers.settle(nursery)
             await come_to_rest(self.world, nursery)
+            if self.forgetting is not None and await self.forgetting.told():
+                await self._forget(self.forgetting)
             judge(self.world, self.restored)
             judge_kept(self.world)
             if not any(one.invariant == 4 for one in self.world.watch.violations):
@@ -316,6 +327,16 @@ class Plan:
         self.restored.add(party.name)
         party.restored = True
         self._excuse()
+
+    async def _forget(self, forgetting: Forgetting) -> None:
+        """Two parties go back, and all come to rest again."""
+        assert self._nursery is not None
+        self.faults["forgetting"] += 1
+        forgetting.forget()
+        self.restored.update(party.name for party in forgetting.pair)
+        self._excuse()
+        await forgetting.live_on(self.users, self._nursery)
+        await come_to_rest(self.world, self._nursery)
 
     def _copy(self, party: Party) -> None:
         """Copy a home, while it runs or not; both are used from now on."""
