@@ -15,6 +15,7 @@ from simulator.party import Party, World
 from simulator.users import Users
 from tallystick.node.channel import Channel
 
+DAY_US = 86_400_000_000
 TOLD_SECONDS = 400  # for what is newest to reach the third party
 HEARD_SECONDS = 60  # in which a node that starts is given back what it brought
 WORDS = 8
@@ -29,7 +30,12 @@ class Forgetting:
         self._before: list[dict[str, Table]] = [party.disk.snapshot() for party in pair]
 
     async def told(self) -> bool:
-        """Wait until the third party holds both logs' newest heads; whether it does."""
+        """Wait until the third party holds both logs' newest heads; whether it does, and all clocks
+        are as near to each other as gossip asks for at the end of a week.
+        """
+        skews = [party.skew_us for party in self._world.parties.values()]
+        if max(skews) - min(skews) > DAY_US:
+            return False
         with trio.move_on_after(TOLD_SECONDS):
             while not all(self._is_told(*found) for found in self._logs()):
                 await trio.sleep(1)
