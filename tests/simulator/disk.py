@@ -20,9 +20,9 @@ import trio
 
 from tallystick.node.errors import StoreError
 from tallystick.node.segments.reading import Segments
-from tallystick.node.standby.marks import Row
 from tallystick.node.store.disk import Job, Store, Txn, seal, unseal
 from tallystick.node.store.keyspace import TABLES
+from tallystick.node.store.recorder import Row
 
 
 class PowerCut(Exception):
@@ -162,7 +162,6 @@ class MemoryStore(Store):
         self.path = disk.folder
         self.read_only = False
         self.segments = Segments()
-        self.recorder = None
         self.dead = False
         self._begin_queue()
         self.on_failure = []

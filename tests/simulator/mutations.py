@@ -38,10 +38,10 @@ from tallystick.node.logs import ChannelLog, Sign
 from tallystick.node.requests import EmitResult, Request
 from tallystick.node.standby import applying, mode, promoting
 from tallystick.node.standby.applying import Commits, Mirrored
-from tallystick.node.standby.marks import Row
 from tallystick.node.standby.serving import Mirroring
 from tallystick.node.store.disk import Job, Store, Ticket, Txn
 from tallystick.node.store.keyspace import DeclarationRow, FenceRow, declaration_key, encode_row
+from tallystick.node.store.recorder import Row
 from tallystick.protocol import disputes
 from tallystick.protocol.blinding import OpenedHead, OpenedPresence
 from tallystick.protocol.declarations import SALT_SIZE, Commitments, commitment, totals_of
