@@ -400,8 +400,8 @@ MUTATIONS: dict[str, Mutation] = {
     "knows the newest ids": Mutation(6, ChannelLog, "known", _knows_the_newest_ids),
     "counts what came later": Mutation(7, ChannelLog, "tallies_at", _counts_what_came_later),
     "ignores voids": Mutation(7, logs, "Book", _IgnoresVoids),
-    "sees only repeats": Mutation(8, Channel, "repeats", _sees_only_repeats, LIARS),
-    "ignores halts": Mutation(8, Founding, "halt", _ignores_halts, LIARS),
+    "sees only repeats": Mutation(8, Channel, "repeats", _sees_only_repeats, LIARS, 135),
+    "ignores halts": Mutation(8, Founding, "halt", _ignores_halts, LIARS, 135),
     "halts every channel": Mutation(9, Link, "_halt", _halts_every_channel, LIARS),
     "declares before the salt": Mutation(12, Declarer, "declare", _declares_before_the_salt),
     "reveals unsecured": Mutation(12, declaring, "next_opening", _reveals_unsecured),
@@ -409,7 +409,7 @@ MUTATIONS: dict[str, Mutation] = {
     "reveals nothing": Mutation(12, declaring, "next_opening", _reveals_nothing),
     "takes words for silence": Mutation(13, lapsing, "waiting", _takes_words_for_silence),
     "reminds nobody": Mutation(13, Lapser, "_remind", _reminds_nobody),
-    "takes nothing in time": Mutation(13, disputes, "in_time", _takes_nothing_in_time),
+    "takes nothing in time": Mutation(13, disputes, "in_time", _takes_nothing_in_time, first=58),
     "adjusts by present disputes": Mutation(7, balances, "adjustments_at", _adjusts_by_the_present),
     "leaves matters behind": Mutation(7, rebuilding, "rows_from", _leaves_matters_behind, LOSSES),
     "hears no copy": Mutation(14, Presences, "hear", _hears_no_copy, COPIES),
@@ -422,17 +422,17 @@ MUTATIONS: dict[str, Mutation] = {
     "lets every process in": Mutation(14, Admission, "admit", _lets_every_process_in, COPIES),
     "hears an older node": Mutation(15, Fences, "check", _hears_an_older_node, TAKEOVERS, 192),
     "fences in memory alone": Mutation(
-        15, Fences, "_raise", _fences_in_memory_alone, TAKEOVERS, 128
+        15, Fences, "_raise", _fences_in_memory_alone, TAKEOVERS, 344
     ),
     "keeps no generation": Mutation(
         15, promoting, "begin_generation", _keeps_no_generation, TAKEOVERS
     ),
     "starts all the same": Mutation(15, mode, "superseded_by", _starts_all_the_same, TAKEOVERS),
-    "waits for no standby": Mutation(1, Mirroring, "shared", _waits_for_no_standby, TAKEOVERS, 72),
+    "waits for no standby": Mutation(1, Mirroring, "shared", _waits_for_no_standby, TAKEOVERS, 192),
     "says it has what it has not": Mutation(
-        1, Mirrored, "apply", _says_it_has_what_it_has_not, TAKEOVERS, 248
+        1, Mirrored, "apply", _says_it_has_what_it_has_not, TAKEOVERS, 536
     ),
-    "overwrites nothing": Mutation(15, applying, "_follow", _overwrites_nothing, TAKEOVERS, 40),
+    "overwrites nothing": Mutation(15, applying, "_follow", _overwrites_nothing, TAKEOVERS, 80),
     "says everything again": Mutation(11, recovery, "_is_there", _says_everything_again, LOSSES),
     "says nothing again": Mutation(11, recovery, "_check_named", _says_nothing_again, LOSSES),
 }
