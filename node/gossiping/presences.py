@@ -25,7 +25,6 @@ from tallystick.protocol.blinding import (
     OpenedPresence,
     Veil,
     epoch_at,
-    epochs_near,
     presence_secret,
 )
 from tallystick.protocol.errors import ProofError
@@ -119,9 +118,11 @@ class Presences:
     # Hearing
 
     def pseudonyms(self) -> list[bytes]:
-        """Under which items of our party are to be expected now."""
-        now_s = self._books.clock_us() / 1e6
-        return [self._veil(epoch).pseudonym for epoch in epochs_near(self._secret, now_s)]
+        """Under which items of our party are to be expected now. The next week's always: a copy's
+        clock may be days ahead, and then what we say is too old to tell it anything.
+        """
+        epoch = epoch_at(self._secret, self._books.clock_us() / 1e6)
+        return [self._veil(one).pseudonym for one in (epoch - 1, epoch, epoch + 1)]
 
     def _veil(self, epoch: int) -> Veil:
         veil = self._veils.get(epoch)

@@ -15,6 +15,7 @@ from tallystick.protocol.items import verify_item
 
 SECOND_US = 1_000_000
 HOUR_US = 3600 * SECOND_US
+DAY_US = 24 * HOUR_US
 
 
 async def _written(side: homes.Side) -> None:
@@ -74,6 +75,18 @@ async def test_what_another_copy_says_later_stops_us_until_people_decide(tmp_pat
         side.now_us += SECOND_US
         assert ours.hear(other.item()) is not None
         assert not Presences(side.books, Random(4)).stopped
+
+
+async def test_a_copy_whose_clock_is_days_ahead_is_expected_all_week(tmp_path: Path) -> None:
+    async with homes.alone(tmp_path) as side:
+        for _ in range(9):
+            ours = Presences(side.books, Random(1))
+            expected = ours.pseudonyms()
+            side.now_us += 6 * DAY_US
+            word = Presences(side.books, Random(2)).item()
+            assert word.pseudonym in expected
+            assert ours.hear(word) is not None
+            side.now_us -= 5 * DAY_US
 
 
 async def test_an_answer_is_passed_on_and_is_no_copys_word_here(
