@@ -206,7 +206,8 @@ class Link:
                     _log.info("the peer is gone", extra={"peer": self.peer})
                     return
                 pause = self._allowance.take(len(data), 0, 0, trio.current_time())
-                await trio.sleep(pause)
+                if pause:
+                    await trio.sleep(pause)
                 self.session.feed(data)
                 while (message := self.session.next_message()) is not None:
                     await self._handle(message)

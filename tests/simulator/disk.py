@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -21,6 +21,7 @@ from tallystick.node.errors import StoreError
 from tallystick.node.segments.reading import Segments
 from tallystick.node.store.disk import Job, Store, Txn
 from tallystick.node.store.keyspace import TABLES
+from tallystick.node.store.writer import Writer
 
 
 class PowerCut(Exception):
@@ -130,6 +131,7 @@ class MemoryStore(Store):
         self.segments = Segments()
         self.recorder = None
         self.dead = False
+        self._writer = Writer()
         self._begin_queue()
         self.on_failure = []
         self._check_version(False)
@@ -162,6 +164,10 @@ class MemoryStore(Store):
         if cut:
             self._lose_power()  # whatever the node's code would make of the error
             raise PowerCut
+
+    async def write(self, jobs: Sequence[Job]) -> None:
+        """Take a while as well."""
+        await self.off_thread(self.commit_now, *jobs)
 
     async def off_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Take a while, as a disk does, and then do it at once."""
