@@ -113,8 +113,7 @@ class Link:
         self._outbox = Outbox()
         self._writing = False
         self._over = False  # nothing new is begun
-        # The peer's batches on their way to the disk, with how many records they have.
-        self._unanswered: list[tuple[Ticket, int]] = []
+        self._unanswered: list[tuple[Ticket, int]] = []  # the peer's batches, and their records
         self._closings: dict[bytes, trio.MemorySendChannel[Message]] = {}
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()
@@ -138,8 +137,10 @@ class Link:
         """Queue a message."""
         if self.ended.is_set() or self.session.state is Connection.CLOSED:
             return
-        answer = not isinstance(message, Append | Return)
-        self._outbox.put(self.session.send(message), answer=answer)
+        frame = self.session.send(message)
+        if not self._writing and self._stream.send_nowait(frame):
+            return
+        self._outbox.put(frame, answer=not isinstance(message, Append | Return))
         if not self._writing:
             self._writing = True
             self._begin(self._write)
