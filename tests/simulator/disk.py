@@ -129,7 +129,6 @@ class MemoryStore(Store):
         self.path = disk.folder
         self.read_only = False
         self.segments = Segments()
-        self.recorder = None
         self.dead = False
         self._writer = Writer()
         self._begin_queue()
