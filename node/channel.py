@@ -215,8 +215,11 @@ class Channel:
     async def make_batches(self) -> float:
         """Turn what callers emit into batches, until nothing of it is left."""
         while self._requests:
-            await self.resumed.wait()
-            await self._slots.acquire()
+            if self.resumed.is_set() and self._slots.value:
+                self._slots.acquire_nowait()  # a delta alone does not wait for a turn of the loop
+            else:
+                await self.resumed.wait()
+                await self._slots.acquire()
             async with self.gate:
                 if not self.resumed.is_set():
                     self._slots.release()

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import trio
 
 from tallystick.node import accusing, recovery
+from tallystick.node.answering import Answering
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.errors import ArchiveError
@@ -66,8 +66,7 @@ PING_SECONDS = 15  # whoever owns the links pings each of them so often
 SILENCE_SECONDS = 50  # a peer that says nothing for so long is taken for gone
 SKEW_SECONDS = 300  # a clock off by more is reported
 RECORDS_IN_FLIGHT_MAX = APPEND_RECORDS_MAX  # of the peer's, on their way to the disk
-CLOSINGS_WAITING_MAX = 8  # messages about checkpoints, a channel
-REST_SECONDS_MAX = 5
+SMALL_BYTES = 4 * 1024  # of a batch that is sent at once
 BUSY_BYTES = 64 * 1024  # on their way to a peer, after which gossip waits
 RETURN_SECONDS = 30  # a peer that returns nothing of our log for so long does not mean to
 
@@ -108,9 +107,8 @@ class Link:
         self._outbox = Outbox()
         self._writing = False
         self._over = False  # nothing new is begun
-        # The peer's batches on their way to the disk, with how many records they have.
-        self._unanswered: list[tuple[Ticket, int]] = []
-        self._closings: dict[bytes, trio.MemorySendChannel[Message]] = {}
+        self._unanswered: list[tuple[Ticket, int]] = []  # the peer's batches, and their records
+        self._answering = Answering(self._begin, self._handle_closing)
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()
 
@@ -133,8 +131,10 @@ class Link:
         """Queue a message."""
         if self.ended.is_set() or self.session.state is Connection.CLOSED:
             return
-        answer = not isinstance(message, Append | Return)
-        self._outbox.put(self.session.send(message), answer=answer)
+        frame = self.session.send(message)
+        if not self._writing and self._stream.send_nowait(frame):
+            return
+        self._outbox.put(frame, answer=not isinstance(message, Append | Return))
         if not self._writing:
             self._writing = True
             self._begin(self._write)
@@ -201,7 +201,8 @@ class Link:
                     _log.info("the peer is gone", extra={"peer": self.peer})
                     return
                 pause = self._allowance.take(len(data), 0, 0, trio.current_time())
-                await trio.sleep(pause)
+                if pause:
+                    await trio.sleep(pause)
                 self.session.feed(data)
                 while (message := self.session.next_message()) is not None:
                     await self._handle(message)
@@ -351,37 +352,14 @@ class Link:
                     self._owner.reconcile(self, channel, message)
                 case _:
                     closer.arrived(message)
-                    # May wait for the disk or the peer, and the peer's next words with it.
                     with trio.move_on_after(SILENCE_SECONDS) as waiting:
-                        await self._closings_of(closer).send(message)
+                        await self._answering.put(closer, message)
                     if waiting.cancelled_caught:
                         self.close("the peer says more about checkpoints than can be answered")
         except PeerBreach as breach:
             await self._halt(channel, breach)
         except ArchiveError as error:  # until the next link; other channels go on
             _log.error("a message was not answered", extra=self._named(channel, error))
-
-    def _closings_of(self, closer: Closer) -> trio.MemorySendChannel[Message]:
-        """Where a channel's messages about checkpoints wait, while there are any."""
-        key = closer.channel.id
-        if key not in self._closings:
-            self._closings[key], waiting = trio.open_memory_channel[Message](CLOSINGS_WAITING_MAX)
-            self._begin(self._answer_closings, closer, waiting)
-        return self._closings[key]
-
-    async def _answer_closings(
-        self, closer: Closer, waiting: trio.MemoryReceiveChannel[Message]
-    ) -> None:
-        """Answer messages about checkpoints one by one, resting as long as each took: computing
-        statements over and over may not take the node's time from other channels.
-        """
-        with suppress(trio.WouldBlock):
-            while True:
-                message = waiting.receive_nowait()
-                began = trio.current_time()
-                await self._handle_closing(closer, message)
-                await trio.sleep(min(trio.current_time() - began, REST_SECONDS_MAX))
-        del self._closings[closer.channel.id]
 
     async def _handle_closing(self, closer: Closer, message: Message) -> None:
         assert isinstance(message, InClosing)
@@ -479,7 +457,9 @@ class Link:
 
     def wake(self, channel: Channel) -> None:
         """Our log grew, or the peer may be sent more of it: send what there is."""
-        if channel.id not in self._sending and self._may_send(channel):
+        if channel.id in self._sending or not self._may_send(channel):
+            return
+        if not self._send_recent(*self._channels[channel.id]):
             self._sending.add(channel.id)
             self._begin(self._send_log, *self._channels[channel.id])
 
@@ -489,6 +469,24 @@ class Link:
         link = self.session.channels[channel.id]
         waits = channel.own.durable_size > link.sent_size and not channel.withheld
         return waits and link.may_append
+
+    def _send_recent(self, channel: Channel, closer: Closer) -> bool:
+        """Send a small batch that is at hand: a delta alone waits for no task. Whether it was all
+        that may be sent.
+        """
+        link = self.session.channels[channel.id]
+        batch = channel.own.recent(link.sent_size)
+        if (
+            batch is None
+            or not batch.signature
+            or len(batch.data) > SMALL_BYTES
+            or batch.size > closer.next_head(channel.own, link.sent_size)
+            or self._outbox.waiting_bytes
+        ):
+            return False
+        link.own_size = max(link.own_size, batch.size)
+        self.send(Append(channel.id, batch.first, batch.data, batch.signature))
+        return not self._may_send(channel)
 
     async def _send_log(self, channel: Channel, closer: Closer) -> None:
         """Send our log's batches that are durable, within the session's window."""

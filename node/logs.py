@@ -277,6 +277,10 @@ class ChannelLog(LogMatters):
         while not self.settled:
             await self.store.commit(lambda txn: None)
 
+    def recent(self, start: int) -> Batch | None:
+        """The batch from index `start`, if it is at hand."""
+        return self._recent.get(start)
+
     def batch_from(self, start: int, limit: int) -> Batch:
         """Records from index `start` for the peer: whole batches, up to about a mebibyte.
 

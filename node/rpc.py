@@ -22,6 +22,7 @@ from tallystick.protocol.errors import FormatError, InputError, TallyError
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
 MEDIA_TYPE = "application/msgpack"
+PATH = "/rpc/"
 # what the decoder raises for garbage: text that is no UTF-8, and arrays nested without end, too
 _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -99,7 +100,7 @@ class RpcClient:
         try:
             answer = await self._pool.request(
                 "POST",
-                f"http://node/rpc/{method}",
+                f"http://node{PATH}{method}",
                 headers={"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body))},
                 content=_Body(body),
             )

@@ -25,6 +25,9 @@ class Stream(Protocol):
     async def send(self, data: bytes) -> None:
         """Send all; `PeerUnreachable` if the peer is gone."""
 
+    def send_nowait(self, data: bytes) -> bool:
+        """Send something small if it can be sent at once; whether it was taken."""
+
     async def receive(self) -> bytes:
         """What arrived; empty at the end."""
 

@@ -19,6 +19,7 @@ from hypercorn.typing import ConnectionState
 from starlette.types import Scope
 
 from tallystick.node.api.http1 import Http1Server
+from tallystick.node.api.plain import Answer
 
 KEEP_ALIVE_SECONDS = 75
 HEADER_BYTES_MAX = 64 * 1024
@@ -91,6 +92,16 @@ class Place:
         self._stream.socket.close()
 
 
+def working(place: Place, answer: Answer) -> Answer:
+    """The same, working on it at a place, of whom its socket lets in."""
+
+    async def work(method: str, body: bytes) -> tuple[int, bytes]:
+        with place.work(known=True):
+            return await answer(method, body)
+
+    return work
+
+
 def place_of(scope: Scope) -> Place:
     """The place of the connection that a request came on."""
     found: Place = scope["state"]["place"]
@@ -100,7 +111,9 @@ def place_of(scope: Scope) -> Place:
 class Connections:
     """Serves an application on the connections of some listeners."""
 
-    def __init__(self, app: Callable[..., Any], connections_max: int) -> None:
+    def __init__(
+        self, app: Callable[..., Any], connections_max: int, plain: Answer | None = None
+    ) -> None:
         config = Config()
         config.errorlog = logging.getLogger("tallystick.hypercorn")
         config.include_server_header = False
@@ -109,6 +122,7 @@ class Connections:
         config.h11_max_incomplete_size = HEADER_BYTES_MAX
         self._config = config
         self._app = ASGIWrapper(app)
+        self._plain = plain  # what answers requests of the plain form
         self._context = WorkerContext(None)
         self._max = connections_max
         self._open: dict[Place, None] = {}  # in the order in which they came
@@ -154,7 +168,9 @@ class Connections:
         state = ConnectionState({"place": place})
         try:
             guarded: Any = _Stream(stream)
-            await Http1Server(self._app, self._config, self._context, state, guarded)
+            server = Http1Server(self._app, self._config, self._context, state, guarded)
+            server.plain = self._plain and working(place, self._plain)
+            await server
         except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             pass
         except* Exception:  # noqa: BLE001 - one connection must not take the node with it

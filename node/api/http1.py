@@ -21,6 +21,9 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
+from tallystick.node.api.limits import BODY_BYTES_PER_SECOND, BODY_SECONDS
+from tallystick.node.api.plain import Answer, plain_answer, plain_request
+
 RECEIVE_BYTES = 128 * 1024  # at once; a piece costs nearly the same, however large
 PIECES_WAITING = 5  # of a body that the application has not taken yet
 LINGER_SECONDS = 2  # in which a caller may read our last answer while it still sends
@@ -98,6 +101,7 @@ class _Http1(H11Protocol):
 class Http1Server(TCPServer):
     """Serves one connection."""
 
+    plain: Answer | None = None  # what answers requests of the plain form
     _ending = False  # by us
 
     async def run(self) -> None:
@@ -129,14 +133,43 @@ class Http1Server(TCPServer):
         dropped = 0
         with self._reading, suppress(trio.ClosedResourceError, trio.BrokenResourceError):
             while dropped < LINGER_BYTES:
-                data = await self.stream.receive_some(RECEIVE_BYTES)
+                data = bytes(await self.stream.receive_some(RECEIVE_BYTES))
                 if self._ending:
                     dropped += len(data)
                 else:
-                    await self.protocol.handle(RawData(bytes(data)))
+                    left = await self._answer_plain(data)
+                    if left or not data:
+                        await self.protocol.handle(RawData(left))
                 if not data:
                     break
         await self.protocol.handle(Closed())
+
+    async def _answer_plain(self, data: bytes) -> bytes:
+        """Answer the requests of the plain form that begin here; what follows them."""
+        general = self.protocol.connection
+        while (
+            self.plain is not None
+            and (request := plain_request(data)) is not None
+            and general.our_state is general.their_state is h11.IDLE
+            and not general.trailing_data[0]
+        ):
+            missing = request.stop - len(data)
+            if missing > 0:
+                pace = BODY_SECONDS + missing / BODY_BYTES_PER_SECOND
+                self._reading.deadline = trio.current_time() + pace
+                pieces = [data]
+                while missing > 0:
+                    pieces.append(bytes(await self.stream.receive_some(RECEIVE_BYTES)))
+                    if not pieces[-1]:
+                        return b""
+                    missing -= len(pieces[-1])
+                data = b"".join(pieces)
+            self._reading.deadline = math.inf
+            answer = await self.plain(request.method, data[request.start : request.stop])
+            await self.stream.send_all(plain_answer(*answer))
+            self._rest()
+            data = data[request.stop :]
+        return data
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Closed):

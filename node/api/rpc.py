@@ -15,13 +15,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tallystick.node.api.limits import read_body
-from tallystick.node.rpc import BODY_BYTES_MAX, MEDIA_TYPE, decode_parameters
+from tallystick.node.rpc import BODY_BYTES_MAX, MEDIA_TYPE, PATH, decode_parameters
 from tallystick.protocol.errors import FormatError, InputError, TallyError
 
 _log = logging.getLogger("tallystick.rpc")
 _encode = msgspec.msgpack.Encoder().encode
 
 Methods = Mapping[str, Callable[..., Awaitable[object]]]
+ROUTE = PATH + "{method}"
 
 
 class Rpc:
@@ -30,23 +31,25 @@ class Rpc:
     def __init__(self, methods: Methods, nursery: trio.Nursery) -> None:
         self._methods = methods
         self._nursery = nursery
-        self.routes = [Route("/rpc/{method}", self._answer, methods=["POST"])]
+        self.routes = [Route(ROUTE, self._answer, methods=["POST"])]
 
     async def _answer(self, request: Request) -> Response:
         method = request.path_params["method"]
         body = await read_body(request, BODY_BYTES_MAX)
-        answers: list[Response] = []
+        answers: list[tuple[int, bytes]] = []
         done = trio.Event()
 
         async def work() -> None:
-            answers.append(await self._call(method, body))
+            answers.append(await self.call(method, body))
             done.set()
 
         self._nursery.start_soon(work)
         await done.wait()
-        return answers[0]
+        status, answer = answers[0]
+        return Response(answer, status, media_type=MEDIA_TYPE)
 
-    async def _call(self, method: str, body: bytes) -> Response:
+    async def call(self, method: str, body: bytes) -> tuple[int, bytes]:
+        """The status and the body of the answer to a request."""
         try:
             called = self._methods.get(method)
             if called is None:
@@ -66,8 +69,8 @@ class Rpc:
             _log.exception("a request failed inside the node", extra={"method": method})
             message = f"{method} failed inside the node; its log says why"
             return _failed("TallyError", message, "Please report it")
-        return Response(answer, media_type=MEDIA_TYPE)
+        return 200, answer
 
 
-def _failed(kind: str, message: str, advice: str) -> Response:
-    return Response(_encode((kind, message, advice)), 500, media_type=MEDIA_TYPE)
+def _failed(kind: str, message: str, advice: str) -> tuple[int, bytes]:
+    return 500, _encode((kind, message, advice))

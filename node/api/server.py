@@ -32,7 +32,7 @@ from tallystick.node.api.routes import (
     observing,
     statements,
 )
-from tallystick.node.api.rpc import Rpc
+from tallystick.node.api.rpc import ROUTE, Rpc
 from tallystick.node.config import Config, Http
 from tallystick.node.console.app import Console
 from tallystick.node.intake.sink import EventSink
@@ -84,6 +84,7 @@ class HttpServer:
             owners = Connections(
                 counted(OwnersDoor(build(world, offered, [*others, *rpc.routes]))),
                 OWNERS_CONNECTIONS_MAX,
+                self._monitor.http.counting(rpc.call, ROUTE),
             )
             await nursery.start(serve_socket, owners, self._node.home.socket_path)
             if config.listen:

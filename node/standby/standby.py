@@ -87,7 +87,8 @@ class Standby:
         async with trio.open_nursery() as nursery:
             await nursery.start(on_signal, stop)
             rpc = Rpc(self.methods, nursery)
-            owners = Connections(OwnersDoor(Starlette(routes=rpc.routes)), OWNERS_CONNECTIONS_MAX)
+            door = OwnersDoor(Starlette(routes=rpc.routes))
+            owners = Connections(door, OWNERS_CONNECTIONS_MAX, rpc.call)
             await nursery.start(serve_socket, owners, self.home.socket_path)
             nursery.start_soon(self.following.run)
             nursery.start_soon(self.reads.serve)

@@ -30,6 +30,7 @@ from tallystick.node.segments.reading import Segments
 from tallystick.node.store.ahead import read_ahead
 from tallystick.node.store.keyspace import FORMAT, FORMATS, TABLES
 from tallystick.node.store.recorder import Recorder, Row
+from tallystick.node.store.writer import Writer
 from tallystick.node.telemetry.counts import Commits
 
 JOBS_A_COMMIT_MAX = 256
@@ -229,6 +230,7 @@ class Store:
             raise StoreError(f"the store in {path} cannot be opened: {error}", _ADVICE) from None
         self._commits = 0
         self._writing = threading.Lock()
+        self._writer = Writer()
         self.counts = Commits()
         self._begin_queue()
         self._running = False
@@ -393,8 +395,12 @@ class Store:
         self._queue.append((job, ticket))
         return ticket
 
+    async def write(self, jobs: Sequence[Job]) -> None:
+        """Commit the jobs off the trio thread."""
+        await self._writer.run(lambda: self.commit_now(*jobs))
+
     async def off_thread(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Do what would hold up the trio thread: commits, merges."""
+        """Do what would hold up the trio thread, and commits too, such as merges."""
         return await trio.to_thread.run_sync(work, *arguments)
 
     async def run(self) -> None:
@@ -414,6 +420,7 @@ class Store:
                 await self._commit_group(group)
                 group = []
         finally:
+            self._writer.stop()
             # Nobody waits for what will not happen.
             self._stopped = NodeStops("the node stops")
             for _, ticket in group + self._queue:
@@ -424,7 +431,7 @@ class Store:
         try:
             # A commit that began is waited for: its outcome must be known.
             with trio.CancelScope(shield=True):
-                await self.off_thread(self.commit_now, *(job for job, _ in group))
+                await self.write([job for job, _ in group])
         except StoreError as failure:
             error = failure
             # What queued behind was prepared on top of this group, so it fails with it.

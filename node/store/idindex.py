@@ -19,7 +19,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO
 
@@ -316,8 +316,8 @@ class IdIndex:
     def adopt(self, row: RunRow, below: int) -> None:
         """The run of a freeze is durable: its entries leave memory."""
         self._runs.append(Run(self._folder / row.file, row.entries))
-        if row.entries == len(self._recent) and not self._more:
-            self._recent = {}
+        if not self._more:  # they are in log order, so the run has the first ones
+            self._recent = dict(islice(self._recent.items(), row.entries, None))
             return
         kept = [(value, index) for value, index in self._recent.items() if index >= below]
         kept += [(v, index) for v, more in self._more.items() for index in more if index >= below]

@@ -34,6 +34,7 @@ from cryptography.x509.oid import NameOID
 from nacl.signing import SigningKey
 
 from tallystick.node.errors import PeerUnreachable, StoreError
+from tallystick.node.transport.secure import SecureStream
 from tallystick.protocol.errors import FormatError, InputError
 from tallystick.protocol.keys import Identity
 
@@ -42,7 +43,6 @@ _log = logging.getLogger("tallystick.tls")
 ALPN_SESSION = "tallystick/1"
 ALPN_PAIRING = "tallystick-pair/1"
 ALPN_STANDBY = "tallystick-standby/1"  # between two nodes of one party
-RECEIVE_BYTES = 256 * 1024
 CLOSE_SECONDS = 2
 
 # Certificates carry no trust in time: pairing pins them, and a wrong clock must not unpair nodes.
@@ -201,7 +201,7 @@ def serve_by_name(context: ssl.SSLContext, find: Callable[[str], ssl.SSLContext 
 class PeerStream:
     """An authenticated connection. `dialled` is the address, or empty on the accepting side."""
 
-    def __init__(self, stream: trio.SSLStream[trio.SocketStream], dialled: str = "") -> None:
+    def __init__(self, stream: SecureStream, dialled: str = "") -> None:
         self._stream = stream
         self._silent_address = dialled  # until the peer has said something
 
@@ -212,10 +212,17 @@ class PeerStream:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise PeerUnreachable(f"the connection broke: {_cause(error)}") from None
 
+    def send_nowait(self, data: bytes) -> bool:
+        """Send something small if it can be sent at once; whether it was taken."""
+        try:
+            return self._stream.send_nowait(data)
+        except trio.BrokenResourceError:
+            return False  # whoever sends or receives next hears why
+
     async def receive(self) -> bytes:
         """Some bytes; empty at the end, however it came."""
         try:
-            data = bytes(await self._stream.receive_some(RECEIVE_BYTES))
+            data = await self._stream.receive_some()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             data = b""
         # In TLS 1.3 the server judges our certificate after our side of the handshake is done.
@@ -280,7 +287,7 @@ async def dial(
         except StoreError:
             await trio.aclose_forcefully(raw)
             raise
-        stream = trio.SSLStream(raw, made, server_hostname=name, https_compatible=False)
+        stream = SecureStream(raw, made, name)
         try:
             await stream.do_handshake()
         except (trio.BrokenResourceError, ssl.SSLError) as error:
@@ -303,16 +310,14 @@ async def dial(
     )
 
 
-def _check_server(
-    stream: trio.SSLStream[trio.SocketStream], server_key: bytes, address: str
-) -> None:
-    der = stream.getpeercert(binary_form=True)
+def _check_server(stream: SecureStream, server_key: bytes, address: str) -> None:
+    der = stream.tls.getpeercert(binary_form=True)
     if der is None or _key_or_none(der) != server_key:
         raise PeerUnreachable(
             f"{address} is not the node that it should be: its key is another",
             "Nothing was sent. Ask your counterparty whether it has a new home or address",
         )
-    if stream.selected_alpn_protocol() is None:
+    if stream.tls.selected_alpn_protocol() is None:
         raise PeerUnreachable(
             f"{address} speaks another version of the protocol", "Update the older of the two nodes"
         )
@@ -329,7 +334,7 @@ async def accept(
     raw: trio.SocketStream, context: ssl.SSLContext, timeout_seconds: float
 ) -> tuple[PeerStream, bytes | None, str | None]:
     """The connection, the client's transport key (None: it showed none) and what it speaks."""
-    stream = trio.SSLStream(raw, context, server_side=True, https_compatible=False)
+    stream = SecureStream(raw, context)
     with trio.move_on_after(timeout_seconds):
         try:
             await stream.do_handshake()
@@ -339,9 +344,9 @@ async def accept(
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
-        der = stream.getpeercert(binary_form=True)
+        der = stream.tls.getpeercert(binary_form=True)
         key = _key_or_none(der) if der else None
-        alpn = stream.selected_alpn_protocol()
+        alpn = stream.tls.selected_alpn_protocol()
         if key is None and alpn != ALPN_PAIRING:
             await trio.aclose_forcefully(stream)
             raise PeerUnreachable(f"a client without a certificate asked for {alpn!r}")

@@ -34,6 +34,7 @@ from tallystick.node.store.idindex import RECENT_MAX, IdIndex, fingerprints, wri
 from tallystick.node.store.keyspace import RunRow, index_key, record_name
 from tallystick.node.store.tiles import put_tile, tile_rows
 from tallystick.node.transport import tls
+from tallystick.node.transport.secure import RECORD_BYTES
 from tallystick.protocol.derive import Book
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.framing import FrameReader, frame
@@ -77,7 +78,7 @@ def _tls(folder: Path) -> tuple[Callable[[bytes], bytes], Callable[[bytes], Iter
         wires[0].write(data)
         with suppress(ssl.SSLWantReadError):
             while True:
-                yield server.read(tls.RECEIVE_BYTES)
+                yield server.read(RECORD_BYTES)
 
     return encrypt, decrypt
 

@@ -403,14 +403,14 @@ async def test_balances_at_a_size_while_a_commit_is_over_and_not_counted_yet(
         await a.channel.emit([_draft("tokens", 1, "x", 5, 1)])
         own = a.channel.own
         before = own.tallies_at(2)
-        commit, on_disk, counted = a.store.off_thread, trio.Event(), trio.Event()
+        commit, on_disk, counted = a.store.write, trio.Event(), trio.Event()
 
         async def slowly(*work: Any) -> None:
             await commit(*work)
             on_disk.set()
             await counted.wait()
 
-        monkeypatch.setattr(a.store, "off_thread", slowly)
+        monkeypatch.setattr(a.store, "write", slowly)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(a.channel.emit, [_draft("tokens", 2, "x", 5, 1)])
             await on_disk.wait()

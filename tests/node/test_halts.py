@@ -38,6 +38,9 @@ class _Unread:
     async def send(self, data: bytes) -> None:
         await trio.sleep_forever()
 
+    def send_nowait(self, data: bytes) -> bool:
+        return False
+
 
 def _link(peering: Peering, nursery: trio.Nursery) -> Link:
     """A link that heard the peer's hello."""

@@ -25,6 +25,9 @@ class Stream:
     async def send(self, data: bytes) -> None:
         await trio.lowlevel.checkpoint()
 
+    def send_nowait(self, data: bytes) -> bool:
+        return False
+
     async def receive(self) -> bytes:
         await trio.lowlevel.checkpoint()
         said = (Hello(PROTOCOL_VERSION, "beta.example", 0, ""), PRESENCE)

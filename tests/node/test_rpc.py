@@ -62,8 +62,8 @@ async def _serving(folder: Path) -> AsyncIterator[tuple[Home, _Methods]]:
     names = ("echo", "wait", "fail", "crash", "large", "beyond", "work")
     async with trio.open_nursery() as nursery:
         rpc = Rpc({name: getattr(methods, name) for name in names}, nursery)
-        app = Starlette(routes=rpc.routes)
-        await nursery.start(serve_socket, Connections(OwnersDoor(app), 100), home.socket_path)
+        door = OwnersDoor(Starlette(routes=rpc.routes))
+        await nursery.start(serve_socket, Connections(door, 100, rpc.call), home.socket_path)
         yield home, methods
         nursery.cancel_scope.cancel()
 

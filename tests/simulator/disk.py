@@ -10,7 +10,7 @@ import bisect
 import copy
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -23,6 +23,7 @@ from tallystick.node.segments.reading import Segments
 from tallystick.node.store.disk import Job, Store, Txn, seal, unseal
 from tallystick.node.store.keyspace import TABLES
 from tallystick.node.store.recorder import Row
+from tallystick.node.store.writer import Writer
 
 
 class PowerCut(Exception):
@@ -163,6 +164,7 @@ class MemoryStore(Store):
         self.read_only = False
         self.segments = Segments()
         self.dead = False
+        self._writer = Writer()
         self._begin_queue()
         self.on_failure = []
         self._check_version(False)
@@ -224,6 +226,10 @@ class MemoryStore(Store):
                 for table, key, value in txn.changed
             ]
             self.recorder.took(self.disk.number, rows)
+
+    async def write(self, jobs: Sequence[Job]) -> None:
+        """Take a while as well."""
+        await self.off_thread(self.commit_now, *jobs)
 
     async def off_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Take a while, as a disk does, and then do it at once."""

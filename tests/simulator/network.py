@@ -76,6 +76,10 @@ class End:
         self._on_send, self._on_receive, self._bend = on_send, on_receive, bend
         self._reader = FrameReader(FRAME_BYTES_MAX)
 
+    def send_nowait(self, data: bytes) -> bool:
+        """Nothing is taken at once: the weather decides."""
+        return False
+
     async def send(self, data: bytes) -> None:
         """Send frames; `PeerUnreachable` once the connection is cut."""
         self._reader.feed(data)

@@ -69,6 +69,7 @@ def test_metrics_of_two_nodes_that_speak(pair: Pair) -> None:
         assert found.value("healthy") == found.value("ready") == 1
         assert found.value("channel_lag_records", peer=peer.name) == 0
         assert found.value("metrics_problems_total") == 0
+        assert found.value("http_requests_total", route="/rpc/{method}", status="200") > 0
         assert "process_resident_memory_bytes" in found.families
 
 
