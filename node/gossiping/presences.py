@@ -63,7 +63,9 @@ class Presences:
     def _begin(self) -> None:
         """Speak as a new process, at a later time than any before."""
         self.incarnation = self._dice.randbytes(INCARNATION_SIZE)
-        self._began_ms = self._last_ms = max(self._clock_ms(), self._row.said_ms) + 1
+        self._began_ms = max(self._clock_ms(), self._row.said_ms) + 1
+        # Of two copies that begin ahead of their clocks, the one that began later is heard at once.
+        self._last_ms = self._began_ms + LATER_MS
         self._said: deque[int] = deque(maxlen=SAID_MAX)
         self._item: Item | None = None  # the last word
         self._made_ms = 0
@@ -160,7 +162,8 @@ class Presences:
     async def go_on(self) -> None:
         """People say that this is the only copy now: speak as a new process."""
         before = self._row
-        self._row = PresenceRow(max(before.said_ms, before.seen_ms))
+        # The other one may have answered our answer, when we had no session to hear it on.
+        self._row = PresenceRow(max(before.said_ms + AHEAD_MS, before.seen_ms))
         self._begin()
         try:
             await self._books.store.commit(self._put(self._row))

@@ -58,8 +58,9 @@ def measured(folder: Path, records: int) -> dict[str, Any]:
     wide.make(folder, records)
     party = nodes.Party(folder, wide.PROVIDER)
     home = open_home(party.home)
-    result: dict[str, Any] = {"channels": records, **_start(party, folder, records)}
+    result: dict[str, Any] = {"channels": records}
     try:
+        result |= _start(party, folder, records)
         with _sessions(party, folder, sessions) as seconds:
             result["sessions"] = _live(party, sessions, seconds)
             result["across"] = trio.run(_across, home, sessions)
@@ -83,10 +84,12 @@ def _start(party: nodes.Party, folder: Path, records: int) -> dict[str, Any]:
     (folder / "narrow").mkdir()
     wide.make(folder / "narrow", 1)
     narrow = nodes.Party(folder / "narrow", wide.PROVIDER)
-    narrow.start()
-    time.sleep(SETTLE_SECONDS)
-    least, least_cpu = _anonymous_kb(narrow), narrow.cpu_seconds()
-    narrow.stop()
+    try:
+        narrow.start()
+        time.sleep(SETTLE_SECONDS)
+        least, least_cpu = _anonymous_kb(narrow), narrow.cpu_seconds()
+    finally:
+        narrow.stop()
     began = time.perf_counter()
     party.start()
     seconds, cpu = time.perf_counter() - began, party.cpu_seconds()
