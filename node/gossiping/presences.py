@@ -54,6 +54,7 @@ class Presences:
         self._dice = dice
         self._secret = presence_secret(bytes(books.identity.transport))
         self._veils: dict[int, Veil] = {}
+        self._learnt: set[bytes] = set()
         self.generation = books.generation
         with books.store.read() as txn:
             self._row = stored_presence(txn)
@@ -107,6 +108,11 @@ class Presences:
         """Under which items of our party are to be expected now."""
         now_s = self._books.clock_us() / 1e6
         return [self._veil(epoch).pseudonym for epoch in epochs_near(self._secret, now_s)]
+
+    def learn(self) -> tuple[set[bytes], set[bytes]]:
+        """Those that were not learnt before, and those that were and are past."""
+        before, self._learnt = self._learnt, set(self.pseudonyms())
+        return self._learnt - before, before - self._learnt
 
     def _veil(self, epoch: int) -> Veil:
         veil = self._veils.get(epoch)
