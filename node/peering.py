@@ -81,7 +81,7 @@ class Peering:
         self.links: Mapping[str, Link] = self._admission.links
         self.fences = Fences(books)
         self.on_superseded: Callable[[int, bytes | None], bool] = lambda generation, proof: False
-        self.on_session: Callable[[], None] = lambda: None
+        self.on_session: Callable[[int], None] = lambda live: None
         self.presences = Presences(books, dice)
         judge = Judge(books, self._went_back, self.convicted)
         self.talker = Talker(books, self.presences, judge, self.links, self._copied, dice)
@@ -272,7 +272,7 @@ class Peering:
         link.send(Channels([key for key, row in rows if row.state == "open"]))
         self._spreading.tell(link)
         self.talker.connected(link)
-        self.on_session()
+        self.on_session(len(self.links))
         self.notify()
 
     async def channels_open(self, link: Link, listed: list[bytes]) -> None:

@@ -465,6 +465,37 @@ def test_who_comes_is_told_what_goes_to_it_however_much_that_is() -> None:
     assert max(told) == 2_000
 
 
+def test_a_node_with_very_many_neighbours_collects_what_can_wait() -> None:
+    names = [f"n{number}" for number in range(40)]
+    limits = Limits(neighbours_a_round=5, relays_at_once=10**6)
+    node = Gossip(b"s" * 32, limits, verify=_taken)
+    for name in names:
+        node.connected(name, NOW)
+    # What is new goes at once to all whom it concerns, whatever it costs.
+    for number, name in enumerate(names):
+        node.receive(name, [Carried(0, _made(number, rank=1))], [], NOW)
+    assert len(node.round(NOW)) > 30
+    # What goes on growing goes to a few neighbours a round, and nothing is left out.
+    for minute in range(1, 4):
+        now = NOW + 60 * minute
+        for number, name in enumerate(names):
+            node.receive(name, [Carried(0, _made(number, rank=1 + minute))], [], now)
+        sent = [node.round(now + 2 * turn) for turn in range(20)]
+        assert max(map(len, sent)) <= 5
+        items = sum(len(batch.items) for batches in sent for batch in batches.values())
+        assert items == len(names) * limits.fanout
+
+
+def test_there_is_room_for_what_each_neighbour_says_however_many_there_are() -> None:
+    node = Gossip(b"s" * 32, Limits(items=100, items_a_neighbour=2), verify=_taken)
+    for number in range(200):
+        node.connected(str(number), NOW)
+        node.receive(str(number), [Carried(0, _made(2 * number + at)) for at in (0, 1)], [], NOW)
+    assert node.stats().kept == 400
+    node.receive("0", [Carried(0, _made(1000))], [], NOW)
+    assert node.stats().kept <= 400
+
+
 def test_withdrawn_and_unwatched_items_are_let_go() -> None:
     node = Gossip(b"s" * 32)
     item, peer = _own("a", 1), _own("b", 1)

@@ -31,6 +31,24 @@ def test_what_waited_longest_goes_first_and_the_newest_hops_count() -> None:
     assert _full(boxes) == []
 
 
+def test_what_can_wait_goes_in_turns_and_what_is_urgent_at_once() -> None:
+    boxes = Outboxes(100)
+    for number in range(9):
+        boxes.open(str(number))
+        boxes.put(str(number), _name(1), 1, urgent=number in (7, 8))
+        boxes.put(str(number), _name(2), 1)
+    boxes.put_conflict("6", _name(3))
+    turns = []
+    while turn := boxes.next(2, lambda name: name != "0"):
+        turns.append(turn)
+        for name in turn:
+            boxes.take(name, 2, 1)
+        boxes.put(turn[-1], _name(4), 1)  # who had a turn waits for the next one
+        if len(turns) == 4:
+            break
+    assert turns == [["7", "8", "6", "1", "2"], ["3", "4"], ["5", "2"], ["4", "2"]]
+
+
 def test_there_is_room_for_so_much_in_all_and_what_finds_none_is_counted() -> None:
     boxes = Outboxes(3)
     for name in NAMES:
