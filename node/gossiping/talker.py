@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from itertools import count
 from random import Random
 
 import trio
@@ -39,7 +40,8 @@ from tallystick.protocol.messages import CONFLICTS_MAX, ITEMS_MAX, Hearsay
 
 PRESENCE_SECONDS = 60  # how often our own is published
 HEAD_SECONDS = 4.0  # between two heads of one log
-WORK_SECONDS = 0.4  # of a round, at most, in which pseudonyms and items are made
+WORK_SECONDS = 0.4  # of a round, in which pseudonyms and items are made
+WORK_LEAST = 50  # of either in a round, however long it takes on a busy machine
 TURN = 8  # neighbours that are sent something before others may run
 JUDGE_A_ROUND = 200
 WAITING_MAX = 10_000  # heads to be judged
@@ -148,7 +150,9 @@ class Talker:
             self._learnt_at = now
             self._unlearnt |= dict.fromkeys(self._books.channels)
             self._watch(*self._presences.learn())
-        while self._unlearnt and trio.current_time() < until:
+        for done in count():
+            if not self._unlearnt or (done >= WORK_LEAST and trio.current_time() >= until):
+                break
             channel, _ = self._unlearnt.popitem()
             fresh, past = self._pseudonyms.learn(channel)
             if fresh:
@@ -166,11 +170,13 @@ class Talker:
         if now - self._spoke_at >= PRESENCE_SECONDS:
             self._spoke_at = now
             self._take(self.engine.publish(self._presences.item(), self._now_s()))
+        done = 0
         for waiting in (self._grown, self._idle):
             for channel in list(waiting):
-                if trio.current_time() >= until:
+                if done >= WORK_LEAST and trio.current_time() >= until:
                     return
                 if self._is_due(channel, now):
+                    done += 1
                     del waiting[channel]
                     self._publish_head(channel, now)
                     await trio.lowlevel.checkpoint()
