@@ -184,13 +184,15 @@ class Peering:
             for turn in count(1):
                 if not self._pings or self._pings[0][0] > now:
                     break
-                _, link = self._pings.popleft()
-                if not link.ended.is_set():
-                    link.send(Ping())
-                    self._pings.append((now + PING_SECONDS, link))
+                self._ping(self._pings.popleft()[1], now)
                 if not turn % PINGS_A_TURN:
                     await trio.lowlevel.checkpoint()
             await trio.sleep_until(self._pings[0][0] if self._pings else now + PING_SECONDS)
+
+    def _ping(self, link: Link, now: float) -> None:
+        if not link.ended.is_set():
+            link.send(Ping())
+            self._pings.append((now + PING_SECONDS, link))
 
     async def serve(self, stream: Stream, name: str, *, dialled: bool) -> None:
         """Speak with a peer on an authenticated stream until it ends."""

@@ -20,6 +20,7 @@ from pathlib import Path
 import trio
 import wide
 
+from tallystick.node.errors import PeerUnreachable
 from tallystick.node.founding import first_head
 from tallystick.node.gossiping.talker import PRESENCE_SECONDS
 from tallystick.node.link import PING_SECONDS
@@ -49,6 +50,7 @@ from tallystick.protocol.terms import channel_id
 
 DIALS_AT_ONCE = 16
 SECONDS = 60
+DIALS = 10  # that a consumer makes before it gives up
 INCARNATION = bytes(16)
 
 
@@ -186,7 +188,13 @@ async def run(address: str, first: int, count: int, folder: Path, *, gossips: bo
 
     async def one(consumer: Consumer) -> None:
         async with limit:
-            await consumer.connect(address, folder)
+            for tries_left in reversed(range(DIALS)):
+                try:
+                    await consumer.connect(address, folder)
+                    break
+                except PeerUnreachable:  # on a busy machine a handshake may take too long
+                    if not tries_left:
+                        raise
         await consumer.serve()
         raise TallyError(f"{consumer.identity.name}: the provider hung up")
 

@@ -132,7 +132,8 @@ class Sessions:
         """Wait until each process has said something."""
         for one in self._running:
             assert one.stdout is not None
-            one.stdout.readline()
+            if not one.stdout.readline():
+                raise nodes.Failed("consumers ended before they were all connected")
 
     def speak(self) -> None:
         """Have all consumers say at once that they are there."""
