@@ -21,7 +21,7 @@ class Limits:
     """
 
     items: int = 20_000  # that are kept for others, counted once for each account that keeps them
-    items_a_neighbour: int = 4  # that are kept if this is more for all that were here together
+    items_a_neighbour: int = 0  # that are kept if this is more for all that were here together
     conflicts: int = 500
     fanout: int = 4  # neighbours that an item is passed on to
     spacing: tuple[float, ...] = (10.0, 60.0, 180.0, 600.0)

@@ -38,6 +38,7 @@ from tallystick.protocol.gossip_words import (
 from tallystick.protocol.items import Carried, Conflict, Item, verify_item
 from tallystick.protocol.messages import CONFLICTS_MAX, ITEMS_MAX, Hearsay
 
+ITEMS_A_PEER = 4  # that are kept, if that is more than the settings say
 PRESENCE_SECONDS = 60  # how often our own is published
 HEAD_SECONDS = 4.0  # between two heads of one log
 WORK_SECONDS = 0.4  # of a round, in which pseudonyms and items are made
@@ -63,7 +64,11 @@ class Talker:
         dice: Random,
     ) -> None:
         settings = books.config.gossip
-        limits = Limits(items=settings.keep_items, items_a_minute=settings.items_per_minute)
+        limits = Limits(
+            items=settings.keep_items,
+            items_a_neighbour=ITEMS_A_PEER if settings.keep_items else 0,
+            items_a_minute=settings.items_per_minute,
+        )
         self.enabled = settings.enabled
         self.engine = Gossip(dice.randbytes(32), limits)
         self.judged: Counter[str] = Counter()  # what became of heads that were shown

@@ -40,7 +40,7 @@ class HttpCounts:
         for labels, count in list(self._requests.items()):
             samples.put("http_requests_total", count, *labels)
         for route, seconds in list(self._seconds.items()):
-            samples.histogram("http_request_seconds", seconds, route)
+            samples.histogram("http_request_seconds", seconds, (route,))
 
     def middleware(self, app: ASGIApp) -> ASGIApp:
         """The app, with its requests counted. An answer's time ends with its last byte."""
