@@ -101,12 +101,10 @@ def _say(one: dict[str, Any]) -> None:
 
 def _running(context: Context, config: Config) -> dict[str, dict[str, object]]:
     """The settings that the running node has other values of, and why, if one runs."""
-    from tallystick.node.errors import NodeUnreachable
     from tallystick.node.settings import differing
 
-    try:
-        answer = context.call("settings")
-    except NodeUnreachable:
+    answer = context.ask("settings")
+    if answer is None:
         return {}
     flags = answer["flags"]
     return {
@@ -120,7 +118,7 @@ def _running(context: Context, config: Config) -> dict[str, dict[str, object]]:
 
 def _check(context: Context, path: Path, config: Config, count: int) -> None:
     """Look at what the types of the settings cannot tell."""
-    from tallystick.node.api.server import checked_address
+    from tallystick.node.api.listening import checked_address
     from tallystick.node.intake.eventmap import load_event_mapping
     from tallystick.node.transport.tls import parse_address
     from tallystick.node.witnessing.asked import asked_witnesses

@@ -86,15 +86,14 @@ class Context:
 
         return _plain(trio.run, ask)
 
-    def live(self) -> dict[str, Any] | None:
+    def ask(self, method: str) -> Any:
         """What only the running node knows; None if none runs."""
         from tallystick.node.errors import NodeUnreachable
 
         try:
-            answer: dict[str, Any] = self.call("live")
+            return self.call(method)
         except NodeUnreachable:
             return None
-        return answer
 
     def hint(self, text: str) -> None:
         """Tell a person what comes next; on standard error, so that pipes stay clean."""
@@ -164,5 +163,23 @@ def verb(name: str) -> Callable[[Callable[..., None]], click.Command]:
 
             attach(made)
         return made
+
+    return wrap
+
+
+def verbs(name: str) -> Callable[[Callable[[Context], None]], click.Group]:
+    """Make a function a verb that has others below it; it is called where none of them is named."""
+
+    def wrap(function: Callable[[Context], None]) -> click.Group:
+        @click.pass_context
+        def call(
+            ctx: click.Context, /, home_: Path | None, channel: str | None, json_: bool
+        ) -> None:
+            merge(ctx.obj, home_, channel, json_)
+            if ctx.invoked_subcommand is None:
+                function(ctx.obj)
+
+        call.__doc__ = function.__doc__
+        return click.group(name, invoke_without_command=True)(global_options(call))
 
     return wrap

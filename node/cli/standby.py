@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tallystick.node.cli.context import Context, global_options, merge, verb
+from tallystick.node.cli.context import Context, verb, verbs
 from tallystick.node.cli.output import folded, print_json, say
 from tallystick.node.cli.secrets import find_seed, open_seed, outside_seed, secret_options
 from tallystick.node.cli.standing import standby_document, standby_lines
@@ -21,14 +21,10 @@ if TYPE_CHECKING:
 WAIT_SECONDS = 60.0
 
 
-@click.group("standby", invoke_without_command=True)
-@global_options
-@click.pass_context
-def command(ctx: click.Context, home_: Path | None, channel: str | None, json_: bool) -> None:
+@verbs("standby")
+def command(context: Context) -> None:
     """Show how this node and its standby stand to each other, or make a standby's home."""
-    merge(ctx.obj, home_, channel, json_)
-    if ctx.invoked_subcommand is None:
-        _show(ctx.obj)
+    _show(context)
 
 
 @verb("init")
@@ -87,7 +83,7 @@ def init(
 
 
 def _show(context: Context) -> None:
-    document = standby_document(context.open_home(), context.live())
+    document = standby_document(context.open_home(), context.ask("live"))
     if context.json:
         print_json(document)
         return
@@ -129,7 +125,7 @@ def promote(
             "Was it restored or recovered, and is every other home gone? tally promote --claim",
         )
     if not yes and sys.stdin.isatty():
-        for line in standby_lines(standby_document(home, context.live())):
+        for line in standby_lines(standby_document(home, context.ask("live"))):
             say(folded(line, 2))
         click.confirm(f"Take over from the node at {primary}, which stops for good?", abort=True)
     running = True
@@ -200,7 +196,7 @@ def _await_node(context: Context) -> bool:
     """Whether the process serves as a node within a while."""
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
-        live = context.live()
+        live = context.ask("live")
         if live is not None and (live["standby"] or {}).get("role") != "standby":
             return True
         time.sleep(0.1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tallystick.protocol.errors import InputError, MappingError
-from tallystick.protocol.toml import parse_toml, toml_text
+from tallystick.protocol.toml import known_keys, parse_toml, toml_text
 
 FORMATS = ("csv", "jsonl", "parquet")
 UNITS = ("s", "ms", "us", "ns")
@@ -74,13 +73,17 @@ def load_mapping(path: Path, defaults: dict[str, Any] | None = None) -> Mapping:
 
     `defaults` are for keys that the file leaves out.
     """
+    return _Reader(path).mapping({**(defaults or {}), **mapping_values(path)})
+
+
+def mapping_values(path: Path) -> dict[str, Any]:
+    """The values of a mapping's file; `MappingError` says what is wrong with it and where."""
     try:
-        values = parse_toml(toml_text(path.read_bytes()))
+        return parse_toml(toml_text(path.read_bytes()))
     except OSError as error:
         raise MappingError(f"{path} cannot be read: {error.strerror}") from None
     except InputError as error:
         raise MappingError(f"{path}: {error.message}", error.advice) from None
-    return _Reader(path).mapping({**(defaults or {}), **values})
 
 
 def load_import_mapping(path: Path) -> Mapping:
@@ -115,9 +118,7 @@ class _Reader:
 
     def _known(self, where: str, name: str, known: Sequence[str]) -> None:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            advice = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}"
-            raise self._error(f"there is no key {where}{name}", advice)
+            raise self._error(f"there is no key {where}{name}", known_keys(name, known))
 
     def _source(self, values: dict[str, Any], key: str, forms: Sequence[str]) -> Source:
         table = self._table(values, key, forms)

@@ -14,15 +14,15 @@ that nothing else names is meant.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tallystick.node.importing.mapping import mapping_values
 from tallystick.protocol.errors import InputError, MappingError
 from tallystick.protocol.passthrough import ANY, Resale, ResaleMap
-from tallystick.protocol.toml import parse_toml, toml_text
+from tallystick.protocol.toml import known_keys
 
 _OTHERS = ("unmapped", "same-names")
 
@@ -43,13 +43,7 @@ SAME_NAMES = PassthroughMap(ResaleMap(), None)
 
 def load_passthrough_map(path: Path, channels: Channels) -> PassthroughMap:
     """The mapping of a file; `MappingError` names the key that is wrong."""
-    try:
-        values = parse_toml(toml_text(path.read_bytes()))
-    except OSError as error:
-        raise MappingError(f"{path} cannot be read: {error.strerror}") from None
-    except InputError as error:
-        raise MappingError(f"{path}: {error.message}", error.advice) from None
-    return _Reader(path, channels).all(values)
+    return _Reader(path, channels).all(mapping_values(path))
 
 
 class _Reader:
@@ -63,9 +57,7 @@ class _Reader:
     def _known(self, where: str, table: dict[str, Any], known: Sequence[str]) -> None:
         for name in table:
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                advice = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}"
-                self._fail(f"there is no key {where}{name}", advice)
+                self._fail(f"there is no key {where}{name}", known_keys(name, known))
 
     def _texts(self, where: str, value: object) -> tuple[str, ...]:
         """A text, or a list of texts."""

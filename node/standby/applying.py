@@ -13,16 +13,11 @@ from itertools import groupby
 from pathlib import Path
 
 from tallystick.node.errors import StoreError
-from tallystick.node.standby.marks import (
-    MIRRORED,
-    OF_THE_HOME,
-    Row,
-    pack_mirrored,
-    unpack_mirrored,
-)
+from tallystick.node.standby.marks import MIRRORED, OF_THE_HOME, pack_mirrored, unpack_mirrored
 from tallystick.node.standby.recording import decode_derived
 from tallystick.node.store.disk import Store, Txn, unseal
 from tallystick.node.store.keyspace import TABLES
+from tallystick.node.store.recorder import Row
 from tallystick.protocol.errors import FormatError
 
 Commits = Sequence[tuple[int, Sequence[Row]]]

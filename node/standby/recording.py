@@ -15,9 +15,10 @@ from threading import Lock
 
 import msgspec
 
-from tallystick.node.standby.marks import OF_THE_HOME, Row
+from tallystick.node.standby.marks import OF_THE_HOME
 from tallystick.node.store.disk import SUM_SIZE, Store
 from tallystick.node.store.keyspace import TABLES, DerivedRow
+from tallystick.node.store.recorder import Row
 from tallystick.protocol.mirror import PIECE_BYTES, Message, Part, Piece
 
 KEPT_BYTES = 64 * 1024 * 1024  # of commits, for a standby that is behind
@@ -100,7 +101,7 @@ class Recording:
                 self._named[key] = {row.file for row in decode_derived(value).runs}
 
     def took(self, number: int, rows: list[Row]) -> None:
-        """A commit is durable; see `marks.Recorder`."""
+        """A commit is durable; see `Recorder`."""
         kept = [row for row in rows if row[0] != "meta" or row[1] not in OF_THE_HOME]
         commit = Commit(number, kept, size=sum(map(size_of, kept)))
         whole = True

@@ -268,13 +268,15 @@ class LineRow(Struct, array_like=True):
 
 class AskedRow(Struct, array_like=True):
     """The newest head of a log that a witness co-signed for us, and what it did that none may do
-    (`breach`, empty as a rule), with when that was.
+    (`breach`, empty as a rule), with when that was. `evidence` is the file that convicts it, if two
+    of its lines do.
     """
 
     size: int
     at_s: int
     breach: str = ""
     breach_us: int = 0
+    evidence: bytes = b""
 
 
 class SeenRow(Struct, array_like=True):
@@ -303,6 +305,15 @@ class CheckpointRow(Struct, array_like=True):
     consumer_size: int
     lines: list[bytes]
     verdict: bytes = b""
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How many records it counts: of the provider's log, and of the consumer's."""
+        return self.provider_size, self.consumer_size
+
+    def size_of(self, role: Role) -> int:
+        """How many records it counts of that role's log."""
+        return self.provider_size if role == "provider" else self.consumer_size
 
 
 class FenceRow(Struct, array_like=True):

@@ -21,9 +21,9 @@ from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.standby.applying import Mirrored
 from tallystick.node.standby.inflow import Inflow
-from tallystick.node.standby.marks import Row
 from tallystick.node.standby.recording import Recording, Whole
 from tallystick.node.store.disk import Store, Txn
+from tallystick.node.store.recorder import Row
 from tallystick.node.upkeep import flush, tend_index
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.mirror import (
