@@ -18,6 +18,7 @@ import trio
 
 from tallystick.node.batches import Batch, Prepared, cut_at_tiles
 from tallystick.node.errors import StoreError
+from tallystick.node.highest import highest_of
 from tallystick.node.lookups import Lookups
 from tallystick.node.quotas import counted_bytes
 from tallystick.node.rebuilding import find_closes, index_anew, rebuild
@@ -242,9 +243,9 @@ class ChannelLog(LogMatters):
                 if isinstance(record, Correction) and (record.meter, record.id) == (meter, id):
                     return found[1], record.quantity
         with self.store.read() as txn:
-            return found[1], self._corrected(txn, found[1], 2**63)
+            return found[1], self.quantity_at(txn, found[1], 2**63)
 
-    def _corrected(self, txn: Txn, delta: Delta, before: int) -> int | None:
+    def quantity_at(self, txn: Txn, delta: Delta, before: int) -> int | None:
         """A delta's quantity by the corrections before an index of the log."""
         prefix = delta_key(self.number, delta.meter, delta.id)
         found = txn.floor("corrections", prefix + (before - 1).to_bytes(8, "big"))
@@ -371,7 +372,7 @@ class ChannelLog(LogMatters):
                 for index, record in enumerate(records, first):
                     if isinstance(record, Correction):
                         again.add(self._correct_back(txn, tallies, index, record))
-        for key, highest in self._highest(again, size).items():
+        for key, highest in highest_of(self, again, size).items():
             tallies[key].total, tallies[key].deltas = highest
         return {key: tally for key, tally in tallies.items() if tally != Tally()}
 
@@ -381,7 +382,7 @@ class ChannelLog(LogMatters):
         found = self.find(record.meter, record.id)
         assert found is not None
         key = self.folder.key_of(found[1])
-        old = self._corrected(txn, found[1], index)
+        old = self.quantity_at(txn, found[1], index)
         assert old is not None
         tally = tallies[key]
         match self.folder.aggregates[key.meter]:
@@ -394,25 +395,6 @@ class ChannelLog(LogMatters):
             case _:
                 pass
         return key
-
-    def _highest(self, keys: Iterable[LineKey], size: int) -> dict[LineKey, tuple[int, int]]:
-        """The highest quantity and the count at a size of those of the lines that are `max`, from
-        the records themselves: one pass for all, for it reads the whole log.
-        """
-        meters = self.folder.aggregates
-        found = {key: (0, 0) for key in keys if meters[key.meter] == "max"}
-        if not found:
-            return found
-        with self.store.read() as txn:
-            for first, records in self._stored(txn, 0):
-                for record in records[: max(size - first, 0)]:
-                    if isinstance(record, Delta) and meters[record.meter] == "max":
-                        key = self.folder.key_of(record)
-                        quantity = self._corrected(txn, record, size) if key in found else None
-                        if quantity is not None:
-                            highest, deltas = found[key]
-                            found[key] = max(highest, quantity) if deltas else quantity, deltas + 1
-        return found
 
     # Appending
 
@@ -440,7 +422,8 @@ class ChannelLog(LogMatters):
         facts = self.rules.check_batch(self.state, records, self)
         if self.dropped:  # what `_correct` will need must be readable before anything is done
             found = [self.find(r.meter, r.id) for r in records if isinstance(r, Correction)]
-            self._highest({self.folder.key_of(one[1]) for one in found if one}, self.durable_size)
+            lines = {self.folder.key_of(one[1]) for one in found if one}
+            highest_of(self, lines, self.durable_size)
         return self.submit_checked(records, parts, prints, facts, sign, then)
 
     def submit_checked(
@@ -544,7 +527,7 @@ class ChannelLog(LogMatters):
                 found = self.find(record.meter, record.id)
                 if found is None:
                     raise InvalidRecord(f"record {index} corrects an unknown delta")
-                old = self._corrected(txn, found[1], index)
+                old = self.quantity_at(txn, found[1], index)
                 assert old is not None
                 changed.append((self.folder.key_of(found[1]), old, record.quantity))
         anew: dict[LineKey, tuple[int, int]] = {}
@@ -552,7 +535,8 @@ class ChannelLog(LogMatters):
 
         def highest(key: LineKey) -> tuple[int, int]:
             if not anew:  # one pass for all, and it counts what else is in `changed`
-                anew.update(self._highest({one for one, _, _ in changed}, first + len(records)))
+                lines = {one for one, _, _ in changed}
+                anew.update(highest_of(self, lines, first + len(records)))
             final.add(key)
             return anew[key]
 

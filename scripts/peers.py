@@ -10,8 +10,10 @@ from __future__ import annotations
 import csv
 import os
 import random
+import shlex
 import subprocess
 import sys
+import textwrap
 import time
 import venv
 from collections.abc import Iterator
@@ -32,6 +34,10 @@ GAP = (0.6, 0.602)  # of the file: rows that a feed lost in a row
 LATE_SECONDS = range(3000, 3900)  # how late a late row is, which takes it to the next hour
 
 Planted = dict[str, set[str]]
+
+
+class NotHere(Exception):
+    """What is needed cannot be installed by its package's name from here; the text says how."""
 
 
 def plant(theirs: Path, ours: Path, records: int) -> Planted:
@@ -82,13 +88,16 @@ def has_environment(name: str, *packages: str) -> bool:
 
 
 def environment(name: str, *packages: str) -> Path:
-    """The interpreter of a tool's own environment, made at the first use."""
+    """The interpreter of a tool's own environment, made at the first use; `NotHere` if it cannot
+    be.
+    """
     folder = FOLDER / name
     python = folder / "bin" / "python"
     if not has_environment(name, *packages):
         venv.create(folder, with_pip=True)
         install = [str(python), "-m", "pip", "install", "--quiet", *packages]
-        subprocess.run(install, check=True, stdout=sys.stderr)
+        if subprocess.run(install, stdout=sys.stderr).returncode:
+            raise NotHere(f"needs pip install {shlex.join(packages)}, which failed")
         (folder / ".installed").write_text(" ".join(packages))  # last: it says that all is there
     return python
 
@@ -98,7 +107,12 @@ def measured(command: list[str], output: Path) -> dict[str, Any]:
     with output.open("w+") as out:
         began = time.perf_counter()
         child = subprocess.Popen(command, stdout=out, stdin=subprocess.DEVNULL)
-        _, status, usage = os.wait4(child.pid, 0)
+        try:
+            _, status, usage = os.wait4(child.pid, 0)
+        except BaseException:
+            child.kill()  # whoever interrupts this does not want it either
+            child.wait()
+            raise
         child.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - began
         out.seek(0)
@@ -173,4 +187,6 @@ def show(results: dict[str, Any]) -> str:
         lines.append(tool["version"])
         lines += [f"    {kind:<8} {told}" for kind, told in tool["differing"]["found"].items()]
         lines += [f"    says: {says}" for says in tool["differing"].get("causes", ())]
+    for name, why in results.get("not_here", {}).items():
+        lines += textwrap.wrap(f"{name}: left out, {why}", 80, subsequent_indent="    ")
     return "\n".join(lines)

@@ -20,7 +20,6 @@ import textwrap
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +29,7 @@ import nodes
 import peers
 import trio
 from benchmarks import load
+from peers import NotHere
 
 from tallystick.node.home import open_home
 from tallystick.node.rpc import RpcClient
@@ -46,10 +46,6 @@ CHAIN, CHECKED = "order fixed by hashes", "checked there"
 PROOFS, BLOCKS = "proofs of records", "proofs of batches"
 SIGNED, COSIGNED = "author signs", "other side signs"
 RULES, ENCRYPTED = "rules checked there", "encrypted link"
-
-
-class NotHere(Exception):
-    """What is needed cannot be installed by its package's name from here; the text says how."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +80,7 @@ def _postgres(install: bool) -> tuple[list[str], dict[str, str]]:
         raise NotHere("needs PostgreSQL; on Debian: apt-get install postgresql")
     packages = ("psycopg[binary]>=3.2", "cryptography")
     if install or peers.has_environment("postgres", *packages):
-        with suppress(subprocess.CalledProcessError):
-            return [str(peers.environment("postgres", *packages))], {}
+        return [str(peers.environment("postgres", *packages))], {}
     raise NotHere(f"needs a driver: pip install {shlex.join(packages)}")
 
 

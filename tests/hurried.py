@@ -24,9 +24,7 @@ from tallystick.node.home import open_home
 from tallystick.protocol.items import Carried, Conflict, encode_item
 from tallystick.protocol.messages import Hearsay
 
-PATIENCE_SECONDS = float(
-    __import__("os").environ.get("PAT", "120")
-)  # of a machine that is busy with other things
+PATIENCE_SECONDS = 180.0  # of a machine that is busy with other things
 
 # Waits of gossip's and the longest between two attempts to dial are shortened, nothing else is.
 CODE = (

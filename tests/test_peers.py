@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import peers
+import pytest
 
 RECORDS = 2_000
 
@@ -64,3 +65,16 @@ def test_a_tool_s_script_does_the_job_and_is_scored(tmp_path: Path) -> None:
 def test_a_tool_that_fails_is_not_taken_for_one_that_finds_nothing(tmp_path: Path) -> None:
     result = peers.measured([sys.executable, "-c", "raise SystemExit(3)"], tmp_path / "said")
     assert result["code"] == 3
+
+
+def test_a_tool_that_cannot_be_installed_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "FOLDER", tmp_path)
+    with pytest.raises(peers.NotHere, match=r"^needs pip install \./nothing, which failed$"):
+        peers.environment("nothing", "./nothing")
+    assert not peers.has_environment("nothing", "./nothing")
+    run = {"seconds": 1.0, "cpu_seconds": 1.0, "peak_mb": 1, "code": 0, "found": {}}
+    ours = {"version": "tally compare", "equal": run, "differing": run}
+    shown = peers.show({"tally": ours, "not_here": {"nothing": "needs patience"}})
+    assert shown.endswith("nothing: left out, needs patience")

@@ -27,9 +27,10 @@ from tallystick.protocol.replay import LogSummary, find_repeated
 from tallystick.protocol.terms import channel_id
 
 TASK_PIECES_MAX = 64
-TASKS_A_WORKER = 6  # so that none is idle for long at the end
+SHARE = 2  # a task is this part of what a worker would have of all that is left
 RANGE_HASHES = 1 << 23  # hashes that come together at a worker: 64 MiB, and as much again twice
 RANGES_MAX = 256
+RANGES_FEW = 4  # as many for few workers, so that each has one; every task has as many results
 
 # What is done, how much of how much.
 Tell = Callable[[str, int, int], None]
@@ -61,7 +62,7 @@ class LogAudit:
         self.segments = 0
         self.containers: list[str] = []  # what is wrong with segments, but for their records
         self.tasks = self._plan(stops)
-        self._hashes: list[list[Handle]] = []  # of each task, by range
+        self._hashes: list[list[Handle]] = []  # of each range, by task
         self._maximal: list[set[str]] = [set() for _ in self.tasks]  # meters with such lines
 
     def _plan(self, stops: Sequence[int]) -> list[Task]:
@@ -72,27 +73,26 @@ class LogAudit:
                 place.leaves, cut(place.size, place.every, stops), strict=True
             )
         ]
-        fair = -(-len(pieces) // (self._pool.workers * TASKS_A_WORKER))
-        each = min(max(fair, 1), TASK_PIECES_MAX)
-        ranges = min(max(-(-place.size // RANGE_HASHES), 1), RANGES_MAX)
+        few = min(self._pool.workers, RANGES_FEW, len(pieces))
+        ranges = min(max(-(-place.size // RANGE_HASHES), few), RANGES_MAX)
         seed = secrets.randbits(64)
         record = encode_record(self._terms)
-        return [
-            Task(n, record, place.reader, tuple(pieces[at : at + each]), tuple(stops), seed, ranges)
-            for n, at in enumerate(range(0, len(pieces), each))
-        ]
+        tasks = []
+        for n, each in enumerate(shares(len(pieces), self._pool.workers)):
+            some, pieces = tuple(pieces[:each]), pieces[each:]
+            tasks.append(Task(n, record, place.reader, some, tuple(stops), seed, ranges))
+        return tasks
 
     # First look
 
     def start(self) -> list[Handle]:
         """Hand out all tasks; their results, in whatever order, are for `take`."""
-        small = []
-        for task in self.tasks:
-            both = self._pool.submit(work.examine, task)
-            small.append(self._pool.submit(work.first_of, both))
-            self._hashes.append(
-                [self._pool.submit(work.hashes_of, both, n) for n in range(task.ranges)]
-            )
+        ranges = self.tasks[0].ranges if self.tasks else 0
+        both = self._pool.submit(work.examine, self.tasks)
+        small = self._pool.submit(work.first_of, both, first=True)
+        for place in range(ranges):
+            places = [place] * len(both)
+            self._hashes.append(self._pool.submit(work.hashes_of, both, places, first=True))
         return small
 
     def take(self, task: int, examined: Sequence[Examined]) -> None:
@@ -118,10 +118,7 @@ class LogAudit:
         if not self.tasks:
             return []
         wanted = work.range_of(hashes, self.tasks[0].ranges)
-        handles = [
-            self._pool.submit(work.compare_ids, [of[n] for of in self._hashes], wanted[n], after)
-            for n in range(len(wanted))
-        ]
+        handles = self._pool.submit(work.compare_ids, self._hashes, wanted, [after] * len(wanted))
         return list(self._in_order("ids", handles))
 
     @cached_property
@@ -148,9 +145,8 @@ class LogAudit:
             )
             located = self._compare(suspects, len(self.tasks))
             tasks = {task for one in located for task, _ in one.located if task <= first}
-            handles = [
-                self._pool.submit(work.find_hashed, self.tasks[n], suspects) for n in sorted(tasks)
-            ]
+            some = [self.tasks[n] for n in sorted(tasks)]
+            handles = self._pool.submit(work.find_hashed, some, [suspects] * len(some))
             deltas = [one for some in self._in_order("ids", handles) for one in some]
             fault = find_repeated(deltas)
             if fault is not None:
@@ -203,12 +199,9 @@ class LogAudit:
         return peaks
 
     def _look(self, tasks: Sequence[int], lines: frozenset[LineKey]) -> Iterator[PieceSeen]:
-        handles = [
-            self._pool.submit(
-                work.look, self.tasks[n], self._keys_of_tasks.get(n, frozenset()), lines
-            )
-            for n in tasks
-        ]
+        keys = [self._keys_of_tasks.get(n, frozenset()) for n in tasks]
+        some = [self.tasks[n] for n in tasks]
+        handles = self._pool.submit(work.look, some, keys, [lines] * len(some))
         for seen in self._in_order("corrections", handles):
             yield from seen
 
@@ -219,6 +212,16 @@ class LogAudit:
 
     def _in_order(self, step: str, handles: Sequence[Handle]) -> Iterator[Any]:
         return in_order(self._pool, handles, lambda done: self._tell(step, done, len(handles)))
+
+
+def shares(pieces: int, workers: int) -> Iterator[int]:
+    """How many pieces each task has: few tasks, as each costs something, and the last ones small,
+    so that the workers end together.
+    """
+    while pieces:
+        each = min(-(-pieces // (SHARE * workers)), TASK_PIECES_MAX)
+        yield each
+        pieces -= each
 
 
 def in_order(pool: Pool, handles: Sequence[Handle], tell: Callable[[int], None]) -> Iterator[Any]:

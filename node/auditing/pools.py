@@ -4,12 +4,15 @@ A pool hands out a `Handle` for each piece of work; a handle, or a list of them,
 of other work, and what is large then stays where it was made. Without a cluster named, one is
 started on this machine: a process a worker, bound to the loopback interface, its connections
 encrypted under a certificate that lives as long as it does, so that nobody else here can use it.
+These processes are forked from one that loads everything while this one does other things.
 """
 
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
@@ -18,6 +21,23 @@ from tallystick.node.errors import ClusterError
 from tallystick.protocol.errors import TallyError
 
 CONNECT_SECONDS = 10
+# From one process that has loaded this, before it has any thread; only Linux forks such safely.
+METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+LOADED = ("distributed.nanny", "distributed.worker", "tallystick.node.auditing.work")
+# What goes on beside the work, of a cluster that lives for seconds: by default all processes look
+# fifty times a second whether they are late, and at what they do and hold.
+QUIET = {
+    "distributed.admin.system-monitor.interval": "10s",
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.tick.limit": "1h",
+    "distributed.scheduler.active-memory-manager.start": False,
+    "distributed.worker.memory.monitor-interval": "1s",
+}
+# A worker has the task that it does and no other waiting, so none is left with two at the end.
+BALANCED = {
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.scheduler.work-stealing-interval": "100ms",
+}
 
 
 class Handle(Protocol):
@@ -29,8 +49,12 @@ class Pool(Protocol):
 
     workers: int
 
-    def submit(self, work: Callable[..., Any], *arguments: Any) -> Handle:
-        """Have work done; arguments may be handles, or lists of them."""
+    def submit(
+        self, work: Callable[..., Any], *columns: Sequence[Any], first: bool = False
+    ) -> list[Handle]:
+        """Have work done once for each place of the columns, which hold its arguments; these may be
+        handles, or lists of them. What is small may go `first`, before what was handed out earlier.
+        """
 
     def results(self, handles: Sequence[Handle]) -> Iterator[tuple[int, Any]]:
         """The results as they come, each with the place of its handle."""
@@ -64,9 +88,11 @@ class InProcess:
 
     workers = 1
 
-    def submit(self, work: Callable[..., Any], *arguments: Any) -> Handle:
+    def submit(
+        self, work: Callable[..., Any], *columns: Sequence[Any], first: bool = False
+    ) -> list[Handle]:
         """See `Pool`."""
-        return _Here(work, arguments)
+        return [_Here(work, arguments) for arguments in zip(*columns, strict=True)]
 
     def results(self, handles: Sequence[Handle]) -> Iterator[tuple[int, Any]]:
         """See `Pool`."""
@@ -81,10 +107,12 @@ class DaskPool:
         self._client = client
         self.workers = max(sum(client.nthreads().values()), 1)
 
-    def submit(self, work: Callable[..., Any], *arguments: Any) -> Handle:
-        """See `Pool`."""
-        handle: Handle = self._client.submit(work, *arguments, pure=False)
-        return handle
+    def submit(
+        self, work: Callable[..., Any], *columns: Sequence[Any], first: bool = False
+    ) -> list[Handle]:
+        """See `Pool`; all in one message, which costs half of one for each."""
+        handles: list[Handle] = self._client.map(work, *columns, pure=False, priority=int(first))
+        return handles
 
     def results(self, handles: Sequence[Handle]) -> Iterator[tuple[int, Any]]:
         """See `Pool`."""
@@ -111,16 +139,31 @@ def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".partition("\n")[0][:300]
 
 
+def load_ahead() -> None:
+    """Have the process from which workers are forked load what they need, while this one goes on;
+    for whoever will probably want a `local_pool`.
+    """
+    if METHOD == "forkserver":
+        from multiprocessing import forkserver
+
+        # Threads of this library would not be in what is forked; workers have one each anyway.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        multiprocessing.get_context(METHOD).set_forkserver_preload(list(LOADED))
+        forkserver.ensure_running()
+
+
 @contextmanager
 def local_pool(workers: int) -> Iterator[Pool]:
-    """A pool of processes on this machine, as many as there are cores if `workers` is 0."""
-    distributed = _distributed()
-    count = workers or len(os.sched_getaffinity(0))
+    """A pool of so many processes on this machine."""
+    load_ahead()
+    distributed = _distributed(
+        {"distributed.worker.multiprocessing-method": METHOD, **QUIET, **BALANCED}
+    )
     with ExitStack() as stack:
         try:
             cluster = stack.enter_context(
                 distributed.LocalCluster(
-                    n_workers=count,
+                    n_workers=workers,
                     threads_per_worker=1,
                     processes=True,
                     dashboard_address=None,
@@ -130,7 +173,7 @@ def local_pool(workers: int) -> Iterator[Pool]:
                 )
             )
             client = stack.enter_context(distributed.Client(cluster))
-            client.wait_for_workers(count)
+            client.wait_for_workers(workers)
         except (OSError, TimeoutError, RuntimeError) as error:
             raise ClusterError(
                 f"no workers could be started: {_said(error)}", "Audit with --workers 0"
@@ -141,7 +184,7 @@ def local_pool(workers: int) -> Iterator[Pool]:
 @contextmanager
 def cluster_pool(scheduler: str) -> Iterator[Pool]:
     """The workers of a cluster that is there."""
-    distributed = _distributed()
+    distributed = _distributed({})
     with ExitStack() as stack:
         try:
             client = stack.enter_context(distributed.Client(scheduler, timeout=CONNECT_SECONDS))
@@ -154,12 +197,12 @@ def cluster_pool(scheduler: str) -> Iterator[Pool]:
         yield DaskPool(client)
 
 
-def _distributed() -> Any:
+def _distributed(settings: dict[str, object]) -> Any:
     """The package, loaded by whoever audits and nobody else; its log is not for people."""
     import dask.config
     import distributed
 
     # Workers would look a hundred times a second at what they are doing, for a page nobody opens.
-    dask.config.set({"distributed.worker.profile.enabled": False})
+    dask.config.set({"distributed.worker.profile.enabled": False, **settings})
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     return distributed

@@ -11,16 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tallystick.node.errors import ClusterError
-from tallystick.node.segments.archive import Archive
-from tallystick.node.segments.files import Segment
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.source import batches
 from tallystick.protocol.audit import Chunk, Piece
 from tallystick.protocol.errors import FormatError, TallyError
 from tallystick.protocol.records import Role, batch_bytes, batch_count, decode_batch
+
+if TYPE_CHECKING:
+    from tallystick.node.segments.files import Segment
 
 CHUNK_RECORDS = 8192  # at least so many are looked at at once, if there are
 CHUNK_BYTES = 1024 * 1024
@@ -85,6 +86,8 @@ class ArchiveReader:
 
     def segment(self, piece: Piece) -> Segment:
         """See `Reader`."""
+        from tallystick.node.segments.archive import Archive  # takes long, and homes have none
+
         return Archive(self.location).segment(self.channel, self.role, piece.first)
 
     def chunks(self, piece: Piece) -> Iterator[Chunk]:

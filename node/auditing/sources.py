@@ -10,14 +10,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from tallystick.node.auditing.driver import TASKS_A_WORKER, LogPlace
+from tallystick.node.auditing.driver import LogPlace
 from tallystick.node.auditing.readers import ArchiveReader, StoreReader
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
 from tallystick.node.logs import ChannelLog
 from tallystick.node.segments import SEGMENT
-from tallystick.node.segments.archive import Archive, Edges, segment_path
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import tile_key
 from tallystick.node.store.source import kept_from
@@ -28,6 +28,10 @@ from tallystick.protocol.merkle import HASH_SIZE
 from tallystick.protocol.records import ROLES, Terms
 from tallystick.protocol.statement import Line
 
+if TYPE_CHECKING:
+    from tallystick.node.segments.archive import Archive, Edges
+
+PIECES_A_WORKER = 16  # or more, so that the last ones are a small part of its work
 PIECE_RECORDS_MIN = 8192  # a multiple of a tile, before which the store keeps the leaf hash
 
 
@@ -94,7 +98,7 @@ def _heads(channel: Channel, log: ChannelLog) -> list[KnownHead]:
 
 def _place(channel: Channel, log: ChannelLog, workers: int) -> LogPlace:
     size = log.durable_size
-    fair = size // (max(workers, 1) * TASKS_A_WORKER) // PIECE_RECORDS_MIN * PIECE_RECORDS_MIN
+    fair = size // (max(workers, 1) * PIECES_A_WORKER) // PIECE_RECORDS_MIN * PIECE_RECORDS_MIN
     every = min(max(fair, PIECE_RECORDS_MIN), SEGMENT)
     reader = StoreReader(str(channel.store.path), log.number)
     with channel.store.read() as txn:
@@ -118,6 +122,8 @@ def _leaf(txn: Txn, log: int, first: int) -> bytes:
 
 def of_archive(archive: Archive, channel: bytes) -> Source:
     """A channel of an archive."""
+    from tallystick.node.segments.archive import segment_path
+
     kept = archive.checkpoints(channel)
     for place, one in enumerate(kept):
         if one.sequence != place:

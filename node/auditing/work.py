@@ -12,14 +12,14 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from tallystick.node.auditing.columns import check_columns
 from tallystick.node.auditing.readers import Reader, segment_chunks
-from tallystick.node.segments.files import Segment
+from tallystick.node.process import reuse_freed
 from tallystick.node.store.keyspace import record_name
 from tallystick.protocol.audit import (
     Fault,
@@ -37,6 +37,9 @@ from tallystick.protocol.derive import Folder, LineKey
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.merkle import Forest
 from tallystick.protocol.records import Delta, Record, Terms, decode_record
+
+if TYPE_CHECKING:
+    from tallystick.node.segments.files import Segment
 
 Uint64s = npt.NDArray[np.uint64]
 _HASHES = 1 << 64
@@ -113,6 +116,7 @@ def _without_collection() -> Iterator[None]:
 def examine(task: Task) -> tuple[list[Examined], list[Uint64s]]:
     """Examine a task's pieces: what they yield, and the hashes of their ids by range."""
     task.reader.check()
+    reuse_freed()  # Dask has its workers give back at once what the next thousand records need
     terms = task.known_terms()
     hashes: list[Uint64s] = []
 
@@ -144,6 +148,8 @@ def _examine_piece(
 
 
 def _examine_segment(terms: Terms, segment: Segment, piece: Piece, note: Note) -> Examined:
+    from tallystick.node.auditing.columns import check_columns
+
     header, wrong = segment.header, ""
     if not piece.previous:
         piece = replace(piece, previous=header.previous_leaf)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tallystick.node.auditing.sources import Source
 
 ALONE_RECORDS_MAX = 200_000  # so many are examined sooner than a cluster is started
+RECORD_BYTES_MIN = 64  # in a store, about
 
 
 @verb("audit")
@@ -37,6 +38,10 @@ def command(
     """
     if scheduler is not None and workers is not None:
         raise InputError("give --workers or --scheduler, not both")
+    from tallystick.node.auditing.pools import load_ahead
+
+    if scheduler is None and (workers or (workers is None and _may_be_long(context, archive))):
+        load_ahead()
     from tallystick.node.auditing.checks import run_audit
 
     documents = []
@@ -58,6 +63,14 @@ def command(
         say("every check holds" if good else "NOT PROVEN")
     if not good:
         raise SystemExit(1)
+
+
+def _may_be_long(context: Context, archive: str | None) -> bool:
+    """Whether there may be too many records for one process, before it is known."""
+    if archive is not None:
+        return True
+    stored = context.open_home().store_path.glob("*")
+    return sum(file.stat().st_size for file in stored) > ALONE_RECORDS_MAX * RECORD_BYTES_MIN
 
 
 def _opener(context: Context, archive: str | None, workers: int | None) -> Callable[[], Source]:

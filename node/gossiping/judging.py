@@ -41,9 +41,11 @@ def shown(channel: Channel, log: ChannelLog) -> ShownRow | None:
 
 
 def lacking(channel: Channel) -> ShownRow | None:
-    """What gossip showed of our own log and is not back yet: nothing may be signed before."""
+    """What gossip showed of our own log and is not back yet: nothing may be signed before. What was
+    recorded here since and never signed does not stand for it.
+    """
     row = shown(channel, channel.own)
-    return row if row is not None and row.size > channel.own.state.size else None
+    return row if row is not None and row.size > channel.signed_size else None
 
 
 async def forget_shown(channel: Channel) -> None:

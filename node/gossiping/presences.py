@@ -25,7 +25,6 @@ from tallystick.protocol.blinding import (
     OpenedPresence,
     Veil,
     epoch_at,
-    epochs_near,
     presence_secret,
 )
 from tallystick.protocol.errors import ProofError
@@ -65,7 +64,9 @@ class Presences:
     def _begin(self) -> None:
         """Speak as a new process, at a later time than any before."""
         self.incarnation = self._dice.randbytes(INCARNATION_SIZE)
-        self._began_ms = self._last_ms = max(self._clock_ms(), self._row.said_ms) + 1
+        self._began_ms = max(self._clock_ms(), self._row.said_ms) + 1
+        # Of two copies that begin ahead of their clocks, the one that began later is heard at once.
+        self._last_ms = self._began_ms + LATER_MS
         self._said: deque[int] = deque(maxlen=SAID_MAX)
         self._item: Item | None = None  # the last word
         self._made_ms = 0
@@ -118,9 +119,11 @@ class Presences:
     # Hearing
 
     def pseudonyms(self) -> list[bytes]:
-        """Under which items of our party are to be expected now."""
-        now_s = self._books.clock_us() / 1e6
-        return [self._veil(epoch).pseudonym for epoch in epochs_near(self._secret, now_s)]
+        """Under which items of our party are to be expected now. The next week's always: a copy's
+        clock may be days ahead, and then what we say is too old to tell it anything.
+        """
+        epoch = epoch_at(self._secret, self._books.clock_us() / 1e6)
+        return [self._veil(one).pseudonym for one in (epoch - 1, epoch, epoch + 1)]
 
     def learn(self) -> tuple[set[bytes], set[bytes]]:
         """Those that were not learnt before, and those that were and are past."""
@@ -165,7 +168,8 @@ class Presences:
     async def go_on(self) -> None:
         """People say that this is the only copy now: speak as a new process."""
         before = self._row
-        self._row = PresenceRow(max(before.said_ms, before.seen_ms))
+        # The other one may have answered our answer, when we had no session to hear it on.
+        self._row = PresenceRow(max(before.said_ms + AHEAD_MS, before.seen_ms))
         self._begin()
         try:
             await self._books.store.commit(self._put(self._row))

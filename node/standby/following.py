@@ -7,6 +7,7 @@ way waits in files beside it, so what was mirrored before stands until the new i
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -16,9 +17,8 @@ from tallystick.node.standby.applying import Mirrored
 from tallystick.node.standby.inflow import Inflow
 from tallystick.node.standby.talk import Talk
 from tallystick.node.store.keyspace import FORMAT_VERSION
-from tallystick.node.transport import tls
+from tallystick.node.streams import Stream
 from tallystick.protocol.errors import FormatError, TallyError, lone_error
-from tallystick.protocol.keys import Identity
 from tallystick.protocol.mirror import (
     FRAME_BYTES_MAX,
     MIRROR_VERSION,
@@ -37,15 +37,16 @@ AGAIN_SECONDS = (0.2, 5.0)  # between two attempts: at first, and at most
 SILENCE_SECONDS = 20.0
 BEAT_SECONDS = 5.0
 HAND_OVER_SECONDS = 15.0
-DIAL_SECONDS = 10.0
 
 _log = logging.getLogger("tallystick.standby")
 
 
 class Following:
-    """Keeps a home like its primary's."""
+    """Keeps a home like its primary's; `dial` makes a stream to it."""
 
-    def __init__(self, home: Home, identity: Identity, mirrored: Mirrored, primary: str) -> None:
+    def __init__(
+        self, home: Home, mirrored: Mirrored, primary: str, dial: Callable[[], Awaitable[Stream]]
+    ) -> None:
         self.home = home
         self.primary = primary
         self.mirrored = mirrored
@@ -54,27 +55,39 @@ class Following:
         self.waited_for = False  # the primary acknowledges nothing that is not here
         self.heard_at: float | None = None  # by trio's clock
         self.said = ""  # why there is no connection
-        self._identity = identity
+        self._dial = dial
         self._talk: Talk | None = None
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
+        self._again = trio.Event()
 
     async def run(self) -> None:
-        """Follow the primary until `hand_over`."""
+        """Follow the primary until `hand_over`, and after `go_on` again."""
+        while True:
+            with self._scope:
+                await self._keep_following()
+            self._ended.set()
+            await self._again.wait()
+            self._again = trio.Event()
+
+    def go_on(self) -> None:
+        """This node could not take over: follow the primary again, if it is still there."""
+        self._scope, self._ended = trio.CancelScope(), trio.Event()
+        self._again.set()
+
+    async def _keep_following(self) -> None:
         pause = AGAIN_SECONDS[0]
-        with self._scope:
-            while True:
-                began = trio.current_time()
-                try:
-                    await self._follow()
-                except* (TallyError, OSError) as group:
-                    self._note(lone_error(group))
-                    if isinstance(lone_error(group), FormatError):
-                        self.mirrored.forget()  # the whole mends what does not fit together
-                steady = trio.current_time() - began > AGAIN_SECONDS[1]
-                pause = AGAIN_SECONDS[0] if steady else min(pause * 2, AGAIN_SECONDS[1])
-                await trio.sleep(pause)
-        self._ended.set()
+        while True:
+            began = trio.current_time()
+            try:
+                await self._follow()
+            except* (TallyError, OSError) as group:
+                self._note(lone_error(group))
+                if isinstance(lone_error(group), FormatError):
+                    self.mirrored.forget()  # the whole mends what does not fit together
+            steady = trio.current_time() - began > AGAIN_SECONDS[1]
+            pause = AGAIN_SECONDS[0] if steady else min(pause * 2, AGAIN_SECONDS[1])
+            await trio.sleep(pause)
 
     def _note(self, error: BaseException) -> None:
         said = error.message if isinstance(error, TallyError) else str(error)
@@ -84,7 +97,7 @@ class Following:
 
     async def hand_over(self, generation: int, proof: bytes) -> bool:
         """Tell the primary that this node takes over, and take what it still has; whether it
-        heard that. The primary is not followed any more.
+        heard that. The primary is not followed any more, unless it is to `go_on`.
         """
         told = False
         if self._talk is not None and self.connected:
@@ -102,12 +115,7 @@ class Following:
 
     async def _follow(self) -> None:
         """One connection."""
-        own = tls.certificate_der(self._identity.name, self._identity.transport)
-        context = tls.session_context(
-            self._identity, own, own, self.home.path, alpn=tls.ALPN_STANDBY
-        )
-        stream = await tls.dial(self.primary, context, self._identity.transport_key, DIAL_SECONDS)
-        talk = Talk(stream, FRAME_BYTES_MAX)
+        talk = Talk(await self._dial(), FRAME_BYTES_MAX)
         inflow = Inflow(self.mirrored, self.home.path)
         try:
             here = self.mirrored

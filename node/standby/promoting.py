@@ -7,9 +7,11 @@ the peer has fenced the old node.
 from __future__ import annotations
 
 from tallystick.node.books import RESTORED
+from tallystick.node.errors import StoreError
 from tallystick.node.gossiping.presences import ROW as PRESENCE
 from tallystick.node.gossiping.presences import stored_presence
 from tallystick.node.home import Home
+from tallystick.node.standby.following import Following
 from tallystick.node.standby.marks import GENERATION, MIRRORED
 from tallystick.node.standby.mode import mark_promoted
 from tallystick.node.store.disk import Store, Txn
@@ -39,6 +41,27 @@ def new_generation(identity: Identity, store: Store, now_us: int) -> tuple[int, 
     with store.read() as txn:
         generation = next_generation(generation_of(txn), now_us)
     return generation, prove_generation(identity, generation)
+
+
+async def promote(identity: Identity, following: Following, now_us: int) -> tuple[int, bool]:
+    """Have a standby take over from its primary; the generation, and whether the primary was told.
+    `InputError` if it cannot.
+    """
+    home, store = following.home, following.mirrored.store
+    check_mirrored(store)
+    if following.connected and following.whole_under_way:
+        raise InputError(
+            "the primary is there, and the whole store is on its way from it",
+            "Promote it when tally standby says that it is in step, or stop the primary",
+        )
+    generation, proof = new_generation(identity, store, now_us)
+    told = await following.hand_over(generation, proof)
+    try:
+        take_over(home, store, generation)
+    except StoreError:
+        following.go_on()
+        raise
+    return generation, told
 
 
 def take_over(home: Home, store: Store, generation: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -151,9 +152,11 @@ class Recording:
 
 
 class Whole:
-    """The whole of a store at a moment, with the files that it names."""
+    """The whole of a store at a moment, with the files that it names. If one is missing it is an
+    error, or with `without` it is not sent: whoever opens such a store makes that index anew.
+    """
 
-    def __init__(self, store: Store, index_folder: Path) -> None:
+    def __init__(self, store: Store, index_folder: Path, *, without: bool = False) -> None:
         self._store = store.moment()
         self.number = self._store.number
         self._files: list[OpenFile] = []
@@ -161,7 +164,8 @@ class Whole:
             with self._store.read() as txn:
                 for _, value in txn.scan("derived", b"", b"\xff" * 5):
                     for row in decode_derived(value).runs:
-                        self._files.append(OpenFile(index_folder / row.file))
+                        with suppress(*((FileNotFoundError,) if without else ())):
+                            self._files.append(OpenFile(index_folder / row.file))
         except BaseException:
             self.close()
             raise

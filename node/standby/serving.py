@@ -10,12 +10,13 @@ import logging
 import math
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import trio
 
 from tallystick.node.books import Books
 from tallystick.node.config import StandbySettings
-from tallystick.node.errors import PeerUnreachable, StoreError
+from tallystick.node.errors import PeerUnreachable
 from tallystick.node.home import Home
 from tallystick.node.standby.marks import LINE
 from tallystick.node.standby.mode import mark_superseded
@@ -212,13 +213,12 @@ class Mirroring:
         return None
 
     def _whole(self) -> Whole:
-        for tries_left in reversed(range(OPEN_TRIES)):
-            try:
-                return Whole(self._books.store, self._books.index_folder)
-            except FileNotFoundError:  # merged away while we looked
-                if not tries_left:
-                    raise StoreError("the id index changes too fast to be mirrored") from None
-        raise AssertionError
+        store, folder = self._books.store, self._books.index_folder
+        for _ in range(OPEN_TRIES):
+            with suppress(FileNotFoundError):  # merged away while we looked
+                return Whole(store, folder)
+        # It was missing when this node started, and the rows of the new index wait for a standby.
+        return Whole(store, folder, without=True)
 
     async def _send(self, talk: Talk, number: int, whole: Whole | None) -> None:
         """Send commits as they come, and in between what is left of the whole."""

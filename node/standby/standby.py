@@ -26,13 +26,15 @@ from tallystick.node.settings import flat
 from tallystick.node.standby.applying import Mirrored
 from tallystick.node.standby.following import Following
 from tallystick.node.standby.mode import primary_of
-from tallystick.node.standby.promoting import check_mirrored, new_generation, take_over
+from tallystick.node.standby.promoting import promote
 from tallystick.node.standby.reads import Reads
 from tallystick.node.store.disk import Store
 from tallystick.node.telemetry.supervisor import Supervisor
+from tallystick.node.transport import tls
 from tallystick.protocol.errors import InputError
 from tallystick.protocol.keys import Identity
 
+DIAL_SECONDS = 10.0
 ANSWER_SECONDS = 0.5  # for the answer to a promotion to get out
 
 _log = logging.getLogger("tallystick.standby")
@@ -61,7 +63,7 @@ class Standby:
         self.identity = identity
         self.store = store
         self.promoted = trio.Event()
-        self.following = Following(home, identity, Mirrored(store, home.path / "ids"), primary)
+        self.following = Following(home, Mirrored(store, home.path / "ids"), primary, self._dial)
         self.reads = Reads(home, identity, self.following.mirrored, self._live, self.health)
         self._promoting = False
         self._supervisor = Supervisor()
@@ -97,6 +99,15 @@ class Standby:
             await self.promoted.wait()
             await trio.sleep(ANSWER_SECONDS)
             nursery.cancel_scope.cancel()
+
+    async def _dial(self) -> tls.PeerStream:
+        """Connect to the primary: both sides show the party's own key."""
+        own = tls.certificate_der(self.identity.name, self.identity.transport)
+        context = tls.session_context(
+            self.identity, own, own, self.home.path, alpn=tls.ALPN_STANDBY
+        )
+        key = self.identity.transport_key
+        return await tls.dial(self.following.primary, context, key, DIAL_SECONDS)
 
     async def _ping(self) -> None:
         while True:
@@ -159,18 +170,9 @@ class Standby:
         """Take over from the primary: from now on this home is a node's own."""
         if self._promoting:
             raise InputError("it is being promoted already")
-        following = self.following
-        check_mirrored(self.store)
-        if following.connected and following.whole_under_way:
-            raise InputError(
-                "the primary is there, and the whole store is on its way from it",
-                "Promote it when tally standby says that it is in step, or stop the primary",
-            )
         self._promoting = True
         try:
-            generation, proof = new_generation(self.identity, self.store, clock_us())
-            told = await following.hand_over(generation, proof)
-            take_over(self.home, self.store, generation)
+            generation, told = await promote(self.identity, self.following, clock_us())
         finally:
             self._promoting = False
         _log.warning("this standby takes over", extra={"generation": generation})

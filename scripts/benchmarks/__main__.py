@@ -117,11 +117,14 @@ def _measure(
         homes = Homes(folder.resolve(), progress)
         if not options.json:
             showing.show_machine(machine.facts(folder if folder.exists() else Path.cwd()))
-        for name in options.names or known:
+        names = options.names or list(known)
+        for place, name in enumerate(names, 1):
             records = known[name].records
             if options.peers:
                 records = PEERS_RECORDS.get(name, records)
-            result = run(known[name], options.records or records, homes, progress, options.peers)
+            records = options.records or records
+            progress.note(f"{place} of {len(names)}: {name}, {records:,} records")
+            result = run(known[name], records, homes, progress, options.peers)
             results.append(result)
             progress.end()
             if options.json:

@@ -66,16 +66,17 @@ def measured(folder: Path, records: int) -> dict[str, Any]:
     party = watched.party(folder, wide.PROVIDER)
     home = open_home(party.home)
     home.config_path.write_text(wide.CONFIG + "[gossip]\nenabled = false\n")
-    result: dict[str, Any] = {"channels": records, **_start(party, folder, records)}
+    result: dict[str, Any] = {"channels": records}
     try:
+        result |= _start(party, folder, records)
         silent_kb = _anonymous_kb(party)
         with _sessions(party, folder, sessions) as found:
             result["sessions"] = _live(party, folder, sessions, found, silent_kb)
     finally:
         party.stop()
     home.config_path.write_text(wide.CONFIG)
-    party.start()
     try:
+        party.start()
         result["gossip"] = _published(party, folder, records, silent_kb)
         spoken_kb = _anonymous_kb(party)
         with _sessions(party, folder, sessions, "gossip") as found:
@@ -102,10 +103,12 @@ def _start(party: nodes.Party, folder: Path, records: int) -> dict[str, Any]:
     (folder / "narrow").mkdir()
     wide.make(folder / "narrow", 1)
     narrow = nodes.Party(folder / "narrow", wide.PROVIDER)
-    narrow.start()
-    time.sleep(SETTLE_SECONDS)
-    least, least_cpu = _anonymous_kb(narrow), narrow.cpu_seconds()
-    narrow.stop()
+    try:
+        narrow.start()
+        time.sleep(SETTLE_SECONDS)
+        least, least_cpu = _anonymous_kb(narrow), narrow.cpu_seconds()
+    finally:
+        narrow.stop()
     began = time.perf_counter()
     party.start()
     seconds, cpu = time.perf_counter() - began, party.cpu_seconds()

@@ -7,7 +7,7 @@ import json
 import nodes
 import peers
 
-from benchmarks import load
+from benchmarks import limits, load
 from benchmarks.bench import Bench, Benchmark
 from benchmarks.exports import MAP, export
 
@@ -33,7 +33,8 @@ def compare(bench: Bench) -> None:
     assert not any(run["code"] for run in runs), runs
     figures.repeated("seconds", [run["seconds"] for run in runs])
     figures.repeated("cpu_seconds.verb", [run["cpu_seconds"] for run in runs])
-    figures.repeated("rows_per_second", [bench.records / run["seconds"] for run in runs])
+    rate = figures.repeated("rows_per_second", [bench.records / run["seconds"] for run in runs])
+    figures.put("ratios.of_decode", rate / bench.limit(limits.DECODE))
     figures.put("peak_mb", max(run["peak_mb"] for run in runs))
 
 
@@ -59,8 +60,14 @@ def _beside_others(bench: Bench) -> None:
             run["causes"] = [cause["says"] for cause in document["causes"]]
             tool[name] = run
         figures.put("tally", tool)
-    for name in peers.PACKAGES:
+    for name, packages in peers.PACKAGES.items():
         tool = {}
+        bench.progress.note(f"compare: {name}")
+        try:
+            peers.environment(name, *packages)
+        except peers.NotHere as error:
+            figures.put(f"not_here.{name}", str(error))
+            continue
         for size, file in (("equal", theirs), ("differing", ours)):
             run = peers.run_peer(name, file, theirs, folder)
             tool["version"] = run.pop("said") or name
@@ -69,4 +76,4 @@ def _beside_others(bench: Bench) -> None:
         figures.put(name, tool)
 
 
-BENCHMARK = Benchmark("compare", RECORDS, compare)
+BENCHMARK = Benchmark("compare", RECORDS, compare, (limits.DECODE, limits.PYTHON))

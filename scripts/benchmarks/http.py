@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,6 +21,7 @@ from tallystick.node.importing.drafts import Draft, DraftBatch
 from tallystick.node.importing.sending import Sender
 from tallystick.node.rpc import RpcClient
 
+ROUNDS = 3
 BATCH = 1000
 IN_FLIGHT = 4
 THREADS = 16
@@ -50,10 +52,10 @@ def _event(n: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def _direct(party: nodes.Party, records: int) -> float:
+async def _direct(party: nodes.Party, first: int, records: int) -> float:
     """What `tally import` does: MessagePack on the home's socket, a few batches in flight."""
     batches = []
-    for deltas in _groups(lambda n: _delta("direct", n), records):
+    for deltas in _groups(lambda n: _delta("direct", n), first, records):
         drafts = [
             Draft(d["id"], d["meter"], d["subject"], int(d["quantity"]), START_US) for d in deltas
         ]
@@ -82,8 +84,9 @@ def _posted(party: nodes.Party, key: str, kind: str, bodies: list[bytes], at_onc
         return time.perf_counter() - began
 
 
-def _streamed(party: nodes.Party, key: str, records: int) -> float:
-    lines = [json.dumps(_delta("stream", n)).encode() + b"\n" for n in range(records)]
+def _streamed(party: nodes.Party, key: str, first: int, records: int) -> float:
+    numbers = range(first, first + records)
+    lines = [json.dumps(_delta("stream", n)).encode() + b"\n" for n in numbers]
     pieces = [b"".join(lines[start : start + 400]) for start in range(0, records, 400)]
 
     def content() -> Iterator[bytes]:
@@ -99,11 +102,11 @@ def _streamed(party: nodes.Party, key: str, records: int) -> float:
     return seconds
 
 
-def _batched(party: nodes.Party, key: str, records: int) -> float:
+def _batched(party: nodes.Party, key: str, first: int, records: int) -> float:
     with Client(party.json("status")["http"], key=key, channel=CHANNEL) as client:
         began = time.perf_counter()
         with client.batcher() as batcher:
-            for n in range(records):
+            for n in range(first, first + records):
                 delta = _delta("batcher", n)
                 batcher.emit(
                     delta["meter"], n % 5000, delta["subject"], id=delta["id"], occurred_at=AT
@@ -111,47 +114,63 @@ def _batched(party: nodes.Party, key: str, records: int) -> float:
         return time.perf_counter() - began
 
 
-def _groups(made: Callable[[int], Any], records: int) -> Iterator[list[Any]]:
-    for first in range(0, records, BATCH):
-        yield [made(n) for n in range(first, min(first + BATCH, records))]
+def _groups(made: Callable[[int], Any], first: int, records: int) -> Iterator[list[Any]]:
+    end = first + records
+    for start in range(first, end, BATCH):
+        yield [made(n) for n in range(start, min(start + BATCH, end))]
 
 
 def http(bench: Bench) -> None:
-    """Deltas a second: one a request, in batches, as CloudEvents, in a stream, by the client."""
-    records, figures = bench.records, bench.figures
-    singles = max(records // 50, 1)
-    figures.put("singles", singles)
+    """Deltas a second: one a request, in batches, as CloudEvents, in a stream, by the client; every
+    way with a part of the records, in turns.
+    """
+    figures, part = bench.figures, max(bench.records // ROUNDS, 1)
+    singles = max(part // 50, 1)
+    figures.put("singles", singles * ROUNDS)
+    found: dict[str, list[float]] = defaultdict(list)
     with nodes.channel(bench.folder) as (acme, beta):
         acme.stop()
         (acme.home / "bench.toml").write_text(MAP)
         acme.configure(RULES)
         acme.start()
         key = acme.json("keys", "add", "bench", "--scope", "emit")["key"]
+        for turn in range(ROUNDS):
+            bench.progress.note(f"http: round {turn + 1} of {ROUNDS}")
+            for name, (count, work) in _ways(acme, key, turn, part, singles).items():
+                with bench.cpu(provider=acme, consumer=beta) as spent:
+                    seconds = work()
+                found[f"{name}.deltas_per_second"].append(count / seconds)
+                found[f"{name}.node_cpu_us_per_delta"].append(spent["provider"] / count * 1e6)
+    for name, samples in found.items():
+        figures.repeated(name, samples)
 
-        def note(name: str, count: int, work: Callable[[], float]) -> None:
-            with bench.cpu(provider=acme, consumer=beta) as spent:
-                seconds = work()
-            figures.put(f"{name}.deltas_per_second", count / seconds)
-            figures.put(f"{name}.node_cpu_us_per_delta", spent["provider"] / count * 1e6)
 
-        def posted(kind: str, bodies: list[bytes], at_once: int) -> Callable[[], float]:
-            return lambda: _posted(acme, key, kind, bodies, at_once)
+def _ways(
+    party: nodes.Party, key: str, turn: int, records: int, singles: int
+) -> dict[str, tuple[int, Callable[[], float]]]:
+    """Each way in: how many deltas it takes, and what sends them and returns the seconds."""
+    first, as_json = turn * records, "application/json"
 
-        as_json = "application/json"
-        for name, at_once in (("single", 1), (f"single_{THREADS}_at_once", THREADS)):
-            bodies = [json.dumps(_delta(name, n)).encode() for n in range(singles)]
-            note(name, singles, posted(as_json, bodies, at_once))
-        bodies = [
-            json.dumps({"deltas": group}).encode()
-            for group in _groups(lambda n: _delta("batch", n), records)
-        ]
-        note("batch", records, posted(as_json, bodies, IN_FLIGHT))
-        events = [json.dumps(group).encode() for group in _groups(_event, records)]
-        batched = "application/cloudevents-batch+json"
-        note("cloudevents_batch", records, posted(batched, events, IN_FLIGHT))
-        note("stream", records, lambda: _streamed(acme, key, records))
-        note("client_batcher", records, lambda: _batched(acme, key, records))
-        note("direct", records, lambda: trio.run(_direct, acme, records))
+    def posted(kind: str, bodies: list[bytes], at_once: int) -> Callable[[], float]:
+        return lambda: _posted(party, key, kind, bodies, at_once)
+
+    ways: dict[str, tuple[int, Callable[[], float]]] = {}
+    for name, at_once in (("single", 1), (f"single_{THREADS}_at_once", THREADS)):
+        numbers = range(first, first + singles)
+        bodies = [json.dumps(_delta(name, n)).encode() for n in numbers]
+        ways[name] = singles, posted(as_json, bodies, at_once)
+    batches = [
+        json.dumps({"deltas": group}).encode()
+        for group in _groups(lambda n: _delta("batch", n), first, records)
+    ]
+    ways["batch"] = records, posted(as_json, batches, IN_FLIGHT)
+    events = [json.dumps(group).encode() for group in _groups(_event, first, records)]
+    of_events = "application/cloudevents-batch+json"
+    ways["cloudevents_batch"] = records, posted(of_events, events, IN_FLIGHT)
+    ways["stream"] = records, lambda: _streamed(party, key, first, records)
+    ways["client_batcher"] = records, lambda: _batched(party, key, first, records)
+    ways["direct"] = records, lambda: trio.run(_direct, party, first, records)
+    return ways
 
 
 BENCHMARK = Benchmark("http", 100_000, http, (limits.ENCODE, limits.DECODE, limits.FSYNC))

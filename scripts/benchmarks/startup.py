@@ -49,8 +49,10 @@ def startup(bench: Bench) -> None:
     pair, figures = bench.homes.at(bench.records), bench.figures
     stopped = []
     for _ in range(REPEATS):
-        stopped.append(started(pair.acme))
-        pair.acme.stop()
+        try:
+            stopped.append(started(pair.acme))
+        finally:
+            pair.acme.stop()
     deltas = min(UNWRITTEN, bench.records)
     killed = [_killed(pair, deltas) for _ in range(KILLS)]
     put(figures, "after_stop", stopped)

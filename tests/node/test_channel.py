@@ -22,6 +22,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tallystick.node import highest
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.errors import StoreError
@@ -307,9 +308,9 @@ async def test_a_batch_of_corrections_reads_the_log_once(
         await exchange(a, b)
         corrections = [Correction(f"id-{n}", "peak", -n, "wrong", NOW_US) for n in range(20)]
         parts = [encode_record(record) for record in corrections]
-        passes, stored = [], ChannelLog._stored
+        passes, stored = [], highest.batches
         monkeypatch.setattr(
-            ChannelLog, "_stored", lambda *given: passes.append(given) or stored(*given)
+            highest, "batches", lambda *given: passes.append(given) or stored(*given)
         )
         own = a.channel.own
         await own.submit(corrections, parts, [], a.channel._sign, lambda batch: None).wait()
@@ -318,6 +319,18 @@ async def test_a_batch_of_corrections_reads_the_log_once(
         await exchange(a, b)
         assert a.lines() == b.lines() == replayed(a)
         assert a.lines()[0].provider == "0"
+
+
+async def test_a_lowered_highest_is_found_in_whatever_batch_it_is(tmp_path: Path) -> None:
+    async with two(tmp_path) as (a, b):
+        for n, subject in enumerate(["x", "y", "ü", "x", "y", "ü", "z"]):
+            await a.channel.emit([_draft("peak", n, subject, n + 1, 1)])
+        for n in (3, 5):
+            await _correct(a, ("peak", n, None))
+        await exchange(a, b)
+        assert a.lines() == b.lines() == replayed(a)
+        found = {line.subject: line.provider for line in a.lines()}
+        assert found == {"x": "1", "y": "5", "z": "7", "ü": "3"}
 
 
 @pytest.mark.parametrize("occurred_at", [-1, 2**62])

@@ -7,6 +7,7 @@ after that point. Files are real, in a folder of their own: what was not fsynced
 from __future__ import annotations
 
 import bisect
+import copy
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -19,8 +20,9 @@ import trio
 
 from tallystick.node.errors import StoreError
 from tallystick.node.segments.reading import Segments
-from tallystick.node.store.disk import Job, Store, Txn
+from tallystick.node.store.disk import Job, Store, Txn, seal, unseal
 from tallystick.node.store.keyspace import TABLES
+from tallystick.node.store.recorder import Row
 
 
 class PowerCut(Exception):
@@ -60,6 +62,7 @@ class Disk:
         self.dice = dice
         self.tables = {name: Table() for name in TABLES}
         self.inode = 1
+        self.number = 0  # of the newest commit
         self.full = False
         self.cut_in = -1  # commits until the power is cut; negative: never
         self.slow_seconds = 0.002
@@ -90,6 +93,8 @@ class MemoryTxn(Txn):
     def __init__(self, disk: Disk, segments: Segments) -> None:
         self._disk = disk
         self.segments = segments
+        self.changed: list[tuple[str, bytes, bytes | None]] = []  # what was put and deleted
+        self._before: list[bytes | None] = []  # what was there instead
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """The value, or None."""
@@ -97,17 +102,46 @@ class MemoryTxn(Txn):
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         """Set the value."""
+        self._note(table, key, value)
         self._disk.tables[table].put(key, value)
+
+    def put_raw(self, table: str, key: bytes, stored: bytes) -> None:
+        """Set a value with its sum, which is not kept here: nothing flips a bit."""
+        self.put(table, key, unseal(table, key, stored))
 
     def delete(self, table: str, key: bytes) -> None:
         """Remove the key if it is there."""
-        self._disk.tables[table].delete(key)
+        if key in self._disk.tables[table].values:
+            self._note(table, key, None)
+            self._disk.tables[table].delete(key)
+
+    def _note(self, table: str, key: bytes, value: bytes | None) -> None:
+        self._before.append(self._disk.tables[table].values.get(key))
+        self.changed.append((table, key, value))
+
+    def undo(self) -> None:
+        """Take everything back."""
+        for (table, key, _), value in zip(self.changed[::-1], self._before[::-1], strict=True):
+            if value is None:
+                self._disk.tables[table].delete(key)
+            else:
+                self._disk.tables[table].put(key, value)
 
     def scan(self, table: str, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Items with start <= key < stop, in order."""
         held = self._disk.tables[table]
         keys = held.keys[bisect.bisect_left(held.keys, start) : bisect.bisect_left(held.keys, stop)]
         yield from [(key, held.values[key]) for key in keys]
+
+    def stored(
+        self, table: str, start: bytes = b"", stop: bytes | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Items in order, with their sums."""
+        held = self._disk.tables[table]
+        for key in held.keys[bisect.bisect_left(held.keys, start) :]:
+            if stop is not None and key >= stop:
+                return
+            yield key, seal(table, key, held.values[key])
 
     def floor_key(self, table: str, key: bytes) -> bytes | None:
         """The greatest key <= `key`."""
@@ -140,6 +174,19 @@ class MemoryStore(Store):
         """What tells this store from a copy of it."""
         return str(self.disk.inode).encode()
 
+    @property
+    def number(self) -> int:
+        """The number of the newest commit, or of the one that is looked at."""
+        return self.disk.number
+
+    def moment(self) -> Store:
+        """This store as it is now."""
+        found = copy.copy(self)
+        found.disk = copy.copy(self.disk)
+        found.disk.tables = self.disk.snapshot()
+        found.read_only, found.on_failure = True, []
+        return found
+
     @contextmanager
     def read(self) -> Iterator[Txn]:
         """A view; nothing is written while it is open."""
@@ -156,11 +203,27 @@ class MemoryStore(Store):
         disk.cut_in -= disk.cut_in >= 0
         if not cut or disk.dice.random() < 0.5:
             txn = MemoryTxn(disk, self.segments)
-            for job in jobs:
-                job(txn)
+            try:
+                for job in jobs:
+                    job(txn)
+            except BaseException:
+                txn.undo()
+                raise
+            self._told(txn)
         if cut:
             self._lose_power()  # whatever the node's code would make of the error
             raise PowerCut
+
+    def _told(self, txn: MemoryTxn) -> None:
+        if not txn.changed:
+            return
+        self.disk.number += 1
+        if self.recorder is not None:
+            rows: list[Row] = [
+                (table, key, None if value is None else seal(table, key, value))
+                for table, key, value in txn.changed
+            ]
+            self.recorder.took(self.disk.number, rows)
 
     async def off_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Take a while, as a disk does, and then do it at once."""

@@ -106,7 +106,8 @@ class Disputants:
         return party.said.setdefault((channel.id, record.reason), Said(record))
 
     def _acknowledge(self, party: Party, channel: Channel, said: Said, index: int) -> None:
-        said.acknowledged = True
+        said.acknowledged, said.excused = True, False
+        said.waited |= party.process is not None and party.process.waited
         if index >= party.size_on_disk(channel):
             self.world.watch.violated(1, f"{said.record} was acknowledged before the disk")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 
 from simulator.party import Party, World
-from simulator.rest import honest_channels
+from simulator.rest import fell_out, honest_channels
 from tallystick.node import accusing
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
@@ -67,7 +67,9 @@ def _judge_convictions(world: World) -> None:
         for open_channel, _ in party.channels:
             for found in accusing.kept(open_channel):
                 accused = found.evidence.accused.party
-                if world.parties[accused].liar is None or not accusing.convicts(found.data):
+                lied = world.parties[accused].liar is not None
+                lied |= accused in world.copied and fell_out(world, open_channel.id)
+                if not lied or not accusing.convicts(found.data):
                     world.watch.violated(8, f"{party.name} keeps evidence against {accused}")
 
 

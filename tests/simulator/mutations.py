@@ -6,38 +6,53 @@ violation of that invariant; a mutation that none shows would mean that the simu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 from unittest import mock
 
-from simulator.plan import LIARS, LOSSES
+import msgspec
+import trio
+
+from simulator.plan import COPIES, LIARS, LOSSES, RUMOURS, TAKEOVERS
 from tallystick.node import balances, declaring, lapsing, logs, rebuilding, recovery
 from tallystick.node import channel as channel_module
+from tallystick.node.admitting import Admission
 from tallystick.node.batches import Batch
-from tallystick.node.books import Books
+from tallystick.node.books import RESTORED, Books
 from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.declaring import Declarer, _check_unrevealed
 from tallystick.node.disputing import standing_all
+from tallystick.node.fencing import Fences
 from tallystick.node.founding import Founding
+from tallystick.node.gossiping.judging import Judge
+from tallystick.node.gossiping.presences import Presences
+from tallystick.node.home import Home
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.lapsing import Due, Lapser
 from tallystick.node.link import Link
 from tallystick.node.logs import ChannelLog, Sign
 from tallystick.node.requests import EmitResult, Request
+from tallystick.node.standby import applying, mode, promoting
+from tallystick.node.standby.applying import Commits, Mirrored
+from tallystick.node.standby.serving import Mirroring
 from tallystick.node.store.disk import Job, Store, Ticket, Txn
-from tallystick.node.store.keyspace import DeclarationRow, declaration_key, encode_row
+from tallystick.node.store.keyspace import DeclarationRow, FenceRow, declaration_key, encode_row
+from tallystick.node.store.recorder import Row
 from tallystick.protocol import disputes
+from tallystick.protocol.blinding import OpenedHead, OpenedPresence
 from tallystick.protocol.declarations import SALT_SIZE, Commitments, commitment, totals_of
 from tallystick.protocol.derive import Adjustments, Book, Tally
 from tallystick.protocol.disputes import adjustments_at
 from tallystick.protocol.errors import InvalidRecord, PeerBreach
 from tallystick.protocol.heads import Head
+from tallystick.protocol.items import Item
 from tallystick.protocol.log import LogFacts
-from tallystick.protocol.messages import Append
+from tallystick.protocol.messages import Append, Presence, Promoted
+from tallystick.protocol.pairing import PeerIdentity
 from tallystick.protocol.records import (
     Declaration,
     Delta,
@@ -54,7 +69,8 @@ from tallystick.protocol.records import (
 class Mutation:
     """A mistake: the invariant that it breaks, the code that it replaces, and with what.
 
-    `remainder` names the seeds in which it is looked for: those with this remainder by 8, or all.
+    `remainder` names the seeds in which it is looked for: those with this remainder by 8, or all;
+    `first` is the first of them, where one is known that shows it.
     """
 
     invariant: int
@@ -62,10 +78,13 @@ class Mutation:
     name: str
     mistake: Callable[..., Any]
     remainder: int | None = None
+    first: int = 1
 
     def seeds(self) -> Iterable[int]:
         """The seeds to try, in order."""
-        return count(1) if self.remainder is None else count(self.remainder, 8)
+        if self.remainder is None:
+            return count(self.first)
+        return count(self.first + (self.remainder - self.first) % 8, 8)
 
     def planted(self) -> AbstractContextManager[Any]:
         """The nodes' code with the mistake in it."""
@@ -186,12 +205,6 @@ def _sets_no_doubt(self: Any) -> None:
     return None
 
 
-def _takes_any_head(
-    self: Channel, log: ChannelLog, head: Head, facts: LogFacts, signature: bytes
-) -> None:
-    return None
-
-
 # Disputes and declarations
 
 
@@ -267,6 +280,101 @@ def _leaves_matters_behind(txn: Txn, log: int, size: int) -> list[tuple[str, byt
     return []
 
 
+# Copies
+
+
+def _hears_no_copy(self: Presences, item: Item) -> OpenedPresence | None:
+    return None
+
+
+async def _stops_in_memory_alone(self: Presences, other: OpenedPresence) -> None:
+    self._row = msgspec.structs.replace(self._row, stopped_us=1, seen_ms=other.at_ms)
+
+
+def _takes_its_past_for_a_copy(self: Presences, item: Item) -> OpenedPresence | None:
+    said = self._veil(item.epoch).open_presence(item)
+    return None if said.incarnation == self.incarnation else said
+
+
+async def _lets_every_process_in(self: Admission, link: Link, presence: Presence) -> None:
+    existing = self.links.get(link.peer)
+    if existing is not None and existing is not link:
+        existing.close("replaced by a newer connection")
+        await existing.ended.wait()
+    self._arriving.pop(link.peer, None)
+    self.links[link.peer] = link
+
+
+# Gossip's lies
+
+
+async def _convicts_on_a_word(
+    self: Judge, channel: Channel, log: ChannelLog, opened: OpenedHead
+) -> str:
+    if 0 < opened.size <= log.durable_size and log.root_at(opened.size) != opened.root:
+        await self._convicted(channel, "gossip showed another history of a log")
+        return "evidence"
+    return "behind"
+
+
+async def _makes_nothing_of_it(
+    self: Judge, channel: Channel, log: ChannelLog, opened: OpenedHead
+) -> str:
+    return "rollback"
+
+
+# Takeovers
+
+
+def _hears_an_older_node(self: Fences, peer: PeerIdentity, presence: Presence) -> None:
+    return None
+
+
+async def _fences_in_memory_alone(
+    self: Fences, peer: PeerIdentity, presence: Presence, promoted: Promoted | None
+) -> bool:
+    if presence.generation <= self.of(peer).generation or promoted is None:
+        return False
+    self._fences[peer.cosigner_key] = FenceRow(promoted.generation, promoted.proof)
+    return True
+
+
+def _keeps_no_generation(store: Store, generation: int) -> None:
+    store.commit_now(lambda txn: txn.put("meta", RESTORED, b""))
+
+
+def _starts_all_the_same(home: Home) -> int | None:
+    return None
+
+
+async def _waits_for_no_standby(self: Mirroring) -> bool:
+    self._grown.set()
+    self._grown = trio.Event()
+    return True
+
+
+_apply = Mirrored.apply
+
+
+def _says_it_has_what_it_has_not(self: Mirrored, commits: Commits) -> None:
+    held = [*getattr(self, "held", []), *commits]
+    if len(held) > 1:
+        self.number = held[0][0] - 1
+        _apply(self, held[:-1])
+    self.held, self.number = held[-1:], held[-1][0]  # type: ignore[attr-defined]
+
+
+def _overwrites_nothing(
+    txn: Txn, table: str, old: Iterator[tuple[bytes, bytes]], fresh: Iterator[Row]
+) -> int:
+    there = {key for key, _ in old}
+    for _, key, stored in fresh:
+        assert stored is not None
+        if key not in there:
+            txn.put_raw(table, key, stored)
+    return 0
+
+
 def _says_everything_again(channel: Channel, record: Any) -> bool:
     return False
 
@@ -292,8 +400,8 @@ MUTATIONS: dict[str, Mutation] = {
     "knows the newest ids": Mutation(6, ChannelLog, "known", _knows_the_newest_ids),
     "counts what came later": Mutation(7, ChannelLog, "tallies_at", _counts_what_came_later),
     "ignores voids": Mutation(7, logs, "Book", _IgnoresVoids),
-    "sees only repeats": Mutation(8, Channel, "repeats", _sees_only_repeats, LIARS),
-    "ignores halts": Mutation(8, Founding, "halt", _ignores_halts, LIARS),
+    "sees only repeats": Mutation(8, Channel, "repeats", _sees_only_repeats, LIARS, 135),
+    "ignores halts": Mutation(8, Founding, "halt", _ignores_halts, LIARS, 135),
     "halts every channel": Mutation(9, Link, "_halt", _halts_every_channel, LIARS),
     "declares before the salt": Mutation(12, Declarer, "declare", _declares_before_the_salt),
     "reveals unsecured": Mutation(12, declaring, "next_opening", _reveals_unsecured),
@@ -301,9 +409,30 @@ MUTATIONS: dict[str, Mutation] = {
     "reveals nothing": Mutation(12, declaring, "next_opening", _reveals_nothing),
     "takes words for silence": Mutation(13, lapsing, "waiting", _takes_words_for_silence),
     "reminds nobody": Mutation(13, Lapser, "_remind", _reminds_nobody),
-    "takes nothing in time": Mutation(13, disputes, "in_time", _takes_nothing_in_time),
+    "takes nothing in time": Mutation(13, disputes, "in_time", _takes_nothing_in_time, first=58),
     "adjusts by present disputes": Mutation(7, balances, "adjustments_at", _adjusts_by_the_present),
     "leaves matters behind": Mutation(7, rebuilding, "rows_from", _leaves_matters_behind, LOSSES),
+    "hears no copy": Mutation(14, Presences, "hear", _hears_no_copy, COPIES),
+    "stops in memory alone": Mutation(14, Presences, "stop", _stops_in_memory_alone, COPIES),
+    "takes its past for a copy": Mutation(
+        14, Presences, "hear", _takes_its_past_for_a_copy, RUMOURS
+    ),
+    "convicts on a word": Mutation(4, Judge, "judge", _convicts_on_a_word, RUMOURS),
+    "makes nothing of gossip": Mutation(2, Judge, "_go_back", _makes_nothing_of_it, RUMOURS),
+    "lets every process in": Mutation(14, Admission, "admit", _lets_every_process_in, COPIES),
+    "hears an older node": Mutation(15, Fences, "check", _hears_an_older_node, TAKEOVERS, 192),
+    "fences in memory alone": Mutation(
+        15, Fences, "_raise", _fences_in_memory_alone, TAKEOVERS, 344
+    ),
+    "keeps no generation": Mutation(
+        15, promoting, "begin_generation", _keeps_no_generation, TAKEOVERS
+    ),
+    "starts all the same": Mutation(15, mode, "superseded_by", _starts_all_the_same, TAKEOVERS),
+    "waits for no standby": Mutation(1, Mirroring, "shared", _waits_for_no_standby, TAKEOVERS, 192),
+    "says it has what it has not": Mutation(
+        1, Mirrored, "apply", _says_it_has_what_it_has_not, TAKEOVERS, 536
+    ),
+    "overwrites nothing": Mutation(15, applying, "_follow", _overwrites_nothing, TAKEOVERS, 80),
     "says everything again": Mutation(11, recovery, "_is_there", _says_everything_again, LOSSES),
     "says nothing again": Mutation(11, recovery, "_check_named", _says_nothing_again, LOSSES),
 }

@@ -32,6 +32,19 @@ class Weather:
     cut: float = 0.0
 
 
+class Steady(Weather):
+    """The same network for what relies on a stream that is whole as long as it lasts."""
+
+    def __init__(self, weather: Weather) -> None:
+        self._weather = weather
+
+    def __getattribute__(self, name: str) -> object:
+        """Delays and cuts, and no more."""
+        if name in ("lose", "double", "reorder"):
+            return 0.0
+        return getattr(object.__getattribute__(self, "_weather"), name)
+
+
 @dataclass
 class _Way:
     """One direction: frames with the time at which they arrive."""

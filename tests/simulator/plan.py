@@ -2,7 +2,8 @@
 
 At the end the weather clears, everybody is started, and the nodes have time to agree; then the
 judge looks. In every fourth seed there are three parties, and in every eighth (`LIARS`) the third
-one lies; in every eighth (`LOSSES`) little happens but that homes come back from backups.
+one lies; in every eighth (`LOSSES`) little happens but that homes come back from backups, and in
+every eighth (`COPIES`) a home is there twice, in every eighth (`TAKEOVERS`) a party has a standby.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import shutil
 import tempfile
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from random import Random
+from typing import Any
 from unittest import mock
 
 import builders
@@ -25,12 +28,16 @@ import trio
 import trio.testing
 
 from simulator.arbiter import arbitrate
+from simulator.copies import Copies, copy_home, judge_kept
 from simulator.disk import Table
+from simulator.forgetting import Forgetting
 from simulator.judge import judge
 from simulator.liar import Liar
 from simulator.network import Weather
 from simulator.party import Party, World
 from simulator.rest import come_to_rest, named_on_disk
+from simulator.rumours import Gossiper
+from simulator.takeovers import Takeovers
 from simulator.users import METERS, Users
 from simulator.watch import Violation, Watch
 from tallystick.node import declaring, rebuilding, upkeep
@@ -40,7 +47,8 @@ from tallystick.protocol.terms import channel_id
 
 DAY_SECONDS = 86_400
 RUN_ENTRIES = 24  # the id index writes and merges runs of this size here, not of 65,536
-LIARS, LOSSES = 7, 5  # seeds with this remainder by 8
+LIARS, LOSSES, COPIES, RUMOURS, TAKEOVERS = 7, 5, 4, 3, 0  # seeds with this remainder by 8
+FORGETTING = 11  # seeds with this remainder by 16
 CLOCKS = ((4, 6), (12, 9), (40, 30), (29 * DAY_SECONDS, 15 * DAY_SECONDS))
 NAMES = ("acme.example", "beta.example", "gamma.example")
 
@@ -73,6 +81,7 @@ def run(seed: int, steps: int) -> Result:
         plan = Plan(seed, steps, folder)
         stack.enter_context(plan.world.watch.looking())
         stack.enter_context(plan.syncing())
+        stack.enter_context(mock.patch.object(trio.to_thread, "run_sync", plan.on_a_thread))
         try:
             trio.run(plan.main, clock=trio.testing.MockClock(autojump_threshold=0))
         except Exception as error:  # noqa: BLE001 - whatever a node did not bear is a finding
@@ -91,7 +100,9 @@ class Plan:
         self.dice = Random(seed)
         self.world = World(self.dice, Watch())
         self.world.clocks_seconds = self.dice.choice(CLOCKS)
-        names = NAMES[: 3 if seed % 4 == 3 else 2]
+        three = seed % 4 == 3 or seed % 16 in (COPIES, TAKEOVERS)
+        names = NAMES[: 3 if three else 2]
+        self.folder = folder
         self.parties = [Party(self.world, name, folder / name) for name in names]
         self.lies = seed % 8 == LIARS
         self.world.watch.honest = set(names[:-1] if self.lies else names)
@@ -112,9 +123,21 @@ class Plan:
             self._slow_disk,
             self._turn_clock,
         ]
-        if seed % 8 == LOSSES:
+        self.copies: Copies | None = None
+        self.copied_at = self.dice.randrange(steps // 2) if seed % 8 == COPIES else steps
+        self.forgetting: Forgetting | None = None
+        self.forgets_at = self.dice.randrange(steps) if seed % 16 == FORGETTING else steps
+        self.takeovers: Takeovers | None = None
+        if seed % 8 == TAKEOVERS:
+            self.mischief += [self._part, self._kill, self._part_standby]
+            self.mischief += [self._promote, self._promote, self._new_standby]
+        elif seed % 8 == COPIES:
+            self.mischief += [self._part, self._kill, self._decide_in_haste]
+        elif seed % 8 == LOSSES:
             self.mischief = [self._back_up, self._restore, self._restore, self._part, self._kill]
-        elif not self.lies:  # what a liar said to a home that was then put back, nobody can tell
+        elif (
+            not self.lies and seed % 16 != FORGETTING
+        ):  # what a liar said to a home that was then put back, nobody can tell
             self.mischief += [self._back_up, self._back_up, self._restore]
 
     def syncing(self) -> mock._patch[object]:
@@ -130,12 +153,22 @@ class Plan:
 
         return mock.patch("os.fsync", fsync)
 
+    async def on_a_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Take a while, as a thread does, and then do it at once."""
+        with trio.CancelScope(shield=True):
+            await trio.sleep(self.dice.uniform(0, 0.002))
+        return work(*arguments)
+
     def result(self) -> Result:
         """What came of it."""
         acknowledged = sum(e.acknowledged for p in self.parties for e in p.emitted.values())
         for party in self.parties:
+            if party.gossiper is not None:
+                self.faults.update(party.gossiper.told)
             if party.liar is not None:
                 self.faults.update({f"lie {name}": n for name, n in party.liar.told.items()})
+        if self.world.fallen:
+            self.faults["fell_out"] = len(self.world.fallen)
         watch = self.world.watch
         return Result(self.seed, watch.violations, watch.events, acknowledged, dict(self.faults))
 
@@ -144,17 +177,39 @@ class Plan:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             await self._found()
+            if self.seed % 8 == TAKEOVERS:
+                await self._serve_standbys(self.dice.choice(self.parties))
+            if self.seed % 8 == RUMOURS:
+                # What was forged is found out at once; in every second of these seeds nothing is.
+                party, forges = self.parties[-1], self.seed % 16 == RUMOURS
+                party.gossiper = Gossiper(party, self.dice, forges=forges)
             if self.lies:
                 self.parties[-1].liar = Liar(self.parties[-1], self.dice)
-            for _ in range(self.steps):
+            for step in range(self.steps):
+                if step == self.copied_at:
+                    self._copy(self.dice.choice(self.parties))
+                if step == self.forgets_at:
+                    one, other, _ = self.parties
+                    self.forgetting = Forgetting(self.world, self.dice, (one, other))
                 await self._step()
+                if self.copies is not None:
+                    self.copies.look()
                 await trio.sleep(self.dice.choice((0.001, 0.01, 0.1, 1, 3)))
             self._clear_up()
+            if self.copies is not None:
+                await self.copies.settle(nursery)
+            if self.takeovers is not None:
+                await self.takeovers.settle(nursery)
             await come_to_rest(self.world, nursery)
+            if self.forgetting is not None and await self.forgetting.told():
+                await self._forget(self.forgetting)
             judge(self.world, self.restored)
+            judge_kept(self.world)
             if not any(one.invariant == 4 for one in self.world.watch.violations):
                 arbitrate(self.world)
-            for party in self.parties:
+            if self.takeovers is not None:
+                await self.takeovers.judge()
+            for party in list(self.world.homes.values()):
                 party.died(cut=False)
 
     # The beginning
@@ -238,8 +293,8 @@ class Plan:
         party.died(cut=False)
 
     def _part(self, party: Party) -> None:
-        other = self.dice.choice([p for p in self.parties if p is not party])
-        self.world.part(party.name, other.name)
+        other = self.dice.choice([p for p in self.parties if p.name != party.name])
+        self.world.part(party.address, other.address)
 
     def _fill_disk(self, party: Party) -> None:
         party.disk.full = not party.disk.full
@@ -273,6 +328,53 @@ class Plan:
         party.restored = True
         self._excuse()
 
+    async def _forget(self, forgetting: Forgetting) -> None:
+        """Two parties go back, and all come to rest again."""
+        assert self._nursery is not None
+        self.faults["forgetting"] += 1
+        forgetting.forget()
+        self.restored.update(party.name for party in forgetting.pair)
+        self._excuse()
+        await forgetting.live_on(self.users, self._nursery)
+        await come_to_rest(self.world, self._nursery)
+
+    def _copy(self, party: Party) -> None:
+        """Copy a home, while it runs or not; both are used from now on."""
+        if self.dice.random() < 0.5:
+            party.died(cut=False)
+        as_machine = self.snapshots and self.dice.random() < 0.5
+        other = copy_home(party, self.folder / f"{party.name}-copy", as_machine=as_machine)
+        self.copies = Copies(self.world, self.dice, (party, other))
+        self.parties.append(other)
+        self.restored.add(party.name)
+        self.faults["copy"] += 1
+
+    async def _serve_standbys(self, party: Party) -> None:
+        """Start a party's node anew, with a standby."""
+        assert self._nursery is not None
+        party.died(cut=False)
+        self.takeovers = Takeovers(self.world, self.dice, self.folder, self.parties, party)
+        self.restored.add(party.name)
+        await party.start(self._nursery)
+
+    def _promote(self, party: Party) -> None:
+        assert self.takeovers is not None
+        self.takeovers.promote()
+
+    def _new_standby(self, party: Party) -> None:
+        assert self.takeovers is not None
+        self.takeovers.follow()
+
+    def _part_standby(self, party: Party) -> None:
+        assert self.takeovers is not None
+        self.takeovers.part()
+
+    def _decide_in_haste(self, party: Party) -> None:
+        """People say that this is the only copy, and are wrong."""
+        if party.process is not None and party.process.peering.presences.stopped:
+            party.decided = True
+            party.process.do(party.process.peering.only_copy)
+
     def _excuse(self) -> None:
         """What is on no disk any more cannot be asked for."""
         held = set().union(*map(named_on_disk, self.parties))
@@ -289,5 +391,7 @@ class Plan:
         self.world.parted.clear()
         for party in self.parties:
             party.disk.full, party.disk.cut_in, party.disk.slow_seconds = False, -1, 0.002
+            if party.gossiper is not None:
+                party.gossiper.lying = False
             if party.liar is not None:
                 party.liar.lying = False

@@ -29,18 +29,42 @@ from tallystick.protocol.records import (
 )
 
 REST_SECONDS = 2_000
+COPIES = 14  # what the judge numbers behind the invariants: who is there twice stops, nobody else
 
 _unplaced = msgspec.msgpack.Decoder(UnplacedRow).decode
 _log = logging.getLogger("simulator")
 
 
 def honest_channels(world: World) -> Iterator[tuple[Party, Channel, Closer]]:
-    """The channels at running parties, each seen from both sides, where neither side lies."""
+    """The channels at running parties, each seen from both sides, where neither side lies, nor fell
+    out with itself.
+    """
     for party in world.parties.values():
         for channel, closer in party.channels:
             peer = world.parties[channel.peer_keys.name]
-            if party.liar is None and peer.liar is None:
+            if party.liar is None and peer.liar is None and not fell_out(world, channel.id):
                 yield party, channel, closer
+
+
+def fell_out(world: World, channel: bytes) -> bool:
+    """Whether a home of a party halted a channel because another home of it signed another history,
+    which the peer has: what this one signed at the same time never reached the peer.
+    """
+    found = {channel for name in world.copied for channel in fallen_at(world.parties[name])}
+    world.fallen |= found
+    return channel in world.fallen
+
+
+def fallen_at(party: Party) -> Iterator[bytes]:
+    """The channels that a home halted so."""
+    for found, _ in party.channels:
+        peer = party.world.parties[found.peer_keys.name].process
+        assert party.process is not None
+        if party.process.books.founding.rows[found.id].state == "halted" and peer is not None:
+            there = peer.books.channels[found.id][0].peer
+            both = min(found.signed_size, there.durable_size)
+            if found.own.root_at(both) != there.root_at(both):
+                yield found.id
 
 
 async def come_to_rest(world: World, nursery: trio.Nursery) -> None:
@@ -50,10 +74,9 @@ async def come_to_rest(world: World, nursery: trio.Nursery) -> None:
     waited = False
     with trio.move_on_after(REST_SECONDS):
         while True:
-            for party in parties:
-                if party.process is None:
-                    await party.start(nursery)
-            await _decide_on_copies(world)
+            for home in list(world.homes.values()):
+                await home.start(nursery)
+            await decide_on_copies(world)
             await _agree_on_losses(world)
             if all(
                 party.process is not None and len(party.channels) == len(parties) - 1
@@ -74,13 +97,14 @@ async def come_to_rest(world: World, nursery: trio.Nursery) -> None:
             world.watch.violated(1, f"{party.name} does not start any more")
 
 
-async def _decide_on_copies(world: World) -> None:
+async def decide_on_copies(world: World) -> None:
     """A home whose clock goes back just when it loses its last word, by a crash or a restore, takes
     itself for a copy of what it was: people know better.
     """
     for party in world.parties.values():
         if party.process is not None and party.process.peering.presences.stopped:
-            assert party.turned, "there are no copies in this world"
+            if not party.turned and party.name not in world.copied:
+                world.watch.violated(COPIES, f"{party.name} stopped, and there is no copy of it")
             try:
                 await party.process.peering.only_copy()
             except TallyError as error:

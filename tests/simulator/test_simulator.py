@@ -11,10 +11,14 @@ from simulator.plan import run
 
 STEPS = 60
 SEEDS = range(1, 49)
+# What each has shown: a primary that served no standby, for a file of its index was missing; two
+# copies whose clocks were a day apart at the end of a week; a standby that could not be promoted,
+# and did not follow any more.
+FOUND = (24, 252, 1208)
 SEEDS_MAX = 300  # a mutation that so many seeds do not show is not found
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", sorted({*SEEDS, *FOUND}))
 def test_the_invariants_hold(seed: int) -> None:
     assert run(seed, STEPS).violations == []
 

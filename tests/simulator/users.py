@@ -96,7 +96,8 @@ class Users:
             moved = emitted.acknowledged and index != emitted.index
             if moved and party.name not in self.restored:
                 watch.violated(6, f"{draft.meter}/{draft.id} got a second receipt")
-            emitted.index, emitted.acknowledged = index, True
+            emitted.index, emitted.acknowledged, emitted.excused = index, True, False
+            emitted.waited |= party.process is not None and party.process.waited
 
     async def _correct(self, party: Party, channel: Channel) -> None:
         known = [e for k, e in party.emitted.items() if k[0] == channel.id and e.acknowledged]

@@ -6,8 +6,10 @@ claim that does not hold is a `Violation` with the number of the design's invari
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -27,9 +29,12 @@ from tallystick.protocol.keys import origin
 from tallystick.protocol.merkle import chain_leaves
 from tallystick.protocol.messages import (
     Append,
+    Channels,
     Cosign,
+    Founded,
     Holding,
     ProposeCheckpoint,
+    Return,
     SignCheckpoint,
     decode_message,
 )
@@ -41,6 +46,10 @@ if TYPE_CHECKING:
 
 decode_channel_row = msgspec.msgpack.Decoder(ChannelRow).decode
 _log = msgspec.msgpack.Decoder(LogRow).decode
+FENCES = 15  # what the judge numbers behind the invariants: of two nodes of a party one is heard
+SPOKEN = (Channels, Founded, Holding, Append, Cosign, Return)
+# Whose process runs now: a party may have several homes, and all sign with the same keys.
+here: ContextVar[Party] = ContextVar("here")
 
 
 class Violation(AssertionError):
@@ -55,8 +64,8 @@ class Watch:
     """What was signed and shown, in the order in which it happened."""
 
     def __init__(self) -> None:
-        self.parties: dict[str, Party] = {}
         self.signed: dict[bytes, Head] = {}  # by signature
+        self.signed_at: dict[str, dict[Head, set[str]]] = defaultdict(dict)  # by log: addresses
         self.shown: list[tuple[int, Head]] = []  # with the number of the event
         self.cosigned: dict[bytes, Head] = {}
         self.cosigned_shown: list[Head] = []
@@ -66,6 +75,7 @@ class Watch:
         self.honest: set[str] = set()
         self.convicted: list[tuple[Party, bytes, int, float]] = []  # who could, where, when
         self._known: set[Head] = set()
+        self.generations: dict[tuple[str, str], int] = {}  # with which a home spoke, by party
 
     @contextmanager
     def looking(self) -> Iterator[None]:
@@ -83,7 +93,7 @@ class Watch:
 
     def _sign(self, head: Head, key: Any) -> bytes:
         name = head.origin.split("/")[0]
-        party = self.parties.get(name)
+        party = here.get(None)
         channel = bytes.fromhex(head.origin.split("/")[1])
         fresh = head not in self._known and head.size > 1
         if fresh and party is not None and channel not in party.heard:
@@ -91,6 +101,8 @@ class Watch:
         signature = heads.sign_head(head, key)
         self.signed[signature] = head
         self._known.add(head)
+        if party is not None:
+            self.signed_at[head.origin].setdefault(head, set()).add(party.address)
         return signature
 
     def _cosign(self, head: Head, key: Any, timestamp_s: int) -> bytes:
@@ -98,10 +110,12 @@ class Watch:
         self.cosigned[blob] = head
         return blob
 
-    def sent(self, party: Party, body: bytes) -> None:
-        """A node puts a frame on the wire."""
+    def sent(self, party: Party, body: bytes, to: tuple[str, int]) -> None:
+        """A node puts a frame on the wire to a party's node of some generation."""
         self.events += 1
         message = decode_message(body)
+        if isinstance(message, SPOKEN):
+            self._check_fence(party, *to)
         match message:
             case Append():
                 head = self.signed.get(message.signature)
@@ -128,6 +142,14 @@ class Watch:
                 party.heard.add(message.channel)
             elif isinstance(message, Append):
                 self._look_for_rewriting(party, message)
+
+    def _check_fence(self, party: Party, peer: str, generation: int) -> None:
+        """Who once spoke with a peer's node never speaks with an older one of it."""
+        newest = self.generations.get((party.address, peer), 0)
+        if generation < newest:
+            said = f"{party.name} speaks with {peer}'s node {generation} after {newest}"
+            self.violated(FENCES, said)
+        self.generations[party.address, peer] = max(newest, generation)
 
     def _look_for_rewriting(self, party: Party, message: Append) -> None:
         """Note whether a node now has two histories of a log, both signed by its author."""

@@ -270,11 +270,21 @@ def recipes() -> Iterator[str]:
         yield block.partition("```")[0]
 
 
-def test_the_pages_queries_run_on_duckdb(sound: Path, channel: Channel) -> None:
+def connected(time_zone: str) -> duckdb.DuckDBPyConnection:
+    """DuckDB, as it is on a machine in a time zone."""
     connection = duckdb.connect()
-    found = [connection.sql(query.replace("ARCHIVE", str(sound))).fetchall() for query in recipes()]
+    connection.execute("SET TimeZone = ?", [time_zone])
+    return connection
+
+
+def test_the_pages_queries_run_on_duckdb(sound: Path, channel: Channel) -> None:
+    found, elsewhere = (
+        [connection.sql(query.replace("ARCHIVE", str(sound))).fetchall() for query in recipes()]
+        for connection in map(connected, ("UTC", "Asia/Tokyo"))
+    )
     assert len(found) >= 3
     assert all(found)
+    assert found == elsewhere
     derived = {
         (line.period, line.meter, line.subject): line
         for line in channel.closed[0].lines

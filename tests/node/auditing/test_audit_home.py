@@ -72,6 +72,18 @@ def test_two_processes_find_what_one_finds(busy: tuple[Home, Home]) -> None:
     assert audit(busy[0], "--workers", "2") == audit(busy[0], "--workers", "0")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
+def test_workers_begin_with_all_that_they_need() -> None:
+    code = (
+        "from tallystick.node.auditing.pools import local_pool\n"
+        'asked = \'"tallystick.node.auditing.work" in __import__("sys").modules\'\n'
+        "with local_pool(1) as pool:\n"
+        "    print([*pool.results(pool.submit(eval, [asked]))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[(0, True)]\n", done.stderr
+
+
 @contextmanager
 def cluster(folder: Path) -> Iterator[str]:
     """A Dask scheduler and a worker, as people start them; the scheduler's address."""

@@ -230,6 +230,15 @@ def test_ranges_of_hashes_share_them_out(values: list[int], ranges: int) -> None
         )
 
 
+@given(st.integers(0, 5000), st.integers(1, 40))
+def test_tasks_share_all_pieces_and_end_small(pieces: int, workers: int) -> None:
+    shares = list(driver.shares(pieces, workers))
+    assert sum(shares) == pieces
+    assert shares == sorted(shares, reverse=True)
+    assert all(0 < share <= driver.TASK_PIECES_MAX for share in shares)
+    assert shares[-workers:] == [1] * min(workers, pieces)
+
+
 def test_an_empty_channel_holds() -> None:
     channel = Channel(builders.METERS[:1])
     assert failing(run(source_of(channel))) == {}

@@ -121,6 +121,10 @@ async def test_more_than_is_here_by_our_own_hand_says_that_we_went_back(
         kept = shown(channel, log)
         assert kept is not None
         assert kept.size == size
+        # What is recorded now, and never was signed, does not stand for what was shown.
+        channel.part()
+        await channel.emit([Draft(f"later-{n}", "tokens", "s", 1, 1) for n in range(5)])
+        assert channel.own.state.size > max(size, channel.signed_size)
         # Without what was shown, being certain and a certain peer are not enough to sign.
         assert may_sign_now(channel, 0) == (whose == "peer")
         for doubt, theirs, may in ((1, 0, False), (2, 0, False), (2, 2, True)):

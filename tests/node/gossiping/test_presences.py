@@ -15,6 +15,7 @@ from tallystick.protocol.items import verify_item
 
 SECOND_US = 1_000_000
 HOUR_US = 3600 * SECOND_US
+DAY_US = 24 * HOUR_US
 
 
 async def _written(side: homes.Side) -> None:
@@ -74,6 +75,18 @@ async def test_what_another_copy_says_later_stops_us_until_people_decide(tmp_pat
         side.now_us += SECOND_US
         assert ours.hear(other.item()) is not None
         assert not Presences(side.books, Random(4)).stopped
+
+
+async def test_a_copy_whose_clock_is_days_ahead_is_expected_all_week(tmp_path: Path) -> None:
+    async with homes.alone(tmp_path) as side:
+        for _ in range(9):
+            ours = Presences(side.books, Random(1))
+            expected = ours.pseudonyms()
+            side.now_us += 6 * DAY_US
+            word = Presences(side.books, Random(2)).item()
+            assert word.pseudonym in expected
+            assert ours.hear(word) is not None
+            side.now_us -= 5 * DAY_US
 
 
 async def test_an_answer_is_passed_on_and_is_no_copys_word_here(
@@ -149,3 +162,40 @@ async def test_a_stop_that_the_disk_cannot_keep_holds_all_the_same(tmp_path: Pat
     with trio.fail_after(60):
         await ours.stop(OpenedPresence(side.now_us // 1000 + 1, bytes(16), 0))
     assert ours.stopped
+
+
+async def test_of_two_copies_that_both_go_on_one_hears_the_other_at_once(tmp_path: Path) -> None:
+    """Their answers were ahead of the clock, and so is when they begin again."""
+    async with homes.alone(tmp_path) as side:
+        copies = [Presences(side.books, Random(seed)) for seed in (1, 2)]
+        side.now_us += SECOND_US
+        words = [copy.item() for copy in copies]
+        for copy, word in zip(copies, reversed(words), strict=True):
+            found = copy.hear(word)
+            assert found is not None
+            copy.answer(found)
+            await copy.stop(found)
+        for copy in copies:
+            await copy.go_on()
+        one, other = copies
+        said = [copy.item() for copy in copies]
+        hearing = [one.hear(said[1]), other.hear(said[0])]
+        assert any(hearing)
+        # And its answer is heard by the one that did not.
+        for copy, heard, deaf in ((one, hearing[0], other), (other, hearing[1], one)):
+            assert heard is None or deaf.hear(copy.answer(heard)) is not None
+
+
+async def test_who_goes_on_takes_the_answer_to_its_own_answer_for_no_copy(tmp_path: Path) -> None:
+    """It could not hear it before, having no sessions."""
+    async with homes.alone(tmp_path) as side:
+        ours, other = Presences(side.books, Random(1)), Presences(side.books, Random(2))
+        side.now_us += SECOND_US
+        heard = ours.hear(other.item())
+        assert heard is not None
+        answered = other.hear(ours.answer(heard))
+        assert answered is not None
+        last = other.answer(answered)
+        await ours.stop(heard)
+        await ours.go_on()
+        assert ours.hear(last) is None

@@ -231,6 +231,31 @@ def test_a_home_with_its_index_is_read_at_the_standby(tmp_path: Path) -> None:
     trio.run(work)
 
 
+def test_a_file_of_the_index_that_is_missing_is_missing_at_the_standby(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with homes.founded(tmp_path) as (acme, _):
+            pair = Pair(acme.home.path, acme.books.store)
+            log = acme.channel.own
+            await acme.channel.emit([Draft("e", "tokens", "s", 1, builders.DECEMBER_US)])
+            await flush([log])
+            lost = next(pair.ids.iterdir())
+            lost.unlink()
+            with pytest.raises(FileNotFoundError):
+                Whole(pair.primary, pair.ids)
+            whole = Whole(pair.primary, pair.ids, without=True)
+            with pair.connection() as inflow:
+                inflow.begin(Begin(LINE, whole.number, whole=True, waits=False))
+                send(inflow, whole.pieces())
+                send(inflow, whole.parts())
+                whole.close()
+                await inflow.apply_next()
+            assert same(pair)
+            assert not list(pair.mirrored.folder.iterdir())
+            pair.store.close()
+
+    trio.run(work)
+
+
 def test_damage_on_the_way_changes_nothing(tmp_path: Path) -> None:
     pair = Pair(tmp_path, Store(tmp_path / "store"))
     pair.primary.commit_now(lambda txn: txn.put("heads", b"a", b"1"))
