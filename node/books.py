@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,7 @@ from tallystick.node.feed.rows import forget_feed
 from tallystick.node.founding import Founding, decode_channel
 from tallystick.node.home import Home
 from tallystick.node.news import News
+from tallystick.node.openings import Openings
 from tallystick.node.quotas import MEBIBYTE
 from tallystick.node.requests import Turns
 from tallystick.node.standby.marks import GENERATION, LINE, MIRRORED
@@ -79,6 +80,8 @@ class Books:
         store: Store,
         index_folder: Path,
         clock_us: Callable[[], int],
+        *,
+        lazy: bool = False,
     ) -> None:
         self.config = config
         self.identity = identity
@@ -101,11 +104,14 @@ class Books:
             self.peers = Roster({key.decode(): decode_identity(value) for key, value in scan})
         self.paired_anew: set[str] = set()  # while this process runs
         self.turning: set[str] = set()  # peers between whom and us somebody changed a key
-        self.channels: dict[bytes, tuple[Channel, Closer]] = {}
+        founded = [k for k, row in self.founding.rows.items() if row.state in ("open", "halted")]
+        self.channels: MutableMapping[bytes, tuple[Channel, Closer]] = {}
+        if lazy:
+            self.channels = Openings(founded, self._open_late)
+            return
         try:
-            for channel, row in self.founding.rows.items():
-                if row.state in ("open", "halted"):
-                    self.load_channel(channel)
+            for channel in founded:
+                self.load_channel(channel)
             if not read_only:
                 self._remove_leftovers()
         except BaseException:
@@ -113,8 +119,17 @@ class Books:
             raise
 
     @classmethod
-    def open(cls, home: Home, *, read_only: bool, identity: Identity | None = None) -> Books:
-        """The books of a home; with the identity that its seed was unlocked to, if it was."""
+    def open(
+        cls,
+        home: Home,
+        *,
+        read_only: bool,
+        identity: Identity | None = None,
+        lazy: bool = False,
+    ) -> Books:
+        """The books of a home; with the identity that its seed was unlocked to, if it was. With
+        `lazy`, who only reads opens channels one by one, when they are looked at.
+        """
         config = load_config(home.config_path)
         identity = identity or home.identity()
         folder = home.path / "ids"
@@ -124,16 +139,18 @@ class Books:
             return cls(config, identity, Store(home.store_path), folder, clock_us)
         for _ in range(OPEN_TRIES - 1):
             with suppress(StoreError):
-                return cls._look(config, identity, home.store_path, folder)
+                return cls._look(config, identity, home.store_path, folder, lazy=lazy)
             # The running node may have merged an index file away while we looked: look again.
             time.sleep(0.05)
-        return cls._look(config, identity, home.store_path, folder)
+        return cls._look(config, identity, home.store_path, folder, lazy=lazy)
 
     @classmethod
-    def _look(cls, config: Config, identity: Identity, store_path: Path, folder: Path) -> Books:
+    def _look(
+        cls, config: Config, identity: Identity, store_path: Path, folder: Path, *, lazy: bool
+    ) -> Books:
         store = Store(store_path, read_only=True)
         try:
-            return cls(config, identity, store, folder, clock_us)
+            return cls(config, identity, store, folder, clock_us, lazy=lazy)
         except StoreError:
             store.close()
             raise
@@ -192,6 +209,28 @@ class Books:
         self.channels[channel] = opened
         self.note_keys(opened[0])
         return opened
+
+    def _open_late(self, channel: bytes) -> tuple[Channel, Closer]:
+        """Open a channel that is looked at; if its index files were merged away since the store
+        was opened, by the store of now, unless something of then was read already.
+        """
+        for _ in range(OPEN_TRIES - 1):
+            with suppress(StoreError):
+                return self._open_channel(self.store, self.founding.rows[channel])
+            if self._opened():
+                break
+            time.sleep(0.05)
+            path = self.store.path
+            self.store.close()
+            self.store = Store(path, read_only=True)
+            self.store.segments.location = self.archive
+            self.founding = Founding(self.store, self.identity, self.news)
+        return self._open_channel(self.store, self.founding.rows[channel])
+
+    def _opened(self) -> list[tuple[Channel, Closer]]:
+        if isinstance(self.channels, Openings):
+            return self.channels.opened()
+        return list(self.channels.values())
 
     def note_keys(self, channel: Channel) -> None:
         """Note whether anybody changed a key in a channel."""
@@ -315,7 +354,7 @@ class Books:
         self.store.close()
 
     def _close_indexes(self) -> None:
-        for channel, _ in self.channels.values():
+        for channel, _ in self._opened():
             channel.own.index.close()
             channel.peer.index.close()
 

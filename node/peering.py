@@ -83,6 +83,7 @@ class Peering:
         self.links: Mapping[str, Link] = self._admission.links
         self.fences = Fences(books)
         self.on_superseded: Callable[[int, bytes | None], bool] = lambda generation, proof: False
+        self.on_session: Callable[[int], None] = lambda live: None
         self.presences = Presences(books, dice)
         judge = Judge(books, self._went_back, self.convicted)
         self.talker = Talker(books, self.presences, judge, self.links, self._copied, dice)
@@ -185,13 +186,15 @@ class Peering:
             for turn in count(1):
                 if not self._pings or self._pings[0][0] > now:
                     break
-                _, link = self._pings.popleft()
-                if not link.ended.is_set():
-                    link.send(Ping())
-                    self._pings.append((now + PING_SECONDS, link))
+                self._ping(self._pings.popleft()[1], now)
                 if not turn % PINGS_A_TURN:
                     await trio.lowlevel.checkpoint()
             await trio.sleep_until(self._pings[0][0] if self._pings else now + PING_SECONDS)
+
+    def _ping(self, link: Link, now: float) -> None:
+        if not link.ended.is_set():
+            link.send(Ping())
+            self._pings.append((now + PING_SECONDS, link))
 
     async def serve(self, stream: Stream, name: str, *, dialled: bool) -> None:
         """Speak with a peer on an authenticated stream until it ends."""
@@ -273,6 +276,7 @@ class Peering:
         link.send(Channels([key for key, row in rows if row.state == "open"]))
         self._spreading.tell(link)
         self.talker.connected(link)
+        self.on_session(len(self.links))
         self.notify()
 
     async def channels_open(self, link: Link, listed: list[bytes]) -> None:

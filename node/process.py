@@ -16,6 +16,8 @@ FILES_BESIDE = 256  # that a node has open beside its connections to peers
 MAPPED_BYTES = 8 * 1024 * 1024  # from which on the C library asks the system for a piece of memory
 KEPT_BYTES = 64 * 1024 * 1024  # that are free and not given back
 OBJECTS_A_COLLECTION = 20_000  # new ones; more often, batches of thousands would set it off
+COLLECTIONS_A_LONG_ONE = 2  # which looks at all that is new since the last one
+SESSIONS_A_FREEZE = 32
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 
@@ -88,4 +90,24 @@ def collect_seldom() -> None:
     """Look for cycles seldom, and never among what is there now."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(OBJECTS_A_COLLECTION, 20, 20)
+    gc.set_threshold(OBJECTS_A_COLLECTION, COLLECTIONS_A_LONG_ONE, 20)
+
+
+class Sessions:
+    """Has the collector let sessions be, some at a time, once they have begun: it would look at
+    many of them again and again, and everything waits meanwhile.
+
+    What is frozen is freed as ever once nothing refers to it; only what stands in a cycle would
+    stay. A session that ends leaves none.
+    """
+
+    def __init__(self) -> None:
+        self._fresh = 0
+
+    def begun(self, live: int) -> None:
+        """A session began, so that so many are live."""
+        self._fresh += 1
+        if self._fresh >= max(SESSIONS_A_FREEZE, live // SESSIONS_A_FREEZE):
+            self._fresh = 0
+            gc.collect(1)  # so that no garbage is kept; it is only what is new
+            gc.freeze()

@@ -125,7 +125,8 @@ TEMPLATE = """\
 # older than it was, a copy of it, or a second history is noticed through any of them.
 # enabled = true
 
-# How many items are kept for others (some 500 bytes each), and how many one peer may send.
+# How many items are kept for others (some 500 bytes each; four for each connected peer if that is
+# more, unless it is 0), and how many one peer may send.
 # keep_items = 20000
 # items_per_minute = 2000
 

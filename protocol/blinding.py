@@ -75,12 +75,12 @@ def epoch_at(secret: bytes, now_s: float) -> int:
     return (int(now_s) + shift) // EPOCH_SECONDS
 
 
-def epochs_near(secret: bytes, now_s: float) -> tuple[int, ...]:
+def epochs_near(secret: bytes, now_s: float) -> range:
     """The epochs whose items are to be expected: the one before too, for what its publisher said
     last, and the next one if it begins within a day, for clocks that go wrong.
     """
     epoch = epoch_at(secret, now_s)
-    return tuple(range(epoch - 1, epoch_at(secret, now_s + SHIFT_SECONDS) + 1))
+    return range(epoch - 1, epoch_at(secret, now_s + SHIFT_SECONDS) + 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from an old copy meets what it signed since.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 
 from tallystick.protocol.blinding import EPOCH_SECONDS
@@ -92,8 +92,9 @@ class Gossip:
         self._shelf = Shelf(self.limits.items)
         self._conflict_shelf = Shelf(self.limits.conflicts)
         self._own: set[bytes] = set()
-        self._watched: frozenset[bytes] = frozenset()
+        self._watched: set[bytes] = set()
         self._neighbours: dict[str, _Neighbour] = {}
+        self._here = 0  # of them
         self._ring = Ring(secret, self.limits.fanout)
         self._joined: set[str] = set()  # since the last walk began
         self._told: set[str] = set()  # who had come when it began
@@ -110,19 +111,26 @@ class Gossip:
     # -- what the node says ---------------------------------------------------------------------
 
     def watch(self, pseudonyms: Iterable[bytes]) -> list[Event]:
-        """Watch these pseudonyms and no others; what was heard of the new ones before is given."""
-        before, self._watched = self._watched, frozenset(pseudonyms)
+        """Watch these too; what was heard of them before is given."""
         events: list[Event] = []
-        for pseudonym in self._watched - before:
+        for pseudonym in pseudonyms:
+            if pseudonym in self._watched:
+                continue
+            self._watched.add(pseudonym)
             if (entry := self._entries.get(pseudonym)) is not None:
                 self._keep(entry, OWN)
                 events.append(Heard(entry.item, entry.source, True))
             if (found := self._conflicts.get(pseudonym)) is not None:
                 events.append(Conflicted(*found, True))
-        for pseudonym in before - self._watched - self._own:
-            if (entry := self._entries.get(pseudonym)) is not None:
-                self._let_go(entry, OWN)
         return events
+
+    def unwatch(self, pseudonyms: Iterable[bytes]) -> None:
+        """Watch these no more."""
+        for pseudonym in pseudonyms:
+            self._watched.discard(pseudonym)
+            entry = self._entries.get(pseudonym)
+            if entry is not None and pseudonym not in self._own:
+                self._let_go(entry, OWN)
 
     def publish(self, item: Item, now: float) -> list[Event]:
         """Spread an item of our own. If one of that pseudonym is held that is larger or says
@@ -142,6 +150,7 @@ class Gossip:
             entry = self._entries[item.pseudonym] = _Entry(item, 0, OWN)
             self._keep(entry, OWN)
         entry.item, entry.hops, entry.source = item, 0, OWN
+        rested = self._rested(entry, now)
         # Somebody may have given it back first, after a start, and passed on it waits for long.
         entry.rested_at = min(entry.rested_at, now + self._spacing(entry))
         if entry.due is not None and entry.due <= now + self._spacing(entry):
@@ -151,7 +160,7 @@ class Gossip:
         entry.again = due > now
         if not entry.again:
             if chosen := self._ring.chosen(item.pseudonym, OWN):
-                self._outboxes.put(chosen[0], item.pseudonym, 0)
+                self._outboxes.put(chosen[0], item.pseudonym, 0, urgent=rested)
             share = self._ring.place(item.pseudonym.hex()) / 2**64
             due = now + self.limits.stem * (0.25 + 0.75 * share)
         self._schedule(entry, due)
@@ -175,8 +184,12 @@ class Gossip:
             known.here = True
             self._ring.join(known.place, neighbour)
             self._outboxes.open(neighbour)
+            self._here += 1
+            # A node with many neighbours has room for what each of them says.
+            self._shelf.room = max(self._shelf.room, self._here * self.limits.items_a_neighbour)
         for pseudonym in self._shelf.of(neighbour):
-            self._outboxes.put(neighbour, pseudonym, self._entries[pseudonym].hops)
+            hops = self._entries[pseudonym].hops
+            self._outboxes.put(neighbour, pseudonym, hops, urgent=True)
         for pseudonym, (conflict, _) in self._conflicts.items():
             if conflict.hops < HOPS_MAX:
                 self._outboxes.put_conflict(neighbour, pseudonym)
@@ -187,6 +200,7 @@ class Gossip:
         known = self._neighbours.get(neighbour)
         if known is not None and known.here:
             known.here = False
+            self._here -= 1
             self._ring.leave(known.place, neighbour)
             self._outboxes.close(neighbour)
             self._joined.discard(neighbour)
@@ -218,8 +232,14 @@ class Gossip:
                 return events
         return events
 
-    def round(self, now: float, pass_over: Collection[str] = ()) -> dict[str, Batch]:
-        """What to send now, to whom. Those to pass over have not yet read what they were sent."""
+    def round(
+        self, now: float, may: Callable[[str], bool] = lambda neighbour: True
+    ) -> dict[str, Batch]:
+        """What to send now, to whom. Who may not be sent to has not read yet what was sent before.
+
+        What is new goes at once. Of the rest, a node with very many neighbours collects some for
+        each: a message costs it more than what is in it.
+        """
         now = self._steady(now)
         while self._later and self._later[0][0] <= now:
             due, pseudonym = heappop(self._later)
@@ -229,7 +249,7 @@ class Gossip:
         self._walk(now)
         batches = {}
         limits = self.limits
-        for neighbour in self._outboxes.full(pass_over):
+        for neighbour in self._outboxes.next(limits.neighbours_a_round, may):
             batch = Batch()
             items, conflicts = self._outboxes.take(
                 neighbour, limits.items_a_round, limits.conflicts_a_round
@@ -332,7 +352,7 @@ class Gossip:
             return None
         watched = pseudonym in self._watched or pseudonym in self._own
         if item.rank < held.rank:
-            self._outboxes.put(neighbour, pseudonym, entry.hops)  # it is behind
+            self._outboxes.put(neighbour, pseudonym, entry.hops, urgent=True)  # it is behind
             if watched:
                 if (reason := self._check(item, now)) is not None:
                     return reason
@@ -506,14 +526,19 @@ class Gossip:
         spacing = self.limits.spacing
         return spacing[min(entry.hops, len(spacing) - 1)]
 
+    def _rested(self, entry: _Entry, now: float) -> bool:
+        """Whether nothing of its pseudonym was passed on for long, or ever: it is news."""
+        return now >= entry.rested_at + self._spacing(entry)
+
     def _pass_on(self, entry: _Entry, now: float) -> None:
+        news = self._rested(entry, now)
         entry.rested_at = max(entry.rested_at, now) + self._spacing(entry)
         pseudonym, own = entry.item.pseudonym, entry.source == OWN
         for number, neighbour in enumerate(self._ring.chosen(pseudonym, entry.source)):
             if not own:
-                self._outboxes.put(neighbour, pseudonym, entry.hops)
-            elif number:
-                self._outboxes.put(neighbour, pseudonym, 1)  # as what came from a neighbour
+                self._outboxes.put(neighbour, pseudonym, entry.hops, urgent=news)
+            elif number:  # as what came from a neighbour
+                self._outboxes.put(neighbour, pseudonym, 1, urgent=news)
             elif entry.again:
-                self._outboxes.put(neighbour, pseudonym, 0)
+                self._outboxes.put(neighbour, pseudonym, 0, urgent=news)
         entry.again = False

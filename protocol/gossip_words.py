@@ -21,10 +21,12 @@ class Limits:
     """
 
     items: int = 20_000  # that are kept for others, counted once for each account that keeps them
+    items_a_neighbour: int = 0  # that are kept if this is more for all that were here together
     conflicts: int = 500
     fanout: int = 4  # neighbours that an item is passed on to
     spacing: tuple[float, ...] = (10.0, 60.0, 180.0, 600.0)
     stem: float = 6.0  # seconds at most until an own item goes to more than one neighbour
+    neighbours_a_round: int = 200  # that are sent what can wait
     items_a_round: int = 40  # to one neighbour
     conflicts_a_round: int = 4
     items_a_minute: int = 2_000  # from one neighbour

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from itertools import islice
 
-from tallystick.protocol.items import HOPS_MAX
-
 
 class Shelf:
     """The accounts of neighbours. It keeps names of things, not the things."""
@@ -19,27 +17,40 @@ class Shelf:
     def __init__(self, room: int) -> None:
         self.room = room
         self.used = 0
-        self._accounts: dict[str, list[dict[bytes, None]]] = {}
+        # By the hops that they made: names in their order. Most things come from next door.
+        self._accounts: dict[str, dict[int, dict[bytes, None]]] = {}
         self._counts: dict[str, int] = {}
+        self._by_count: dict[int, dict[str, None]] = {}  # so that the fullest is found at once
+        self._most = 0
 
     def charge(self, neighbour: str, name: bytes, hops: int) -> None:
         """Keep a thing, which that account does not hold yet."""
-        account = self._accounts.get(neighbour)
-        if account is None:
-            account = self._accounts[neighbour] = [{} for _ in range(HOPS_MAX + 1)]
-            self._counts[neighbour] = 0
-        account[hops][name] = None
-        self._counts[neighbour] += 1
-        self.used += 1
+        account = self._accounts.setdefault(neighbour, {})
+        account.setdefault(hops, {})[name] = None
+        self._count(neighbour, 1)
 
     def release(self, neighbour: str, name: bytes) -> None:
         """Take a thing off an account, if it is there."""
-        for things in self._accounts.get(neighbour, ()):
+        for things in self._accounts.get(neighbour, {}).values():
             if name in things:
                 del things[name]
-                self._counts[neighbour] -= 1
-                self.used -= 1
+                self._count(neighbour, -1)
                 return
+
+    def _count(self, neighbour: str, more: int) -> None:
+        before = self._counts.get(neighbour, 0)
+        now = self._counts[neighbour] = before + more
+        self.used += more
+        if before:
+            same = self._by_count[before]
+            del same[neighbour]
+            if not same:
+                del self._by_count[before]
+        if now:
+            self._by_count.setdefault(now, {})[neighbour] = None
+        self._most = max(self._most, now)
+        while self._most and self._most not in self._by_count:
+            self._most -= 1
 
     def overflow(self) -> list[tuple[str, bytes]]:
         """What has to go, taken off its account: nothing if there is room for all.
@@ -49,19 +60,21 @@ class Shelf:
         """
         if self.used <= self.room:
             return []
-        neighbour = max(self._counts, key=self._counts.__getitem__)
-        above = self._counts[neighbour] - self.room // len(self._counts)
+        neighbour = next(iter(self._by_count[self._most]))
+        above = self._most - self.room // len(self._counts)
         wanted = self.used - self.room + self.room // 100
         lost: list[tuple[str, bytes]] = []
-        for things in reversed(self._accounts[neighbour]):
+        account = self._accounts[neighbour]
+        for hops in sorted(account, reverse=True):
+            things = account[hops]
             names = list(islice(things, max(1, min(wanted, above)) - len(lost)))
             for name in names:
                 del things[name]
             lost += [(neighbour, name) for name in names]
-        self._counts[neighbour] -= len(lost)
-        self.used -= len(lost)
+        self._count(neighbour, -len(lost))
         return lost
 
     def of(self, neighbour: str) -> list[bytes]:
         """What a neighbour brought, what is nearest to it first."""
-        return [name for things in self._accounts.get(neighbour, ()) for name in things]
+        account = self._accounts.get(neighbour, {})
+        return [name for hops in sorted(account) for name in account[hops]]

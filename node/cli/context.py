@@ -48,12 +48,14 @@ class Context:
 
     @contextmanager
     def books(self) -> Iterator[Books]:
-        """The home's books for reading, whether a node runs or not."""
+        """The home's books for reading, whether a node runs or not. Where a channel is named, it
+        is likely the only one that is looked at.
+        """
         from tallystick.node.books import Books
         from tallystick.node.process import raise_file_limit
 
         raise_file_limit()  # the id index of every channel is open meanwhile
-        books = Books.open(self.open_home(), read_only=True)
+        books = Books.open(self.open_home(), read_only=True, lazy=bool(self.channel))
         try:
             yield books
         finally:

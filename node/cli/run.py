@@ -14,6 +14,7 @@ from tallystick.node.config import load_config
 from tallystick.node.home import Home, open_home
 from tallystick.node.node import Node
 from tallystick.node.process import (
+    Sessions,
     check_file_limit,
     collect_seldom,
     lasting,
@@ -71,6 +72,7 @@ def command(
 
 async def _serve(home: Home, books: Books, lines: Lines, flags: dict[str, str]) -> None:
     node = Node(home, books)
+    node.peering.on_session = Sessions().begun
     monitor = Monitor(node, lines.counts, flags)
     watch_outgoing(monitor)
     service = Service(node)

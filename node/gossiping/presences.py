@@ -55,6 +55,7 @@ class Presences:
         self._dice = dice
         self._secret = presence_secret(bytes(books.identity.transport))
         self._veils: dict[int, Veil] = {}
+        self._learnt: set[bytes] = set()
         self.generation = books.generation
         with books.store.read() as txn:
             self._row = stored_presence(txn)
@@ -123,6 +124,11 @@ class Presences:
         """
         epoch = epoch_at(self._secret, self._books.clock_us() / 1e6)
         return [self._veil(one).pseudonym for one in (epoch - 1, epoch, epoch + 1)]
+
+    def learn(self) -> tuple[set[bytes], set[bytes]]:
+        """Those that were not learnt before, and those that were and are past."""
+        before, self._learnt = self._learnt, set(self.pseudonyms())
+        return self._learnt - before, before - self._learnt
 
     def _veil(self, epoch: int) -> Veil:
         veil = self._veils.get(epoch)

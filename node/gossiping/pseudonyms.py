@@ -7,9 +7,9 @@ What makes and reads items of it is made anew when it is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from tallystick.node.books import Books
 from tallystick.protocol.blinding import Veil, channel_secret, epoch_at, epochs_near
@@ -18,8 +18,7 @@ from tallystick.protocol.errors import InputError
 VEILS_MAX = 4096  # that are at hand
 
 
-@dataclass(frozen=True, slots=True)
-class Behind:
+class Behind(Struct, frozen=True, gc=False):
     """What a pseudonym hides: whose log of which channel, in which week."""
 
     channel: bytes
@@ -33,12 +32,9 @@ class Pseudonyms:
     def __init__(self, books: Books) -> None:
         self._books = books
         self._behind: dict[bytes, Behind] = {}
-        self._epochs: dict[bytes, tuple[int, ...]] = {}  # that are known, by channel
-        self._secrets: dict[bytes, bytes] = {}
+        # By channel: its secret, and from which epoch up to which its pseudonyms are known.
+        self._known: dict[bytes, tuple[bytes, int, int]] = {}
         self._veil = lru_cache(VEILS_MAX)(self._make_veil)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._behind)
 
     def behind(self, pseudonym: bytes) -> Behind | None:
         """What a pseudonym hides, if it is of our channels."""
@@ -53,41 +49,57 @@ class Pseudonyms:
         secret = self._secret(channel)
         return Behind(channel, True, epoch_at(secret, self._now_s())) if secret else None
 
-    def learn(self, channel: bytes) -> bool:
-        """Know a channel's pseudonyms of now; whether other ones were known."""
+    def learn(self, channel: bytes) -> tuple[list[bytes], list[bytes]]:
+        """Know a channel's pseudonyms of now: those not known before, and those that are past."""
         secret = self._secret(channel)
-        epochs = epochs_near(secret, self._now_s()) if secret else ()
-        before = self._epochs.get(channel, ())
-        if epochs == before:
-            return False
-        self._epochs[channel] = epochs
-        for epoch in {*epochs, *before}:
-            for behind in (Behind(channel, True, epoch), Behind(channel, False, epoch)):
-                if epoch not in before:
-                    self._behind[self._make_veil(behind).pseudonym] = behind
-                elif epoch not in epochs:
-                    del self._behind[self._make_veil(behind).pseudonym]
-        return True
+        now = epochs_near(secret, self._now_s()) if secret else range(0)
+        _, first, after = self._known[channel]
+        before = range(first, after)
+        if now == before:
+            return [], []
+        self._known[channel] = secret, now.start, now.stop
+        fresh = [
+            self._note(Behind(channel, ours, epoch))
+            for epoch in now
+            for ours in (True, False)
+            if epoch not in before
+        ]
+        past = [
+            self._make_veil(Behind(channel, ours, epoch)).pseudonym
+            for epoch in before
+            for ours in (True, False)
+            if epoch not in now
+        ]
+        for pseudonym in past:
+            del self._behind[pseudonym]
+        return fresh, past
+
+    def _note(self, behind: Behind) -> bytes:
+        pseudonym = self._make_veil(behind).pseudonym
+        self._behind[pseudonym] = behind
+        return pseudonym
 
     def _now_s(self) -> float:
         return self._books.clock_us() / 1e6
 
     def _secret(self, channel: bytes) -> bytes:
         """What the two parties share; empty if they never shared keys that it could be made of."""
-        if channel not in self._secrets:
-            found = self._books.channels[channel][0]
-            peer = self._books.peers.get(found.peer_keys.name)
-            secret = b""
-            if peer is not None and peer.log_key == found.peer_keys.log_key:
-                try:
-                    own = self._books.identity.transport
-                    secret = channel_secret(own, peer.transport_key, channel)
-                    # Whether the peer's key can be blinded shows here, and never later.
-                    Veil(secret, peer.transport_key, "provider", 0)
-                except InputError:
-                    secret = b""
-            self._secrets[channel] = secret
-        return self._secrets[channel]
+        known = self._known.get(channel)
+        if known is not None:
+            return known[0]
+        found = self._books.channels[channel][0]
+        peer = self._books.peers.get(found.peer_keys.name)
+        secret = b""
+        if peer is not None and peer.log_key == found.peer_keys.log_key:
+            try:
+                own = self._books.identity.transport
+                secret = channel_secret(own, peer.transport_key, channel)
+                # Whether the peer's key can be blinded shows here, and never later.
+                Veil(secret, peer.transport_key, "provider", 0)
+            except InputError:
+                secret = b""
+        self._known[channel] = secret, 0, 0
+        return secret
 
     def _make_veil(self, behind: Behind) -> Veil:
         channel = self._books.channels[behind.channel][0]

@@ -1,9 +1,9 @@
 """The gossip of a running node: one task that speaks and hears for all its channels.
 
-Every two seconds the newest co-signed heads of our own logs that changed are published, and each
-neighbour is sent what the engine (`protocol.gossip`) has for it. What is heard of our own channels
-is opened and judged; what is of others is only passed on. Nothing here holds up a record, and
-nothing of it has a task or a timer for a channel.
+Every two seconds the newest co-signed heads of our own logs that changed are published, and
+neighbours are sent what the engine (`protocol.gossip`) has for them. What is heard of our own
+channels is opened and judged; what is of others is only passed on. Nothing here holds up a record,
+and nothing of it has a task or a timer for a channel.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from itertools import count
 from random import Random
 
 import trio
@@ -37,11 +38,12 @@ from tallystick.protocol.gossip_words import (
 from tallystick.protocol.items import Carried, Conflict, Item, verify_item
 from tallystick.protocol.messages import CONFLICTS_MAX, ITEMS_MAX, Hearsay
 
+ITEMS_A_PEER = 4  # that are kept, if that is more than the settings say
 PRESENCE_SECONDS = 60  # how often our own is published, half of it more or less
 HEAD_SECONDS = 4.0  # between two heads of one log
-LEARN_A_ROUND = 20  # channels whose pseudonyms are made
-PUBLISH_A_ROUND = 100  # heads
-TURN = 8  # of them, or of links, before others may run
+WORK_SECONDS = 0.4  # of a round, in which pseudonyms and items are made
+WORK_LEAST = 50  # of either in a round, however long it takes on a busy machine
+TURN = 8  # neighbours that are sent something before others may run
 JUDGE_A_ROUND = 200
 WAITING_MAX = 10_000  # heads to be judged
 UNKNOWN_A_MINUTE = 10  # heads of a peer's that nobody signed, before it is not listened to
@@ -62,7 +64,11 @@ class Talker:
         dice: Random,
     ) -> None:
         settings = books.config.gossip
-        limits = Limits(items=settings.keep_items, items_a_minute=settings.items_per_minute)
+        limits = Limits(
+            items=settings.keep_items,
+            items_a_neighbour=ITEMS_A_PEER if settings.keep_items else 0,
+            items_a_minute=settings.items_per_minute,
+        )
         self.enabled = settings.enabled
         self.engine = Gossip(dice.randbytes(32), limits)
         self.judged: Counter[str] = Counter()  # what became of heads that were shown
@@ -134,9 +140,10 @@ class Talker:
             try:
                 await self._act()
                 if not self._presences.stopped:
-                    await self._learn()
+                    now = trio.current_time()
+                    await self._learn(now + WORK_SECONDS / 2)
                     if self.enabled:
-                        await self._publish()
+                        await self._publish(now + WORK_SECONDS)
                     await self._send()
             except TallyError as error:
                 _log.warning("gossip waits", extra={"reason": error.message})
@@ -144,37 +151,46 @@ class Talker:
     def _now_s(self) -> float:
         return self._books.clock_us() / 1e6
 
-    async def _learn(self) -> None:
-        """Know the pseudonyms of some more channels, and of all once an hour."""
+    async def _learn(self, until: float) -> None:
+        """Know the pseudonyms of more channels, and again of all once an hour: each week has its
+        own.
+        """
         now = trio.current_time()
-        changed = now - self._learnt_at > 3600  # our presence has other pseudonyms each week, too
-        if changed:
+        if now - self._learnt_at > 3600:
             self._learnt_at = now
             self._unlearnt |= dict.fromkeys(self._books.channels)
-        for channel in list(self._unlearnt)[:LEARN_A_ROUND]:
-            del self._unlearnt[channel]
-            await trio.lowlevel.checkpoint()  # each takes a millisecond, and others wait
-            if self._pseudonyms.learn(channel):
-                changed = True
+            self._watch(*self._presences.learn())
+        for done in count():
+            if not self._unlearnt or (done >= WORK_LEAST and trio.current_time() >= until):
+                break
+            channel, _ = self._unlearnt.popitem()
+            fresh, past = self._pseudonyms.learn(channel)
+            if fresh:
+                self._watch(fresh, past)
                 self._idle[channel] = None
-        if changed:
-            self._take(self.engine.watch([*self._pseudonyms, *self._presences.pseudonyms()]))
+            await trio.lowlevel.checkpoint()  # each takes a millisecond, and others wait
 
-    async def _publish(self) -> None:
+    def _watch(self, fresh: Iterable[bytes], past: Iterable[bytes]) -> None:
+        self.engine.unwatch(past)
+        self._take(self.engine.watch(fresh))
+
+    async def _publish(self, until: float) -> None:
         """Publish what is new, and that we are there."""
         now = trio.current_time()
         if now >= self._speaks_at:
             # Never in step with another copy of us: on its way each would hide the other's word.
             self._speaks_at = now + PRESENCE_SECONDS * self._dice.uniform(0.5, 1.5)
             self._take(self.engine.publish(self._presences.item(), self._now_s()))
-        left = PUBLISH_A_ROUND
+        done = 0
         for waiting in (self._grown, self._idle):
             for channel in list(waiting):
-                if left and self._is_due(channel, now):
+                if done >= WORK_LEAST and trio.current_time() >= until:
+                    return
+                if self._is_due(channel, now):
+                    done += 1
                     del waiting[channel]
-                    left -= self._publish_head(channel, now)
-                    if not left % TURN:
-                        await trio.lowlevel.checkpoint()
+                    self._publish_head(channel, now)
+                    await trio.lowlevel.checkpoint()
 
     def _is_due(self, channel: bytes, now: float) -> bool:
         last = self._published.get(channel)
@@ -183,7 +199,7 @@ class Talker:
     def _size_published(self, channel: bytes) -> int:
         return self._published.get(channel, (0,))[0]
 
-    def _publish_head(self, channel: bytes, now: float) -> bool:
+    def _publish_head(self, channel: bytes, now: float) -> None:
         """Publish the newest co-signed head of our log, unless it was."""
         own = self._books.channels[channel][0].own
         size = own.cosigned_size
@@ -191,24 +207,23 @@ class Talker:
             self._grown[channel] = None
         behind = self._pseudonyms.publishing(channel)
         if not size or behind is None:
-            return False
+            return
         if self._published.get(channel, (0, 0))[:2] == (size, behind.epoch):
-            return False
+            return
         with self._books.store.read() as txn:
             row = own.head_row(txn, size)
         if row is None or not row.signature or not row.cosignature:
-            return False
+            return
         signer = self._books.identity.transport
         veil = self._pseudonyms.veil(behind)
         item = veil.make(signer, size, row.root, row.signature, row.cosignature)
         self._published[channel] = (size, behind.epoch, now)
         self._take(self.engine.publish(item, self._now_s()))
-        return True
 
     async def _send(self) -> None:
         """Send each neighbour what there is for it, unless it has much to read already."""
-        busy = [name for name, link in self._links.items() if not link.live or link.busy]
-        for turn, (name, batch) in enumerate(self.engine.round(self._now_s(), busy).items()):
+        batches = self.engine.round(self._now_s(), self._may_send)
+        for turn, (name, batch) in enumerate(batches.items()):
             if not turn % TURN:
                 await trio.lowlevel.checkpoint()
             link = self._links.get(name)
@@ -219,6 +234,10 @@ class Talker:
             for items, conflicts in _pieces(batch.items, batch.conflicts):
                 self.sent["messages"] += 1
                 link.send(Hearsay(items, conflicts))
+
+    def _may_send(self, name: str) -> bool:
+        link = self._links.get(name)
+        return link is not None and link.live and not link.busy
 
     # Hearing
 

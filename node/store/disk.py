@@ -479,6 +479,7 @@ class Ticket:
             self._then()
         if self._always:
             self._always()
+        self._then = self._always = None  # whoever keeps the ticket keeps nothing else by it
         self._done.set()
 
     async def wait(self) -> None:

@@ -50,16 +50,17 @@ class Samples:
 
     def put(self, name: str, value: float, *labels: str) -> None:
         """A value of a gauge or a counter."""
-        metric = BY_NAME[name]
+        self.put_shown(name, value, self._shown(BY_NAME[name], labels))
+
+    def put_shown(self, name: str, value: float, labels: Labels) -> None:
+        """The same, with labels as they are shown."""
         held = self._values.setdefault(name, {})
-        labels = self._shown(metric, labels)
         if labels in held:
-            value = _combined(metric.over, held[labels], value)
+            value = _combined(BY_NAME[name].over, held[labels], value)
         held[labels] = value
 
-    def histogram(self, name: str, found: Histogram, *labels: str) -> None:
-        """All that a histogram counted."""
-        labels = self._shown(BY_NAME[name], labels)
+    def histogram(self, name: str, found: Histogram, labels: Labels) -> None:
+        """All that a histogram counted, with labels as they are shown."""
         held = self._histograms.setdefault(name, {})
         held.setdefault(labels, Histogram(found.bounds)).add(found)
 
@@ -137,7 +138,7 @@ class NodeCollector(Collector):
         samples.put("build_info", 1, version("tallystick"))
         samples.put("healthy", not monitor.problems)
         samples.put("ready", monitor.ready)
-        samples.histogram("loop_delay_seconds", monitor.loop_delay)
+        samples.histogram("loop_delay_seconds", monitor.loop_delay, ())
         for level in ("debug", "info", "warning", "error", "critical"):
             samples.put("log_lines_total", monitor.lines[level], level)
         disk = os.statvfs(node.home.path)
@@ -145,9 +146,9 @@ class NodeCollector(Collector):
         samples.put("disk_size_bytes", disk.f_blocks * disk.f_frsize)
         samples.put("store_size_bytes", (store.path / "data.mdb").stat().st_blocks * 512)
         samples.put("store_map_bytes", store.map_bytes())
-        samples.histogram("store_fsync_seconds", store.counts.fsync)
-        samples.histogram("store_commit_jobs", store.counts.jobs)
-        samples.histogram("store_commit_bytes", store.counts.bytes)
+        samples.histogram("store_fsync_seconds", store.counts.fsync, ())
+        samples.histogram("store_commit_jobs", store.counts.jobs, ())
+        samples.histogram("store_commit_bytes", store.counts.bytes, ())
         samples.put("store_commits_failed_total", store.counts.failed)
         samples.put("store_jobs_waiting", store.jobs_waiting)
         standby = node.mirroring
@@ -288,13 +289,13 @@ class _Channel:
 
     def __init__(self, samples: Samples, channel: str, peer: str) -> None:
         self._samples = samples
-        self._labels = (channel, peer)
+        self._labels = (channel, peer) if samples.each else ("", "")
 
     def __call__(self, name: str, value: float, *labels: str) -> None:
-        self._samples.put(name, value, *self._labels, *labels)
+        self._samples.put_shown(name, value, (*self._labels, *labels))
 
     def histogram(self, name: str, found: Histogram, *labels: str) -> None:
-        self._samples.histogram(name, found, *self._labels, *labels)
+        self._samples.histogram(name, found, (*self._labels, *labels))
 
 
 def _state(row: ChannelRow, channel: tuple[Channel, Closer | None] | None) -> str:

@@ -41,7 +41,7 @@ class HttpCounts:
         for labels, count in list(self._requests.items()):
             samples.put("http_requests_total", count, *labels)
         for route, seconds in list(self._seconds.items()):
-            samples.histogram("http_request_seconds", seconds, route)
+            samples.histogram("http_request_seconds", seconds, (route,))
 
     def counting(self, answer: Answer, route: str) -> Answer:
         """The same, with its requests counted as those of a route."""

@@ -6,13 +6,13 @@ consumers are simulated in other processes and connect over TLS on loopback (`wi
 
 from __future__ import annotations
 
-import json
 import re
 import resource
 import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -23,6 +23,7 @@ import httpx
 import msgspec
 import nodes
 import trio
+import watched
 import wide
 
 from benchmarks import limits
@@ -35,12 +36,16 @@ from tallystick.protocol.terms import channel_id
 SESSIONS_A_PROCESS = 2500
 FILES_BESIDE = 2048  # that are not sessions
 SETTLE_SECONDS = 5
+IDLE_SECONDS = 60  # in which every peer pings, and says once in gossip that it is there
 EMITS = 1000
 AT_ONCE = 64  # callers that emit
 BUSY, QUIET = 0, 1  # two of the channels
 LOOKS = 60  # at the quiet one
 BUSY_BATCH, BUSY_IN_FLIGHT = 4096, 6
 START_US = 1_790_900_000_000_000
+_SENT_ITEMS = 'tallystick_gossip_sent_total{what="items"}'
+_SENT_MESSAGES = 'tallystick_gossip_sent_total{what="messages"}'
+_REFUSED = "tallystick_gossip_refused_total"
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -51,18 +56,32 @@ def channels(bench: Bench) -> None:
 
 
 def measured(folder: Path, records: int) -> dict[str, Any]:
-    """So many channels: start-up, memory, sessions at once, shared commits, fairness."""
+    """So many channels: start-up, memory, sessions at once, shared commits, fairness; first with a
+    node that does not gossip, then with one that does.
+    """
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     sessions = min(records, most - FILES_BESIDE)
     wide.make(folder, records)
-    party = nodes.Party(folder, wide.PROVIDER)
+    party = watched.party(folder, wide.PROVIDER)
     home = open_home(party.home)
+    home.config_path.write_text(wide.CONFIG + "[gossip]\nenabled = false\n")
     result: dict[str, Any] = {"channels": records}
     try:
         result |= _start(party, folder, records)
-        with _sessions(party, folder, sessions) as seconds:
-            result["sessions"] = _live(party, sessions, seconds)
+        silent_kb = _anonymous_kb(party)
+        with _sessions(party, folder, sessions) as found:
+            result["sessions"] = _live(party, folder, sessions, found, silent_kb)
+    finally:
+        party.stop()
+    home.config_path.write_text(wide.CONFIG)
+    try:
+        party.start()
+        result["gossip"] = _published(party, folder, records, silent_kb)
+        spoken_kb = _anonymous_kb(party)
+        with _sessions(party, folder, sessions, "gossip") as found:
+            result["gossip"]["sessions"] = _live(party, folder, sessions, found, spoken_kb)
+            result["gossip"]["all_speak"] = _spoken(party, folder, found)
             result["across"] = trio.run(_across, home, sessions)
             result["fairness"] = trio.run(_fairness, home)
         began = time.perf_counter()
@@ -105,58 +124,133 @@ def _start(party: nodes.Party, folder: Path, records: int) -> dict[str, Any]:
     }
 
 
+class Sessions:
+    """Consumers that are connected, in processes of their own."""
+
+    def __init__(self, running: list[subprocess.Popen[str]]) -> None:
+        self._running = running
+        self.seconds = 0.0  # until all were live
+
+    def hear(self) -> None:
+        """Wait until each process has said something."""
+        for one in self._running:
+            assert one.stdout is not None
+            if not one.stdout.readline():
+                raise nodes.Failed("consumers ended before they were all connected")
+
+    def speak(self) -> None:
+        """Have all consumers say at once that they are there."""
+        for one in self._running:
+            assert one.stdin is not None
+            one.stdin.write("\n")
+            one.stdin.flush()
+        self.hear()
+
+
 @contextmanager
-def _sessions(party: nodes.Party, folder: Path, sessions: int) -> Iterator[float]:
-    """So many live sessions; how long it took until all were."""
+def _sessions(party: nodes.Party, folder: Path, sessions: int, *how: str) -> Iterator[Sessions]:
+    """So many live sessions, with consumers that gossip or not."""
     keys = folder / "keys"
-    keys.mkdir()
+    keys.mkdir(exist_ok=True)
     script = Path(__file__).parent.parent / "wide_peers.py"
     began = time.perf_counter()
     # The busy one is alone in its process, so that what it does keeps no other consumer waiting.
     firsts = [BUSY, *range(BUSY + 1, sessions, SESSIONS_A_PROCESS), sessions]
-    running = [
-        subprocess.Popen(
-            [sys.executable, str(script), party.address, str(first), str(after - first), str(keys)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+    running = []
+    for first, after in pairwise(firsts):
+        what = [party.address, str(first), str(after - first), str(keys), *how]
+        running.append(
+            subprocess.Popen(
+                [sys.executable, str(script), *what],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
         )
-        for first, after in pairwise(firsts)
-    ]
+    found = Sessions(running)
     try:
-        for one in running:
-            assert one.stdout is not None
-            json.loads(one.stdout.readline())
-        yield time.perf_counter() - began
+        found.hear()
+        found.seconds = time.perf_counter() - began
+        yield found
     finally:
         for one in running:
             one.communicate("")
 
 
-def _live(party: nodes.Party, sessions: int, seconds: float) -> dict[str, Any]:
-    """What the sessions cost the provider's node, idle."""
+def _live(
+    party: nodes.Party, folder: Path, sessions: int, found: Sessions, kb: int
+) -> dict[str, Any]:
+    """What the sessions cost the provider's node, idle; `kb` is what it took without them."""
     assert party.process is not None
-    before = _metric(open_home(party.home), "tallystick_peer_connected")
+    connecting = watched.ask(party, folder)
+    before = _metrics(open_home(party.home))["tallystick_peer_connected"]
     connected = party.cpu_seconds()
-    time.sleep(3 * SETTLE_SECONDS)
+    watched.ask(party, folder)
+    time.sleep(IDLE_SECONDS)
     idle = party.cpu_seconds() - connected
     return {
         "at_once": sessions,
         "connected_by_the_node": round(before),
-        "seconds": round(seconds, 2),
+        "seconds": round(found.seconds, 2),
         "files": len(list(Path(f"/proc/{party.process.pid}/fd").iterdir())),
         "mb_of_the_node": round(_anonymous_kb(party) / 1024, 1),
-        "idle_cpu_percent": round(idle / (3 * SETTLE_SECONDS) * 100, 1),
+        "kb_a_session": round((_anonymous_kb(party) - kb) / sessions, 2),
+        "idle_cpu_percent": round(idle / IDLE_SECONDS * 100, 1),
+        "connecting": connecting,
+        "idle": watched.ask(party, folder),
     }
 
 
-def _metric(home: Home, name: str) -> float:
-    """The sum of a metric, from the node itself."""
+def _published(party: nodes.Party, folder: Path, channels: int, silent_kb: int) -> dict[str, Any]:
+    """How long it takes until a head of each channel is published, and what gossip then takes of
+    memory beside the same node without it.
+    """
+    home, began, cpu = open_home(party.home), time.perf_counter(), party.cpu_seconds()
+    watched.ask(party, folder)
+    # Our presence is one more; a scrape of ten thousand channels is no light thing.
+    while _metrics(home)["tallystick_gossip_items"] <= channels:
+        time.sleep(SETTLE_SECONDS)
+    return {
+        "all_published_seconds": round(time.perf_counter() - began, 1),
+        "all_published_cpu_seconds": round(party.cpu_seconds() - cpu, 2),
+        "kb_a_channel": round((_anonymous_kb(party) - silent_kb) / channels, 2),
+        "publishing": watched.ask(party, folder),
+    }
+
+
+def _spoken(party: nodes.Party, folder: Path, found: Sessions) -> dict[str, Any]:
+    """What becomes of it when all peers speak at once, within a moment."""
+    home = open_home(party.home)
+    before, cpu = _metrics(home), party.cpu_seconds()
+    watched.ask(party, folder)
+    found.speak()
+    time.sleep(IDLE_SECONDS)
+    spent = party.cpu_seconds() - cpu
+    held = watched.ask(party, folder)
+    after = _metrics(home)
+    return {
+        "cpu_percent": round(spent / IDLE_SECONDS * 100, 1),
+        "sent_items": round(after[_SENT_ITEMS] - before[_SENT_ITEMS]),
+        "sent_messages": round(after[_SENT_MESSAGES] - before[_SENT_MESSAGES]),
+        "refused": round(after[_REFUSED] - before[_REFUSED]),
+        "items_held": round(after["tallystick_gossip_items"]),
+        "held_up": held,
+    }
+
+
+def _metrics(home: Home) -> dict[str, float]:
+    """Metrics of the node, from itself: by name, over all their labels, and those of gossip by
+    what they are of.
+    """
     transport = httpx.HTTPTransport(uds=str(home.socket_path))
     with httpx.Client(transport=transport, timeout=120) as client:
         text = client.get("http://node/metrics").text
-    values = re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE)
-    return sum(map(float, values))
+    found: Counter[str] = Counter()
+    for name, labels, value in re.findall(r"^(\w+)({[^}]*})? (\S+)$", text, re.MULTILINE):
+        found[name] += float(value)
+        if labels:
+            found[name + labels] += float(value)
+    return found
 
 
 def _channel(number: int) -> str:
@@ -178,7 +272,7 @@ async def _across(home: Home, sessions: int) -> dict[str, Any]:
     count = min(EMITS, sessions)
     names = [_channel(number) for number in range(count)]
     limit = trio.CapacityLimiter(AT_ONCE)
-    before = _metric(home, "tallystick_store_fsync_seconds_count")
+    before = _metrics(home)["tallystick_store_fsync_seconds_count"]
     async with RpcClient.connect(home) as client:
 
         async def one(name: str) -> None:
@@ -191,7 +285,7 @@ async def _across(home: Home, sessions: int) -> dict[str, Any]:
             for name in names:
                 nursery.start_soon(one, name)
         seconds = time.perf_counter() - began
-    commits = _metric(home, "tallystick_store_fsync_seconds_count") - before
+    commits = _metrics(home)["tallystick_store_fsync_seconds_count"] - before
     return {
         "emits": count,
         "channels": count,

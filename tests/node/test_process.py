@@ -10,7 +10,14 @@ import sys
 
 import pytest
 
-from tallystick.node.process import FILES_BESIDE, check_file_limit, lasting, raise_file_limit
+from tallystick.node.process import (
+    FILES_BESIDE,
+    SESSIONS_A_FREEZE,
+    Sessions,
+    check_file_limit,
+    lasting,
+    raise_file_limit,
+)
 
 _LIMITED = """
 import resource
@@ -50,5 +57,23 @@ def test_what_lasts_is_not_looked_through() -> None:
             kept = [[number] for number in range(1000)]
         assert gc.isenabled()
         assert gc.get_freeze_count() >= before + len(kept)
+    finally:
+        gc.unfreeze()
+
+
+def test_sessions_are_not_looked_through_once_some_have_begun() -> None:
+    sessions, before = Sessions(), gc.get_freeze_count()
+    kept = [[number] for number in range(1000)]
+    try:
+        for number in range(1, SESSIONS_A_FREEZE):
+            sessions.begun(number)
+        assert gc.get_freeze_count() == before
+        sessions.begun(SESSIONS_A_FREEZE)
+        assert gc.get_freeze_count() >= before + len(kept)
+        # Where there are very many, they are let be more at a time.
+        before = gc.get_freeze_count()
+        for _ in range(2 * SESSIONS_A_FREEZE - 1):
+            sessions.begun(2 * SESSIONS_A_FREEZE**2)
+        assert gc.get_freeze_count() == before
     finally:
         gc.unfreeze()

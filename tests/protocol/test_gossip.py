@@ -358,7 +358,7 @@ def test_memory_is_bounded_whatever_comes() -> None:
             conflict = make_conflict(item, _made(number, rank=number, history=b"x"))
             node.receive(name, [Carried(number % 3, item)], [conflict], now)
             if number % 100 == 0:
-                node.round(now, pass_over=set(names[:10]))
+                node.round(now, may=lambda name: name not in names[:10])
             if number == 3_000:
                 peak_early = tracemalloc.get_traced_memory()[1]
         assert tracemalloc.get_traced_memory()[1] < 1.25 * peak_early
@@ -416,7 +416,7 @@ def test_a_neighbour_that_does_not_read_costs_nobody_else() -> None:
     for number in range(3000):
         now = NOW + number
         node.receive("a", [Carried(0, _made(number))], [], now)
-        batches = node.round(now, pass_over={"slow"})
+        batches = node.round(now, may=lambda name: name != "slow")
         assert set(batches) <= {"a", "b"}
         sent += len(batches["b"].items) if "b" in batches else 0
     assert node.stats().waiting <= 1000
@@ -465,6 +465,37 @@ def test_who_comes_is_told_what_goes_to_it_however_much_that_is() -> None:
     assert max(told) == 2_000
 
 
+def test_a_node_with_very_many_neighbours_collects_what_can_wait() -> None:
+    names = [f"n{number}" for number in range(40)]
+    limits = Limits(neighbours_a_round=5, relays_at_once=10**6)
+    node = Gossip(b"s" * 32, limits, verify=_taken)
+    for name in names:
+        node.connected(name, NOW)
+    # What is new goes at once to all whom it concerns, whatever it costs.
+    for number, name in enumerate(names):
+        node.receive(name, [Carried(0, _made(number, rank=1))], [], NOW)
+    assert len(node.round(NOW)) > 30
+    # What goes on growing goes to a few neighbours a round, and nothing is left out.
+    for minute in range(1, 4):
+        now = NOW + 60 * minute
+        for number, name in enumerate(names):
+            node.receive(name, [Carried(0, _made(number, rank=1 + minute))], [], now)
+        sent = [node.round(now + 2 * turn) for turn in range(20)]
+        assert max(map(len, sent)) <= 5
+        items = sum(len(batch.items) for batches in sent for batch in batches.values())
+        assert items == len(names) * limits.fanout
+
+
+def test_there_is_room_for_what_each_neighbour_says_however_many_there_are() -> None:
+    node = Gossip(b"s" * 32, Limits(items=100, items_a_neighbour=2), verify=_taken)
+    for number in range(200):
+        node.connected(str(number), NOW)
+        node.receive(str(number), [Carried(0, _made(2 * number + at)) for at in (0, 1)], [], NOW)
+    assert node.stats().kept == 400
+    node.receive("0", [Carried(0, _made(1000))], [], NOW)
+    assert node.stats().kept <= 400
+
+
 def test_withdrawn_and_unwatched_items_are_let_go() -> None:
     node = Gossip(b"s" * 32)
     item, peer = _own("a", 1), _own("b", 1)
@@ -472,7 +503,7 @@ def test_withdrawn_and_unwatched_items_are_let_go() -> None:
     node.watch([item.pseudonym, peer.pseudonym])
     node.publish(item, NOW)
     node.receive("b", [Carried(0, peer)], [], NOW)
-    node.watch([])
+    node.unwatch([item.pseudonym, peer.pseudonym])
     assert node.newest(item.pseudonym) == item  # still ours
     assert node.newest(peer.pseudonym) == peer  # on its bearer's account
     node.withdraw([item.pseudonym])
