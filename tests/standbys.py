@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nodes
 
-from tallystick.node.standby.marks import OF_THE_HOME
+from tallystick.node.standby.marks import is_mirrored
 from tallystick.node.store.disk import Store
 from tallystick.node.store.keyspace import TABLES
 
@@ -55,9 +55,7 @@ def content_of(store: Store, index_folder: Path) -> dict[str, object]:
     with store.read() as txn:
         found: dict[str, object] = {
             table: [
-                (key, bytes(value))
-                for key, value in txn.stored(table)
-                if table != "meta" or key not in OF_THE_HOME
+                (key, bytes(value)) for key, value in txn.stored(table) if is_mirrored(table, key)
             ]
             for table in TABLES
         }

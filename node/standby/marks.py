@@ -11,9 +11,16 @@ from typing import Protocol
 
 LINE, MIRRORED, GENERATION = b"line", b"mirrored", b"generation"
 # Rows of `meta` that are of one home and mean nothing in another.
-OF_THE_HOME = frozenset({b"place", b"port", b"http-port", b"witness-port", b"restored", MIRRORED})
+OF_THE_HOME = frozenset(
+    {b"place", b"port", b"http-port", b"witness-port", b"restored", LINE, MIRRORED}
+)
 
 Row = tuple[str, bytes, bytes | None]  # table, key, value as stored; None: the key is removed
+
+
+def is_mirrored(table: str, key: bytes) -> bool:
+    """Whether a row is one that a standby has too."""
+    return table != "changed" and (table != "meta" or key not in OF_THE_HOME)
 
 
 class Recorder(Protocol):

@@ -135,7 +135,7 @@ class Standby:
             "role": "standby",
             "primary": following.primary,
             "connected": following.connected,
-            "in_step": following.connected and not following.whole_under_way,
+            "in_step": following.connected and not following.catching_up,
             "complete": bool(following.mirrored.line),
             "lag_commits": None,
             "wait": following.waited_for,
@@ -169,9 +169,9 @@ class Standby:
             raise InputError("it is being promoted already")
         following = self.following
         check_mirrored(self.store)
-        if following.connected and following.whole_under_way:
+        if following.connected and following.catching_up:
             raise InputError(
-                "the primary is there, and the whole store is on its way from it",
+                "the primary is there, and what this standby missed is on its way from it",
                 "Promote it when tally standby says that it is in step, or stop the primary",
             )
         self._promoting = True

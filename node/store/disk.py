@@ -27,8 +27,9 @@ import xxhash
 
 from tallystick.node.errors import HomeError, StoreError
 from tallystick.node.segments.reading import Segments
-from tallystick.node.standby.marks import Recorder, Row
+from tallystick.node.standby.marks import LINE, Recorder, Row
 from tallystick.node.store.ahead import read_ahead
+from tallystick.node.store.changed import note
 from tallystick.node.store.keyspace import FORMAT, FORMATS, TABLES
 from tallystick.node.telemetry.counts import Commits
 
@@ -155,6 +156,15 @@ class Txn:
         db = self._tables[table]
         return 0 if db is None else int(self._txn.stat(db)["entries"])
 
+    def table_bytes(self, table: str) -> int:
+        """What a table takes in the file."""
+        db = self._tables[table]
+        if db is None:
+            return 0
+        found = self._txn.stat(db)
+        pages = found["branch_pages"] + found["leaf_pages"] + found["overflow_pages"]
+        return int(found["psize"] * pages)
+
     def ahead(self, table: str, key: bytes) -> None:
         """Have a large value's pages read, which is about to be read from anywhere in the store."""
         with self._env.begin(buffers=True) as txn:
@@ -191,6 +201,8 @@ class Store:
     With `read_only` all that is read is of the moment when it was opened, so that what a query
     reads piece by piece fits together while a node writes.
     """
+
+    noting = False  # which rows each commit changes
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
@@ -232,6 +244,9 @@ class Store:
         self._begin_queue()
         self._running = False
         self.on_failure: list[Callable[[], None]] = []  # bring memory back to what is on disk
+        if not read_only:
+            with self.read() as txn:
+                self.noting = txn.get("meta", LINE) is not None
         self._check_version(read_only)
 
     def _begin_queue(self) -> None:
@@ -337,14 +352,17 @@ class Store:
             self._commit(jobs)
 
     def _commit(self, jobs: Sequence[Job]) -> None:
-        rows: list[Row] | None = None if self.recorder is None else []
+        rows: list[Row] | None = [] if self.noting or self.recorder is not None else None
         try:
             with self._env.begin(write=True) as txn:
                 wrapped = Txn(self._env, txn, self._tables, self.segments, rows)
                 for job in jobs:
                     job(wrapped)
-                self.counts.fsyncs()
                 number = int(txn.id())
+                if rows and self.noting:
+                    wrapped.rows = None  # of a note there is none
+                    note(wrapped, number, rows)
+                self.counts.fsyncs()
             self.counts.wrote(len(jobs), wrapped.written)
             self._commits += 1
             if self.recorder is not None and rows:

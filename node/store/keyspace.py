@@ -45,6 +45,7 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | witnessed   | log, size, hash of a witness's key | LineRow: a witness's line on that head        |
 | asked       | log, hash of a witness's key       | AskedRow: how far that witness is             |
 | seen        | hash of an origin                  | SeenRow: what we co-signed of it as a witness |
+| changed     | number of a commit                 | the keys that it changed, for a standby       |
 
 `tiles`, `corrections`, `matters`, `closes`, `named`, `ended`, `derived`, `lines` and the id index's
 files follow from the rest and can be rebuilt. The tables from `feed` to `deliveries` only tell
@@ -108,6 +109,7 @@ TABLES = (
     "witnessed",
     "asked",
     "seen",
+    "changed",
 )
 
 META_KEYS = (
