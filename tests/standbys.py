@@ -17,10 +17,12 @@ WAIT = "[standby]\nserve = true\nwait = true\nwait_seconds = {seconds}\n"
 class Standby(nodes.Party):
     """The standby of a party whose node runs; a party itself once it is promoted."""
 
-    def __init__(self, folder: Path, primary: nodes.Party, code: str = nodes.MAIN) -> None:
+    def __init__(
+        self, folder: Path, primary: nodes.Party, code: str = nodes.MAIN, address: str = ""
+    ) -> None:
         super().__init__(folder, primary.name, code)
         self.tally(
-            "standby", "init", "--name", primary.name, "--primary", primary.address,
+            "standby", "init", "--name", primary.name, "--primary", address or primary.address,
             "--seed-file", str(primary.home / "seed"),
         )  # fmt: skip
 
