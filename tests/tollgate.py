@@ -1,10 +1,10 @@
-"""A way between two nodes that counts the bytes that pass."""
+"""A way between two nodes that counts the bytes that pass, and holds them when told to."""
 
 from __future__ import annotations
 
 import socket
 from contextlib import suppress
-from threading import Thread
+from threading import Event, Thread
 
 CHUNK_BYTES = 65536
 
@@ -16,8 +16,11 @@ class Tollgate:
         host, _, port = target.rpartition(":")
         self.passed = 0  # bytes that the target sent
         self._target = (host, int(port))
+        self._open, self._gone = Event(), False
+        self._open.set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._ends: list[socket.socket] = []
         self._threads = [Thread(target=self._accept)]
         self._threads[0].start()
 
@@ -30,6 +33,7 @@ class Tollgate:
 
     def _serve(self, near: socket.socket) -> None:
         with near, suppress(OSError), socket.create_connection(self._target) as far:
+            self._ends += [near, far]
             other = Thread(target=self._pass, args=(near, far))
             other.start()
             self._pass(far, near, count=True)
@@ -38,15 +42,30 @@ class Tollgate:
     def _pass(self, source: socket.socket, sink: socket.socket, *, count: bool = False) -> None:
         with suppress(OSError):
             while data := source.recv(CHUNK_BYTES):
-                self.passed += len(data) if count else 0
+                if count:
+                    self._open.wait()
+                    if self._gone:
+                        break
+                    self.passed += len(data)
                 sink.sendall(data)
-        for one in (source, sink):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+        _shut(source)
+        _shut(sink)
+
+    def hold(self) -> None:
+        """Let nothing through from the target until it is closed; then it is lost."""
+        self._open.clear()
 
     def close(self) -> None:
-        """Let nobody in any more, and wait until who is inside has left."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        """Let nobody in any more, end what is under way, and wait until that is over."""
+        self._gone = True
+        self._open.set()
+        for one in (self._listener, *self._ends):
+            _shut(one)
         for thread in self._threads:
             thread.join()
+        self._listener.close()
+
+
+def _shut(one: socket.socket) -> None:
+    with suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)

@@ -28,7 +28,7 @@ COSIGN_SECONDS = 2.0
 CLOSE_SECONDS = 5.0
 ANSWER_SECONDS = 60.0  # a node that is up and does not answer for so long hangs
 SIZES = (1, 1, 1, 2, 5, 20, 60, 150, 600)
-_encode = msgspec.msgpack.Encoder().encode
+drafts_message = msgspec.msgpack.Encoder().encode
 
 
 class Hours:
@@ -139,7 +139,7 @@ class Emitter(Source):
             await self._wait(self.ledger.size)
 
     async def _ask(self, drafts: list[Draft]) -> None:
-        answer = await self.call("emit", drafts=_encode(drafts))
+        answer = await self.call("emit", drafts=drafts_message(drafts))
         self._doubtful = []
         self.ledger.take(drafts, answer)
 
@@ -198,7 +198,7 @@ class Emitter(Source):
     async def _contradict(self) -> None:
         known = self.ledger.known(self.dice, 1)[0]
         other = Draft(known.id, known.meter, known.subject, known.quantity + 1, known.occurred_at)
-        answer = await self.call("emit", drafts=_encode([other]))
+        answer = await self.call("emit", drafts=drafts_message([other]))
         self.ledger.take_conflict(other, answer)
 
     async def _correct(self) -> None:
