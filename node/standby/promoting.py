@@ -6,7 +6,7 @@ the peer has fenced the old node.
 
 from __future__ import annotations
 
-from tallystick.node.books import RESTORED
+from tallystick.node.books import RESTORED, TAKEN_OVER
 from tallystick.node.gossiping.presences import ROW as PRESENCE
 from tallystick.node.gossiping.presences import stored_presence
 from tallystick.node.home import Home
@@ -43,11 +43,11 @@ def new_generation(identity: Identity, store: Store, now_us: int) -> tuple[int, 
 
 def take_over(home: Home, store: Store, generation: int) -> None:
     """Make a standby's home a node's own, durably."""
-    begin_generation(store, generation)
+    begin_generation(store, generation, TAKEN_OVER)
     mark_promoted(home)
 
 
-def begin_generation(store: Store, generation: int) -> None:
+def begin_generation(store: Store, generation: int, how: bytes = b"") -> None:
     """Have the node of a store speak with this generation, and with nothing certain."""
 
     def job(txn: Txn) -> None:
@@ -56,6 +56,6 @@ def begin_generation(store: Store, generation: int) -> None:
         fresh = PresenceRow(max(said.said_ms, said.seen_ms))
         txn.put("meta", PRESENCE, encode_row(fresh))
         txn.put("meta", GENERATION, str(generation).encode())
-        txn.put("meta", RESTORED, b"")
+        txn.put("meta", RESTORED, how)
 
     store.commit_now(job)

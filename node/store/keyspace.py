@@ -315,10 +315,19 @@ class FenceRow(Struct, array_like=True):
 
 
 class FeedState(Struct, array_like=True):
-    """In `meta`: the oldest event that the feed still has, and the cursor of the next one."""
+    """In `meta`: the oldest event that the feed still has, and the cursor of the next one. Cursors
+    in `gaps` (from, and below) are of no event: another node of the party may have given them.
+    """
 
     first: int
     next: int
+    gaps: list[tuple[int, int]] = []
+
+    @property
+    def count(self) -> int:
+        """How many events the feed still has."""
+        skipped = sum(max(below - max(start, self.first), 0) for start, below in self.gaps)
+        return self.next - self.first - skipped
 
 
 class FeedRow(Struct, array_like=True):
