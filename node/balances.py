@@ -74,9 +74,7 @@ class Balances:
         """Where a batch from index `start` should end at the latest: at a head that a checkpoint
         names, so that it is signed and co-signed by itself; else at the log's end.
         """
-        sizes = (
-            row.provider_size if log.role == "provider" else row.consumer_size for row in self.rows
-        )
+        sizes = (row.size_of(log.role) for row in self.rows)
         return min((size for size in sizes if size > start), default=log.durable_size)
 
     def open_lines(self, sizes: tuple[int, int] | None = None) -> list[Line]:
@@ -97,7 +95,7 @@ class Balances:
         what they did at the newest checkpoint's heads.
         """
         channel, last = self.channel, self.last
-        billed = (last.provider_size, last.consumer_size) if last else (0, 0)
+        billed = last.sizes if last else (0, 0)
         provider = channel.provider_log.matters(max(sizes[0], billed[0]))
         consumer = channel.consumer_log.matters(max(sizes[1], billed[1]))
         lines = disputed_lines(self._calendar, provider + consumer)

@@ -26,7 +26,8 @@ from tallystick.node.home import Home
 from tallystick.node.news import News
 from tallystick.node.quotas import MEBIBYTE
 from tallystick.node.requests import Turns
-from tallystick.node.standby.marks import GENERATION, LINE, MIRRORED
+from tallystick.node.standby.marks import GENERATION, MIRRORED
+from tallystick.node.store.changed import LINE
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import ChannelRow, encode_row
 from tallystick.protocol.errors import InputError, UnknownName

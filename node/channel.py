@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -28,18 +27,15 @@ from tallystick.node.logs import ChannelLog
 from tallystick.node.news import News
 from tallystick.node.requests import EmitResult, Request, Turns, joined, parts_of, readable
 from tallystick.node.sealing import (
-    SEALED_BYTES_MAX,
-    check_sealed,
-    check_time,
     deltas_of,
     rows_beside,
 )
+from tallystick.node.sorting import sort_out
 from tallystick.node.store.disk import Store, Ticket
 from tallystick.node.store.keyspace import ChannelRow
 from tallystick.node.store.source import stored_parts
 from tallystick.protocol.derive import Folder, LineKey
 from tallystick.protocol.errors import (
-    ConflictError,
     FormatError,
     InvalidRecord,
     PeerBreach,
@@ -57,9 +53,7 @@ from tallystick.protocol.keys import KEYS_MAX, Identity
 from tallystick.protocol.log import LogFacts
 from tallystick.protocol.messages import Append
 from tallystick.protocol.moves import Moves, unbilled
-from tallystick.protocol.quantities import format_quantity
 from tallystick.protocol.records import (
-    TEXT_BYTES_MAX,
     TIME_MAX_US,
     Close,
     Correction,
@@ -69,16 +63,12 @@ from tallystick.protocol.records import (
     Record,
     Rotation,
     batch_count,
-    check_texts,
     decode_batch,
     decode_record,
     encode_record,
-    texts_plain,
 )
 from tallystick.protocol.terms import channel_id, role_of
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_INSTANT = "%Y-%m-%dT%H:%M:%S.%fZ"  # to the microsecond: that may be all that differs
 _RESUMED = trio.Event()
 _RESUMED.set()
 BATCHES_AHEAD_MAX = 2  # prepared but not yet durable: one on the disk, one being hashed
@@ -262,129 +252,33 @@ class Channel:
     def _append(self, group: Sequence[Request]) -> Ticket:
         self.keep_founded()
         own = self.own
-        drafts = [draft for request in group for draft in request.drafts]
-        prints = own.fingerprints([(draft.meter, draft.id) for draft in drafts])
-        known = own.known(prints)
-        recorded_at = self.now_recorded_at()
-        first = own.state.size
-        if not known and len(set(prints)) == len(prints) and self.plainly_valid(drafts):
-            fresh = drafts
-            places = list(range(first, first + len(drafts)))
-            duplicates: set[int] = set()
-            problems: list[tuple[int, str, str]] = []
-        else:
-            fresh, prints, places, duplicates, problems = self._sort_out(drafts, prints, known)
+        found = sort_out(own, [draft for request in group for draft in request.drafts])
         start = 0
         for request in group:
             stop = start + len(request.drafts)
-            request.result.indexes = places[start:stop]
+            request.result.indexes = found.indexes[start:stop]
             request.result.repeated = [
-                place - start for place in duplicates if start <= place < stop
+                place - start for place in found.repeated if start <= place < stop
             ]
             request.result.problems = [
                 (place - start, kind, said)
-                for place, kind, said in problems
+                for place, kind, said in found.problems
                 if start <= place < stop
             ]
             start = stop
-        if not fresh:
+        if not found.fresh:
             return self.store.submit(lambda txn: None)
-        records = deltas_of(fresh, recorded_at)
-        parts = [encode_record(record) for record in records]
+        recorded_at = self.now_recorded_at()
+        records = deltas_of(found.fresh, recorded_at)
         return own.submit_checked(
             records,
-            parts,
-            prints,
+            [encode_record(record) for record in records],
+            found.prints,
             msgspec.structs.replace(own.state.facts, recorded_at=recorded_at),
             self._sign,
             lambda batch: None,
-            rows_beside(own.number, fresh),
+            rows_beside(own.number, found.fresh),
         )
-
-    def plainly_valid(self, drafts: Sequence[Draft]) -> bool:
-        """Whether all of them are valid, seen by columns; if not, some still may be."""
-        if not drafts:
-            return True
-        texts = [draft.id for draft in drafts]
-        texts += [draft.subject for draft in drafts]
-        lengths = list(map(len, texts))
-        times = [draft.occurred_at for draft in drafts]
-        return (
-            texts_plain("".join(texts))
-            and min(lengths) > 0
-            and max(lengths) <= TEXT_BYTES_MAX
-            and min(times) >= 0
-            and max(times) <= TIME_MAX_US
-            and max([len(draft.sealed) for draft in drafts]) <= SEALED_BYTES_MAX
-            and self.own.rules.allows_all(drafts)
-        )
-
-    def _sort_out(
-        self, drafts: Sequence[Draft], prints: Sequence[int], known: dict[int, list[int]]
-    ) -> tuple[list[Draft], list[int], list[int], set[int], list[tuple[int, str, str]]]:
-        """Part new drafts from repeated, contradicting and invalid ones, one by one."""
-        own = self.own
-        fresh: list[Draft] = []
-        fresh_prints: list[int] = []
-        fresh_places: dict[tuple[str, str], int] = {}
-        places: list[int] = []
-        duplicates: set[int] = set()
-        problems: list[tuple[int, str, str]] = []
-        for place, (draft, value) in enumerate(zip(drafts, prints, strict=True)):
-            index = -1
-            try:
-                earlier = self._earlier(draft, known.get(value, ()), fresh, fresh_places)
-                if earlier is not None:
-                    index, before = earlier
-                    self._check_same(draft, before)
-                    duplicates.add(place)
-                else:
-                    check_texts(draft.id, what="id")
-                    check_texts(draft.subject, what="subject")
-                    own.rules.check_delta(draft.meter, draft.quantity)
-                    check_sealed(draft)
-                    check_time(draft)
-                    index = own.state.size + len(fresh)
-                    fresh_places[draft.meter, draft.id] = len(fresh)
-                    fresh.append(draft)
-                    fresh_prints.append(value)
-            except ConflictError as error:
-                index = -1
-                problems.append((place, "conflict", str(error)))
-            except (InvalidRecord, FormatError) as error:
-                problems.append((place, "rejected", str(error)))
-            places.append(index)
-        return fresh, fresh_prints, places, duplicates, problems
-
-    def _earlier(
-        self,
-        draft: Draft,
-        candidates: Sequence[int],
-        fresh: Sequence[Draft],
-        fresh_places: dict[tuple[str, str], int],
-    ) -> tuple[int, Draft | Delta] | None:
-        for index in candidates:
-            record = self.own.record(index)
-            if isinstance(record, Delta) and (record.meter, record.id) == (draft.meter, draft.id):
-                return index, record
-        place = fresh_places.get((draft.meter, draft.id))
-        return None if place is None else (self.own.state.size + place, fresh[place])
-
-    def _check_same(self, draft: Draft, before: Draft | Delta) -> None:
-        mine = (draft.subject, draft.quantity, draft.occurred_at)
-        theirs = (before.subject, before.quantity, before.occurred_at)
-        if mine != theirs:
-            scale = next(m.scale for m in self.terms.meters if m.name == draft.meter)
-
-            def show(subject: str, quantity: int, occurred_at: int) -> str:
-                when = (_EPOCH + timedelta(microseconds=occurred_at)).strftime(_INSTANT)
-                return f"{format_quantity(quantity, scale)} for {subject} at {when}"
-
-            raise ConflictError(
-                f"{draft.meter}/{draft.id} is recorded with other content:"
-                f" recorded {show(*theirs)}; now {show(*mine)}",
-                "Use a new id for a new event, or tally correct for a mistake",
-            )
 
     async def append_own(self, record: Correction | Close | Rotation | Matter) -> int:
         """Append another kind of record of ours; its index, once durable."""

@@ -258,8 +258,7 @@ class Closer(Balances):
         # What is checked below must still be so when we sign: nothing is waited for from there on.
         lacking = ""
         if channel.live:
-            sizes = theirs.heads[0].size, theirs.heads[1].size
-            lacking = await channel.news.closing(channel.id, *sizes)
+            lacking = await channel.news.closing(channel.id, *theirs.sizes)
             await self._settled()
         self._news.proposed(theirs, ours=False)
         if lacking:
@@ -283,7 +282,7 @@ class Closer(Balances):
             if self._is_early(period) and not self._agree_early:
                 refuse(f"the grace time of {period.label} is not over")
                 return
-            sizes = (theirs.heads[0].size, theirs.heads[1].size)
+            sizes = theirs.sizes
             logs = (channel.provider_log, channel.consumer_log)
             if any(size > log.durable_size for size, log in zip(sizes, logs, strict=True)):
                 refuse("it counts records that are not here")
@@ -326,7 +325,7 @@ class Closer(Balances):
                     (channel.provider_log, channel.consumer_log), sizes, strict=True
                 )
             ]
-        before = (last.provider_size, last.consumer_size) if last else (0, 0)
+        before = last.sizes if last else (0, 0)
         if sizes[channel.role == "consumer"] < self._counted:
             return False
         return all(head and head.signature and head.cosignature for head in heads) and all(
@@ -378,7 +377,7 @@ class Closer(Balances):
         await self._settled()
         follows = checkpoint.previous == (self.last.digest if self.last else b"")
         logs = (self.channel.provider_log, self.channel.consumer_log)
-        sizes = (checkpoint.heads[0].size, checkpoint.heads[1].size)
+        sizes = checkpoint.sizes
         held = all(size <= log.durable_size for size, log in zip(sizes, logs, strict=True))
         if follows and held:
             ours = self._compute(self._calendar.parse(checkpoint.period), sizes)
@@ -409,8 +408,7 @@ class Closer(Balances):
                 checkpoint.end_us,
                 note,
                 checkpoint.digest(),
-                checkpoint.heads[0].size,
-                checkpoint.heads[1].size,
+                *checkpoint.sizes,
                 [encode_line(line) for line in closing.lines],
                 encode_verdict(closing.verdict) if checkpoint.verdict else b"",
             )

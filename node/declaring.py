@@ -252,7 +252,7 @@ def declarations_document(channel: Channel, closer: Closer, label: str) -> dict[
     """How the declarations of a period stand here, and the verdict so far or as it was signed."""
     period = channel.own.folder.calendar.parse(label)
     row = closer.row_of(period)
-    sizes = (row.provider_size, row.consumer_size) if row else durable_sizes(channel)
+    sizes = row.sizes if row else durable_sizes(channel)
     sides = commitments_of(channel, period.label, sizes)
     counted = declared(*sides)
     if row is not None:

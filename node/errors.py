@@ -13,8 +13,8 @@ class PeerUnreachable(WorldError):
     """The peer's node cannot be reached or is not who it should be."""
 
 
-class WitnessUnreachable(WorldError):
-    """A witness cannot be reached, or does not answer in time."""
+class Unanswered(WorldError):
+    """Who is called over HTTP cannot be reached, or does not answer in time."""
 
 
 class PairingError(WorldError):
@@ -23,6 +23,10 @@ class PairingError(WorldError):
 
 class StoreError(WorldError):
     """The store could not read or write; nothing that was acknowledged is lost."""
+
+
+class NodeStops(StoreError):
+    """The node stops: nothing is written any more, and who waits is told that it was not."""
 
 
 class ArchiveError(StoreError):

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from tallystick.node.config import TEMPLATE
 from tallystick.node.errors import HomeError
 from tallystick.node.files import sync, whole_folder, write_new
 from tallystick.node.seed import is_encrypted, parse_seed
+from tallystick.node.template import TEMPLATE
 from tallystick.protocol.keys import Identity, KeyJob, check_party_name
 
 HOME_VERSION = 2
@@ -90,21 +90,28 @@ class Home:
 
     def _public_keys(self) -> tuple[bytes, bytes, bytes] | None:
         """The file `keys`; None in a home that was made before there was one."""
-        file = self.path / "keys"
+        advice = "Remove it if the home has a plain seed: it follows from that"
+        match = self.said_in("keys", _KEYS, "three public keys", advice)
+        if match is None:
+            return None
+        log, cosigner, transport = (bytes.fromhex(key) for key in match.groups())
+        return log, cosigner, transport
+
+    def said_in(self, name: str, form: str, what: str, advice: str) -> re.Match[str] | None:
+        """What a small file of the home says; None if there is none, `HomeError` if it does not
+        have this form.
+        """
+        file = self.path / name
         try:
             text = file.read_text("ascii", errors="replace")
         except FileNotFoundError:
             return None
         except OSError as error:
             raise HomeError(f"{file} cannot be read: {error.strerror}") from None
-        match = re.fullmatch(_KEYS, text)
+        match = re.fullmatch(form, text)
         if match is None:
-            raise HomeError(
-                f"{file} is damaged: it must hold three public keys",
-                "Remove it if the home has a plain seed: it follows from that",
-            )
-        log, cosigner, transport = (bytes.fromhex(key) for key in match.groups())
-        return log, cosigner, transport
+            raise HomeError(f"{file} is damaged: it must hold {what}", advice)
+        return match
 
     def replace_seed(self, text: str) -> None:
         """Put another form of the same seed in place of the home's seed file, whole or not at

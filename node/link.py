@@ -33,7 +33,6 @@ from tallystick.protocol.messages import (
     Bye,
     Channels,
     Cosign,
-    Difference,
     Fenced,
     Founded,
     Full,
@@ -41,26 +40,22 @@ from tallystick.protocol.messages import (
     Hearsay,
     Hello,
     Holding,
+    InClosing,
     InReconciliation,
     Message,
+    OfConnection,
     Ping,
     Presence,
     Promoted,
-    ProposeCheckpoint,
     ProposeTerms,
-    RefuseCheckpoint,
     Return,
-    SignCheckpoint,
-    StatementPage,
     TermsHeld,
     TermsRefused,
-    WantPage,
     plain,
 )
 from tallystick.protocol.records import batch_count
 from tallystick.protocol.session import (
     APPENDS_IN_FLIGHT_MAX,
-    CONNECTION_KINDS,
     Rewriting,
     Session,
 )
@@ -312,12 +307,12 @@ class Link:
 
     def say(self, message: Message) -> None:
         """Send an answer if the channel's state still allows it; the next link makes up for it."""
-        assert not isinstance(message, CONNECTION_KINDS)
+        assert not isinstance(message, OfConnection)
         if type(message) in SENDABLE[self.session.channels[message.channel].state]:
             self.send(message)
 
     async def _handle_in_channel(self, message: Message) -> None:
-        assert not isinstance(message, CONNECTION_KINDS)
+        assert not isinstance(message, OfConnection)
         link = self.session.channels[message.channel]
         if link.state is Standing.HALTED and not isinstance(message, Halt):
             return
@@ -389,15 +384,7 @@ class Link:
         del self._closings[closer.channel.id]
 
     async def _handle_closing(self, closer: Closer, message: Message) -> None:
-        assert isinstance(
-            message,
-            ProposeCheckpoint
-            | SignCheckpoint
-            | RefuseCheckpoint
-            | StatementPage
-            | WantPage
-            | Difference,
-        )
+        assert isinstance(message, InClosing)
         try:
             await closer.handle(message, self.say)
         except PeerBreach as breach:

@@ -64,7 +64,7 @@ from tallystick.protocol.records import (
 
 READ_BYTES_MAX = 1024 * 1024  # one batch read for catching up
 READ_RECORDS_MAX = 8192  # and its records, before the last of our batches in it
-RECENT_BYTES_MAX = 8 * 1024 * 1024  # durable batches kept in memory for the peer
+RECENT_BYTES_MAX = 4 * 1024 * 1024  # durable batches kept in memory for the peer
 
 # A new head and its log's facts to the signature and co-signature on it; either may be empty.
 Sign = Callable[[Head, LogFacts], tuple[bytes, bytes]]

@@ -39,6 +39,7 @@ from tallystick.node.upkeep import RETRY_SECONDS
 from tallystick.protocol.blinding import OpenedPresence
 from tallystick.protocol.errors import PeerBreach
 from tallystick.protocol.generation import prove_generation
+from tallystick.protocol.items import Carried
 from tallystick.protocol.messages import (
     PROTOCOL_VERSION,
     Accusation,
@@ -47,6 +48,7 @@ from tallystick.protocol.messages import (
     Founded,
     Hearsay,
     Hello,
+    InFounding,
     InReconciliation,
     Message,
     Ping,
@@ -287,9 +289,7 @@ class Peering:
                 link.halt_unspoken(self.books.channels[key][0], row.reason)
         self.notify()
 
-    async def handle_terms(
-        self, link: Link, message: ProposeTerms | TermsHeld | TermsRefused | Founded
-    ) -> None:
+    async def handle_terms(self, link: Link, message: InFounding) -> None:
         """Founding: an offer, what became of our offer, or that both accepted."""
         match message:
             case ProposeTerms():
@@ -433,6 +433,10 @@ class Peering:
                 extra={"seen": iso(other.at_ms * 1000)},
             )
             self.books.news.happened("copy.found", NO_CHANNEL, {"seen": iso(other.at_ms * 1000)})
+            # The other one may have heard nothing of us since it began: then it would go on alone.
+            answer = Hearsay([Carried(0, self.presences.answer(other))], [])
+            for link in self.links.values():
+                link.send(answer)
         said = PeerBreach("twins", f"another copy of {self.identity.name} runs: this one stops")
         async with trio.open_nursery() as nursery:
             for link in list(self.links.values()):

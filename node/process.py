@@ -6,8 +6,11 @@ import ctypes
 import gc
 import logging
 import resource
-from collections.abc import Iterator
+import signal
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+
+import trio
 
 FILES_BESIDE = 256  # that a node has open beside its connections to peers
 MAPPED_BYTES = 8 * 1024 * 1024  # from which on the C library asks the system for a piece of memory
@@ -66,6 +69,19 @@ def reuse_freed() -> None:
         mallopt(_M_ARENA_MAX, 2)
         mallopt(_M_MMAP_THRESHOLD, MAPPED_BYTES)
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
+
+
+async def on_signal(
+    stop: Callable[[], Awaitable[None]],
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Stop once SIGTERM or Ctrl-C says so."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for _ in signals:
+            _log.info("stopping")
+            await stop()
+            return
 
 
 def collect_seldom() -> None:

@@ -124,8 +124,8 @@ def bundle(
         lines=[decode_line(data) for data in row.lines],
         verdict=decode_verdict(row.verdict) if row.verdict else None,
         rotations=(
-            _rotations(logs[0], checkpoint.heads[0].size),
-            _rotations(logs[1], checkpoint.heads[1].size),
+            _rotations(logs[0], checkpoint.sizes[0]),
+            _rotations(logs[1], checkpoint.sizes[1]),
         ),
         timestamp=b"" if plain else timestamp_of(channel, row),
     )

@@ -17,7 +17,7 @@ MEBIBYTE = 1024 * 1024
 # its share of the tree; for each record an entry of the id index; for each line that it touches
 # that line, which may be new.
 HEAD_BYTES, ENTRY_BYTES, LINE_BYTES = 512, 24, 256
-ADDRESSES_MAX = 4096  # whose attempts are remembered
+BUCKETS_MAX = 4096  # addresses, or logs, whose use is remembered
 BURST_SECONDS = 60  # of attempts and pairings
 
 
@@ -61,6 +61,26 @@ class Bucket:
         return self._level >= self._burst
 
 
+class Buckets:
+    """Buckets by name, a bounded number of them: with too many, the new ones are refused."""
+
+    def __init__(self, per_second: float, burst: float) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._buckets: dict[str, Bucket] = {}
+
+    def try_take(self, name: str, now_s: float) -> bool:
+        """Take one from a bucket if it is there."""
+        if name not in self._buckets and len(self._buckets) >= BUCKETS_MAX:
+            full = [key for key, bucket in self._buckets.items() if bucket.full(now_s)]
+            for key in full:
+                del self._buckets[key]
+            if not full:
+                return False
+        bucket = self._buckets.setdefault(name, Bucket(self._per_second, self._burst, now_s))
+        return bucket.try_take(1, now_s)
+
+
 class Allowance:
     """What one peer may say, over all its connections: bytes, messages and records."""
 
@@ -98,8 +118,8 @@ class Gate:
     def __init__(self, limits: Connections) -> None:
         self._limits = limits
         self._open: Counter[str] = Counter()
-        self._attempts: dict[str, Bucket] = {}
-        self._pairings: dict[str, Bucket] = {}
+        self._attempts = _a_minute(limits.attempts_per_second)
+        self._pairings = _a_minute(limits.pairings_per_minute / 60)
         self.refused = 0
         self._reported = 0
 
@@ -109,7 +129,7 @@ class Gate:
         allowed = (
             self._open.total() < limits.strangers
             and self._open[source] < limits.strangers_per_address
-            and self._try(self._attempts, source, limits.attempts_per_second, now_s)
+            and self._attempts.try_take(source, now_s)
         )
         if allowed:
             self._open[source] += 1
@@ -126,8 +146,7 @@ class Gate:
 
     def may_pair(self, address: str, now_s: float) -> bool:
         """Whether a stranger may try a pairing code."""
-        per_second = self._limits.pairings_per_minute / 60
-        allowed = self._try(self._pairings, source_of(address), per_second, now_s)
+        allowed = self._pairings.try_take(source_of(address), now_s)
         self.refused += not allowed
         return allowed
 
@@ -141,15 +160,9 @@ class Gate:
         if not self._open[source]:
             del self._open[source]
 
-    @staticmethod
-    def _try(buckets: dict[str, Bucket], source: str, per_second: float, now_s: float) -> bool:
-        if source not in buckets and len(buckets) >= ADDRESSES_MAX:
-            for known in [key for key, bucket in buckets.items() if bucket.full(now_s)]:
-                del buckets[known]
-            if len(buckets) >= ADDRESSES_MAX:
-                return False
-        burst = max(per_second * BURST_SECONDS, 1)
-        return buckets.setdefault(source, Bucket(per_second, burst, now_s)).try_take(1, now_s)
+
+def _a_minute(per_second: float) -> Buckets:
+    return Buckets(per_second, max(per_second * BURST_SECONDS, 1))
 
 
 def source_of(address: str) -> str:

@@ -114,10 +114,7 @@ def _lines(log: ChannelLog, size: int) -> dict[bytes, bytes]:
         number = log.number // 2
         scan = txn.scan("checkpoints", log_key(number), log_key(number + 1))
         rows = [_decode_checkpoint(value) for _, value in scan]
-    stops = [
-        (row.provider_size if log.role == "provider" else row.consumer_size, row.end_us)
-        for row in rows
-    ]
+    stops = [(row.size_of(log.role), row.end_us) for row in rows]
     tallies = replay_log(log.folder, source, size, stops, corrected)
     return {line_key(log.number, key): pack_tally(tally) for key, tally in tallies.items()}
 

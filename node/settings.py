@@ -1,6 +1,6 @@
 """The settings one by one: what each is, what it means, and where its value came from.
 
-What a setting means is said once, in the comments of `config.TEMPLATE`; here they are found.
+What a setting means is said once, in the comments of `template.TEMPLATE`; here they are found.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from tallystick.node.config import TEMPLATE, Config
+from tallystick.node.config import Config
+from tallystick.node.template import TEMPLATE
 
 HIDDEN = "(secret)"
 _SECRET = re.compile(r"(^|_)(secrets?|tokens?|passphrase|password)$")

@@ -10,15 +10,12 @@ if TYPE_CHECKING:
     from tallystick.protocol.messages import (
         Accusation,
         Fenced,
-        Founded,
         Hearsay,
         Hello,
+        InFounding,
         InReconciliation,
         Message,
         Presence,
-        ProposeTerms,
-        TermsHeld,
-        TermsRefused,
     )
 
 
@@ -58,9 +55,7 @@ class Owner(Protocol):
     async def channels_open(self, link: Link, listed: list[bytes]) -> None:
         """The peer said which channels are open there."""
 
-    async def handle_terms(
-        self, link: Link, message: ProposeTerms | TermsHeld | TermsRefused | Founded
-    ) -> None:
+    async def handle_terms(self, link: Link, message: InFounding) -> None:
         """Founding of channels."""
 
     def hearsay(self, link: Link, message: Hearsay) -> None:

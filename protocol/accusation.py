@@ -100,6 +100,11 @@ def base64_of(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+def hashes_of(rows: str) -> tuple[bytes, ...]:
+    """The hashes that a match of `HASHES` shows."""
+    return tuple(base64.b64decode(row) for row in rows.split())
+
+
 def accused_of(match: re.Match[str]) -> Accused:
     """What a match of `ACCUSED` says; `FormatError` if a value is not base64."""
     try:

@@ -152,12 +152,11 @@ class Closings:
         return period_lines(lines, close.period)
 
     def _disputed(self, place: int) -> Adjustments:
-        sizes = (self._closes[place].heads[0].size, self._closes[place].heads[1].size)
         return adjustments_at(
             self._terms,
             self._folder.calendar,
             self._matters,
-            sizes,
+            self._closes[place].sizes,
             moves_until(self.moves, place),
         )
 

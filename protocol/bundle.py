@@ -20,11 +20,14 @@ import msgspec
 
 from tallystick.protocol.archive import CHUNK_BYTES, Member, MemberName, read_archive, write_archive
 from tallystick.protocol.checkpoint import parse_checkpoint
-from tallystick.protocol.errors import FormatError
+from tallystick.protocol.errors import FormatError, InvalidRecord, ProofError
+from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.notes import parse_note
 from tallystick.protocol.records import (
     BATCH_HEADER_SIZE,
     RECORD_BYTES_MAX,
+    Role,
+    Rotation,
     Terms,
     batch_bytes,
     batch_count,
@@ -222,6 +225,19 @@ def decode_keys(data: bytes) -> tuple[list[PlacedRotation], list[PlacedRotation]
     if encode_keys(rotations) != data or not any(rotations):
         raise FormatError(f"{KEYS} is not in canonical form")
     return rotations
+
+
+def follow_keys(ring: Keyring, rotations: Iterable[PlacedRotation], role: Role) -> Keyring:
+    """The keys after these rotations in a role's log, each signed for by the key before it."""
+    for index, record in rotations:
+        rotation = decode_record(record)
+        if not isinstance(rotation, Rotation):
+            raise ProofError(f"{KEYS} holds a record of another kind")
+        try:
+            ring = ring.after(index, rotation)
+        except InvalidRecord as error:
+            raise ProofError(f"{KEYS}, record {index} of the {role}: {error.message}") from None
+    return ring
 
 
 def terms_text(terms: Terms) -> bytes:

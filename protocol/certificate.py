@@ -37,6 +37,7 @@ from tallystick.protocol.accusation import (
     NotedHead,
     base64_of,
     file_text,
+    hashes_of,
 )
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.merkle import (
@@ -191,7 +192,7 @@ def parse_certificate(data: bytes) -> Certificate:
             _placed(match["index"], match["leaf"], match["path"]),
             _placed(match["lapse_index"], match["lapse_leaf"], match["lapse_path"]),
             (int(match["start"]), int(match["end"])),
-            (_hashes(match["first"]), _hashes(match["second"])),
+            (hashes_of(match["first"]), hashes_of(match["second"])),
             NotedHead.parse(match["note"].encode()),
         )
     except ValueError as error:
@@ -202,8 +203,4 @@ def parse_certificate(data: bytes) -> Certificate:
 
 
 def _placed(index: str, leaf: str, path: str) -> Placed:
-    return Placed(int(index), base64.b64decode(leaf), _hashes(path))
-
-
-def _hashes(rows: str) -> tuple[bytes, ...]:
-    return tuple(base64.b64decode(row) for row in rows.split())
+    return Placed(int(index), base64.b64decode(leaf), hashes_of(path))

@@ -66,6 +66,11 @@ class Checkpoint:
     totals: tuple[str, ...]  # "meter quantity unit", in the terms' order
     verdict: bytes  # the verdict's digest; empty in those from before there were verdicts
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How many records it counts: of the provider's log, and of the consumer's."""
+        return self.heads[0].size, self.heads[1].size
+
     def text(self) -> str:
         """The note's text."""
         provider, consumer = self.heads

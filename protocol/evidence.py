@@ -21,7 +21,6 @@ one history only. Whoever holds one of the two histories and the other's head ca
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 from collections.abc import Sequence
@@ -41,6 +40,7 @@ from tallystick.protocol.accusation import (
     check_accused_line,
     check_accused_terms,
     file_text,
+    hashes_of,
     in_order,
 )
 from tallystick.protocol.checks import Check, Step, run_checks
@@ -108,8 +108,8 @@ def parse_evidence(data: bytes) -> Evidence:
     if match is None:
         raise FormatError("not evidence: a line is missing, doubled or misspelt")
     first, second = (NotedHead.parse(match[name].encode()) for name in ("first", "second"))
-    path = tuple(base64.b64decode(row) for row in match["path"].split())
-    evidence = Evidence(accused_of(match), (first, second), base64.b64decode(match["prefix"]), path)
+    (prefix,), path = hashes_of(match["prefix"]), hashes_of(match["path"])
+    evidence = Evidence(accused_of(match), (first, second), prefix, path)
     if in_order(evidence.heads) != [first, second] or encode_evidence(evidence) != data:
         raise FormatError("not evidence: it is not in canonical form")
     return evidence

@@ -397,34 +397,17 @@ InReconciliation = (
     | ReconcileStop
 )
 
-Message = (
-    InReconciliation
-    | Hello
-    | Presence
-    | Promoted
-    | Fenced
-    | Hearsay
-    | Accusation
-    | Channels
-    | Holding
-    | Append
-    | Cosign
-    | Return
-    | ProposeTerms
-    | TermsHeld
-    | Founded
-    | ProposeCheckpoint
-    | SignCheckpoint
-    | RefuseCheckpoint
-    | StatementPage
-    | WantPage
-    | Difference
-    | Halt
-    | Bye
-    | Ping
-    | Full
-    | TermsRefused
+InFounding = ProposeTerms | TermsHeld | TermsRefused | Founded
+InClosing = (
+    ProposeCheckpoint | SignCheckpoint | RefuseCheckpoint | StatementPage | WantPage | Difference
 )
+# All that is of no channel's session.
+OfConnection = (
+    InFounding | Hello | Presence | Promoted | Fenced | Hearsay | Accusation | Channels | Bye | Ping
+)
+InChannel = InReconciliation | InClosing | Holding | Append | Cosign | Return | Full | Halt
+
+Message = OfConnection | InChannel
 
 
 def plain(text: str) -> str:

@@ -49,6 +49,7 @@ from tallystick.protocol.accusation import (
     check_accused_terms,
     check_log,
     file_text,
+    hashes_of,
     in_order,
     verify_author_line,
     verify_cosigner_line,
@@ -172,7 +173,7 @@ def parse_refutation(data: bytes) -> Refutation:
     if match is None:
         raise FormatError("not a refutation: a line is missing, doubled or misspelt")
     labels = _LABEL.findall(match["chain"])
-    paths = [_hashes(rows) for rows in _PATH.findall(match["chain"])]
+    paths = [hashes_of(rows) for rows in _PATH.findall(match["chain"])]
     notes = [NotedHead.parse(note.encode()) for note in _NOTES.findall(match["notes"])]
     chain, lost = notes[: len(labels)], notes[len(labels) :]
     if labels.count("agreed") != 1 or len(notes) > ANSWERED_MAX + 1 or len(notes) < 2:
@@ -183,7 +184,7 @@ def parse_refutation(data: bytes) -> Refutation:
         leaf = base64.b64decode(match["leaf"] or "")
     except ValueError as error:
         raise FormatError(f"not a refutation: {error}") from None
-    loss = Loss(tuple(lost), int(match["index"]), leaf, _hashes(match["path"])) if lost else None
+    loss = Loss(tuple(lost), int(match["index"]), leaf, hashes_of(match["path"])) if lost else None
     refutation = Refutation(
         accused_of(match), tuple(chain), labels.index("agreed"), tuple(paths), loss
     )
@@ -191,10 +192,6 @@ def parse_refutation(data: bytes) -> Refutation:
     if not ordered or len(paths) != len(chain) - 1 or encode_refutation(refutation) != data:
         raise FormatError("not a refutation: it is not in canonical form")
     return refutation
-
-
-def _hashes(rows: str) -> tuple[bytes, ...]:
-    return tuple(base64.b64decode(row) for row in rows.split())
 
 
 class _Known(Known):

@@ -140,9 +140,8 @@ def open_lines(
     now = adjustments_at(terms, folder.calendar, matters, sizes, moves)
     if not closes:
         return Deriver(terms, folder).lines(*sides, None, now)
-    heads = closes[-1].heads
     before = moves_until(moves, len(closes) - 1)
-    then = adjustments_at(terms, folder.calendar, matters, (heads[0].size, heads[1].size), before)
+    then = adjustments_at(terms, folder.calendar, matters, closes[-1].sizes, before)
     return Deriver(terms, folder).lines(*sides, closes[-1].end_us, now, then)
 
 
@@ -174,7 +173,7 @@ def find_sides(
     sides: list[Sides] = []
     left: list[list[dict[LineKey, int]]] = [[], []]  # what of both was not billed, at each stop
     for side in range(2):
-        stops = [(close.heads[side].size, close.end_us) for close in closes]
+        stops = [(close.sizes[side], close.end_us) for close in closes]
 
         def note(tallies: Sides, at: list[dict[LineKey, int]] = left[side]) -> None:
             at.append(unbilled(disputed, tallies))
@@ -217,7 +216,7 @@ def merge_closes(provider: LogSummary, consumer: LogSummary) -> list[Checkpoint]
     before = (0, 0)
     closed_until_us = 0
     for close in longer:
-        sizes = (close.heads[0].size, close.heads[1].size)
+        sizes = close.sizes
         if sizes[0] < before[0] or sizes[1] < before[1] or close.end_us <= closed_until_us:
             raise ProofError(f"the checkpoint of {close.period} goes back behind the one before it")
         before, closed_until_us = sizes, close.end_us

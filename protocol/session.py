@@ -16,25 +16,17 @@ from tallystick.protocol.framing import FrameReader, frame
 from tallystick.protocol.messages import (
     FRAME_BYTES_MAX,
     PROTOCOL_VERSION,
-    Accusation,
     Append,
     Bye,
     Channels,
     Cosign,
     Fenced,
-    Founded,
     Halt,
-    Hearsay,
     Hello,
     Holding,
     Message,
-    Ping,
-    Presence,
-    Promoted,
-    ProposeTerms,
+    OfConnection,
     Return,
-    TermsHeld,
-    TermsRefused,
     decode_message,
     encode_message,
 )
@@ -42,22 +34,6 @@ from tallystick.protocol.records import batch_count
 from tallystick.protocol.states import CHANNEL, CONNECTION, SENDABLE, Channel, Connection
 
 APPENDS_IN_FLIGHT_MAX = 5
-
-CONNECTION_KINDS = (
-    Hello,
-    Presence,
-    Promoted,
-    Fenced,
-    Bye,
-    Ping,
-    Channels,
-    ProposeTerms,
-    TermsHeld,
-    TermsRefused,
-    Founded,
-    Hearsay,
-    Accusation,
-)
 
 
 class Rewriting(PeerBreach):
@@ -134,7 +110,7 @@ class Session:
 
     def send(self, message: Message) -> bytes:
         """The frame of a message that may be sent now."""
-        if isinstance(message, CONNECTION_KINDS):
+        if isinstance(message, OfConnection):
             if isinstance(message, Bye | Fenced):
                 self.state = Connection.CLOSED
             return frame(encode_message(message))
@@ -153,7 +129,7 @@ class Session:
 
     def _accept(self, message: Message) -> None:
         kind = type(message)
-        if isinstance(message, CONNECTION_KINDS):
+        if isinstance(message, OfConnection):
             following = CONNECTION.get((self.state, kind))
             if following is None:
                 raise PeerBreach(

@@ -21,27 +21,19 @@ from tallystick.protocol.messages import (
     Bye,
     Channels,
     Cosign,
-    Difference,
     Fenced,
-    Founded,
     Full,
     Halt,
     Hearsay,
     Hello,
     Holding,
+    InClosing,
+    InFounding,
     InReconciliation,
     Ping,
     Presence,
     Promoted,
-    ProposeCheckpoint,
-    ProposeTerms,
-    RefuseCheckpoint,
     Return,
-    SignCheckpoint,
-    StatementPage,
-    TermsHeld,
-    TermsRefused,
-    WantPage,
 )
 
 
@@ -63,25 +55,8 @@ class Channel(Enum):
     HALTED = "halted"  # nothing more is signed in this channel
 
 
-_ANYTIME = (Ping, Bye)
-_CONNECTION_WIDE = (
-    Channels,
-    ProposeTerms,
-    TermsHeld,
-    TermsRefused,
-    Founded,
-    Hearsay,
-    Accusation,
-)
-_ABOUT_PEERS_LOG = (
-    Append,
-    ProposeCheckpoint,
-    SignCheckpoint,
-    RefuseCheckpoint,
-    StatementPage,
-    WantPage,
-    Difference,
-)
+_CONNECTION_WIDE = (Channels, Hearsay, Accusation, *get_args(InFounding))
+_ABOUT_PEERS_LOG = (Append, *get_args(InClosing))
 # About rows that are in no log: `reconcile.py` says which may come when.
 _ABOUT_PRIVATE_ROWS: tuple[type, ...] = get_args(InReconciliation)
 _ABOUT_OTHERS = (*_ABOUT_PEERS_LOG, *_ABOUT_PRIVATE_ROWS)

@@ -26,6 +26,7 @@ from tallystick.protocol.bundle import (
     Bundle,
     BundledLog,
     decode_keys,
+    follow_keys,
     open_bundle,
     readme_text,
     terms_text,
@@ -38,13 +39,13 @@ from tallystick.protocol.checkpoint import (
 from tallystick.protocol.checks import Check, Step, run_checks
 from tallystick.protocol.declarations import declared, sides_of
 from tallystick.protocol.derive import period_lines
-from tallystick.protocol.errors import InvalidRecord, ProofError
+from tallystick.protocol.errors import ProofError
 from tallystick.protocol.extras import NOTHING, Trust, check_time, check_witnesses, has_lines
 from tallystick.protocol.heads import Head, parse_head_note
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.notes import parse_note
 from tallystick.protocol.periods import Calendar
-from tallystick.protocol.records import ROLES, Role, Rotation, Terms, decode_record
+from tallystick.protocol.records import ROLES, Role, Terms, decode_record
 from tallystick.protocol.rendering import (
     parse_statement_json,
     parse_verdict_json,
@@ -164,20 +165,9 @@ def _check_checkpoint(known: _Known) -> str:
 
 def _rings(known: _Known) -> tuple[Keyring, Keyring]:
     """The terms' keys and those that followed them, as each log says up to its head."""
-    rings = []
-    data = known.bundle.members.get(KEYS)
-    for role, rotations in zip(ROLES, decode_keys(data) if data else ([], []), strict=True):
-        ring = Keyring(known.terms)
-        for index, record in rotations:
-            rotation = decode_record(record)
-            if not isinstance(rotation, Rotation):
-                raise ProofError(f"{KEYS} holds a record of another kind")
-            try:
-                ring = ring.after(index, rotation)
-            except InvalidRecord as error:
-                raise ProofError(f"{KEYS}, record {index} of the {role}: {error.message}") from None
-        rings.append(ring)
-    return rings[0], rings[1]
+    data, ring = known.bundle.members.get(KEYS), Keyring(known.terms)
+    provider, consumer = decode_keys(data) if data else ([], [])
+    return follow_keys(ring, provider, "provider"), follow_keys(ring, consumer, "consumer")
 
 
 def _check_heads(known: _Known) -> str:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-START_SECONDS = 30
+START_SECONDS = 120
 STOP_SECONDS = 300  # a node that merges a large index finishes that first
 
 TERMS = """\

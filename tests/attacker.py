@@ -48,7 +48,7 @@ from tallystick.protocol.messages import (
 )
 from tallystick.protocol.records import Delta, Record, Terms, batch_bytes, encode_record
 
-HEARD_SECONDS = 30
+HEARD_SECONDS = 60
 AT_ONCE = 20  # proposals; a node takes 32 that nobody accepted
 FILES = 4096  # sockets that the attacker may have open
 DELTA_AT_US = 1_790_000_000_000_000

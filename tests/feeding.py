@@ -14,7 +14,7 @@ from homes import Side
 from tallystick.node.feed.events import Event
 from tallystick.node.feed.feed import Feed
 
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
 
 _marks = itertools.count()
 

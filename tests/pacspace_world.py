@@ -90,7 +90,7 @@ class World:
     def http(self, *scopes: str) -> httpx.Client:
         """A bare client, for what the real one does not send."""
         headers = {"X-Api-Key": self.key(*(scopes or ("admin",)))}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60)
 
 
 @contextmanager

@@ -5,9 +5,7 @@ Whatever goes wrong at a door, the node goes on; only an address that cannot be 
 
 from __future__ import annotations
 
-import ipaddress
 import logging
-from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -18,6 +16,7 @@ from tallystick.node.api.connections import Connections
 from tallystick.node.api.doors import KeyedDoor, OwnersDoor
 from tallystick.node.api.keys import ApiKeys
 from tallystick.node.api.limits import Limits
+from tallystick.node.api.listening import hosts_of, listen
 from tallystick.node.api.operations import Operation
 from tallystick.node.api.pacspace.interface import PREFIXES, Interface
 from tallystick.node.api.pacspace.wire import refused_at_door
@@ -36,15 +35,12 @@ from tallystick.node.api.routes import (
 from tallystick.node.api.rpc import Rpc
 from tallystick.node.config import Config, Http
 from tallystick.node.console.app import Console
-from tallystick.node.errors import HomeError
 from tallystick.node.intake.sink import EventSink
 from tallystick.node.node import Node
 from tallystick.node.service import Service
 from tallystick.node.telemetry.monitor import Monitor
-from tallystick.node.transport.tls import parse_address
 
 OWNERS_CONNECTIONS_MAX = 4096
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 _log = logging.getLogger("tallystick.api")
 
@@ -92,13 +88,11 @@ class HttpServer:
             await nursery.start(serve_socket, owners, self._node.home.socket_path)
             if config.listen:
                 listeners = await self._listen(config, nursery)
-                hosts = LOOPBACK | {host.lower() for host in config.hosts}
-                host = parse_address(config.listen)[0]
                 door = KeyedDoor(
                     build(world, offered, [*others, *console.routes]),
                     self.keys,
                     Limits(config),
-                    hosts | {host.lower(), f"[{host.lower()}]"},
+                    hosts_of(config),
                     open_paths(offered) | {"/console"},
                     own_rules,
                     dict.fromkeys(PREFIXES, refused_at_door),
@@ -110,26 +104,14 @@ class HttpServer:
 
     async def _listen(self, config: Http, nursery: trio.Nursery) -> list[trio.SocketListener]:
         """Listen on TCP. With port 0, on the same port as last time if it is free."""
-        host, port = checked_address("http", config.listen, remote=config.remote)
         books = self._node.books
-        listeners: list[trio.SocketListener] = []
         last = books.last_port("http-port")
-        if not port and last:
-            with suppress(OSError):
-                listeners = await trio.open_tcp_listeners(last, host=host)
-        try:
-            listeners = listeners or await trio.open_tcp_listeners(port, host=host)
-        except OSError as error:
-            raise HomeError(
-                f"cannot listen for HTTP on {config.listen}: {error.strerror or error}",
-                "Is another program there? Choose another address in config.toml: http.listen",
-            ) from None
-        bound = listeners[0].socket.getsockname()
-        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        self._service.http_address = f"http://{shown}:{bound[1]}"
-        if bound[1] != last:
-            nursery.start_soon(books.remember_port, bound[1], "http-port")
-        _log.info("HTTP for programs and browsers", extra={"address": self._service.http_address})
+        listeners, url = await listen("http", config.listen, remote=config.remote, last=last)
+        self._service.http_address = url
+        port = listeners[0].socket.getsockname()[1]
+        if port != last:
+            nursery.start_soon(books.remember_port, port, "http-port")
+        _log.info("HTTP for programs and browsers", extra={"address": url})
         return listeners
 
 
@@ -150,25 +132,3 @@ async def serve_socket(
     finally:
         listener.close()
         path.unlink(missing_ok=True)
-
-
-def checked_address(table: str, listen: str, *, remote: bool) -> tuple[str, int]:
-    """Where to listen by a table of the configuration; `InputError` if that is no address, or one
-    that may not be.
-    """
-    host, port = parse_address(listen)
-    if not remote and not _is_loopback(host):
-        raise HomeError(
-            f"{table}.listen = {listen!r} is not on this machine, and HTTP has no TLS",
-            f"Listen on 127.0.0.1; or, in a container or behind a proxy, set {table}.remote = true",
-        )
-    return host, port
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -17,7 +17,7 @@ from tallystick.node.errors import ClusterError
 from tallystick.node.segments import SEGMENT
 from tallystick.protocol.audit import Fault
 from tallystick.protocol.audit_closings import Closings, KeptClosing, check_kept
-from tallystick.protocol.bundle import decode_keys
+from tallystick.protocol.bundle import decode_keys, follow_keys
 from tallystick.protocol.checkpoint import Checkpoint
 from tallystick.protocol.checks import Check, Step, run_checks
 from tallystick.protocol.derive import Folder
@@ -26,7 +26,7 @@ from tallystick.protocol.heads import Head, verify_head_cosignature, verify_head
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import origin
 from tallystick.protocol.merkle import Frontier
-from tallystick.protocol.records import ROLES, Role, Rotation, decode_record
+from tallystick.protocol.records import ROLES, Role
 from tallystick.protocol.replay import AtStop, LogSummary, Stops, Tallies, open_lines
 from tallystick.protocol.statement import raise_difference
 from tallystick.protocol.terms import channel_id, check_terms
@@ -49,15 +49,10 @@ class Audit:
     ) -> None:
         self.opened, self.pool_for, self.tell = opened, pool_for, tell
 
-    def sizes_of(self, close: Checkpoint) -> tuple[int, int]:
-        """The sizes that a checkpoint names."""
-        return close.heads[0].size, close.heads[1].size
-
     def whole(self, close: Checkpoint) -> bool:
         """Whether all records that a checkpoint counts are here."""
         return all(
-            size <= place.size
-            for size, place in zip(self.sizes_of(close), self.source.places, strict=True)
+            size <= place.size for size, place in zip(close.sizes, self.source.places, strict=True)
         )
 
     def head_text(self, side: int, size: int, root: bytes) -> Head:
@@ -127,7 +122,7 @@ def _check_records(known: Audit) -> str:
     source = known.source
     logs = []
     for side, place in enumerate(source.places):
-        sizes = {close.heads[side].size for close in known.stated}
+        sizes = {close.sizes[side] for close in known.stated}
         if source.edges is not None:
             sizes |= {size // SEGMENT * SEGMENT for size in sizes}
         sizes |= {head.size for head in source.heads[side]}
@@ -220,7 +215,7 @@ def _unproven(known: Audit) -> str:
     said = []
     for side, log in enumerate(known.logs):
         covered = [head.size for head in known.source.heads[side] if head.cosignature]
-        covered += [close.heads[side].size for close in known.stated]
+        covered += [close.sizes[side] for close in known.stated]
         beyond = log.joined.size - max(covered, default=0)
         if beyond > 0:
             said.append(f"{_some(beyond, 'record')} of the {log.role}")
@@ -298,13 +293,12 @@ def _check_closed(known: Audit) -> str:
     for kept, stated in zip(known.source.closings, known.stated, strict=True):
         before = closed[-1] if closed else None
         try:
-            ring = _ring_at(known, kept, stated.heads[0].size)
+            ring = _ring_at(known, kept, stated.sizes[0])
             closed.append(check_kept(known.source.terms, ring, kept, before))
         except TallyError as error:
             raise ProofError(f"{stated.period}: {error.message}") from None
         if before is not None and any(
-            now < then
-            for now, then in zip(known.sizes_of(stated), known.sizes_of(before), strict=True)
+            now < then for now, then in zip(stated.sizes, before.sizes, strict=True)
         ):
             raise ProofError(f"{stated.period}: it goes back behind {before.period}")
     for log, summary in zip(known.logs, known.summaries, strict=True):
@@ -323,15 +317,9 @@ def _ring_at(known: Audit, kept: KeptClosing, size: int) -> Keyring:
     from beside the checkpoint if the records are not here.
     """
     ring = known.rings[0].at(size)
-    if not kept.keys:
-        return ring
-    for index, record in decode_keys(kept.keys)[0]:
-        rotation = decode_record(record)
-        if not isinstance(rotation, Rotation):
-            raise ProofError(f"record {index}, which is kept beside it, is no rotation")
-        if known.logs[0].joined.size <= index < size:
-            ring = ring.after(index, rotation)
-    return ring
+    kept_keys = decode_keys(kept.keys)[0] if kept.keys else []
+    here = known.logs[0].joined.size
+    return follow_keys(ring, (one for one in kept_keys if here <= one[0] < size), "provider")
 
 
 def _check_derivation(known: Audit) -> str:

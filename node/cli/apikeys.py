@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tallystick.node.cli.context import Context, global_options, merge, verb
+from tallystick.node.cli.context import Context, verb, verbs
 from tallystick.node.cli.output import print_json, say, table
 
 if TYPE_CHECKING:
@@ -27,17 +26,9 @@ def _keys(context: Context, *, change: bool = False) -> ApiKeys:
     return ApiKeys(home)
 
 
-@click.group("keys", invoke_without_command=True)
-@global_options
-@click.pass_context
-def command(ctx: click.Context, home_: Path | None, channel: str | None, json_: bool) -> None:
+@verbs("keys")
+def command(context: Context) -> None:
     """List the keys of the HTTP interface, or do something with them."""
-    merge(ctx.obj, home_, channel, json_)
-    if ctx.invoked_subcommand is None:
-        _list(ctx.obj)
-
-
-def _list(context: Context) -> None:
     found = _keys(context).all()
     if context.json:
         print_json(

@@ -120,7 +120,7 @@ def _running(context: Context, config: Config) -> dict[str, dict[str, object]]:
 
 def _check(context: Context, path: Path, config: Config, count: int) -> None:
     """Look at what the types of the settings cannot tell."""
-    from tallystick.node.api.server import checked_address
+    from tallystick.node.api.listening import checked_address
     from tallystick.node.intake.eventmap import load_event_mapping
     from tallystick.node.transport.tls import parse_address
     from tallystick.node.witnessing.asked import asked_witnesses

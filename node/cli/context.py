@@ -164,3 +164,21 @@ def verb(name: str) -> Callable[[Callable[..., None]], click.Command]:
         return made
 
     return wrap
+
+
+def verbs(name: str) -> Callable[[Callable[[Context], None]], click.Group]:
+    """Make a function a verb that has others below it; it is called where none of them is named."""
+
+    def wrap(function: Callable[[Context], None]) -> click.Group:
+        @click.pass_context
+        def call(
+            ctx: click.Context, /, home_: Path | None, channel: str | None, json_: bool
+        ) -> None:
+            merge(ctx.obj, home_, channel, json_)
+            if ctx.invoked_subcommand is None:
+                function(ctx.obj)
+
+        call.__doc__ = function.__doc__
+        return click.group(name, invoke_without_command=True)(global_options(call))
+
+    return wrap

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tallystick.node.cli.context import Context, global_options, merge, verb
+from tallystick.node.cli.context import Context, verb, verbs
 from tallystick.node.cli.output import folded, print_json, say, table
 from tallystick.protocol.errors import InputError
 
@@ -16,17 +16,9 @@ if TYPE_CHECKING:
     from tallystick.node.books import Books
 
 
-@click.group("evidence", invoke_without_command=True)
-@global_options
-@click.pass_context
-def command(ctx: click.Context, home_: Path | None, channel: str | None, json_: bool) -> None:
+@verbs("evidence")
+def command(context: Context) -> None:
     """List the evidence in this home, or do something with it."""
-    merge(ctx.obj, home_, channel, json_)
-    if ctx.invoked_subcommand is None:
-        _list(ctx.obj)
-
-
-def _list(context: Context) -> None:
     from tallystick.node.queries import evidence
 
     with context.books() as books:

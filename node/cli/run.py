@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import signal
-from collections.abc import Callable
-
 import click
 import msgspec
 import trio
@@ -21,12 +17,12 @@ from tallystick.node.process import (
     check_file_limit,
     collect_seldom,
     lasting,
+    on_signal,
     raise_file_limit,
     reuse_freed,
 )
 from tallystick.node.service import Service
 from tallystick.node.standby.mode import check_not_superseded, primary_of
-from tallystick.node.standby.standby import serve_standby
 from tallystick.node.telemetry.lines import Lines
 from tallystick.node.telemetry.monitor import Monitor
 from tallystick.node.telemetry.outgoing import watch_outgoing
@@ -53,8 +49,11 @@ def command(
         lines = Lines(load_config(home.config_path).log, [seed.hex()])
         identity = home.unlock(seed)
         check_not_superseded(home)
-        if primary_of(home) is not None and not trio.run(serve_standby, home, identity):
-            return
+        if primary_of(home) is not None:
+            from tallystick.node.standby.standby import serve_standby
+
+            if not trio.run(serve_standby, home, identity):
+                return
         with lasting():
             books = Books.open(home, read_only=False, identity=identity)
         check_file_limit(files, len(books.peers))
@@ -84,8 +83,15 @@ async def _serve(home: Home, books: Books, lines: Lines, flags: dict[str, str]) 
         print(f"ready {books.identity.name} {address}", flush=True)  # noqa: T201
         monitor.serving(address)
 
+    async def stop() -> None:
+        monitor.stopping()
+        # The store's task still runs here, so what is in memory can be written.
+        with trio.move_on_after(10):
+            await node.stop()
+        nursery.cancel_scope.cancel()
+
     async with trio.open_nursery() as nursery:
-        await nursery.start(_stop_on_signal, node, monitor, nursery.cancel_scope.cancel)
+        await nursery.start(on_signal, stop)
         nursery.start_soon(monitor.run)
         await nursery.start(door.serve)
         await nursery.start(server.serve)
@@ -93,21 +99,3 @@ async def _serve(home: Home, books: Books, lines: Lines, flags: dict[str, str]) 
         await node.superseded.wait()
         monitor.stopping()
         nursery.cancel_scope.cancel()
-
-
-async def _stop_on_signal(
-    node: Node,
-    monitor: Monitor,
-    cancel: Callable[[], None],
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        async for _ in signals:
-            logging.getLogger("tallystick.node").info("stopping")
-            monitor.stopping()
-            # The store's task still runs here, so what is in memory can be written.
-            with trio.move_on_after(10):
-                await node.stop()
-            cancel()
-            return

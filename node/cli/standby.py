@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tallystick.node.cli.context import Context, global_options, merge, verb
+from tallystick.node.cli.context import Context, verb, verbs
 from tallystick.node.cli.output import folded, print_json, say
 from tallystick.node.cli.secrets import find_seed, open_seed, outside_seed, secret_options
 from tallystick.node.cli.standing import standby_document, standby_lines
@@ -21,14 +21,10 @@ if TYPE_CHECKING:
 WAIT_SECONDS = 60.0
 
 
-@click.group("standby", invoke_without_command=True)
-@global_options
-@click.pass_context
-def command(ctx: click.Context, home_: Path | None, channel: str | None, json_: bool) -> None:
+@verbs("standby")
+def command(context: Context) -> None:
     """Show how this node and its standby stand to each other, or make a standby's home."""
-    merge(ctx.obj, home_, channel, json_)
-    if ctx.invoked_subcommand is None:
-        _show(ctx.obj)
+    _show(context)
 
 
 @verb("init")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tallystick.node.cli.context import Context, global_options, merge, verb
+from tallystick.node.cli.context import Context, verb, verbs
 from tallystick.node.cli.durations import seconds
 from tallystick.node.cli.output import folded, print_json, say
 from tallystick.protocol.errors import InputError
@@ -17,14 +16,10 @@ if TYPE_CHECKING:
     from tallystick.node.home import Home
 
 
-@click.group("webhooks", invoke_without_command=True)
-@global_options
-@click.pass_context
-def command(ctx: click.Context, home_: Path | None, channel: str | None, json_: bool) -> None:
+@verbs("webhooks")
+def command(context: Context) -> None:
     """Send events to your own systems, signed, and look after it."""
-    merge(ctx.obj, home_, channel, json_)
-    if ctx.invoked_subcommand is None:
-        _list(ctx.obj)
+    _list(context)
 
 
 @verb("add")

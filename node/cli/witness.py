@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import click
-
-from tallystick.node.cli.context import Context, global_options, merge, verb
+from tallystick.node.cli.context import Context, verb, verbs
 from tallystick.node.cli.output import folded, print_json, say
 from tallystick.protocol.errors import InputError
 
 
-@click.group("witness", invoke_without_command=True)
-@global_options
-@click.pass_context
-def command(ctx: click.Context, home_: Path | None, channel: str | None, json_: bool) -> None:
+@verbs("witness")
+def command(context: Context) -> None:
     """Show the witnesses that co-sign our heads, and what this node witnesses for others."""
-    merge(ctx.obj, home_, channel, json_)
-    if ctx.invoked_subcommand is None:
-        _show(ctx.obj)
+    _show(context)
 
 
 def _live(context: Context) -> dict[str, Any] | None:

@@ -130,7 +130,7 @@ def replay_balances(
     `disputed` are the lines that either log has disputes about: they may be open unchanged.
     """
     assert log.summary is not None
-    stops = [(size_in(c, log), c.end_us) for c in checkpoints]
+    stops = [(c.size_of(log.role), c.end_us) for c in checkpoints]
     closings: list[Closing] = []
 
     def at_stop(tallies: Mapping[LineKey, Tally]) -> None:
@@ -148,11 +148,6 @@ def replay_balances(
     tallies = replay_log(folder, log.batches, size, stops, log.summary.corrected, at_stop)
     number = log.found.number
     return {line_key(number, key): pack_tally(t) for key, t in tallies.items()}, closings
-
-
-def size_in(row: CheckpointRow, log: LogExamination) -> int:
-    """How many records of a log a checkpoint counts."""
-    return row.provider_size if log.role == "provider" else row.consumer_size
 
 
 def check_lines(txn: Txn, log: LogExamination, expected: dict[bytes, bytes]) -> list[str]:
@@ -196,8 +191,8 @@ def check_checkpoints(
             )
             period = folder.calendar.parse(row.period)
             heads = tuple(
-                LogHead(log.party.name, size_in(row, log), log.seen.roots[size_in(row, log)])
-                for log in logs
+                LogHead(log.party.name, size, log.seen.roots[size])
+                for log, size in zip(logs, row.sizes, strict=True)
             )
             lines = period_lines(lines, period.label)
             verdict = _verdict(terms, row, logs, lines)
@@ -235,7 +230,7 @@ def _verdict(
     matters = []
     for log in logs:
         assert log.summary is not None
-        size = size_in(row, log)
+        size = row.size_of(log.role)
         matters.append([said for said in log.summary.matters if said[0] < size])
     provider, consumer = declared(*sides_of(terms, row.period, matters[0], matters[1]))
     return make_verdict(terms, row.period, lines, provider.totals, consumer.totals)
@@ -261,8 +256,7 @@ def _disputed(
 ) -> Adjustments:
     """What disputes did to the lines when a checkpoint was made."""
     a, b = (log.summary.matters if log.summary else () for log in logs)
-    sizes = (row.provider_size, row.consumer_size)
-    return adjustments_at(terms, folder.calendar, (a, b), sizes, moves)
+    return adjustments_at(terms, folder.calendar, (a, b), row.sizes, moves)
 
 
 def _verify(row: CheckpointRow, rings: tuple[Keyring, Keyring]):  # type: ignore[no-untyped-def]

@@ -17,7 +17,6 @@ from tallystick.node.doctor.balances import (
     lines_in_dispute,
     read_checkpoints,
     replay_balances,
-    size_in,
     unjudged,
 )
 from tallystick.node.doctor.feed import check_feed
@@ -156,8 +155,7 @@ class _Examination:
         """The provider's log and the consumer's, read."""
         logs = []
         for role in ROLES:
-            wanted = {c.provider_size if role == "provider" else c.consumer_size
-                      for c in checkpoints}  # fmt: skip
+            wanted = {row.size_of(role) for row in checkpoints}
             own = role == role_of_log(terms, self._party, 0)
             log_number = 2 * number + (not own)
             log = LogExamination(self._txn, channel_id, terms, log_number, role, wanted, self._seed)
@@ -198,7 +196,7 @@ def _dependent(txn: Txn, log: LogExamination, checkpoints: Sequence[CheckpointRo
     good, number = log.seen.head, log.found.number
     behind = txn.stored("heads", index_key(number, good + 1), log_key(number + 1))
     heads = [index_of(key) for key, _ in behind if len(key) == 12]
-    closed = [row.period for row in checkpoints if size_in(row, log) > good]
+    closed = [row.period for row in checkpoints if row.size_of(log.role) > good]
     said = [f"heads from size {heads[0]} on"] if heads else []
     said.append(f"the balances of {log.party.name}")
     if closed:

@@ -124,11 +124,9 @@ class _Mending:
     def _counted(self, number: int, row: Any) -> bool:
         """Whether both logs have what a checkpoint counts."""
         for log in self._findings.logs:
-            if log.number // 2 == number:
-                provider = self._role(log) == "provider"
-                size = row.provider_size if provider else row.consumer_size
-                if size > (log.sound if log.torn else log.size):
-                    return False
+            left = log.sound if log.torn else log.size
+            if log.number // 2 == number and row.size_of(self._role(log)) > left:
+                return False
         return True
 
     def _role(self, log: LogFindings) -> Role:

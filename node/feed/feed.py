@@ -61,8 +61,8 @@ class Feed(FeedReader):
         self._wake = trio.Event()
         self._grown = trio.Event()
         self.on_growth: list[Callable[[Sequence[FeedRow]], None]] = []
-        books.news.changed = self.poke
-        books.news.happened = self.happened
+        books.news.on_changed.append(self.poke)
+        books.news.on_happened.append(self.happened)
 
     def _begun(self) -> FeedState:
         """The state on disk; a feed that begins (anew) tells nothing of what was before."""

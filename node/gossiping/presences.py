@@ -87,7 +87,16 @@ class Presences:
         if self._item is not None and 0 <= now_ms - self._made_ms < REPEAT_MS:
             return self._item
         self._made_ms = now_ms
-        at_ms = self._last_ms = max(now_ms, self._last_ms + 1)
+        return self._say(max(now_ms, self._last_ms + 1))
+
+    def answer(self, other: OpenedPresence) -> Item:
+        """The same, said so late that the process that was heard, whenever it began and whatever
+        our clock says, cannot take it for a word from before.
+        """
+        return self._say(max(self._clock_ms(), self._last_ms + 1, other.at_ms + LATER_MS + 1))
+
+    def _say(self, at_ms: int) -> Item:
+        self._last_ms = at_ms
         self._said.append(at_ms)
         # Without haste: it counts only if we start again and the clock went back meanwhile.
         self._row = msgspec.structs.replace(self._row, said_ms=at_ms)

@@ -142,11 +142,10 @@ class Talker:
     async def _learn(self) -> None:
         """Know the pseudonyms of some more channels, and of all once an hour."""
         now = trio.current_time()
-        if now - self._learnt_at > 3600:
+        changed = now - self._learnt_at > 3600  # our presence has other pseudonyms each week, too
+        if changed:
             self._learnt_at = now
-            changed = True  # our presence has other pseudonyms each week, too
             self._unlearnt |= dict.fromkeys(self._books.channels)
-        changed = False
         for channel in list(self._unlearnt)[:LEARN_A_ROUND]:
             del self._unlearnt[channel]
             await trio.lowlevel.checkpoint()  # each takes a millisecond, and others wait

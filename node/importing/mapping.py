@@ -74,13 +74,17 @@ def load_mapping(path: Path, defaults: dict[str, Any] | None = None) -> Mapping:
 
     `defaults` are for keys that the file leaves out.
     """
+    return _Reader(path).mapping({**(defaults or {}), **mapping_values(path)})
+
+
+def mapping_values(path: Path) -> dict[str, Any]:
+    """The values of a mapping's file; `MappingError` says what is wrong with it and where."""
     try:
-        values = parse_toml(toml_text(path.read_bytes()))
+        return parse_toml(toml_text(path.read_bytes()))
     except OSError as error:
         raise MappingError(f"{path} cannot be read: {error.strerror}") from None
     except InputError as error:
         raise MappingError(f"{path}: {error.message}", error.advice) from None
-    return _Reader(path).mapping({**(defaults or {}), **values})
 
 
 def load_import_mapping(path: Path) -> Mapping:

@@ -111,8 +111,7 @@ def _corrections(channel: Channel, closer: Closer) -> dict[_LateKey, int]:
     meters = {meter.name: meter for meter in channel.terms.meters}
     labels = [row.period for row in closer.rows] + [_next_label(channel, closer)]
     for log in (channel.provider_log, channel.consumer_log):
-        provider = log.role == "provider"
-        sizes = [row.provider_size if provider else row.consumer_size for row in closer.rows]
+        sizes = [row.size_of(log.role) for row in closer.rows]
         now: dict[tuple[str, str], int] = {}
         for index, record in corrections(log):
             meter = meters[record.meter]

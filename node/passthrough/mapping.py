@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tallystick.node.importing.mapping import mapping_values
 from tallystick.protocol.errors import InputError, MappingError
 from tallystick.protocol.passthrough import ANY, Resale, ResaleMap
-from tallystick.protocol.toml import parse_toml, toml_text
 
 _OTHERS = ("unmapped", "same-names")
 
@@ -43,13 +43,7 @@ SAME_NAMES = PassthroughMap(ResaleMap(), None)
 
 def load_passthrough_map(path: Path, channels: Channels) -> PassthroughMap:
     """The mapping of a file; `MappingError` names the key that is wrong."""
-    try:
-        values = parse_toml(toml_text(path.read_bytes()))
-    except OSError as error:
-        raise MappingError(f"{path} cannot be read: {error.strerror}") from None
-    except InputError as error:
-        raise MappingError(f"{path}: {error.message}", error.advice) from None
-    return _Reader(path, channels).all(values)
+    return _Reader(path, channels).all(mapping_values(path))
 
 
 class _Reader:

@@ -164,7 +164,7 @@ class Keeper:
         self._wake = trio.Event()
         self._one = trio.Lock()
         self._said: dict[bytes, str] = {}
-        books.news.closed = self.closed
+        books.news.on_closed.append(self.closed)
 
     def closed(self, channel: bytes) -> None:
         """A period of a channel was closed: seal it soon."""
@@ -187,7 +187,7 @@ class Keeper:
 
     async def _try(self, channel: bytes) -> None:
         last = self._books.channels[channel][1].last
-        if last is None or max(last.provider_size, last.consumer_size) < SEGMENT:
+        if last is None or max(last.sizes) < SEGMENT:
             return
         try:
             found = await self.seal(channel, drop=self._books.config.archive.drop)

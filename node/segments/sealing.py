@@ -96,7 +96,7 @@ def work_of(
     def size(row: CheckpointRow | None, role: Role) -> int:
         if row is None:
             return 0
-        return _size_of(row, role) // SEGMENT * SEGMENT
+        return row.size_of(role) // SEGMENT * SEGMENT
 
     newest = rows[-1] if rows else None
     old = rows[-1 - keep] if keep is not None and len(rows) > keep else None
@@ -270,7 +270,7 @@ def _keys(store: Store, work: Work, row: CheckpointRow) -> bytes:
     found: dict[Role, list[PlacedRotation]] = {}
     with store.read() as txn:
         for log in work.logs:
-            size = _size_of(row, log.role)
+            size = row.size_of(log.role)
             found[log.role] = [
                 (index, part)
                 for index in log.rotations
@@ -281,16 +281,12 @@ def _keys(store: Store, work: Work, row: CheckpointRow) -> bytes:
     return encode_keys(rotations) if any(rotations) else b""
 
 
-def _size_of(row: CheckpointRow, role: Role) -> int:
-    return row.provider_size if role == "provider" else row.consumer_size
-
-
 def _edges(store: Store, channel: bytes, logs: Sequence[LogWork], row: CheckpointRow) -> Edges:
     """The frontiers of a checkpoint's heads, without the subtrees of whole segments."""
     found: dict[Role, tuple[bytes, ...]] = {}
     with store.read() as txn:
         for log in logs:
-            size = _size_of(row, log.role)
+            size = row.size_of(log.role)
             peaks = LogTree(txn, log.number, channel, size).frontier().peaks
             found[log.role] = peaks[len(peaks) - (size % SEGMENT).bit_count() :]
     return found["provider"], found["consumer"]

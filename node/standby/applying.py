@@ -15,7 +15,6 @@ from pathlib import Path
 from tallystick.node.errors import StoreError
 from tallystick.node.standby.marks import (
     MIRRORED,
-    Row,
     is_mirrored,
     pack_mirrored,
     unpack_mirrored,
@@ -23,6 +22,7 @@ from tallystick.node.standby.marks import (
 from tallystick.node.standby.opening import decode_derived, size_of
 from tallystick.node.store.disk import Store, Txn, unseal
 from tallystick.node.store.keyspace import TABLES
+from tallystick.node.store.recorder import Row
 from tallystick.protocol.errors import FormatError
 
 TOGETHER_BYTES = 8 * 1024 * 1024  # in one transaction, where it may be several

@@ -15,8 +15,8 @@ import msgspec
 import trio
 
 from tallystick.node.standby.applying import TOGETHER_BYTES, Commits, Mirrored
-from tallystick.node.standby.marks import Row
 from tallystick.node.standby.opening import OpenFile, size_of
+from tallystick.node.store.recorder import Row
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.mirror import Begin, Files, Part, Piece
 

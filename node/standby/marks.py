@@ -7,30 +7,18 @@ node was taken over by another.
 
 from __future__ import annotations
 
-from typing import Protocol
+from tallystick.node.store.changed import LINE, TABLE
 
-LINE, MIRRORED, GENERATION = b"line", b"mirrored", b"generation"
+MIRRORED, GENERATION = b"mirrored", b"generation"
 # Rows of `meta` that are of one home and mean nothing in another.
 OF_THE_HOME = frozenset(
     {b"place", b"port", b"http-port", b"witness-port", b"restored", LINE, MIRRORED}
 )
 
-Row = tuple[str, bytes, bytes | None]  # table, key, value as stored; None: the key is removed
-
 
 def is_mirrored(table: str, key: bytes) -> bool:
     """Whether a row is one that a standby has too."""
-    return table != "changed" and (table != "meta" or key not in OF_THE_HOME)
-
-
-class Recorder(Protocol):
-    """Who is told of a store's commits."""
-
-    def took(self, number: int, rows: list[Row]) -> None:
-        """These rows are durable as commit `number`; told in order, on the thread that wrote."""
-
-    async def shared(self) -> bool:
-        """Return when what was told may be acknowledged; False if it may not be any more."""
+    return table != TABLE and (table != "meta" or key not in OF_THE_HOME)
 
 
 def pack_mirrored(line: bytes, number: int) -> bytes:

@@ -6,8 +6,6 @@ over, with its proof. Both are files, for they must hold even where the store ca
 
 from __future__ import annotations
 
-import re
-
 from tallystick.node.errors import HomeError
 from tallystick.node.files import PRIVATE, sync, write_whole
 from tallystick.node.home import Home
@@ -16,13 +14,14 @@ from tallystick.protocol.generation import verify_generation
 from tallystick.protocol.keys import Identity
 
 STANDBY_FILE, SUPERSEDED_FILE = "standby", "superseded"
-_PRIMARY = re.compile(r"primary (\S+)\n")
-_SUPERSEDED = re.compile(r"generation ([1-9][0-9]{0,18})\n(?:proof [0-9a-f]{128}\n)?")
+_PRIMARY = r"primary (\S+)\n"
+_SUPERSEDED = r"generation ([1-9][0-9]{0,18})\n(?:proof [0-9a-f]{128}\n)?"
+_DAMAGED = "Do not remove it before you know what it said"
 
 
 def primary_of(home: Home) -> str | None:
     """Where the primary is that this home mirrors; None if the home is no standby's."""
-    match = _read(home, STANDBY_FILE, _PRIMARY)
+    match = home.said_in(STANDBY_FILE, _PRIMARY, "where the primary is", _DAMAGED)
     return match[1] if match else None
 
 
@@ -39,7 +38,7 @@ def mark_promoted(home: Home) -> None:
 
 def superseded_by(home: Home) -> int | None:
     """With which generation another node of the party took over from this home, if one did."""
-    match = _read(home, SUPERSEDED_FILE, _SUPERSEDED)
+    match = home.said_in(SUPERSEDED_FILE, _SUPERSEDED, "a generation", _DAMAGED)
     return int(match[1]) if match else None
 
 
@@ -78,17 +77,3 @@ def check_kept_here(home: Home) -> None:
             f"this is the home of a standby, which has the API keys and endpoints of {primary}",
             "Change them there: they are mirrored",
         )
-
-
-def _read(home: Home, name: str, pattern: re.Pattern[str]) -> re.Match[str] | None:
-    file = home.path / name
-    try:
-        text = file.read_text("ascii", errors="replace")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise HomeError(f"{file} cannot be read: {error.strerror}") from None
-    match = pattern.fullmatch(text)
-    if match is None:
-        raise HomeError(f"{file} is damaged", "Do not remove it before you know what it said")
-    return match

@@ -11,10 +11,11 @@ from pathlib import Path
 import msgspec
 import xxhash
 
-from tallystick.node.standby.marks import Row, is_mirrored
+from tallystick.node.standby.marks import is_mirrored
 from tallystick.node.store.changed import Keys, changed_since
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import TABLES, DerivedRow
+from tallystick.node.store.recorder import Row
 from tallystick.protocol.mirror import FILES_MAX, PIECE_BYTES, Files, Part, Piece
 
 _ROW_BYTES = 64  # of a row beside its key and value, roughly
@@ -129,4 +130,5 @@ class Opening:
 def _named(txn: Txn, keys: Keys) -> Iterator[Row]:
     for table, some in keys.items():
         for key in sorted(some):
-            yield table, key, txn.raw(table, key) or None
+            if is_mirrored(table, key):
+                yield table, key, txn.raw(table, key) or None

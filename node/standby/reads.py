@@ -22,17 +22,15 @@ from tallystick.node.api.connections import Connections
 from tallystick.node.api.doors import KeyedDoor
 from tallystick.node.api.keys import ApiKeys
 from tallystick.node.api.limits import Limits
+from tallystick.node.api.listening import hosts_of, listen
 from tallystick.node.api.operations import JSON, Operation, answer_json
 from tallystick.node.api.reading import Reader
 from tallystick.node.api.routes import balances, channels, closing, deltas, disputes, statements
 from tallystick.node.api.routes.observing import Health
-from tallystick.node.api.server import LOOPBACK, checked_address
 from tallystick.node.books import Books, clock_us
 from tallystick.node.config import load_config
-from tallystick.node.errors import HomeError
 from tallystick.node.home import Home
 from tallystick.node.standby.applying import Mirrored
-from tallystick.node.transport.tls import address_text
 from tallystick.protocol.keys import Identity
 
 FRESH_SECONDS = 0.5  # a view may be so old
@@ -102,23 +100,13 @@ class Reads:
         config = self._config.http
         if not config.listen:
             return
-        host, port = checked_address("http", config.listen, remote=config.remote)
-        try:
-            listeners = await trio.open_tcp_listeners(port, host=host)
-        except OSError as error:
-            raise HomeError(
-                f"cannot listen for HTTP on {config.listen}: {error.strerror or error}",
-                "Choose another address in config.toml: http.listen",
-            ) from None
-        bound = listeners[0].socket.getsockname()
-        self.address = f"http://{address_text(bound[0], bound[1])}"
+        listeners, self.address = await listen("http", config.listen, remote=config.remote)
         _log.info("HTTP for programs that read", extra={"address": self.address})
-        hosts = LOOPBACK | {name.lower() for name in config.hosts}
         door = KeyedDoor(
             self._answer,
             self._keys,
             Limits(config),
-            hosts | {host.lower(), f"[{host.lower()}]"},
+            hosts_of(config),
             open_paths(self._offered),
             (),
         )

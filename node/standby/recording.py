@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
-from tallystick.node.standby.marks import Row, is_mirrored
+from tallystick.node.standby.marks import is_mirrored
 from tallystick.node.standby.opening import OpenFile, decode_derived, parts, size_of
 from tallystick.node.store.disk import SUM_SIZE, Store
+from tallystick.node.store.recorder import Row
 from tallystick.protocol.mirror import Message
 
 KEPT_BYTES = 64 * 1024 * 1024  # of commits that were not sent yet
@@ -68,7 +69,7 @@ class Recording:
             self._drop_all()
 
     def took(self, number: int, rows: list[Row]) -> None:
-        """A commit is durable; see `marks.Recorder`."""
+        """A commit is durable; see `Recorder`."""
         kept = [row for row in rows if is_mirrored(row[0], row[1])]
         names = self._new_names(kept)
         with self._lock:

@@ -19,14 +19,14 @@ from tallystick.node.config import StandbySettings
 from tallystick.node.errors import PeerUnreachable, StoreError
 from tallystick.node.home import Home
 from tallystick.node.standby.beside import Watched
-from tallystick.node.standby.marks import LINE, Row
 from tallystick.node.standby.mode import mark_superseded
 from tallystick.node.standby.opening import Opening
 from tallystick.node.standby.recording import Recording
 from tallystick.node.standby.talk import Talk
-from tallystick.node.store.changed import forget_changes
+from tallystick.node.store.changed import LINE, forget_changes
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import FORMAT_VERSION
+from tallystick.node.store.recorder import Row
 from tallystick.node.streams import Stream
 from tallystick.protocol.errors import TallyError, lone_error
 from tallystick.protocol.mirror import (
@@ -134,7 +134,7 @@ class Mirroring:
     # What the store calls
 
     def took(self, number: int, rows: list[Row]) -> None:
-        """A commit is durable here; see `marks.Recorder`."""
+        """A commit is durable here; see `Recorder`."""
         self.recording.took(number, rows)
 
     async def shared(self) -> bool:

@@ -7,7 +7,6 @@ that of any node; what only a running node can do is refused, with where the pri
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -22,6 +21,7 @@ from tallystick.node.api.server import OWNERS_CONNECTIONS_MAX, serve_socket
 from tallystick.node.books import clock_us
 from tallystick.node.config import load_config
 from tallystick.node.home import Home
+from tallystick.node.process import on_signal
 from tallystick.node.settings import flat
 from tallystick.node.standby.applying import Mirrored
 from tallystick.node.standby.following import Following
@@ -77,8 +77,13 @@ class Standby:
 
     async def run(self) -> None:
         """Serve."""
+
+        async def stop() -> None:
+            self._supervisor.stopping()
+            nursery.cancel_scope.cancel()
+
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._stop_on_signal, nursery.cancel_scope.cancel)
+            await nursery.start(on_signal, stop)
             rpc = Rpc(self.methods, nursery)
             owners = Connections(OwnersDoor(Starlette(routes=rpc.routes)), OWNERS_CONNECTIONS_MAX)
             await nursery.start(serve_socket, owners, self.home.socket_path)
@@ -92,19 +97,6 @@ class Standby:
             await self.promoted.wait()
             await trio.sleep(ANSWER_SECONDS)
             nursery.cancel_scope.cancel()
-
-    async def _stop_on_signal(
-        self,
-        cancel: Callable[[], None],
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            task_status.started()
-            async for _ in signals:
-                _log.info("stopping")
-                self._supervisor.stopping()
-                cancel()
-                return
 
     async def _ping(self) -> None:
         while True:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import mmap
 
+import numpy as np
+
 _madvise = getattr(ctypes.CDLL(None), "madvise", None)
 _WILL_NEED = getattr(mmap, "MADV_WILLNEED", None)
 if _madvise is not None:
@@ -19,8 +21,7 @@ def read_ahead(value: memoryview) -> None:
     """Have the pages of a mapped value read; nothing is done where the system has no such call."""
     if _madvise is None or _WILL_NEED is None or len(value) <= mmap.PAGESIZE:
         return
-    import numpy as np  # the one way to the address of a view that cannot be written
-
+    # The one way to the address of a view that cannot be written.
     address = np.frombuffer(value, dtype=np.uint8).ctypes.data
     before = address % mmap.PAGESIZE
     _madvise(address - before, before + len(value), _WILL_NEED)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tallystick.node.standby.marks import Row, is_mirrored
+from tallystick.node.store.recorder import Row
 
 if TYPE_CHECKING:
     from tallystick.node.store.disk import Txn
 
 TABLE = "changed"
+LINE = b"line"  # in the table `meta`: names the commits that follow each other; noted where it is
 KEPT_BYTES = 8 * 1024 * 1024  # on the disk: some 300,000 keys
 DROPPED_BYTES = KEPT_BYTES // 8  # of the oldest, at once
 
@@ -30,8 +31,7 @@ def note(txn: Txn, number: int, rows: Collection[Row]) -> None:
     """Keep what commit `number`, which this transaction is, changes."""
     keys: Keys = {}
     for table, key, _ in rows:
-        if is_mirrored(table, key):
-            keys.setdefault(table, set()).add(key)
+        keys.setdefault(table, set()).add(key)
     txn.put(TABLE, number.to_bytes(8, "big"), _encode(keys))
     if txn.table_bytes(TABLE) > KEPT_BYTES:
         _drop_oldest(txn, number)

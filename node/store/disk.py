@@ -25,12 +25,12 @@ import lmdb
 import trio
 import xxhash
 
-from tallystick.node.errors import HomeError, StoreError
+from tallystick.node.errors import HomeError, NodeStops, StoreError
 from tallystick.node.segments.reading import Segments
-from tallystick.node.standby.marks import LINE, Recorder, Row
 from tallystick.node.store.ahead import read_ahead
-from tallystick.node.store.changed import note
+from tallystick.node.store.changed import LINE, note
 from tallystick.node.store.keyspace import FORMAT, FORMATS, TABLES
+from tallystick.node.store.recorder import Recorder, Row
 from tallystick.node.telemetry.counts import Commits
 
 JOBS_A_COMMIT_MAX = 256
@@ -203,6 +203,7 @@ class Store:
     """
 
     noting = False  # which rows each commit changes
+    recorder: Recorder | None = None  # told of every commit from when it is set
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
@@ -239,7 +240,6 @@ class Store:
             raise StoreError(f"the store in {path} cannot be opened: {error}", _ADVICE) from None
         self._commits = 0
         self._writing = threading.Lock()
-        self.recorder: Recorder | None = None  # told of every commit from now on
         self.counts = Commits()
         self._begin_queue()
         self._running = False
@@ -432,7 +432,7 @@ class Store:
                 group = []
         finally:
             # Nobody waits for what will not happen.
-            self._stopped = StoreError("the node stops")
+            self._stopped = NodeStops("the node stops")
             for _, ticket in group + self._queue:
                 ticket.settle(self._stopped)
 
@@ -453,7 +453,7 @@ class Store:
         else:
             if self.recorder is not None and not await self.recorder.shared():
                 # It is durable, and nobody may be told so: the node stops.
-                error = self._stopped = StoreError("the node stops")
+                error = self._stopped = NodeStops("the node stops")
                 group += self._queue
                 self._queue.clear()
         for _, ticket in group:

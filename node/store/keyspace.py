@@ -306,6 +306,15 @@ class CheckpointRow(Struct, array_like=True):
     lines: list[bytes]
     verdict: bytes = b""
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How many records it counts: of the provider's log, and of the consumer's."""
+        return self.provider_size, self.consumer_size
+
+    def size_of(self, role: Role) -> int:
+        """How many records it counts of that role's log."""
+        return self.provider_size if role == "provider" else self.consumer_size
+
 
 class FenceRow(Struct, array_like=True):
     """The newest generation of a peer's nodes, and its party's signature on it."""

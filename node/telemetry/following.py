@@ -71,7 +71,7 @@ def _due_us(channel: Channel, closer: Closer) -> int | None:
     """When the period of the first delta that no checkpoint bills may be closed; microseconds."""
     last = closer.last
     calendar = channel.own.folder.calendar
-    sizes = (last.provider_size, last.consumer_size) if last else (0, 0)
+    sizes = last.sizes if last else (0, 0)
     ends = []
     for log, size in zip((channel.provider_log, channel.consumer_log), sizes, strict=True):
         delta = _first_delta(log, size)

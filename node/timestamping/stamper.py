@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import SystemRandom
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -20,8 +21,10 @@ from tallystick.node.errors import StoreError
 from tallystick.node.feed.events import iso
 from tallystick.node.store.disk import Txn
 from tallystick.node.store.keyspace import CheckpointRow, timestamp_key
-from tallystick.node.timestamping.asking import Asker, Outcome, load_trusted
 from tallystick.node.timestamping.kept import put_timestamp
+
+if TYPE_CHECKING:  # most nodes ask no authority
+    from tallystick.node.timestamping.asking import Asker, Outcome
 
 RETRY_MAX_SECONDS = 3600.0
 SKEW_SECONDS = 300  # from here on an authority's clock, or ours, is worth a warning
@@ -40,9 +43,10 @@ class Stamper:
         self._dice = SystemRandom()
         self._asker: Asker | None = None
         if self._config.url:
+            from tallystick.node.timestamping.asking import Asker, load_trusted
+
             self._asker = Asker(self._config, load_trusted(self._config, home))
-            self._before = books.news.closed  # who listened before goes on listening
-            books.news.closed = self.closed
+            books.news.on_closed.append(self.closed)
         self._waiting: deque[Waiting] = deque()  # the next one last
         self._wake = trio.Event()
         self.kept = 0
@@ -62,7 +66,6 @@ class Stamper:
 
     def closed(self, channel: bytes) -> None:
         """A period of a channel was closed: have it stamped soon."""
-        self._before(channel)
         last = self._books.channels[channel][1].last
         if last is not None and (channel, last.digest) not in self._waiting:
             self._waiting.append((channel, last.digest))
@@ -123,7 +126,7 @@ class Stamper:
                 keep = _keeping(channel.row.number, digest, outcome.response)
                 await self._books.store.commit(keep)
             except StoreError as error:
-                outcome = Outcome(said=error.message)
+                outcome = replace(outcome, token=None, said=error.message)
         if outcome.token is None:
             self.failed += 1
             if outcome.said != self.problem:

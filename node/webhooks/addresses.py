@@ -1,4 +1,4 @@
-"""Where webhooks may be sent: which URLs an endpoint may have, and which addresses its name may
+"""Where webhooks and calls go: which URLs an endpoint may have, and which addresses its name may
 stand for when it is dialled.
 
 Only who may write in the home adds endpoints, and a billing system mostly stands in a private
@@ -36,7 +36,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def check_url(url: str, *, allow_http: bool) -> None:
-    """Refuse (`EndpointError`) a URL that webhooks are not sent to."""
+    """Refuse (`EndpointError`) a URL that nothing is sent to."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -53,14 +53,15 @@ def check_url(url: str, *, allow_http: bool) -> None:
             "the URL has a user name, a password or a fragment",
             "The signature shows who sends; put a token into the path if the receiver wants one",
         )
-    if parts.scheme == "http" and not allow_http and not _may_be_loopback(host):
+    if parts.scheme == "http" and not allow_http and not is_loopback(host):
         raise EndpointError(
             f"{host} would get events unencrypted",
             "Use https, or set webhooks.allow_http = true in config.toml",
         )
 
 
-def _may_be_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host of a URL is this machine, by its name: addresses are checked when dialled."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

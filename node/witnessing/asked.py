@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tallystick.node.config import Witnessing
+from tallystick.node.webhooks.addresses import check_url, is_loopback
 from tallystick.protocol.errors import FormatError, InputError
 from tallystick.protocol.keys import ED25519_NOTE, Vkey
 from tallystick.protocol.policy import Policy, Witness, k_of_n
 from tallystick.protocol.signers import parse_signer
 
-URL_LENGTH_MAX = 2048
 WITNESSES_MAX = 64
 
 
@@ -58,28 +57,14 @@ def asked_witnesses(settings: Witnessing) -> tuple[Policy, list[Asked]]:
 
 
 def _checked_url(url: str, *, allow_http: bool) -> str:
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise InputError(f"{url[:80]!r} is not a URL: {error}") from None
-    if len(url) > URL_LENGTH_MAX or not url.isascii() or not url.isprintable() or " " in url:
-        raise InputError(f"{url[:80]!r} is too long, or has characters that no URL has")
-    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
+    check_url(url, allow_http=True)
+    parts = urlsplit(url)
+    if parts.query:
         raise InputError(f"{url!r} is not a witness's address", "Write https://HOST/PATH")
-    if parts.username is not None or parts.password is not None:
-        raise InputError(f"the address of {host} has a user name or a password")
+    host = parts.hostname or ""
     if parts.scheme == "http" and not allow_http and not is_loopback(host):
         raise InputError(
             f"{host} would be asked unencrypted, so that others see which logs grow",
             "Use https, or set witnessing.allow_http = true",
         )
     return url.rstrip("/")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host of a URL is this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 
 import trio
 from starlette.requests import ClientDisconnect, Request
@@ -17,10 +17,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tallystick.node.api.connections import Connections, place_of
-from tallystick.node.api.server import checked_address
+from tallystick.node.api.listening import listen
 from tallystick.node.books import Books
-from tallystick.node.errors import HomeError, StoreError
-from tallystick.node.quotas import Bucket, source_of
+from tallystick.node.errors import StoreError
+from tallystick.node.quotas import Buckets, source_of
 from tallystick.node.witnessing.known import KnownLogs
 from tallystick.node.witnessing.ledger import Ledger
 from tallystick.protocol.witness import (
@@ -32,31 +32,10 @@ from tallystick.protocol.witness import (
 
 CONNECTIONS_MAX = 256
 BODY_SECONDS = 10.0
-BUCKETS_MAX = 4096  # addresses, and logs, whose use is remembered
 BURST_SECONDS = 10
 
 _MONITORED = re.compile(r"/([0-9a-f]{64})/checkpoint")
 _log = logging.getLogger("tallystick.witness")
-
-
-class Limits:
-    """Buckets by name, a bounded number of them: with too many, the new ones are refused."""
-
-    def __init__(self, per_second: float, burst: float) -> None:
-        self._per_second = per_second
-        self._burst = burst
-        self._buckets: dict[str, Bucket] = {}
-
-    def allow(self, name: str, now_s: float) -> bool:
-        """Whether one more is allowed now."""
-        if name not in self._buckets and len(self._buckets) >= BUCKETS_MAX:
-            full = [key for key, bucket in self._buckets.items() if bucket.full(now_s)]
-            for key in full:
-                del self._buckets[key]
-            if not full:
-                return False
-        bucket = self._buckets.setdefault(name, Bucket(self._per_second, self._burst, now_s))
-        return bucket.try_take(1, now_s)
 
 
 class WitnessDoor:
@@ -70,8 +49,8 @@ class WitnessDoor:
         self.address = ""
         self.answers: Counter[int] = Counter()  # by status
         per_second = settings.requests_per_second
-        self._by_address = Limits(per_second, per_second * BURST_SECONDS)
-        self._by_log = Limits(settings.heads_per_minute / 60, settings.heads_per_minute)
+        self._by_address = Buckets(per_second, per_second * BURST_SECONDS)
+        self._by_log = Buckets(settings.heads_per_minute / 60, settings.heads_per_minute)
 
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled, if the configuration says so; started once the door is open."""
@@ -82,7 +61,10 @@ class WitnessDoor:
         known = KnownLogs(books, settings)
         name, key = books.identity.name, books.identity.witness
         self.ledger = Ledger(books.store, name, key, known, settings.origins, books.clock_us)
-        listeners = await self._listen()
+        last = books.last_port("witness-port")
+        listeners, self.address = await listen(
+            "witness", settings.listen, remote=settings.remote, last=last
+        )
         connections = Connections(self, CONNECTIONS_MAX)
         port = str(listeners[0].socket.getsockname()[1]).encode()
         # Not waited for: the store's task may begin later than this one, or never.
@@ -93,26 +75,6 @@ class WitnessDoor:
             _log.error("this witness co-signs nothing: its store was restored; see tally witness")
         task_status.started()
         await connections.serve(listeners)
-
-    async def _listen(self) -> list[trio.SocketListener]:
-        listen = self.settings.listen
-        host, port = checked_address("witness", listen, remote=self.settings.remote)
-        last = self._books.last_port("witness-port")
-        listeners: list[trio.SocketListener] = []
-        if not port and last:
-            with suppress(OSError):
-                listeners = await trio.open_tcp_listeners(last, host=host)
-        try:
-            listeners = listeners or await trio.open_tcp_listeners(port, host=host)
-        except OSError as error:
-            raise HomeError(
-                f"the witness cannot listen on {listen}: {error.strerror or error}",
-                "Is another program there? Choose another address in config.toml: witness.listen",
-            ) from None
-        bound = listeners[0].socket.getsockname()
-        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        self.address = f"http://{shown}:{bound[1]}"
-        return listeners
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -138,7 +100,7 @@ class WitnessDoor:
 
     async def _answer(self, request: Request) -> Response:
         address = request.client.host if request.client else ""
-        if not self._by_address.allow(source_of(address), trio.current_time()):
+        if not self._by_address.try_take(source_of(address), trio.current_time()):
             raise Refused(429, "too many requests from this address")
         if request.url.path == "/add-checkpoint":
             if request.method != "POST":
@@ -171,5 +133,5 @@ class WitnessDoor:
         return Response(line.line().encode(), media_type=TEXT_TYPE)
 
     def _allow_head(self, origin: str) -> None:
-        if not self._by_log.allow(origin, trio.current_time()):
+        if not self._by_log.try_take(origin, trio.current_time()):
             raise Refused(429, "too many heads of this log")

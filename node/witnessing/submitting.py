@@ -9,7 +9,6 @@ this but a checkpoint for which lines are required.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 from random import SystemRandom
 
@@ -18,12 +17,10 @@ import trio
 
 from tallystick.node import proving
 from tallystick.node.books import Books
-from tallystick.node.channel import Channel
-from tallystick.node.closing import Closer
-from tallystick.node.errors import WitnessUnreachable
+from tallystick.node.errors import Unanswered
 from tallystick.node.logs import ChannelLog
 from tallystick.node.store.disk import Txn
-from tallystick.node.store.keyspace import AskedRow, CheckpointRow
+from tallystick.node.store.keyspace import AskedRow
 from tallystick.node.tree import LogTree
 from tallystick.node.witnessing.asked import asked_witnesses
 from tallystick.node.witnessing.asking import PARALLEL, Asker
@@ -54,10 +51,9 @@ class Submitter:
         self._pinned: dict[Which, list[int]] = {}  # sizes that a checkpoint may name soon
         self._lined = trio.Event()
         if self.contacts:
-            news = books.news
-            news.changed = _both(news.changed, self._changed)
-            news.closed = _both(news.closed, self._closed)
-            news.closing = self.closing
+            books.news.on_changed.append(self._changed)
+            books.news.on_closed.append(self._closed)
+            books.news.closing = self.closing
 
     async def run(self) -> None:
         """Ask, for as long as the node runs."""
@@ -148,7 +144,7 @@ class Submitter:
             which = await contact.take()
             try:
                 await self._show(contact, asker, which)
-            except WitnessUnreachable as error:
+            except Unanswered as error:
                 self._unreachable(contact, which, error.message)
             except TallyError as error:  # the disk, or a head that is not here any more
                 if self._books.store.stopped:
@@ -184,7 +180,7 @@ class Submitter:
                 answer = await asker.ask(request)
             except Refused as refused:
                 if refused.status == 429 or refused.status >= 500:
-                    raise WitnessUnreachable(f"{refused.status}: {refused.message}") from None
+                    raise Unanswered(f"{refused.status}: {refused.message}") from None
                 contact.standing.counts["refused"] += 1
                 said = f"{refused.status}: {refused.message}"
                 if refused.status == 422:
@@ -224,10 +220,10 @@ class Submitter:
         """Which head comes next for a witness that has seen a size; None if none does. The first
         that a checkpoint names, or else the newest.
         """
-        channel, closer = self._books.channels[which.channel]
+        _, closer = self._books.channels[which.channel]
         sizes = set(self._pinned.get(which, ()))
         if closer.last is not None:
-            sizes.add(_size_in(closer.last, channel, log))
+            sizes.add(closer.last.size_of(log.role))
         names = [(vkey.name, vkey.id) for vkey in contact.asked.vkeys]
         newest: list[int] = [log.cosigned_size] if which.ours else []
         with log.store.read() as txn:
@@ -276,8 +272,9 @@ class Submitter:
         lines: tuple[Cosigned, ...],
     ) -> None:
         """Store what a witness said, durably."""
-        channel, closer = self._books.channels[which.channel]
-        kept = sorted({*_checkpoint_sizes(channel, closer, log), *self._pinned.get(which, ())})
+        _, closer = self._books.channels[which.channel]
+        closed = [row.size_of(log.role) for row in closer.rows]
+        kept = sorted({*closed, *self._pinned.get(which, ())})
         vkey = contact.asked.vkeys[0]
         with log.store.read() as txn:
             row = log.head_row(txn, size)
@@ -308,7 +305,7 @@ class Submitter:
             return
         contact.probed_at = now
         request = await trio.to_thread.run_sync(_request, log, size, 0)
-        with suppress(Refused, FormatError, ProofError, WitnessUnreachable):
+        with suppress(Refused, FormatError, ProofError, Unanswered):
             if not isinstance(await asker.ask(request), Behind):
                 said = "it co-signs without a proof that the head follows on what it co-signed"
                 await self._breach(contact, which, log, said)
@@ -339,23 +336,6 @@ def _request(log: ChannelLog, size: int, old: int) -> AddCheckpoint:
         return AddCheckpoint(old, tuple(tree.consistency(old)), note)
 
 
-def _checkpoint_sizes(channel: Channel, closer: Closer, log: ChannelLog) -> list[int]:
-    """The sizes of a log's heads in checkpoints, in order."""
-    return [_size_in(row, channel, log) for row in closer.rows]
-
-
-def _size_in(row: CheckpointRow, channel: Channel, log: ChannelLog) -> int:
-    return row.provider_size if log is channel.provider_log else row.consumer_size
-
-
 def _named(contact: Contact, log: ChannelLog, said: str) -> dict[str, object]:
     short = log.channel_id.hex()[:8]
     return {"witness": contact.asked.name, "channel": short, "log": log.party.name, "reason": said}
-
-
-def _both(first: Callable[[bytes], None], then: Callable[[bytes], None]) -> Callable[[bytes], None]:
-    def call(channel: bytes) -> None:
-        first(channel)
-        then(channel)
-
-    return call

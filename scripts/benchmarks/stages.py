@@ -28,6 +28,7 @@ from tallystick.node.home import open_home
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.rpc import RpcClient
 from tallystick.node.sealing import deltas_of
+from tallystick.node.sorting import plainly_valid
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.idindex import RECENT_MAX, IdIndex, fingerprints, write_run
 from tallystick.node.store.keyspace import RunRow, index_key, record_name
@@ -160,7 +161,7 @@ def _stages(
     sides: dict[str, dict[str, Callable[[], object]]] = {
         "provider": {
             "decode": lambda: _decode(body),
-            "check": lambda: channel.plainly_valid(drafts),
+            "check": lambda: plainly_valid(channel.own, drafts),
             "encode": lambda: batch_bytes([encode_record(r) for r in deltas_of(drafts, 1)]),
             **both,
             "send": lambda: encrypt(frame(encode_message(Append(channel.id, 1, data, bytes(64))))),

@@ -26,11 +26,11 @@ from fuzzing import intake, papers, resales, sketches, stamps, stored, verdicts,
 from fuzzing.exports import MAP
 from fuzzing.wire import CHALLENGE, CHANNEL, INVITE, OWN_SIZE, RECEIVED_SIZE
 from tallystick.node.backup import BACKUP_FORMAT, FileEntry, Manifest
-from tallystick.node.config import TEMPLATE
 from tallystick.node.pairing import own_identity
 from tallystick.node.statement.making import encode_claims
 from tallystick.node.store.disk import unseal
 from tallystick.node.store.keyspace import TABLES, DeclarationRow, encode_row
+from tallystick.node.template import TEMPLATE
 from tallystick.node.transport.tls import certificate_der
 from tallystick.protocol import messages as m
 from tallystick.protocol.framing import frame

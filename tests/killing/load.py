@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from killing.ledger import METERS, Ledger, SentCorrection
-from tallystick.node.errors import NodeUnreachable, PeerUnreachable
+from tallystick.node.errors import NodeStops, NodeUnreachable, PeerUnreachable
 from tallystick.node.home import Home, open_home
 from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.rpc import RpcClient
@@ -95,7 +95,10 @@ class Source(ABC):
         """The method's result."""
         assert self._client is not None
         with trio.move_on_after(ANSWER_SECONDS):
-            return await self._client.call(method, channel=None, **params)
+            try:
+                return await self._client.call(method, channel=None, **params)
+            except NodeStops as error:  # it writes nothing any more: ask the one that comes
+                raise NodeUnreachable(error.message) from error
         self.ledger.findings.add(f"{self.ledger.party}: no answer to {method}")
         raise NodeUnreachable("the node does not answer")
 

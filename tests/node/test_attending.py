@@ -36,7 +36,7 @@ async def test_an_idle_channel_has_no_task(tmp_path: Path) -> None:
         side.books.errands.start(nursery)
         _attendant(side).attend(side.channel, concerned=True)
         await side.channel.emit(_drafts(0, 10))
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while len(nursery.child_tasks) > 1:  # the errands' own
                 await trio.sleep(0.02)
         nursery.cancel_scope.cancel()

@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tallystick.node.config import TEMPLATE, Config, load_config
+from tallystick.node.config import Config, load_config
+from tallystick.node.template import TEMPLATE
 from tallystick.protocol.errors import InputError
 
 

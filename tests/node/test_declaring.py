@@ -241,7 +241,7 @@ async def test_the_task_reveals_by_itself_and_forgets_what_a_closed_period_needs
             homes.attend(side, declarer(side))
         await declare(a, tokens=5)
         await declare(b, tokens=7)
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while shown(a)["provider"]["totals"] is None or len(said(b)) < 2:
                 await homes.exchange(a, b)
                 await trio.sleep(0.05)

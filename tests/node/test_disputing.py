@@ -462,7 +462,7 @@ async def test_the_task_itself_writes_what_lapsed(tmp_path: Path) -> None:
         await _file(b, a, 500)
         _pass(30, a, b)
         await _file(b, a, 1)  # the task looks again, and the second one's co-signature shows it
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while not _kinds(b, Lapse):
                 await trio.sleep(0.02)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tallystick.node.config import TEMPLATE
 from tallystick.node.errors import HomeError
 from tallystick.node.home import SOCKET_PATH_BYTES_MAX, create_home, open_home
+from tallystick.node.template import TEMPLATE
 from tallystick.protocol.errors import InputError
 from tallystick.protocol.keys import Identity
 

@@ -6,13 +6,14 @@ import pytest
 
 from tallystick.node.config import Connections, Quotas
 from tallystick.node.quotas import (
-    ADDRESSES_MAX,
+    BUCKETS_MAX,
     ENTRY_BYTES,
     HEAD_BYTES,
     LINE_BYTES,
     MEBIBYTE,
     Allowance,
     Bucket,
+    Buckets,
     Gate,
     counted_bytes,
     source_of,
@@ -115,9 +116,18 @@ def test_pairings_have_a_rate_of_their_own() -> None:
     assert gate.may_pair("192.0.2.1", 30.0)
 
 
+def test_buckets_are_bounded() -> None:
+    buckets = Buckets(1, 1)
+    assert all(buckets.try_take(str(at), 0.0) for at in range(BUCKETS_MAX))
+    assert not buckets.try_take("one more", 0.0)
+    assert not buckets.try_take("0", 0.0)
+    assert buckets.try_take("one more", 1.0)
+    assert len(buckets._buckets) <= BUCKETS_MAX
+
+
 def test_what_is_remembered_of_addresses_is_bounded() -> None:
     gate = Gate(Connections(strangers=10**5))
-    for number in range(ADDRESSES_MAX):
+    for number in range(BUCKETS_MAX):
         assert gate.enter(f"10.0.{number >> 8}.{number & 255}", 0.0)
     assert not gate.enter("192.0.2.1", 0.0)
     # Those whose attempts are long ago are as if they had never come.

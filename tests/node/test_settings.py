@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.node.config import TEMPLATE, Config, load_config
+from tallystick.node.config import Config, load_config
 from tallystick.node.settings import HIDDEN, explanations, flat, lines_of, settings, takes
+from tallystick.node.template import TEMPLATE
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(flat(Config()))

@@ -261,7 +261,7 @@ def test_closed_periods_stay_and_what_comes_late_moves_on() -> None:
 def test_closing_and_replaying_is_what_the_next_checkpoint_was_made_of() -> None:
     channel = busy_channel()
     november = channel.closed[1]
-    sizes = (november.checkpoint.heads[0].size, november.checkpoint.heads[1].size)
+    sizes = november.checkpoint.sizes
     a, b = channel.logs
     lines: list[Line] = rederive(channel.terms, channel.id, a.source, b.source, sizes)
     assert period_lines(lines, "2026-11") == november.lines

@@ -288,7 +288,7 @@ class Arbiter:
         lines = replay(terms, *sources, self.sizes, checkpoints, summaries)
         declarations: dict[str, tuple[Totals, Totals]] = {}
         for row, checkpoint in zip(closer.rows, checkpoints, strict=True):
-            heads = (checkpoint.heads[0].size, checkpoint.heads[1].size)
+            heads = checkpoint.sizes
             declarations[row.period] = self._declared(row.period, heads)
         closed = set(declarations)
         labels = {r.period for copy in self.copies for _, r in copy.said if _declares(r)}
@@ -309,7 +309,7 @@ class Arbiter:
         checkpoints = [self._checkpoint(row.note) for row in rows]
         sources = (self.copies[0].source, self.copies[1].source)
         for place, (row, checkpoint) in enumerate(zip(rows, checkpoints, strict=True)):
-            sizes = (checkpoint.heads[0].size, checkpoint.heads[1].size)
+            sizes = checkpoint.sizes
             lines = period_lines(
                 replay(channel.terms, *sources, sizes, checkpoints[:place], summaries), row.period
             )

@@ -128,7 +128,6 @@ class MemoryStore(Store):
         self.path = disk.folder
         self.read_only = False
         self.segments = Segments()
-        self.recorder = None
         self.dead = False
         self._begin_queue()
         self.on_failure = []

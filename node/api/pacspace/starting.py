@@ -49,5 +49,4 @@ def find_start(call: Call, customer: Customer, text: str) -> Since:
 
 
 def _closed(customer: Customer, row: CheckpointRow) -> Since:
-    size = row.provider_size if customer.role == "provider" else row.consumer_size
-    return Since(size, row.end_us)
+    return Since(row.size_of(customer.role), row.end_us)

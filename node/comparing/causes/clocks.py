@@ -162,7 +162,8 @@ def _stretches(hints: Hints, tight: bool) -> tuple[str, tuple[Stretch, ...]]:
     """The stretches, and the side whose clock bounds them best."""
     later = hints.later
     if tight:
-        middle = int(numpy.median(later))
+        # One of them, so that some are near it: of two halves far apart the mean is near none.
+        middle = int(numpy.quantile(later, 0.5, method="lower"))
         labels = numpy.rint((later - middle) / QUARTER_US).astype(int)
         off = numpy.abs(later - middle - labels * QUARTER_US)
         alike = off <= max(TIGHT_US, 3 * float(numpy.quantile(off[labels == 0], 0.9)))

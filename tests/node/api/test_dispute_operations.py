@@ -37,7 +37,7 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
 def _client(party: Party, scope: str) -> httpx.Client:
     key = party.json("keys", "add", scope, "--scope", scope)["key"]
     url = party.json("status")["http"]
-    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
+    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60)
 
 
 def _state(client: httpx.Client, name: str) -> Any:

@@ -37,7 +37,7 @@ class Api:
 
     def client(self, scope: str = "admin") -> httpx.Client:
         headers = {"Authorization": f"Bearer {self.keys[scope]}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60)
 
 
 @pytest.fixture(scope="module")

@@ -62,7 +62,7 @@ class Emitter:
     def open(self, headers: str) -> socket.socket:
         """A connection with the head of a stream sent on it."""
         where = urlsplit(self.url)
-        connection = socket.create_connection((where.hostname, where.port), timeout=30)
+        connection = socket.create_connection((where.hostname, where.port), timeout=60)
         connection.sendall(
             f"POST {DELTAS} HTTP/1.1\r\nHost: {where.netloc}\r\n"
             f"Authorization: Bearer {self.key}\r\nContent-Type: application/x-ndjson\r\n"

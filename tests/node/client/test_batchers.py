@@ -99,7 +99,7 @@ def test_flush_waits_for_what_was_put(acme: emitting.Emitter) -> None:
     with _client(acme) as client, client.batcher(linger_seconds=3600) as batcher:
         for n in range(10):
             batcher.emit(METER, n, "s", id=f"{prefix}{n}")
-        stats = batcher.flush(timeout=30)
+        stats = batcher.flush(timeout=60)
         assert (stats.queued, stats.recorded, stats.trouble) == (0, 10, None)
         batcher.put(Delta.of(METER, 3, "s", id=f"{prefix}10"))
         assert batcher.flush().recorded == 11

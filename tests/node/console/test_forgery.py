@@ -72,7 +72,7 @@ class Door:
 
     def client(self) -> httpx.Client:
         """Nobody yet."""
-        return httpx.Client(base_url=self.base, timeout=30)
+        return httpx.Client(base_url=self.base, timeout=60)
 
     @contextmanager
     def owner(self) -> Iterator[httpx.Client]:
@@ -343,7 +343,7 @@ def test_chunks_beside_a_length_are_not_read(door: Door) -> None:
     )
     part = b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'
     rest = b"y" * 2_000_000 + b"\r\n--x--\r\n"
-    with socket.create_connection((host, int(port)), timeout=30) as peer:
+    with socket.create_connection((host, int(port)), timeout=60) as peer:
         peer.sendall(head.encode())
         with suppress(OSError):  # it may be gone before all of this is sent
             for chunk in (part, rest, b""):

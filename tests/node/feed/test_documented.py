@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from documented import PAGE, documented
 
-from tallystick.node.config import TEMPLATE, FeedConfig, WebhooksConfig
+from tallystick.node.config import FeedConfig, WebhooksConfig
 from tallystick.node.feed.events import KINDS
+from tallystick.node.template import TEMPLATE
 from tallystick.node.webhooks.endpoints import HOSTED
 
 

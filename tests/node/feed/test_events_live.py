@@ -165,7 +165,7 @@ def _client(party: Party, name: str, **headers: str) -> Iterator[httpx.Client]:
     key = here.document(party, "keys", "add", name, "--scope", "read")["key"]
     url = here.document(party, "status")["http"]
     headers = {"Authorization": f"Bearer {key}", **headers}
-    with httpx.Client(base_url=url, headers=headers, timeout=30) as client:
+    with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
         yield client
 
 

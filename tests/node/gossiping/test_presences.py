@@ -104,10 +104,28 @@ async def test_nobody_makes_us_say_more_than_a_little(tmp_path: Path) -> None:
         assert ours.message().item != first
 
 
+@pytest.mark.parametrize("behind_us", [0, HOUR_US])
+async def test_an_answer_is_later_than_what_it_answers(tmp_path: Path, behind_us: int) -> None:
+    """A copy that begins just after our last word hears that word again, and learns nothing."""
+    async with homes.alone(tmp_path) as side:
+        ours = Presences(side.books, Random(1))
+        last = ours.item()
+        side.now_us += REPEAT_MS * 1000 // 2
+        other = Presences(side.books, Random(2))
+        assert ours.item() is last
+        assert other.hear(last) is None
+
+        side.now_us += SECOND_US
+        found = ours.hear(other.item())
+        assert found is not None
+        side.now_us -= behind_us  # our clock is another machine's
+        assert other.hear(ours.answer(found)) is not None
+
+
 async def test_a_stop_that_the_disk_cannot_keep_holds_all_the_same(tmp_path: Path) -> None:
     async with homes.alone(tmp_path) as side:
         ours = Presences(side.books, Random(1))
     assert not side.books.store.running
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         await ours.stop(OpenedPresence(side.now_us // 1000 + 1, bytes(16), 0))
     assert ours.stopped

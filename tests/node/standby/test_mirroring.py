@@ -22,13 +22,13 @@ from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.standby.applying import Mirrored
 from tallystick.node.standby.inflow import Inflow
-from tallystick.node.standby.marks import Row
 from tallystick.node.standby.opening import Opening
 from tallystick.node.standby.recording import Recording
 from tallystick.node.standby.serving import line_of
 from tallystick.node.store import changed
 from tallystick.node.store.changed import forget_changes
 from tallystick.node.store.disk import Store, Txn
+from tallystick.node.store.recorder import Row
 from tallystick.node.upkeep import flush, tend_index
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.mirror import (

@@ -89,7 +89,7 @@ async def test_a_node_whose_store_died_says_no_more_that_it_lives(tmp_path: Path
         monitor = monitor_of(side, supervisor=heard)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(monitor._ping)
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 await heard.heard.wait()
             nursery.cancel_scope.cancel()
     heard.said.clear()

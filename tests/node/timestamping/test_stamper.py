@@ -75,7 +75,7 @@ async def test_a_closed_period_is_stamped_and_its_bundle_proves_it(
 ) -> None:
     told: list[tuple[str, dict[str, Any]]] = []
     async with homes.founded(tmp_path) as (a, b):
-        a.books.news.happened = lambda kind, channel, data: told.append((kind, data))
+        a.books.news.on_happened.append(lambda kind, channel, data: told.append((kind, data)))
         with served(honest(authority)) as door:
             async with running(stamper_of(a, door.url, authority.root)) as stamper:
                 await close_month(a, b)

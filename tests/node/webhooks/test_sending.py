@@ -7,7 +7,6 @@ import ssl
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from hypothesis import given
-from hypothesis import strategies as st
 from pacspace_sdk.webhooks import Webhooks
 from receivers import Handler, Request, drip, endless, failing, hang, hang_up, receiver
 
 from tallystick.node.config import WebhooksConfig
 from tallystick.node.webhooks.endpoints import Endpoint, Secret
-from tallystick.node.webhooks.sending import Outcome, Sender, retry_after
+from tallystick.node.webhooks.sending import Outcome, Sender
 
 BODY = b'{"id":"evt_1"}'
 QUICK = WebhooksConfig(timeout_seconds=0.5)
@@ -168,20 +165,3 @@ async def test_https_is_verified(tmp_path: Path) -> None:
         assert taken.ok, taken.said
         (other_name,) = await _send(f"https://127.0.0.1:{there.port}/hook", trusting)
         assert not other_name.ok
-
-
-def test_retry_after_is_believed_within_bounds() -> None:
-    assert retry_after(b"") == 0
-    assert retry_after(b"7") == 7
-    assert retry_after(b"999999999999999999999") == 3600
-    assert retry_after(b"-5") == 0
-    assert retry_after(b"soon") == 0
-    soon = datetime.now(UTC) + timedelta(seconds=90)
-    assert 60 < retry_after(format_datetime(soon, usegmt=True).encode()) <= 90
-    assert retry_after(b"Fri, 31 Dec 9999 23:59:59 GMT") == 3600
-    assert retry_after(b"Thu, 01 Jan 1970 00:00:00 GMT") == 0
-
-
-@given(st.binary(max_size=60))
-def test_any_retry_after_gives_a_number(value: bytes) -> None:
-    assert 0 <= retry_after(value) <= 3600

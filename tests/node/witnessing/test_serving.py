@@ -22,7 +22,7 @@ from tallystick.node.home import open_home
 from tallystick.node.witnessing import serving
 from tallystick.node.witnessing.known import KnownLogs
 from tallystick.node.witnessing.ledger import Ledger, origin_key
-from tallystick.node.witnessing.serving import BUCKETS_MAX, Limits, WitnessDoor
+from tallystick.node.witnessing.serving import WitnessDoor
 from tallystick.protocol.errors import InputError, lone_error
 from tallystick.protocol.heads import Head, head_text
 from tallystick.protocol.keys import ED25519_COSIGNATURE, ED25519_NOTE, Vkey
@@ -219,15 +219,6 @@ async def test_who_asks_too_often_is_told_so(tmp_path: Path) -> None:
     async with witness.serving() as door:
         statuses = [(await post(door, request(0, 5))).status_code for _ in range(11)]
     assert statuses == [200, 409, 409, *[429] * 8]
-
-
-def test_buckets_of_addresses_are_bounded() -> None:
-    limits = Limits(1, 1)
-    assert all(limits.allow(str(at), 0.0) for at in range(BUCKETS_MAX))
-    assert not limits.allow("one more", 0.0)
-    assert not limits.allow("0", 0.0)
-    assert limits.allow("one more", 1.0)
-    assert len(limits._buckets) <= BUCKETS_MAX
 
 
 async def test_bodies_are_bounded(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.node.comparing.causes.clocks import SWITCH_PAIRS, runs
+from tallystick.node.comparing.causes.clocks import PAIRS_MIN, SWITCH_PAIRS, find_clocks, runs
+from tallystick.node.comparing.causes.hints import QUARTER_US, Hints
 
 VALUES = [0, 4]
 FEW = st.lists(st.sampled_from([0, 4, 9]), min_size=1, max_size=9)
@@ -41,3 +42,17 @@ def test_long_stretches_cost_what_is_said(stretches: list[tuple[int, int]]) -> N
     assert total <= min(_cost(labels, [value] * len(labels)) for value in VALUES)
     alike = [label if label in VALUES else VALUES[0] for label in labels]
     assert total <= _cost(labels, alike)
+
+
+def test_two_halves_far_apart_have_a_middle() -> None:
+    """The mean of two middle pairs would be near no pair at all."""
+    count = 2 * PAIRS_MIN
+    events = numpy.arange(count)
+    theirs = events * 60_000_000
+    ours = theirs + numpy.where(events < PAIRS_MIN, 0, 3 * QUARTER_US)
+    names = numpy.array(["m"] * count)
+    twice = (names, names)
+    hints = Hints(True, events, events, *twice, *twice, events, events, ours, theirs, *twice)
+    found = find_clocks(hints, 0)
+    assert found is not None
+    assert [stretch.shift_us for stretch in found.stretches] == [3 * QUARTER_US]
