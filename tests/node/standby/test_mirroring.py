@@ -20,9 +20,11 @@ from tallystick.node.books import Books
 from tallystick.node.config import Config
 from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import Draft
+from tallystick.node.standby import applying
 from tallystick.node.standby.applying import Mirrored
 from tallystick.node.standby.inflow import Inflow
 from tallystick.node.standby.opening import Opening
+from tallystick.node.standby.promoting import check_mirrored
 from tallystick.node.standby.recording import Recording
 from tallystick.node.standby.serving import line_of
 from tallystick.node.store import changed
@@ -30,7 +32,7 @@ from tallystick.node.store.changed import forget_changes
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.recorder import Row
 from tallystick.node.upkeep import flush, tend_index
-from tallystick.protocol.errors import FormatError
+from tallystick.protocol.errors import FormatError, InputError
 from tallystick.protocol.mirror import (
     Begin,
     Message,
@@ -364,4 +366,32 @@ def test_what_changed_is_noted_within_bounds(
         assert changed.changed_since(txn, newest - 380, newest) is None
     assert pair.follow() == Sent(whole=False, rows=380)
     assert same(pair)
+    pair.close()
+
+
+def test_a_standby_with_nothing_is_filled_piece_by_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(applying, "TOGETHER_BYTES", 1000)
+    pair = Pair(tmp_path, Store(tmp_path / "store"))
+    made: list[Row] = [("heads", b"%04d" % n, b"1") for n in range(200)]
+    pair.primary.commit_now(partial(_write, made=[*made, ("peers", b"beta", b"1")]))
+    opening = Opening(pair.primary, pair.ids, None)
+    rows = [row for part in opening.parts() for row in part.rows]
+    opening.close()
+
+    def cut() -> Iterator[Row]:
+        yield from rows[:-60]
+        raise FormatError("the end is missing")
+
+    with pytest.raises(FormatError, match="missing"):
+        pair.mirrored.apply_whole(pair.line, opening.number, cut())
+    with pair.store.read() as txn:
+        assert 60 < txn.entries("heads") < 200
+        assert not txn.entries("peers")
+        with pytest.raises(InputError, match="never had everything"):
+            check_mirrored(pair.store)
+    assert pair.follow().whole
+    assert same(pair)
+    check_mirrored(pair.store)
     pair.close()

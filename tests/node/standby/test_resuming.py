@@ -10,6 +10,8 @@ import pytest
 import standbys
 from tollgate import Tollgate
 
+from tallystick.node.store.disk import Store
+
 BEFORE, MORE = 90_000, 30_000  # deltas
 SECONDS = 120
 UNDER_WAY_BYTES = 50_000  # of the second import, when it is killed at the earliest
@@ -37,6 +39,19 @@ def _import(party: nodes.Party, first: int, stop: int, *options: str, check: boo
 
 def _is_in_step(standby: nodes.Party) -> bool:
     return bool(standby.json("standby")["in_step"])
+
+
+def _held(party: nodes.Party) -> list[str]:
+    """The moments of its store that a node holds: with one, no page is used again for as long."""
+    assert party.process is not None
+    store = Store(party.home / "store", read_only=True)
+    try:
+        lines = [line.split() for line in store._env.readers().splitlines()]
+    finally:
+        store.close()
+    of_node = [line for line in lines if line[0] == str(party.process.pid)]
+    assert of_node
+    return [line[2] for line in of_node if line[2] != "-"]
 
 
 @pytest.mark.parametrize("away", [False, True])
@@ -71,6 +86,7 @@ def test_a_primary_that_was_killed_under_load_sends_what_was_missed(
                 standby.follow()
             nodes.wait_until(lambda: _is_in_step(standby), SECONDS)
             nodes.wait_until(lambda: standbys.in_step(acme, standby), SECONDS)
+            assert not _held(acme)
             assert (UNDER_WAY_BYTES if away else 0) < gate.passed - before < whole // 2
         finally:
             standby.kill()
