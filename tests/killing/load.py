@@ -54,6 +54,7 @@ class Source(ABC):
     def __init__(self, home: Path, ledger: Ledger, dice: Random, stop: trio.Event) -> None:
         self.ledger = ledger
         self.dice = dice
+        self.answer_seconds = ANSWER_SECONDS
         self._home = open_home(home)
         self._stop = stop
         self._client: RpcClient | None = None
@@ -94,7 +95,7 @@ class Source(ABC):
     async def call(self, method: str, **params: object) -> Any:
         """The method's result."""
         assert self._client is not None
-        with trio.move_on_after(ANSWER_SECONDS):
+        with trio.move_on_after(self.answer_seconds):
             try:
                 return await self._client.call(method, channel=None, **params)
             except NodeStops as error:  # it writes nothing any more: ask the one that comes

@@ -29,8 +29,8 @@ from tallystick.node.rpc import RpcClient
 from tallystick.protocol.errors import TallyError, lone_error
 
 EMITTERS = 3  # a party
-STEP_SECONDS = 90  # until a standby is in step
-REST_SECONDS = 120  # until all is co-signed after the last takeover
+STEP_SECONDS = 300  # until a standby is in step; no emit is answered before that
+REST_SECONDS = 300  # until all is co-signed after the last takeover
 STOP_SECONDS = 60  # until a superseded node has noticed
 HELD_SECONDS = 1.0  # that nothing reaches the standby before a node is killed
 PARTIES = ("acme.example", "beta.example")
@@ -133,6 +133,8 @@ class Takeovers:
                 self._sources.append((place, source))
             closing = Closing(self._hours, *given, Random(self._dice.random()), self._stop)
             self._sources.append((place, closing))
+        for _, source in self._sources:
+            source.answer_seconds = STEP_SECONDS
         self._running = len(self._sources)
         for _, one in self._sources:
             nursery.start_soon(self._emit, one)
