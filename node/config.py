@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,7 +10,7 @@ from msgspec import Meta, Struct
 
 from tallystick.protocol.errors import InputError
 from tallystick.protocol.messages import OPENS_MAX
-from tallystick.protocol.toml import parse_toml, toml_text
+from tallystick.protocol.toml import known_keys, parse_toml, toml_text
 
 
 class Network(Struct, frozen=True, forbid_unknown_fields=True):
@@ -291,9 +290,7 @@ def _check_keys(path: Path, values: dict[str, Any], kind: type[Struct], where: s
     known = {field.name: field.type for field in msgspec.structs.fields(kind)}
     for key, value in values.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            advice = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}"
-            raise InputError(f"{path}: there is no setting {where}{key}", advice)
+            raise InputError(f"{path}: there is no setting {where}{key}", known_keys(key, known))
         inner = known[key]
         if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, Struct):
             _check_keys(path, value, inner, f"{where}{key}.")

@@ -425,18 +425,20 @@ class Peering:
         if other.generation > self.books.generation and self.superseded(other.generation, None):
             return
         first = not self.presences.stopped
+        seen = iso(min(other.at_ms * 1000, self.books.clock_us()))
         await self.presences.stop(other)
         if first:
             _log.error(
                 "another copy of this home runs: this one stops, and signs nothing until people"
                 " decide (tally recover --only-copy)",
-                extra={"seen": iso(other.at_ms * 1000)},
+                extra={"seen": seen},
             )
-            self.books.news.happened("copy.found", NO_CHANNEL, {"seen": iso(other.at_ms * 1000)})
+            self.books.news.happened("copy.found", NO_CHANNEL, {"seen": seen})
             # The other one may have heard nothing of us since it began: then it would go on alone.
             answer = Hearsay([Carried(0, self.presences.answer(other))], [])
             for link in self.links.values():
-                link.send(answer)
+                if link.live:
+                    link.send(answer)
         said = PeerBreach("twins", f"another copy of {self.identity.name} runs: this one stops")
         async with trio.open_nursery() as nursery:
             for link in list(self.links.values()):

@@ -142,7 +142,9 @@ def status(books: Books, live: dict[str, Any] | None) -> dict[str, Any]:
         )
     with books.store.read() as txn:
         copy = stored_presence(txn)
-    stopped = {"since": iso(copy.stopped_us), "seen": iso(copy.seen_ms * 1000)}
+    # A copy's last word is of a time to come.
+    seen_us = min(copy.seen_ms * 1000, books.clock_us())
+    stopped = {"since": iso(copy.stopped_us), "seen": iso(seen_us)}
     proposals = [d for d in channels(books) if d["state"] in ("offered", "proposed")]
     return {
         "name": books.identity.name,

@@ -19,6 +19,7 @@ from tallystick.node.channel import Channel
 from tallystick.node.closing import Closer
 from tallystick.node.errors import PeerUnreachable
 from tallystick.node.founding import party_keys
+from tallystick.node.gossiping.judging import lacking
 from tallystick.node.importing.drafts import DRAFTS_MAX, Draft
 from tallystick.node.node import Node
 from tallystick.node.pairing import join, new_invite
@@ -315,6 +316,13 @@ class Service:
         if holding is None:
             raise PeerUnreachable(
                 f"{peer} has not said yet what it holds", "See tally status, and try again then"
+            )
+        row = lacking(found)
+        if not holding.doubt and row is not None and holding.size < row.size:
+            raise InputError(
+                f"gossip shows {row.size:,} records of our log; {peer} has {holding.size:,} of them"
+                " and says that it lost none",
+                "Its people must know that it did; nothing is signed before both sides agree",
             )
         if not holding.doubt:
             raise InputError(

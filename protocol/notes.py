@@ -44,6 +44,10 @@ class Note:
     text: str
     signatures: tuple[Signature, ...]
 
+    def lines_of(self, vkey: Vkey) -> list[Signature]:
+        """The lines in the name and the id of a key, whether they hold or not."""
+        return [s for s in self.signatures if s.name == vkey.name and s.key_id == vkey.id]
+
 
 def format_note(note: Note) -> bytes:
     """The note's bytes."""
@@ -135,7 +139,7 @@ def verify_cosignature_blob(text: str, vkey: Vkey, blob: bytes) -> int:
 
 
 def _of(note: Note, vkey: Vkey) -> list[Signature]:
-    found = [s for s in note.signatures if s.name == vkey.name and s.key_id == vkey.id]
+    found = note.lines_of(vkey)
     if not found:
         raise ProofError(f"the note carries no signature of {vkey.name}")
     return found

@@ -140,7 +140,7 @@ def judge(policy: Policy, note: Note) -> Judgement:
     held: list[HeldLine] = []
     broken: list[BrokenLine] = []
     for witness in policy.witnesses:
-        lines = _lines_of(note, witness.vkey)
+        lines = note.lines_of(witness.vkey)
         try:
             times = [verify_line(witness.vkey, note.text, line.blob) for line in lines]
         except ProofError as error:
@@ -188,7 +188,7 @@ def _log_of(policy: Policy, note: Note, broken: list[BrokenLine]) -> str | None:
         broken.append(BrokenLine("checkpoint", error.message))
         return None
     for log in policy.logs:
-        lines = _lines_of(note, log.vkey) if log.vkey.name == origin else []
+        lines = note.lines_of(log.vkey) if log.vkey.name == origin else []
         try:
             for line in lines:
                 verify_line(log.vkey, note.text, line.blob)
@@ -198,10 +198,6 @@ def _log_of(policy: Policy, note: Note, broken: list[BrokenLine]) -> str | None:
         if lines:
             return origin
     return None
-
-
-def _lines_of(note: Note, vkey: Vkey) -> list[Signature]:
-    return [s for s in note.signatures if s.name == vkey.name and s.key_id == vkey.id]
 
 
 def _check_duplicates(vkeys: Sequence[Vkey]) -> None:

@@ -6,7 +6,6 @@ a peer must satisfy beyond its schema is `check_terms`.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 from collections.abc import Mapping
@@ -36,7 +35,7 @@ from tallystick.protocol.records import (
     check_texts,
     encode_record,
 )
-from tallystick.protocol.toml import parse_toml, toml_text
+from tallystick.protocol.toml import known_keys, parse_toml, toml_text
 
 _UNITS_US = {
     "ms": 1_000,
@@ -126,9 +125,7 @@ class _File:
             self._fail(path, f"expected a table, got {_show(value)}")
         for key in value:
             if key not in known:
-                near = difflib.get_close_matches(key, known, 1)
-                advice = f"Did you mean {near[0]}?" if near else f"Known keys: {', '.join(known)}"
-                self._fail((*path, key), "there is no such key", advice)
+                self._fail((*path, key), "there is no such key", known_keys(key, known))
         return value
 
     def _text(self, path: tuple[str, ...], default: str | None = None) -> str:

@@ -5,7 +5,9 @@ Python's reader takes numbers and nesting without end, which would fail later, f
 
 from __future__ import annotations
 
+import difflib
 import tomllib
+from collections.abc import Collection
 from typing import Any
 
 from tallystick.protocol.errors import InputError
@@ -48,6 +50,12 @@ def parse_toml(text: str) -> dict[str, Any]:
     except RecursionError:
         raise InputError("the file nests its values too deeply") from None
     return values
+
+
+def known_keys(key: str, known: Collection[str]) -> str:
+    """The advice about a key that is none of these."""
+    near = difflib.get_close_matches(key, known, 1)
+    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}"
 
 
 def _check(value: object, depth: int) -> None:

@@ -20,6 +20,7 @@ from tallystick.protocol.errors import FormatError, ProofError, TallyError
 from tallystick.protocol.heads import Head
 from tallystick.protocol.keys import ED25519_COSIGNATURE, Vkey, key_id
 from tallystick.protocol.merkle import EMPTY_ROOT, HASH_SIZE, verify_consistency
+from tallystick.protocol.messages import plain
 from tallystick.protocol.notes import (
     Note,
     Signature,
@@ -141,9 +142,7 @@ def check_signature(request: AddCheckpoint, vkeys: Sequence[Vkey]) -> Signature:
     """
     held: list[Signature] = []
     for vkey in vkeys:
-        for line in request.checkpoint.signatures:
-            if line.name != vkey.name or line.key_id != vkey.id:
-                continue
+        for line in request.checkpoint.lines_of(vkey):
             try:
                 verify_line(vkey, request.checkpoint.text, line.blob)
             except ProofError as error:
@@ -201,8 +200,7 @@ def read_answer(
         return Behind(int(size[1]))
     if status != 200:
         said = body[:200].decode("utf-8", "replace").split("\n")[0]
-        words = "".join(letter for letter in said if letter.isprintable())
-        raise Refused(status, words or "it said nothing")
+        raise Refused(status, plain(said).strip() or "it said nothing")
     try:
         note = parse_note(text.encode() + b"\n" + body)
     except FormatError:
@@ -211,12 +209,11 @@ def read_answer(
         raise FormatError("the answer is not made of signature lines")
     found: list[Cosigned] = []
     for vkey in vkeys:
-        for line in note.signatures:
-            if line.name == vkey.name and line.key_id == vkey.id:
-                at_s = verify_line(vkey, text, line.blob)
-                if not at_s:
-                    raise ProofError(f"the cosignature of {vkey.name} has no time")
-                found.append(Cosigned(vkey, line, at_s))
+        for line in note.lines_of(vkey):
+            at_s = verify_line(vkey, text, line.blob)
+            if not at_s:
+                raise ProofError(f"the cosignature of {vkey.name} has no time")
+            found.append(Cosigned(vkey, line, at_s))
     if not found:
         raise ProofError("the answer has no line of a key that the witness is known by")
     return tuple(found)

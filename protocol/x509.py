@@ -20,6 +20,7 @@ from tallystick.protocol.der import (
     IA5,
     INTEGER,
     OCTET_STRING,
+    OID,
     PRINTABLE,
     SEQUENCE,
     SET,
@@ -28,11 +29,12 @@ from tallystick.protocol.der import (
     UTF8,
     Reader,
     Value,
+    expect,
     instant_of,
     oid_of,
     read_value,
 )
-from tallystick.protocol.errors import FormatError, ProofError
+from tallystick.protocol.errors import ProofError
 
 CERTIFICATE = "a certificate"
 RSA_BITS_MIN = 2048
@@ -79,7 +81,7 @@ class Certificate:
 
 def parse_certificate(raw: bytes) -> Certificate:
     """The certificate of these bytes; `FormatError` if they are none. Nothing is verified."""
-    whole = Reader(_sequence(read_value(raw)), CERTIFICATE)
+    whole = Reader(expect(read_value(raw), SEQUENCE, what=CERTIFICATE), CERTIFICATE)
     body = Reader(whole.take(SEQUENCE), CERTIFICATE)
     whole.take(SEQUENCE)
     whole.take(BIT_STRING)
@@ -108,17 +110,11 @@ def parse_certificate(raw: bytes) -> Certificate:
     )
 
 
-def _sequence(value: Value) -> Value:
-    if value.tag != SEQUENCE:
-        raise FormatError("a certificate is of another kind")
-    return value
-
-
 def _name(subject: Value) -> str:
     for part in subject.inside():
         for pair in part.inside() if part.tag == SET else ():
             reader = Reader(pair, "a name")
-            kind, value = oid_of(reader.take(0x06)), reader.rest()
+            kind, value = oid_of(reader.take(OID)), reader.rest()
             if kind == _COMMON_NAME and len(value) == 1 and value[0].tag in (UTF8, PRINTABLE, IA5):
                 text = value[0].content
                 if text and all(0x20 <= byte < 0x7F for byte in text):
@@ -131,7 +127,7 @@ def _stamps(extensions: Value) -> bool:
     reader = Reader(extensions, "a certificate's extensions")
     for extension in reader.take(SEQUENCE).inside():
         parts = Reader(extension, "an extension")
-        kind, critical = oid_of(parts.take(0x06)), parts.maybe(BOOLEAN)
+        kind, critical = oid_of(parts.take(OID)), parts.maybe(BOOLEAN)
         value = parts.take(OCTET_STRING)
         if kind == _KEY_PURPOSES:
             purposes = [oid_of(one) for one in read_value(value.content).inside()]
@@ -172,7 +168,7 @@ def verify_by(
 def _kind_of(public_key: bytes) -> str:
     """The kind of a key; empty if it is none of those that sign here."""
     algorithm = Reader(Reader(read_value(public_key), "a key").take(SEQUENCE), "a key")
-    kind, rest = oid_of(algorithm.take(0x06)), algorithm.rest()
+    kind, rest = oid_of(algorithm.take(OID)), algorithm.rest()
     if kind == _EC:
         return kind if len(rest) == 1 and oid_of(rest[0]) in _CURVES else ""
     return kind if kind == _RSA else ""

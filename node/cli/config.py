@@ -101,12 +101,10 @@ def _say(one: dict[str, Any]) -> None:
 
 def _running(context: Context, config: Config) -> dict[str, dict[str, object]]:
     """The settings that the running node has other values of, and why, if one runs."""
-    from tallystick.node.errors import NodeUnreachable
     from tallystick.node.settings import differing
 
-    try:
-        answer = context.call("settings")
-    except NodeUnreachable:
+    answer = context.ask("settings")
+    if answer is None:
         return {}
     flags = answer["flags"]
     return {

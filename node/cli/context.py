@@ -84,15 +84,14 @@ class Context:
 
         return _plain(trio.run, ask)
 
-    def live(self) -> dict[str, Any] | None:
+    def ask(self, method: str) -> Any:
         """What only the running node knows; None if none runs."""
         from tallystick.node.errors import NodeUnreachable
 
         try:
-            answer: dict[str, Any] = self.call("live")
+            return self.call(method)
         except NodeUnreachable:
             return None
-        return answer
 
     def hint(self, text: str) -> None:
         """Tell a person what comes next; on standard error, so that pipes stay clean."""

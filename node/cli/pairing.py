@@ -84,7 +84,7 @@ def peers(context: Context) -> None:
     from tallystick.node import queries
 
     with context.books() as books:
-        documents = queries.peers(books, context.live())
+        documents = queries.peers(books, context.ask("live"))
     if context.json:
         print_json({"peers": documents})
         return

@@ -116,6 +116,10 @@ def checks_of(
         from tallystick.protocol.evidence import verify_evidence
 
         return verify_evidence(data)
+    if data.startswith(b"tallystick witness-evidence "):
+        from tallystick.protocol.contradiction import verify_contradiction
+
+        return verify_contradiction(data)
     if data.startswith(b"tallystick refutation "):
         from tallystick.protocol.refutation import verify_refutation
 

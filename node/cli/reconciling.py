@@ -249,7 +249,7 @@ def _list(context: Context) -> None:
 
     home = context.open_home()
     ended = [kept.load(path) for path in kept.sessions(home.path)]
-    offers = _offers(context)
+    offers = context.ask("reconcile_offers") or []
     if context.json:
         sessions = [msgspec.to_builtins(one) for one in ended]
         print_json({"sessions": sessions, "offers": offers})
@@ -287,14 +287,3 @@ def _list(context: Context) -> None:
                 for offer in offers
             ],
         )
-
-
-def _offers(context: Context) -> list[dict[str, Any]]:
-    """The offers that stand, which the running node knows; none if none runs."""
-    from tallystick.node.errors import NodeUnreachable
-
-    try:
-        found: list[dict[str, Any]] = context.call("reconcile_offers")
-    except NodeUnreachable:
-        return []
-    return found

@@ -93,12 +93,8 @@ def _read_seed(seed_file: str) -> bytes:
 
 def _show(context: Context) -> None:
     from tallystick.node import queries
-    from tallystick.node.errors import NodeUnreachable
 
-    try:
-        live = context.call("recovery")
-    except NodeUnreachable:
-        live = None
+    live = context.ask("recovery")
     with context.books() as books:
         documents = queries.recovery(books, live)
     if context.json:

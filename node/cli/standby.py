@@ -83,7 +83,7 @@ def init(
 
 
 def _show(context: Context) -> None:
-    document = standby_document(context.open_home(), context.live())
+    document = standby_document(context.open_home(), context.ask("live"))
     if context.json:
         print_json(document)
         return
@@ -125,7 +125,7 @@ def promote(
             "Was it restored or recovered, and is every other home gone? tally promote --claim",
         )
     if not yes and sys.stdin.isatty():
-        for line in standby_lines(standby_document(home, context.live())):
+        for line in standby_lines(standby_document(home, context.ask("live"))):
             say(folded(line, 2))
         click.confirm(f"Take over from the node at {primary}, which stops for good?", abort=True)
     running = True
@@ -196,7 +196,7 @@ def _await_node(context: Context) -> bool:
     """Whether the process serves as a node within a while."""
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
-        live = context.live()
+        live = context.ask("live")
         if live is not None and (live["standby"] or {}).get("role") != "standby":
             return True
         time.sleep(0.1)

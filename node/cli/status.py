@@ -15,7 +15,7 @@ def command(context: Context) -> None:
     from tallystick.node import queries
 
     with context.books() as books:
-        live = context.live()
+        live = context.ask("live")
         document = queries.status(books, live)
     if context.json:
         print_json(document)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import click
 
 from tallystick.node.cli.context import Context, verb, verbs
 from tallystick.node.cli.output import folded, print_json, say
@@ -12,24 +15,10 @@ from tallystick.protocol.errors import InputError
 @verbs("witness")
 def command(context: Context) -> None:
     """Show the witnesses that co-sign our heads, and what this node witnesses for others."""
-    _show(context)
-
-
-def _live(context: Context) -> dict[str, Any] | None:
-    from tallystick.node.errors import NodeUnreachable
-
-    try:
-        answer: dict[str, Any] = context.call("witness")
-    except NodeUnreachable:
-        return None
-    return answer
-
-
-def _show(context: Context) -> None:
     from tallystick.node.witnessing.telling import describe
 
     with context.books() as books:
-        document = describe(books, _live(context))
+        document = describe(books, context.ask("witness"))
     if context.json:
         print_json(document)
         return
@@ -75,6 +64,9 @@ def _say_asked(document: dict[str, Any]) -> None:
                 say(folded(f"    refuses: {log['refused']}", 6))
             if log["breach"]:
                 say(folded(f"    it did what none may do ({log['breach_at']}): {log['breach']}", 6))
+            if log["evidence"]:
+                said = "    two of its lines convict it: tally witness export"
+                say(folded(f"{said} {one['name']} -o FILE", 6))
 
 
 @verb("policy")
@@ -93,6 +85,28 @@ def policy(context: Context) -> None:
     say(text.rstrip("\n"))
 
 
+@verb("export")
+@click.argument("witness", metavar="WITNESS")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False))
+def export(context: Context, witness: str, output: Path) -> None:
+    """Write what convicts a witness of two lines that contradict each other to a file."""
+    from tallystick.node.files import write_whole
+    from tallystick.node.witnessing.telling import describe
+
+    with context.books() as books:
+        document = describe(books, None)
+    named = [one for one in document["witnesses"] if one["name"] == witness]
+    found = [log["evidence"] for one in named for log in one["logs"] if log["evidence"]]
+    if not found:
+        raise InputError(f"nothing here convicts a witness {witness!r}", "See: tally witness")
+    write_whole(output, found[0].encode())
+    if context.json:
+        print_json({"file": str(output)})
+        return
+    say(str(output))
+    context.hint(f"Anybody can check it: tally verify {output}")
+
+
 @verb("settle")
 def settle(context: Context) -> None:
     """Let a witness whose store was restored co-sign again."""
@@ -105,4 +119,5 @@ def settle(context: Context) -> None:
 
 
 command.add_command(policy)
+command.add_command(export)
 command.add_command(settle)

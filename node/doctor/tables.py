@@ -38,6 +38,7 @@ from tallystick.node.store.keyspace import (
     log_key,
 )
 from tallystick.node.store.matters import FOLLOWING
+from tallystick.protocol.contradiction import verify_contradiction
 from tallystick.protocol.declarations import commitment
 from tallystick.protocol.errors import TallyError
 from tallystick.protocol.heads import verify_head_signature
@@ -293,8 +294,11 @@ def _line_row(key: bytes, value: bytes) -> None:
 
 
 def _asked_row(key: bytes, value: bytes) -> None:
-    if len(key) != 12 or _decode_asked(value).size < 0:
+    row = _decode_asked(value)
+    if len(key) != 12 or row.size < 0:
         raise ValueError("it is no witness's")
+    if row.evidence and not all(check.ok for check in verify_contradiction(row.evidence)):
+        raise ValueError("its evidence convicts nobody")
 
 
 def _seen_row(key: bytes, value: bytes) -> None:

@@ -3,8 +3,9 @@
 A presence item says a time and an incarnation under a pseudonym that every copy of the party can
 read and nobody else. A process begins later than any word of an earlier one, whatever its clock
 says. So what was said after we began, and not by us, was said by another copy that holds our seed.
-Then this node stops: it holds no sessions, so nothing is signed, until people decide (`tally
-recover --only-copy`). That is durable. An item alone decides; no peer's word does.
+Then this node stops: it says so once more, so that the other copy hears of it too, and holds no
+sessions, so nothing is signed, until people decide (`tally recover --only-copy`). That is durable.
+An item alone decides; no peer's word does.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from tallystick.protocol.messages import Presence
 
 ROW = b"presence"  # in the table `meta`
 LATER_MS = 20  # after we began, from which on a word cannot be an earlier process's
+AHEAD_MS = 600_000  # of what was heard, that our answer is, so that nothing overtakes it
 REPEAT_MS = 500  # for which the last word does, so that nobody makes us say more
 SAID_MAX = 4096  # of our own words that are remembered
 
@@ -91,9 +93,11 @@ class Presences:
 
     def answer(self, other: OpenedPresence) -> Item:
         """The same, said so late that the process that was heard, whenever it began and whatever
-        our clock says, cannot take it for a word from before.
+        our clock says, cannot take it for a word from before. Nodes keep the newest word of a
+        party, and it goes on speaking: ours is of a time that it reaches later than ours reaches
+        it, even at the pace of growth.
         """
-        return self._say(max(self._clock_ms(), self._last_ms + 1, other.at_ms + LATER_MS + 1))
+        return self._say(max(self._clock_ms(), self._last_ms + 1, other.at_ms + AHEAD_MS))
 
     def _say(self, at_ms: int) -> Item:
         self._last_ms = at_ms

@@ -37,7 +37,7 @@ from tallystick.protocol.gossip_words import (
 from tallystick.protocol.items import Carried, Conflict, Item, verify_item
 from tallystick.protocol.messages import CONFLICTS_MAX, ITEMS_MAX, Hearsay
 
-PRESENCE_SECONDS = 60  # how often our own is published
+PRESENCE_SECONDS = 60  # how often our own is published, half of it more or less
 HEAD_SECONDS = 4.0  # between two heads of one log
 LEARN_A_ROUND = 20  # channels whose pseudonyms are made
 PUBLISH_A_ROUND = 100  # heads
@@ -81,7 +81,8 @@ class Talker:
         self._shown: deque[tuple[Behind, OpenedHead]] = deque()
         self._copies: list[OpenedPresence] = []
         self._unknown: dict[str, Bucket] = {}
-        self._spoke_at = float("-inf")
+        self._dice = dice
+        self._speaks_at = float("-inf")
         self._learnt_at = float("-inf")
 
     # What the node tells
@@ -111,15 +112,18 @@ class Talker:
         self.engine.disconnected(peer)
 
     def heard(self, link: Link, message: Hearsay) -> None:
-        """A peer passed something on. What is of another copy of us counts with gossip off, too."""
+        """A peer passed something on. With gossip off, what is of our channels, or of another copy
+        of us, counts all the same.
+        """
+        items, conflicts = message.items, message.conflicts
         if not self.enabled:
             ours = set(self._presences.pseudonyms())
-            for carried in message.items:
-                if carried.item.pseudonym in ours:
-                    self._hear_copy(carried.item)
-            return
-        events = self.engine.receive(link.peer, message.items, message.conflicts, self._now_s())
-        self._take(events)
+            items = [one for one in items if self._concerns(one.item.pseudonym, ours)]
+            conflicts = [one for one in conflicts if self._concerns(one.first.pseudonym, ours)]
+        self._take(self.engine.receive(link.peer, items, conflicts, self._now_s()))
+
+    def _concerns(self, pseudonym: bytes, presences: set[bytes]) -> bool:
+        return pseudonym in presences or self._pseudonyms.behind(pseudonym) is not None
 
     # The task
 
@@ -129,9 +133,10 @@ class Talker:
             await trio.sleep(ROUND_SECONDS)
             try:
                 await self._act()
-                if self.enabled and not self._presences.stopped:
+                if not self._presences.stopped:
                     await self._learn()
-                    await self._publish()
+                    if self.enabled:
+                        await self._publish()
                     await self._send()
             except TallyError as error:
                 _log.warning("gossip waits", extra={"reason": error.message})
@@ -158,8 +163,9 @@ class Talker:
     async def _publish(self) -> None:
         """Publish what is new, and that we are there."""
         now = trio.current_time()
-        if now - self._spoke_at >= PRESENCE_SECONDS:
-            self._spoke_at = now
+        if now >= self._speaks_at:
+            # Never in step with another copy of us: on its way each would hide the other's word.
+            self._speaks_at = now + PRESENCE_SECONDS * self._dice.uniform(0.5, 1.5)
             self._take(self.engine.publish(self._presences.item(), self._now_s()))
         left = PUBLISH_A_ROUND
         for waiting in (self._grown, self._idle):

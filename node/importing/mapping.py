@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tallystick.protocol.errors import InputError, MappingError
-from tallystick.protocol.toml import parse_toml, toml_text
+from tallystick.protocol.toml import known_keys, parse_toml, toml_text
 
 FORMATS = ("csv", "jsonl", "parquet")
 UNITS = ("s", "ms", "us", "ns")
@@ -119,9 +118,7 @@ class _Reader:
 
     def _known(self, where: str, name: str, known: Sequence[str]) -> None:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            advice = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}"
-            raise self._error(f"there is no key {where}{name}", advice)
+            raise self._error(f"there is no key {where}{name}", known_keys(name, known))
 
     def _source(self, values: dict[str, Any], key: str, forms: Sequence[str]) -> Source:
         table = self._table(values, key, forms)

@@ -14,7 +14,6 @@ that nothing else names is meant.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any, NoReturn
 from tallystick.node.importing.mapping import mapping_values
 from tallystick.protocol.errors import InputError, MappingError
 from tallystick.protocol.passthrough import ANY, Resale, ResaleMap
+from tallystick.protocol.toml import known_keys
 
 _OTHERS = ("unmapped", "same-names")
 
@@ -57,9 +57,7 @@ class _Reader:
     def _known(self, where: str, table: dict[str, Any], known: Sequence[str]) -> None:
         for name in table:
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                advice = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}"
-                self._fail(f"there is no key {where}{name}", advice)
+                self._fail(f"there is no key {where}{name}", known_keys(name, known))
 
     def _texts(self, where: str, value: object) -> tuple[str, ...]:
         """A text, or a list of texts."""

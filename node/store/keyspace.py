@@ -270,13 +270,15 @@ class LineRow(Struct, array_like=True):
 
 class AskedRow(Struct, array_like=True):
     """The newest head of a log that a witness co-signed for us, and what it did that none may do
-    (`breach`, empty as a rule), with when that was.
+    (`breach`, empty as a rule), with when that was. `evidence` is the file that convicts it, if two
+    of its lines do.
     """
 
     size: int
     at_s: int
     breach: str = ""
     breach_us: int = 0
+    evidence: bytes = b""
 
 
 class SeenRow(Struct, array_like=True):

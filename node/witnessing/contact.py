@@ -121,10 +121,6 @@ class Contact:
         self._open_at = self._later(self._failures, RETRY_SECONDS_MAX)
         self._again(which, self._open_at)
 
-    def drop(self, which: Which) -> None:
-        """It is not known any more whether there is anything to ask."""
-        self._again(which, math.inf)
-
     def _answered(self, now_s: float) -> None:
         self.standing.answered_s = now_s
         self.standing.failing = ""

@@ -23,9 +23,10 @@ from tallystick.node.store.keyspace import (
     index_of,
     line_of_head_key,
 )
-from tallystick.protocol.heads import Head
+from tallystick.protocol.contradiction import Said, build_contradiction, contradict
+from tallystick.protocol.heads import Head, head_text
 from tallystick.protocol.keys import Vkey
-from tallystick.protocol.notes import Signature
+from tallystick.protocol.notes import Note, Signature
 from tallystick.protocol.witness import Cosigned
 
 _decode_line = msgspec.msgpack.Decoder(LineRow).decode
@@ -53,12 +54,30 @@ def read_lines(txn: Txn, log: int, size: int, root: bytes) -> list[Signature]:
     return sorted(found, key=lambda line: (line.name, line.key_id))
 
 
+def contradicted(
+    txn: Txn, log: ChannelLog, before: int, head: Head, lines: Collection[Cosigned]
+) -> bytes:
+    """The file that convicts a witness whose new lines on a head contradict the one that is here on
+    the head that it co-signed before; empty if none does.
+    """
+    for one in lines:
+        key = line_of_head_key(log.number, before, witness_id(one.vkey))
+        value = txn.get("witnessed", key)
+        if value is None:
+            continue
+        row = _decode_line(value)
+        earlier = log.head(before, row.root)
+        if contradict(Said(earlier, row.at_s), Said(head, one.at_s)):
+            said = Note(head_text(earlier), (Signature(row.name, row.key_id, row.blob),))
+            return build_contradiction(one.vkey, said, Note(head_text(head), (one.line,)))
+    return b""
+
+
 def best_with_lines(txn: Txn, log: int, above: int, most: int) -> int:
     """The size of the head with the most lines (the newest of several) that is larger than
     `above` and at most `most`; 0 if none there has a line.
     """
-    counts = _counts(txn, log, above + 1, most)
-    return max(counts, key=lambda size: (counts[size], size), default=0)
+    return _best(_counts(txn, log, above + 1, most))
 
 
 def put_lines(
@@ -73,8 +92,7 @@ def put_lines(
         txn.put("witnessed", key, encode_row(row))
     # What is older than the checkpoint before the last was cleared by the lines that came then.
     counts = _counts(txn, log, kept[-2] if len(kept) > 1 else 0, head.size)
-    best = max(counts, key=lambda size: (counts[size], size), default=0)
-    for size in counts.keys() - {*kept, best, head.size}:
+    for size in counts.keys() - {*kept, _best(counts), head.size}:
         for key, _ in list(txn.scan("witnessed", index_key(log, size), index_key(log, size + 1))):
             txn.delete("witnessed", key)
 
@@ -94,3 +112,7 @@ def _counts(txn: Txn, log: int, least: int, most: int) -> dict[int, int]:
     """How many lines each head of these sizes has."""
     scan = txn.scan("witnessed", index_key(log, least), index_key(log, most + 1))
     return dict(Counter(index_of(key[:12]) for key, _ in scan))
+
+
+def _best(counts: dict[int, int]) -> int:
+    return max(counts, key=lambda size: (counts[size], size), default=0)

@@ -25,7 +25,13 @@ from tallystick.node.tree import LogTree
 from tallystick.node.witnessing.asked import asked_witnesses
 from tallystick.node.witnessing.asking import PARALLEL, Asker
 from tallystick.node.witnessing.contact import Contact, Which
-from tallystick.node.witnessing.lines import put_asked, put_lines, read_asked, read_lines
+from tallystick.node.witnessing.lines import (
+    contradicted,
+    put_asked,
+    put_lines,
+    read_asked,
+    read_lines,
+)
 from tallystick.protocol.errors import FormatError, ProofError, TallyError
 from tallystick.protocol.heads import head_text
 from tallystick.protocol.notes import Note, parse_note
@@ -194,6 +200,8 @@ class Submitter:
                 break
             if isinstance(answer, Behind):
                 contact.standing.counts["behind"] += 1
+                if answer.size < asked.size:
+                    await self._convict(contact, asker, which, answer.size)
                 said, old = await self._behind(contact, which, log, (old, size), answer.size)
                 if said:
                     break
@@ -259,9 +267,7 @@ class Submitter:
             )
             await self._breach(contact, which, log, said)
             return said, old
-        if its > size and not which.ours:
-            return "", max(its, size)  # the peer showed it more; this head is too old for it
-        return "", its
+        return "", its  # of a peer's log it may have seen more: this head is too old for it then
 
     async def _keep(
         self,
@@ -279,11 +285,12 @@ class Submitter:
         with log.store.read() as txn:
             row = log.head_row(txn, size)
             asked = read_asked(txn, log.number, vkey)
-        assert row is not None
-        head = log.head(size, row.root)
+            assert row is not None
+            head = log.head(size, row.root)
+            evidence = contradicted(txn, log, asked.size, head, lines)
         at_s = max(one.at_s for one in lines)
         if at_s < asked.at_s:
-            await self._breach(contact, which, log, "its times go back")
+            await self._breach(contact, which, log, "its times go back", evidence)
             with log.store.read() as txn:
                 asked = read_asked(txn, log.number, vkey)
         new = msgspec.structs.replace(asked, size=size, at_s=at_s)
@@ -310,14 +317,36 @@ class Submitter:
                 said = "it co-signs without a proof that the head follows on what it co-signed"
                 await self._breach(contact, which, log, said)
 
-    async def _breach(self, contact: Contact, which: Which, log: ChannelLog, said: str) -> None:
-        """A witness did what none may do: keep that, and say so once."""
+    async def _convict(self, contact: Contact, asker: Asker, which: Which, its: int) -> None:
+        """A witness says that it has seen less than it co-signed, which is no proof of anything. A
+        line of now on the older head is one: ask for it. Who does not give it is not convicted.
+        """
+        log = self._log_of(which)
+        if not self._is_cosigned(log, its):
+            return
+        request = await trio.to_thread.run_sync(_request, log, its, its)
+        with suppress(Refused, FormatError, ProofError, Unanswered):
+            answer = await asker.ask(request)
+            if isinstance(answer, Behind):
+                return
+            with log.store.read() as txn:
+                before = read_asked(txn, log.number, contact.asked.vkeys[0]).size
+                evidence = contradicted(txn, log, before, request.head, answer)
+            if evidence:
+                said = f"it went back from {before} records, and co-signed {its} again"
+                await self._breach(contact, which, log, said, evidence)
+
+    async def _breach(
+        self, contact: Contact, which: Which, log: ChannelLog, said: str, evidence: bytes = b""
+    ) -> None:
+        """A witness did what none may do: keep that, and say so once. What convicts it stays."""
         vkey = contact.asked.vkeys[0]
         with log.store.read() as txn:
             asked = read_asked(txn, log.number, vkey)
         if asked.breach == said:
             return
-        row = AskedRow(asked.size, asked.at_s, said, self._books.clock_us())
+        kept = evidence or asked.evidence
+        row = AskedRow(asked.size, asked.at_s, said, self._books.clock_us(), kept)
         await self._books.store.commit(lambda txn: put_asked(txn, log.number, vkey, row))
         _log.error("a witness does what none may do", extra=_named(contact, log, said))
         data = {"witness": contact.asked.name, "log": log.party.name, "said": said}

@@ -125,6 +125,7 @@ def describe(books: Books, live: dict[str, Any] | None) -> dict[str, Any]:
                         "refused": said,
                         "breach": row.breach,
                         "breach_at": iso(row.breach_us) if row.breach else None,
+                        "evidence": row.evidence.decode() if row.evidence else None,
                     }
                 )
         documents.append(

@@ -20,6 +20,7 @@ from tallystick.node.transport import tls
 from tallystick.protocol.framing import frame
 from tallystick.protocol.messages import (
     PROTOCOL_VERSION,
+    Accusation,
     Append,
     Bye,
     Cosign,
@@ -81,6 +82,10 @@ def _cases(impostor: Impostor) -> dict[str, tuple[list[bytes], str]]:
             [hello, frame(encode_message(holding)), frame(encode_message(never_sent))],
             "out-of-order",
         ),
+        "evidence that is none": (
+            [hello, frame(encode_message(Accusation(b"tallystick evidence v1\n")))],
+            "bad-evidence",
+        ),
     }
 
 
@@ -90,7 +95,7 @@ def _cases(impostor: Impostor) -> dict[str, tuple[list[bytes], str]]:
         "an earlier version", "a later version", "another party's name", "no hello",
         "hello twice", "garbage", "an empty frame", "a huge frame",
         "trailing bytes", "another spelling", "a strange channel", "records ahead",
-        "a co-signature never asked for",
+        "a co-signature never asked for", "evidence that is none",
     ],
 )  # fmt: skip
 def test_a_breach_ends_the_session_with_its_name(

@@ -307,7 +307,7 @@ def test_keys_that_changed_behind_the_last_segment_are_beside_the_checkpoint(
     forged = msgspec.structs.replace(decode_record(record), key=bytes(range(32)))
     for data, said in (
         (encode_keys(([(index, encode_record(forged))], [])), "signature"),
-        (encode_keys(([(index, encode_record(channel.terms))], [])), "no rotation"),
+        (encode_keys(([(index, encode_record(channel.terms))], [])), "of another kind"),
         (b"garbage", "cannot be read"),
         (None, "signature"),
     ):

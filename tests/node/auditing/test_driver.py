@@ -60,7 +60,7 @@ def test_what_is_spoilt_is_named_as_replay_names_it(name: str, seed: int, every:
     expected = fault_of(log, parts[side])
     if expected is None:
         # What is signed is another history, unless nothing changed below what is signed.
-        assert parts[side] == before or "heads" in wrong
+        assert parts[side][: len(before)] == before or "heads" in wrong
     elif expected.startswith("batch from"):
         assert wrong["records"].startswith(f"in the {log.role}'s log, batch from record ")
     elif "was recorded before" in expected:

@@ -76,6 +76,26 @@ async def test_what_another_copy_says_later_stops_us_until_people_decide(tmp_pat
         assert not Presences(side.books, Random(4)).stopped
 
 
+async def test_an_answer_is_passed_on_and_is_no_copys_word_here(
+    tmp_path: Path,
+) -> None:
+    async with homes.alone(tmp_path) as side:
+        ours, other = Presences(side.books, Random(1)), Presences(side.books, Random(2))
+        side.now_us += HOUR_US  # by the other one's clock
+        heard = other.item()
+        found = ours.hear(heard)
+        assert found is not None
+        side.now_us -= HOUR_US
+        answer = ours.answer(found)
+        assert answer.rank > heard.rank  # else nobody would pass it on
+        assert other.hear(answer) is not None
+        assert ours.hear(answer) is None
+        # A process that goes on here afterwards takes neither word for a copy's.
+        await ours.stop(found)
+        await ours.go_on()
+        assert ours.hear(heard) is ours.hear(answer) is None
+
+
 async def test_the_same_process_twice_is_a_copy(tmp_path: Path) -> None:
     """A machine that was copied while it ran has one incarnation at two places."""
     async with homes.alone(tmp_path) as side:

@@ -21,6 +21,7 @@ from tallystick.node.errors import PeerUnreachable
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.witnessing.lines import lines_of, read_asked
 from tallystick.node.witnessing.submitting import Submitter
+from tallystick.protocol.contradiction import verify_contradiction
 from tallystick.protocol.errors import InputError, lone_error
 from tallystick.protocol.keys import Vkey
 from tallystick.protocol.notes import parse_note
@@ -57,6 +58,12 @@ class World:
         own = self.a.channel.own
         with own.store.read() as txn:
             return read_asked(txn, own.number, witness.vkey).breach
+
+    def evidence(self, witness: ScriptedWitness) -> bytes:
+        """The file that convicts the witness, if there is one."""
+        own = self.a.channel.own
+        with own.store.read() as txn:
+            return read_asked(txn, own.number, witness.vkey).evidence
 
     def refusal(self) -> str:
         """What the first witness says to our log in place of a line."""
@@ -200,6 +207,8 @@ async def test_a_witness_that_goes_back_is_named_and_told_anew(tmp_path: Path) -
         assert f"went back from {second} records, which it co-signed, to {first}" in (
             made.breach(witness)
         )
+        # It gave both lines within a second, so neither speaks against the other.
+        assert not made.evidence(witness)
 
 
 async def test_a_witness_whose_times_go_back_is_named(tmp_path: Path) -> None:
@@ -211,6 +220,9 @@ async def test_a_witness_whose_times_go_back_is_named(tmp_path: Path) -> None:
         size = await made.grow()
         await until(lambda: made.names(size))
         assert made.breach(witness) == "its times go back"
+        checks = verify_contradiction(made.evidence(witness))
+        assert all(check.ok for check in checks)
+        assert f"co-signed {size} records and, 1 seconds later, {size - 1}" in checks[-1].detail
 
 
 async def test_a_witness_that_knows_more_of_our_log_than_we_do(tmp_path: Path) -> None:
