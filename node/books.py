@@ -20,14 +20,15 @@ from tallystick.node.closing import Closer
 from tallystick.node.config import Config, load_config
 from tallystick.node.errands import Errands
 from tallystick.node.errors import PairingError, StoreError
-from tallystick.node.feed.rows import forget_feed
+from tallystick.node.feed.rows import forget_feed, go_on
 from tallystick.node.founding import Founding, decode_channel
 from tallystick.node.home import Home
 from tallystick.node.news import News
 from tallystick.node.openings import Openings
 from tallystick.node.quotas import MEBIBYTE
 from tallystick.node.requests import Turns
-from tallystick.node.standby.marks import GENERATION, LINE, MIRRORED
+from tallystick.node.standby.marks import GENERATION, MIRRORED
+from tallystick.node.store.changed import LINE
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import ChannelRow, encode_row
 from tallystick.protocol.errors import InputError, UnknownName
@@ -44,6 +45,7 @@ OPEN_TRIES = 4
 Door = Literal["port", "http-port", "witness-port"]
 WITNESS_DOUBT = b"witness-doubt"  # in the table `meta`: what we saw as a witness may be old
 RESTORED = b"restored"  # in the table `meta`: the store was put here by a restore
+TAKEN_OVER = b"taken over"  # its value where it was not an old copy, but a standby's
 
 _IDENTITY = ("name", "log_key", "cosigner_key", "transport_key")
 _decode_invite = msgspec.msgpack.Decoder(StoredInvite).decode
@@ -160,10 +162,10 @@ class Books:
         place = self.store.place()
         with self.store.read() as txn:
             before = txn.get("meta", b"place")
-            marked = txn.get("meta", RESTORED) is not None
-            known = before is not None or marked
+            marked = txn.get("meta", RESTORED)
+            known = before is not None or marked is not None
             rows = list(txn.scan("channels", b"", b"\xff" * 33)) if known else []
-        if before == place and not marked:
+        if before == place and marked is None:
             return
 
         def job(txn: Txn) -> None:
@@ -176,7 +178,10 @@ class Books:
             # As a witness we may have co-signed later heads than this store says.
             if next(txn.scan("seen", b"", b"\xff" * 33), None) is not None:
                 txn.put("meta", WITNESS_DOUBT, b"")
-            forget_feed(txn)
+            if marked == TAKEN_OVER:
+                go_on(txn, self.clock_us())
+            else:
+                forget_feed(txn)
 
         self.store.commit_now(job)
 

@@ -26,7 +26,7 @@ from tallystick.node.pins import Pins
 from tallystick.node.quotas import Bucket, Gate
 from tallystick.node.segments.keeper import Keeper
 from tallystick.node.standby.mode import mark_superseded
-from tallystick.node.standby.serving import Mirroring
+from tallystick.node.standby.serving import Mirroring, end_line
 from tallystick.node.store.residency import keep_small
 from tallystick.node.timestamping.stamper import Stamper
 from tallystick.node.transport import tls
@@ -75,6 +75,8 @@ class Node:
         if books.config.standby.serve and not books.store.read_only:
             self.mirroring = Mirroring(home, books, self.superseded)
             self.mirroring.tell = self._tell
+        elif not books.store.read_only:
+            end_line(books.store)
         self.peering.on_superseded = self._superseded
 
     async def run(self, listen: str, ready: Callable[[str], None]) -> None:

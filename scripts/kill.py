@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 from killing.campaign import Campaign, Summary
-from killing.mutants import MUTANTS
+from killing.mutants import MUTANTS, TAKEOVER_MUTANTS
 from killing.takeover import Takeovers
 
 
@@ -31,6 +31,9 @@ def main(kills: int, seed: int | None, json_: bool, takeovers: int | None, mista
     """Send SIGKILL to two nodes, N times; exit 1 if anything acknowledged is lost or doubled."""
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     if takeovers is not None:
+        if mistakes:
+            tried = [_find_by_takeover(name, takeovers, seed) for name in TAKEOVER_MUTANTS]
+            raise SystemExit(not all(tried))
         _take_over(takeovers, seed, json_)
         return
     if mistakes:
@@ -44,6 +47,14 @@ def _find(mistake: str, kills: int, seed: int) -> bool:
         campaign = Campaign(Path(folder), seed, kills, code=MUTANTS[mistake], enough=1)
         summary = campaign.run()
     return _said(mistake, f"{summary.kills} kills", summary.findings)
+
+
+def _find_by_takeover(mistake: str, takeovers: int, seed: int) -> bool:
+    """Whether at most so many takeovers find a mistake."""
+    with tempfile.TemporaryDirectory(prefix="tally-takeovers-") as folder:
+        code = TAKEOVER_MUTANTS[mistake]
+        summary = Takeovers(Path(folder), seed, takeovers, seed % 2, code=code).run()
+    return _said(mistake, f"{summary.takeovers} takeovers", summary.findings)
 
 
 def _said(mistake: str, after: str, findings: Sequence[str]) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nodes
 
-from tallystick.node.standby.marks import OF_THE_HOME
+from tallystick.node.standby.marks import is_mirrored
 from tallystick.node.store.disk import Store
 from tallystick.node.store.keyspace import TABLES
 
@@ -17,10 +17,12 @@ WAIT = "[standby]\nserve = true\nwait = true\nwait_seconds = {seconds}\n"
 class Standby(nodes.Party):
     """The standby of a party whose node runs; a party itself once it is promoted."""
 
-    def __init__(self, folder: Path, primary: nodes.Party, code: str = nodes.MAIN) -> None:
+    def __init__(
+        self, folder: Path, primary: nodes.Party, code: str = nodes.MAIN, address: str = ""
+    ) -> None:
         super().__init__(folder, primary.name, code)
         self.tally(
-            "standby", "init", "--name", primary.name, "--primary", primary.address,
+            "standby", "init", "--name", primary.name, "--primary", address or primary.address,
             "--seed-file", str(primary.home / "seed"),
         )  # fmt: skip
 
@@ -55,9 +57,7 @@ def content_of(store: Store, index_folder: Path) -> dict[str, object]:
     with store.read() as txn:
         found: dict[str, object] = {
             table: [
-                (key, bytes(value))
-                for key, value in txn.stored(table)
-                if table != "meta" or key not in OF_THE_HOME
+                (key, bytes(value)) for key, value in txn.stored(table) if is_mirrored(table, key)
             ]
             for table in TABLES
         }

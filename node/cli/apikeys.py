@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 _SCOPES = ("emit", "read", "admin")
 
 
-def _keys(context: Context) -> ApiKeys:
+def _keys(context: Context, *, change: bool = False) -> ApiKeys:
     from tallystick.node.api.keys import ApiKeys
+    from tallystick.node.standby.mode import check_kept_here
 
-    return ApiKeys(context.open_home())
+    home = context.open_home()
+    if change:
+        check_kept_here(home)
+    return ApiKeys(home)
 
 
 @verbs("keys")
@@ -59,7 +63,7 @@ def add(context: Context, name: str, scopes: tuple[Scope, ...]) -> None:
     emit records deltas; read sees everything; admin does all that tally does.
     """
     made_at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    text = _keys(context).add(name, scopes, made_at)
+    text = _keys(context, change=True).add(name, scopes, made_at)
     if context.json:
         print_json({"name": name, "key": text})
         return
@@ -74,7 +78,7 @@ def add(context: Context, name: str, scopes: tuple[Scope, ...]) -> None:
 @click.argument("name")
 def remove(context: Context, name: str) -> None:
     """Remove a key by its name or id: it opens nothing any more."""
-    _keys(context).remove(name)
+    _keys(context, change=True).remove(name)
     if context.json:
         print_json({"removed": name})
         return

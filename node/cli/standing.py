@@ -61,7 +61,7 @@ def _standby_lines(document: dict[str, Any]) -> list[str]:
     if document["in_step"]:
         lines.append("in step")
     elif document["connected"]:
-        lines.append("the whole store is on its way")
+        lines.append("what it has not yet is on its way")
     else:
         heard = document["heard_seconds"]
         when = "never" if heard is None else f"{heard:g} s ago"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,9 @@ from tallystick.node.cli.context import Context, verb, verbs
 from tallystick.node.cli.durations import seconds
 from tallystick.node.cli.output import folded, print_json, say
 from tallystick.protocol.errors import InputError
+
+if TYPE_CHECKING:
+    from tallystick.node.home import Home
 
 
 @verbs("webhooks")
@@ -34,7 +37,7 @@ def add(context: Context, url: str, events: str | None) -> None:
     from tallystick.node.webhooks.addresses import check_url
     from tallystick.node.webhooks.endpoints import add_endpoint
 
-    home = context.open_home()
+    home = _own_home(context)
     check_url(url, allow_http=load_config(home.config_path).webhooks.allow_http)
     channel = ""
     if context.channel is not None:
@@ -50,6 +53,14 @@ def add(context: Context, url: str, events: str | None) -> None:
     say(f"{made.id}  {made.url}")
     say(f"secret  {secret}")
     context.hint("The secret is not shown again. Next: tally webhooks test " + made.id)
+
+
+def _own_home(context: Context) -> Home:
+    from tallystick.node.standby.mode import check_kept_here
+
+    home = context.open_home()
+    check_kept_here(home)
+    return home
 
 
 def _last(context: Context) -> int:
@@ -128,7 +139,7 @@ def remove(context: Context, id: str) -> None:
     """
     from tallystick.node.webhooks.endpoints import remove_endpoint
 
-    gone = remove_endpoint(context.open_home().path, id)
+    gone = remove_endpoint(_own_home(context).path, id)
     _tell_node(context)
     if context.json:
         print_json({"removed": gone.id})
@@ -152,7 +163,7 @@ def rotate(context: Context, id: str, overlap: str) -> None:
     from tallystick.node.webhooks.endpoints import rotate_secret
 
     until_us = time.time_ns() // 1000 + seconds(overlap) * 1_000_000
-    made = rotate_secret(context.open_home().path, id, until_us)
+    made = rotate_secret(_own_home(context).path, id, until_us)
     _tell_node(context)
     if context.json:
         until = iso(until_us)

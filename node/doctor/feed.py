@@ -83,8 +83,8 @@ def _state_faults(txn: Txn, events: dict[bytes, FeedRow], findings: Findings) ->
         return [f"how far the feed is cannot be read: {error}"]
     said = []
     missing = sum(cursor >= state.first for cursor in map(cursor_of, events))
-    if missing != state.next - state.first:
-        said.append(f"the feed counts {state.next - state.first} events, {missing} are there")
+    if missing != state.count:
+        said.append(f"the feed counts {state.count} events, {missing} are there")
     if events and cursor_of(max(events)) >= state.next:
         said.append("there are events that the feed does not count")
     if said:

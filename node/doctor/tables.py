@@ -15,6 +15,7 @@ from tallystick.node.doctor.findings import Damaged, Findings
 from tallystick.node.errors import StoreError
 from tallystick.node.founding import decode_channel, first_head
 from tallystick.node.segments.reading import decode_segment
+from tallystick.node.store.changed import decode_changed
 from tallystick.node.store.disk import Txn, unseal
 from tallystick.node.store.keyspace import (
     FORMAT_VERSION,
@@ -306,6 +307,11 @@ def _seen_row(key: bytes, value: bytes) -> None:
         raise ValueError("it is another origin's")
 
 
+def _changed_row(key: bytes, value: bytes) -> None:
+    if len(key) != 8 or not set(decode_changed(value)) <= set(TABLES):
+        raise ValueError("it is no commit's")
+
+
 _ALONE: dict[str, Callable[[bytes, bytes], None]] = {
     "meta": _meta_row,
     "peers": _peer_row,
@@ -319,4 +325,5 @@ _ALONE: dict[str, Callable[[bytes, bytes], None]] = {
     "witnessed": _line_row,
     "asked": _asked_row,
     "seen": _seen_row,
+    "changed": _changed_row,
 }

@@ -2,7 +2,7 @@
 
 A cursor is the number of an event; the next event's is one more. A feed begins at the clock's
 milliseconds, so that one that begins anew, after a restore, goes on above every cursor that anybody
-was ever given.
+was ever given. That of a standby which takes over skips to the same, and keeps what it had.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import (
     FeedRow,
     FeedState,
+    FollowedRow,
     cursor_key,
     cursor_of,
     encode_row,
@@ -31,6 +32,7 @@ PRUNED_MAX = 512  # rows dropped in one transaction
 LOOKED_AT_MAX = 2000  # rows read for one page, however few of them were asked for
 
 _decode_state = msgspec.msgpack.Decoder(FeedState).decode
+_decode_followed = msgspec.msgpack.Decoder(FollowedRow).decode
 _decode_row = msgspec.msgpack.Decoder(FeedRow).decode
 
 
@@ -51,6 +53,21 @@ def read_state(txn: Txn) -> FeedState | None:
 def forget_feed(txn: Txn) -> None:
     """Let the feed begin anew at the next start: nothing from before is told again."""
     txn.delete("meta", STATE)
+
+
+def go_on(txn: Txn, now_us: int) -> None:
+    """Let the feed of a node that takes over go on: what the one before it did not tell is told,
+    above every cursor that it may have given and this home has not heard of.
+    """
+    state = read_state(txn)
+    if state is None:
+        return
+    at = max(now_us // 1000, state.next)
+    gaps = [*state.gaps, (state.next, at)] if at > state.next else state.gaps
+    txn.put("meta", STATE, encode_row(FeedState(state.first, at, gaps)))
+    for key, value in list(txn.scan("followed", b"", b"\xff" * 33)):
+        row = _decode_followed(value)
+        txn.put("followed", key, encode_row(msgspec.structs.replace(row, doubt=1)))
 
 
 def begin(txn: Txn, now_us: int) -> FeedState:
@@ -78,23 +95,26 @@ def append(txn: Txn, state: FeedState, rows: Sequence[FeedRow]) -> FeedState:
         for channel in {row.channel, *row.also}:
             txn.put("concerning", channel + cursor_key(cursor), b"")
         cursor += 1
-    after = FeedState(state.first, cursor)
+    after = FeedState(state.first, cursor, state.gaps)
     txn.put("meta", STATE, encode_row(after))
     return after
 
 
 def prune(txn: Txn, state: FeedState, before_us: int, keep: int) -> FeedState:
     """Drop what is too old or too much, some of it at a time; the state after that."""
-    first = max(state.first, state.next - keep)
+    first, over = state.first, state.count - keep
     for key, value in list(islice(txn.scan("feed", b"", cursor_key(state.next)), PRUNED_MAX)):
         row, cursor = _decode_row(value), cursor_of(key)
-        if cursor >= first and row.at_us >= before_us:
-            break
+        if cursor >= first:
+            if over <= 0 and row.at_us >= before_us:
+                break
+            over -= 1
         txn.delete("feed", key)
         for channel in (row.channel, *row.also):
             txn.delete("concerning", channel + key)
         first = max(first, cursor + 1)
-    after = FeedState(first, state.next)
+    gaps = [gap for gap in state.gaps if gap[1] > first]
+    after = FeedState(first, state.next, gaps)
     if after != state:
         txn.put("meta", STATE, encode_row(after))
     return after

@@ -13,6 +13,7 @@ import trio
 
 from tallystick.node.errors import PeerUnreachable
 from tallystick.node.home import Home
+from tallystick.node.standby import beside
 from tallystick.node.standby.applying import Mirrored
 from tallystick.node.standby.inflow import Inflow
 from tallystick.node.standby.talk import Talk
@@ -25,12 +26,15 @@ from tallystick.protocol.mirror import (
     Applied,
     Beat,
     Begin,
+    Beside,
+    Files,
     Greet,
     Message,
     Part,
     Piece,
     Refusal,
     Successor,
+    Wanted,
 )
 
 AGAIN_SECONDS = (0.2, 5.0)  # between two attempts: at first, and at most
@@ -51,7 +55,7 @@ class Following:
         self.primary = primary
         self.mirrored = mirrored
         self.connected = False
-        self.whole_under_way = False
+        self.catching_up = False  # until it has what it missed
         self.waited_for = False  # the primary acknowledges nothing that is not here
         self.heard_at: float | None = None  # by trio's clock
         self.said = ""  # why there is no connection
@@ -130,7 +134,7 @@ class Following:
                 try:
                     await trio.to_thread.run_sync(inflow.finish)
                 finally:
-                    self.connected = self.whole_under_way = False
+                    self.connected = self.catching_up = False
                     self._talk = None
                     await talk.aclose()
 
@@ -144,22 +148,27 @@ class Following:
             await inflow.room()
             with trio.move_on_after(SILENCE_SECONDS) as waiting:
                 for message in await talk.receive():
-                    await self._take(message, inflow)
+                    await self._take(message, inflow, talk)
             if waiting.cancelled_caught:
                 raise PeerUnreachable(f"the primary said nothing for {SILENCE_SECONDS:g} seconds")
             self.heard_at = trio.current_time()
 
-    async def _take(self, message: Message, inflow: Inflow) -> None:
+    async def _take(self, message: Message, inflow: Inflow, talk: Talk) -> None:
         match message:
             case Begin():
                 self.connected, self.said = True, ""
-                self.whole_under_way, self.waited_for = message.whole, message.waits
+                self.catching_up, self.waited_for = True, message.waits
                 _log.info("the primary is followed", extra={"whole": message.whole})
                 inflow.begin(message)
             case Part():
                 inflow.part(message)
             case Piece():
                 await trio.to_thread.run_sync(inflow.piece, message)
+            case Files():
+                names = await trio.to_thread.run_sync(inflow.lacking, message)
+                await talk.say(Wanted(names))
+            case Beside():
+                await trio.to_thread.run_sync(beside.keep, self.home, message)
             case Refusal():
                 raise PeerUnreachable(f"the primary refuses: {message.reason}")
             case Beat():
@@ -171,5 +180,5 @@ class Following:
         """Make durable what arrived, all that is there together, and say so."""
         while True:
             await inflow.apply_next()
-            self.whole_under_way = inflow.whole_under_way
+            self.catching_up = inflow.catching_up
             await talk.say(Applied(self.mirrored.number))

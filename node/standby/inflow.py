@@ -14,14 +14,13 @@ from typing import IO
 import msgspec
 import trio
 
-from tallystick.node.standby.applying import Commits, Mirrored
-from tallystick.node.standby.recording import size_of
+from tallystick.node.standby.applying import TOGETHER_BYTES, Commits, Mirrored
+from tallystick.node.standby.opening import OpenFile, size_of
 from tallystick.node.store.recorder import Row
 from tallystick.protocol.errors import FormatError
-from tallystick.protocol.mirror import Begin, Part, Piece
+from tallystick.protocol.mirror import Begin, Files, Part, Piece
 
 WAITING_BYTES_MAX = 32 * 1024 * 1024  # that arrived and are not on the disk
-TOGETHER_BYTES = 8 * 1024 * 1024  # of commits, in one transaction
 
 _Entry = tuple[int, list[Row]]
 _encode = msgspec.msgpack.Encoder().encode
@@ -29,7 +28,7 @@ _decode = msgspec.msgpack.Decoder(_Entry).decode
 
 
 class Spool:
-    """Commits, or parts of the whole store, in a file, in the order in which they came."""
+    """Commits, or parts of what comes first, in a file, in the order in which they came."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -64,12 +63,12 @@ class Inflow:
     """The inflow of one connection to `mirrored`; `folder` is where its files may be."""
 
     def __init__(self, mirrored: Mirrored, folder: Path) -> None:
-        self.whole_under_way = False
+        self.catching_up = False
         self._mirrored = mirrored
         self._folder = folder
         self._begun: Begin | None = None
-        self._whole: Spool | None = None
-        self._complete = False  # the whole is
+        self._first: Spool | None = None  # what comes first
+        self._complete = False  # that is
         self._later: Spool | None = None  # commits that came meanwhile
         self._number = 0  # of spools
         self._rows: list[Row] = []  # of the commit that is under way
@@ -82,14 +81,13 @@ class Inflow:
     def begin(self, message: Begin) -> None:
         """The primary says what comes."""
         here = self._mirrored
-        fits = message.whole or (message.line, message.number) == (here.line, here.number)
+        fits = message.whole or (message.line == here.line and message.number >= here.number)
         if self._begun is not None or not fits:
             raise FormatError("the primary goes on from where this standby is not")
         self._begun = message
-        if message.whole:
-            self.whole_under_way = True
-            self._whole = self._spool()
-            self._later = self._spool()
+        self.catching_up = True
+        self._first = self._spool()
+        self._later = self._spool()
 
     def _spool(self) -> Spool:
         self._number += 1
@@ -100,9 +98,9 @@ class Inflow:
         if self._begun is None or self._file is not None:
             raise FormatError("rows came out of their turn")
         if not message.number:
-            if self._whole is None or self._complete:
-                raise FormatError("the whole store came unasked")
-            self._whole.add(0, message.rows)
+            if self._first is None or self._complete:
+                raise FormatError("what comes first came twice")
+            self._first.add(0, message.rows)
             self._complete = message.last
         else:
             self._rows += message.rows
@@ -118,6 +116,13 @@ class Inflow:
         else:
             self._commits.append((number, rows))
             self._bytes += sum(map(size_of, rows))
+
+    def lacking(self, message: Files) -> list[str]:
+        """Which of these files are not here as they are there."""
+        if self._begun is None:
+            raise FormatError("files came out of their turn")
+        folder = self._mirrored.folder
+        return [name for name, digest in message.files if _digest(folder / name) != digest]
 
     def piece(self, message: Piece) -> None:
         """A piece of a file arrived; with the last one it is durable under its name."""
@@ -150,14 +155,14 @@ class Inflow:
 
     def _take(self) -> Callable[[], None]:
         """What is to be done next."""
-        if self._complete and self._whole is not None:
-            whole, self._whole = self._whole, None
+        if self._complete and self._first is not None:
+            first, self._first = self._first, None
             self._arrived.set()  # for what came meanwhile
-            return partial(self._apply_whole, whole)
+            return partial(self._apply_first, first)
         if self._later is not None:
             later, self._later = self._later, None
             if later.empty:
-                self.whole_under_way = False
+                self.catching_up = False
             else:
                 self._later = self._spool()
                 self._arrived.set()
@@ -166,12 +171,16 @@ class Inflow:
         self._bytes = 0
         return partial(self._apply_commits, commits)
 
-    def _apply_whole(self, whole: Spool) -> None:
-        assert self._begun is not None
+    def _apply_first(self, first: Spool) -> None:
+        begun = self._begun
+        assert begun is not None
         try:
-            self._mirrored.apply_whole(self._begun.line, self._begun.number, whole.rows())
+            if begun.whole:
+                self._mirrored.apply_whole(begun.line, begun.number, first.rows())
+            else:
+                self._mirrored.apply_changes(begun.number, first.rows())
         finally:
-            whole.close()
+            first.close()
 
     def _apply_spool(self, spool: Spool) -> None:
         try:
@@ -187,19 +196,26 @@ class Inflow:
     def finish(self) -> None:
         """The connection is over: apply what arrived completely, give up the rest."""
         try:
-            if self._complete and self._whole is not None:
-                self._apply_whole(self._whole)
-                self._whole = None
+            if self._complete and self._first is not None:
+                self._apply_first(self._first)
+                self._first = None
             if self._later is None:
                 self._apply_commits(self._commits)
-            elif self._whole is None:
+            elif self._first is None:
                 self._apply_spool(self._later)
         finally:
-            for spool in (self._whole, self._later):
+            for spool in (self._first, self._later):
                 if spool is not None:
                     spool.close()
             if self._file is not None:
                 self._file.close()
+
+
+def _digest(path: Path) -> bytes:
+    try:
+        return OpenFile(path).digest()
+    except FileNotFoundError:
+        return b""
 
 
 def _groups(entries: Iterator[_Entry]) -> Iterator[list[_Entry]]:

@@ -7,9 +7,18 @@ node was taken over by another.
 
 from __future__ import annotations
 
-LINE, MIRRORED, GENERATION = b"line", b"mirrored", b"generation"
+from tallystick.node.store.changed import LINE, TABLE
+
+MIRRORED, GENERATION = b"mirrored", b"generation"
 # Rows of `meta` that are of one home and mean nothing in another.
-OF_THE_HOME = frozenset({b"place", b"port", b"http-port", b"witness-port", b"restored", MIRRORED})
+OF_THE_HOME = frozenset(
+    {b"place", b"port", b"http-port", b"witness-port", b"restored", LINE, MIRRORED}
+)
+
+
+def is_mirrored(table: str, key: bytes) -> bool:
+    """Whether a row is one that a standby has too."""
+    return table != TABLE and (table != "meta" or key not in OF_THE_HOME)
 
 
 def pack_mirrored(line: bytes, number: int) -> bytes:

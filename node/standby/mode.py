@@ -9,7 +9,7 @@ from __future__ import annotations
 from tallystick.node.errors import HomeError
 from tallystick.node.files import PRIVATE, sync, write_whole
 from tallystick.node.home import Home
-from tallystick.protocol.errors import ProofError
+from tallystick.protocol.errors import InputError, ProofError
 from tallystick.protocol.generation import verify_generation
 from tallystick.protocol.keys import Identity
 
@@ -66,4 +66,14 @@ def check_not_superseded(home: Home) -> None:
             f" {found}): it signs nothing any more",
             "To have a standby here, make a new home: tally --home NEW standby init"
             f" --name {home.name} --primary HOST:PORT of the node that took over",
+        )
+
+
+def check_kept_here(home: Home) -> None:
+    """`InputError` if a home is a standby's, whose API keys and endpoints are its primary's."""
+    primary = primary_of(home)
+    if primary is not None:
+        raise InputError(
+            f"this is the home of a standby, which has the API keys and endpoints of {primary}",
+            "Change them there: they are mirrored",
         )

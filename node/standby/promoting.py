@@ -6,7 +6,7 @@ the peer has fenced the old node.
 
 from __future__ import annotations
 
-from tallystick.node.books import RESTORED
+from tallystick.node.books import RESTORED, TAKEN_OVER
 from tallystick.node.errors import StoreError
 from tallystick.node.gossiping.presences import ROW as PRESENCE
 from tallystick.node.gossiping.presences import stored_presence
@@ -49,9 +49,9 @@ async def promote(identity: Identity, following: Following, now_us: int) -> tupl
     """
     home, store = following.home, following.mirrored.store
     check_mirrored(store)
-    if following.connected and following.whole_under_way:
+    if following.connected and following.catching_up:
         raise InputError(
-            "the primary is there, and the whole store is on its way from it",
+            "the primary is there, and what this standby missed is on its way from it",
             "Promote it when tally standby says that it is in step, or stop the primary",
         )
     generation, proof = new_generation(identity, store, now_us)
@@ -66,11 +66,11 @@ async def promote(identity: Identity, following: Following, now_us: int) -> tupl
 
 def take_over(home: Home, store: Store, generation: int) -> None:
     """Make a standby's home a node's own, durably."""
-    begin_generation(store, generation)
+    begin_generation(store, generation, TAKEN_OVER)
     mark_promoted(home)
 
 
-def begin_generation(store: Store, generation: int) -> None:
+def begin_generation(store: Store, generation: int, how: bytes = b"") -> None:
     """Have the node of a store speak with this generation, and with nothing certain."""
 
     def job(txn: Txn) -> None:
@@ -79,6 +79,6 @@ def begin_generation(store: Store, generation: int) -> None:
         fresh = PresenceRow(max(said.said_ms, said.seen_ms))
         txn.put("meta", PRESENCE, encode_row(fresh))
         txn.put("meta", GENERATION, str(generation).encode())
-        txn.put("meta", RESTORED, b"")
+        txn.put("meta", RESTORED, how)
 
     store.commit_now(job)

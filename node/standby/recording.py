@@ -1,53 +1,25 @@
-"""What a node keeps of its newest commits, so that a standby can be sent them: rows as they are
-stored, and the files of the id index that they name, held open, for merges take files away.
+"""What a node keeps of its newest commits until its standby was sent them: rows as they are stored,
+and the files of the id index that they name, held open, for merges take files away.
 
-Commits come from the threads that wrote them, and are taken by the trio thread.
+Commits come from the threads that wrote them, and are taken by the trio thread. Nothing is kept
+while nobody follows: `opening` brings whoever comes up to date.
 """
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
-import msgspec
-
-from tallystick.node.standby.marks import OF_THE_HOME
+from tallystick.node.standby.marks import is_mirrored
+from tallystick.node.standby.opening import OpenFile, decode_derived, parts, size_of
 from tallystick.node.store.disk import SUM_SIZE, Store
-from tallystick.node.store.keyspace import TABLES, DerivedRow
 from tallystick.node.store.recorder import Row
-from tallystick.protocol.mirror import PIECE_BYTES, Message, Part, Piece
+from tallystick.protocol.mirror import Message
 
-KEPT_BYTES = 64 * 1024 * 1024  # of commits, for a standby that is behind
-_ROW_BYTES = 64  # of a row beside its key and value, roughly
-
-decode_derived = msgspec.msgpack.Decoder(DerivedRow).decode
-
-
-class OpenFile:
-    """A file that stays readable when its name is gone, as long as somebody holds this."""
-
-    def __init__(self, path: Path) -> None:
-        self.name = path.name
-        self._handle = os.open(path, os.O_RDONLY)
-
-    def __del__(self) -> None:
-        if hasattr(self, "_handle"):
-            os.close(self._handle)
-
-    def pieces(self) -> Iterator[Piece]:
-        """The file in pieces."""
-        size, at = os.fstat(self._handle).st_size, 0
-        while True:
-            data = os.pread(self._handle, PIECE_BYTES, at)
-            at += len(data)
-            yield Piece(self.name, data, at >= size or not data)
-            if at >= size or not data:
-                return
+KEPT_BYTES = 64 * 1024 * 1024  # of commits that were not sent yet
 
 
 @dataclass(slots=True)
@@ -66,31 +38,14 @@ class Commit:
         yield from parts(self.number, self.rows)
 
 
-def parts(number: int, rows: Iterable[Row]) -> Iterator[Part]:
-    """Rows as parts of a bounded size; the last one says so."""
-    held: list[Row] = []
-    size = 0
-    for row in rows:
-        if held and size >= PIECE_BYTES:
-            yield Part(number, held, last=False)
-            held, size = [], 0
-        held.append(row)
-        size += size_of(row)
-    yield Part(number, held, last=True)
-
-
-def size_of(row: Row) -> int:
-    """What a row takes on the way and in memory, roughly."""
-    return _ROW_BYTES + len(row[1]) + len(row[2] or b"")
-
-
 class Recording:
-    """The newest commits of a store, as many as fit in `kept_bytes`. `index_folder` is where the
-    files of the id index are.
+    """The commits of a store that are to be sent, as many as fit in `kept_bytes`. `index_folder` is
+    where the files of the id index are.
     """
 
     def __init__(self, store: Store, index_folder: Path, kept_bytes: int = KEPT_BYTES) -> None:
         self.newest = self._before = store.number  # what is kept follows `_before`
+        self._following = False
         self._folder = index_folder
         self._kept_bytes = kept_bytes
         self._commits: deque[Commit] = deque()
@@ -101,91 +56,67 @@ class Recording:
             for key, value in txn.scan("derived", b"", b"\xff" * 5):
                 self._named[key] = {row.file for row in decode_derived(value).runs}
 
+    def begin(self) -> None:
+        """Keep what is committed from now on."""
+        with self._lock:
+            self._following = True
+            self._drop_all()
+
+    def end(self) -> None:
+        """Keep nothing any more."""
+        with self._lock:
+            self._following = False
+            self._drop_all()
+
     def took(self, number: int, rows: list[Row]) -> None:
         """A commit is durable; see `Recorder`."""
-        kept = [row for row in rows if row[0] != "meta" or row[1] not in OF_THE_HOME]
-        commit = Commit(number, kept, size=sum(map(size_of, kept)))
-        whole = True
-        try:
-            for table, key, stored in kept:
-                if table == "derived":
-                    commit.files += self._new_files(key, stored)
-        except OSError:
-            whole = False  # whoever follows is sent the whole store
+        kept = [row for row in rows if is_mirrored(row[0], row[1])]
+        names = self._new_names(kept)
         with self._lock:
-            if number != self.newest + 1 or not whole:
-                self._forget()
+            follows, self.newest = number == self.newest + 1, number
+            if not self._following:
                 self._before = number
-            else:
-                self._commits.append(commit)
-                self._bytes += commit.size
-            self.newest = number
+                return
+            commit = Commit(number, kept, size=sum(map(size_of, kept)))
+            try:
+                commit.files = [OpenFile(self._folder / name) for name in names]
+            except OSError:
+                follows = False
+            self._commits.append(commit)
+            self._bytes += commit.size
+            if not follows:
+                self._drop_all()  # whoever follows is brought up to date anew
             while self._bytes > self._kept_bytes and len(self._commits) > 1:
-                self._drop(self._commits.popleft())
+                self._drop()
 
-    def _new_files(self, key: bytes, stored: bytes | None) -> list[OpenFile]:
-        runs = decode_derived(stored[:-SUM_SIZE]).runs if stored is not None else []
-        before, now = self._named.get(key, set()), {row.file for row in runs}
-        self._named[key] = now
-        return [OpenFile(self._folder / name) for name in sorted(now - before)]
+    def _new_names(self, rows: list[Row]) -> list[str]:
+        found: set[str] = set()
+        for table, key, stored in rows:
+            if table == "derived":
+                runs = decode_derived(stored[:-SUM_SIZE]).runs if stored is not None else []
+                before, now = self._named.get(key, set()), {row.file for row in runs}
+                self._named[key] = now
+                found |= now - before
+        return sorted(found)
 
-    def _drop(self, commit: Commit) -> None:
+    def _drop(self) -> None:
+        commit = self._commits.popleft()
         self._bytes -= commit.size
         self._before = commit.number
 
-    def _forget(self) -> None:
-        while self._commits:
-            self._drop(self._commits.popleft())
+    def _drop_all(self) -> None:
+        self._commits.clear()
+        self._bytes, self._before = 0, self.newest
 
-    def follows(self, number: int) -> bool:
-        """Whether everything after commit `number` is kept."""
+    def sent(self, number: int) -> None:
+        """The commits up to `number` need not be kept any more."""
         with self._lock:
-            return self._before <= number <= self.newest
+            while self._commits and self._commits[0].number <= number:
+                self._drop()
 
     def after(self, number: int) -> list[Commit] | None:
         """The commits after `number`, oldest first; None if they are not all kept any more."""
         with self._lock:
-            if not self._before <= number <= self.newest:
+            if number < self._before:
                 return None
-            skipped = number - self._before
-            return [commit for place, commit in enumerate(self._commits) if place >= skipped]
-
-
-class Whole:
-    """The whole of a store at a moment, with the files that it names. If one is missing it is an
-    error, or with `without` it is not sent: whoever opens such a store makes that index anew.
-    """
-
-    def __init__(self, store: Store, index_folder: Path, *, without: bool = False) -> None:
-        self._store = store.moment()
-        self.number = self._store.number
-        self._files: list[OpenFile] = []
-        try:
-            with self._store.read() as txn:
-                for _, value in txn.scan("derived", b"", b"\xff" * 5):
-                    for row in decode_derived(value).runs:
-                        with suppress(*((FileNotFoundError,) if without else ())):
-                            self._files.append(OpenFile(index_folder / row.file))
-        except BaseException:
-            self.close()
-            raise
-
-    def pieces(self) -> Iterator[Piece]:
-        """Its files, which go before anything else."""
-        for file in self._files:
-            yield from file.pieces()
-
-    def parts(self) -> Iterator[Part]:
-        """Its rows, table by table, in the order of keys."""
-        return parts(0, self._rows())
-
-    def _rows(self) -> Iterator[Row]:
-        with self._store.read() as txn:
-            for table in TABLES:
-                for key, stored in txn.stored(table):
-                    if table != "meta" or key not in OF_THE_HOME:
-                        yield table, key, stored
-
-    def close(self) -> None:
-        """Let the moment go."""
-        self._store.close()
+            return [commit for commit in self._commits if commit.number > number]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import math
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 
 import trio
 
@@ -18,11 +18,13 @@ from tallystick.node.books import Books
 from tallystick.node.config import StandbySettings
 from tallystick.node.errors import PeerUnreachable
 from tallystick.node.home import Home
-from tallystick.node.standby.marks import LINE
+from tallystick.node.standby.beside import Watched
 from tallystick.node.standby.mode import mark_superseded
-from tallystick.node.standby.recording import Recording, Whole
+from tallystick.node.standby.opening import Opening
+from tallystick.node.standby.recording import Recording
 from tallystick.node.standby.talk import Talk
-from tallystick.node.store.disk import Store
+from tallystick.node.store.changed import LINE, forget_changes
+from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.keyspace import FORMAT_VERSION
 from tallystick.node.store.recorder import Row
 from tallystick.node.streams import Stream
@@ -34,30 +36,51 @@ from tallystick.protocol.mirror import (
     Begin,
     Greet,
     Message,
-    Part,
     Refusal,
     Successor,
+    Wanted,
 )
 
 BEAT_SECONDS = 2.0
+BESIDE_SECONDS = 1.0
 SILENCE_SECONDS = 20.0  # a standby that says nothing for so long is taken for gone
 GREETING_SECONDS = 10.0
 STEP_COMMITS = 64  # so far behind a standby may be and still be waited for
 OPEN_TRIES = 4
 LEAVE_SECONDS = 10.0
-INWARD_BYTES_MAX = 4096  # what a standby says is short
+INWARD_BYTES_MAX = 16 * 1024  # what a standby says is short
 
 _log = logging.getLogger("tallystick.standby")
 
 
 def line_of(store: Store) -> bytes:
-    """What names the commits of this store; drawn when it is first asked for."""
+    """What names the commits of this store; drawn when it is first asked for, and from then on it
+    is noted what each of them changes.
+    """
     with store.read() as txn:
         found = txn.get("meta", LINE)
     if found is None:
         found = drawn = secrets.token_bytes(16)
-        store.commit_now(lambda txn: txn.put("meta", LINE, drawn))
+
+        def job(txn: Txn) -> None:
+            forget_changes(txn)
+            txn.put("meta", LINE, drawn)
+
+        store.commit_now(job)
+        store.noting = True
     return found
+
+
+def end_line(store: Store) -> None:
+    """No standby is served any more: note nothing. One that comes later is sent everything."""
+    if store.noting:
+        store.noting = False
+
+        def job(txn: Txn) -> None:
+            forget_changes(txn)
+            txn.delete("meta", LINE)
+
+        store.commit_now(job)
 
 
 class Mirroring:
@@ -182,23 +205,22 @@ class Mirroring:
         greet = await self._greeting(talk)
         if greet is None:
             return
-        whole: Whole | None = None
-        number = greet.number
-        if greet.line != self.line or not self.recording.follows(number):
-            whole = await trio.to_thread.run_sync(self._whole)
-            number = whole.number
-        _log.info("a standby follows", extra={"whole": whole is not None, "number": number})
+        since = greet.number if greet.line == self.line else None
+        self.recording.begin()
         try:
-            await talk.say(Begin(self.line, number, whole is not None, self._settings.wait))
-            self.connected = True
-            if whole is None:
-                self._heard(number)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._listen, talk, nursery)
-                await self._send(talk, number, whole)
+                said, wanted = trio.open_memory_channel[list[str]](1)
+                nursery.start_soon(self._listen, talk, nursery, said)
+                opening = await trio.to_thread.run_sync(self._opening, since)
+                try:
+                    await self._begin(talk, opening)
+                    nursery.start_soon(self._send_beside, talk)
+                    number = await self._send_opening(talk, opening, wanted)
+                finally:
+                    opening.close()  # or the store's file would grow for as long as it is held
+                await self._send_commits(talk, number)
         finally:
-            if whole is not None:
-                whole.close()
+            self.recording.end()
 
     async def _greeting(self, talk: Talk) -> Greet | None:
         message: Message | None = None
@@ -212,49 +234,82 @@ class Mirroring:
         await talk.say(Refusal("the two nodes are of different versions of tally: use the same"))
         return None
 
-    def _whole(self) -> Whole:
+    def _opening(self, since: int | None) -> Opening:
         store, folder = self._books.store, self._books.index_folder
         for _ in range(OPEN_TRIES):
             with suppress(FileNotFoundError):  # merged away while we looked
-                return Whole(store, folder)
+                return Opening(store, folder, since)
         # It was missing when this node started, and the rows of the new index wait for a standby.
-        return Whole(store, folder, without=True)
+        return Opening(store, folder, since, without=True)
 
-    async def _send(self, talk: Talk, number: int, whole: Whole | None) -> None:
-        """Send commits as they come, and in between what is left of the whole."""
-        rest: Iterator[Part] | None = None
-        if whole is not None:
-            for piece in whole.pieces():
-                await talk.say(piece)
-            rest = whole.parts()
+    async def _begin(self, talk: Talk, opening: Opening) -> None:
+        _log.info("a standby follows", extra={"whole": opening.whole, "number": opening.number})
+        await talk.say(Begin(self.line, opening.number, opening.whole, self._settings.wait))
+        self.connected = True
+
+    async def _send_opening(
+        self, talk: Talk, opening: Opening, wanted: trio.MemoryReceiveChannel[list[str]]
+    ) -> int:
+        """Bring the standby up to date, with what is committed meanwhile; up to which commit."""
+        number = opening.number
+        groups = opening.files()
+        while (files := await trio.to_thread.run_sync(next, groups, None)) is not None:
+            await talk.say(files)
+            names = {name for name, _ in files.files}
+            for name in await wanted.receive():
+                if name not in names:
+                    raise PeerUnreachable("the standby wants a file that it was not offered")
+                for piece in opening.pieces(name):
+                    await talk.say(piece)
+        with closing(opening.parts()) as rest:
+            while (part := await trio.to_thread.run_sync(next, rest, None)) is not None:
+                await talk.say(part)
+                number = await self._send_new(talk, number)
+        return number
+
+    async def _send_new(self, talk: Talk, number: int) -> int:
+        """Send the commits after a number; the newest of them."""
+        commits = self.recording.after(number)
+        if commits is None:
+            raise PeerUnreachable("it fell too far behind, and is told anew what changed")
+        for commit in commits:
+            for message in commit.messages():
+                await talk.say(message)
+            number = commit.number
+        self.recording.sent(number)
+        return number
+
+    async def _send_commits(self, talk: Talk, number: int) -> None:
+        """Send commits as they come."""
         while True:
-            commits = self.recording.after(number)
-            if commits is None:
-                raise PeerUnreachable("it fell too far behind, and is sent the whole store anew")
-            for commit in commits:
-                for message in commit.messages():
-                    await talk.say(message)
-                number = commit.number
-            if rest is not None:
-                part = await trio.to_thread.run_sync(next, rest, None)
-                if part is None:
-                    rest = None
-                else:
-                    await talk.say(part)
-            elif number == self.recording.newest:
-                grown = self._grown
-                with trio.move_on_after(BEAT_SECONDS) as waiting:
-                    await grown.wait()
-                if waiting.cancelled_caught:
-                    await talk.say(Beat())
+            grown = self._grown
+            number = await self._send_new(talk, number)
+            if number < self.recording.newest:
+                continue
+            with trio.move_on_after(BEAT_SECONDS) as waiting:
+                await grown.wait()
+            if waiting.cancelled_caught:
+                await talk.say(Beat())
 
-    async def _listen(self, talk: Talk, nursery: trio.Nursery) -> None:
+    async def _send_beside(self, talk: Talk) -> None:
+        """Send what is kept beside the store whenever it is another."""
+        watched = Watched(self.home)
+        while True:
+            for message in await trio.to_thread.run_sync(watched.news):
+                await talk.say(message)
+            await trio.sleep(BESIDE_SECONDS)
+
+    async def _listen(
+        self, talk: Talk, nursery: trio.Nursery, wanted: trio.MemorySendChannel[list[str]]
+    ) -> None:
         while True:
             with trio.move_on_after(SILENCE_SECONDS) as waiting:
                 for message in await talk.receive():
                     match message:
                         case Applied():
                             self._heard(message.number)
+                        case Wanted():
+                            await wanted.send(message.names)
                         case Successor():
                             self._hand_over(message)
                             nursery.start_soon(self._leave)

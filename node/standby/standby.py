@@ -139,7 +139,7 @@ class Standby:
             "role": "standby",
             "primary": following.primary,
             "connected": following.connected,
-            "in_step": following.connected and not following.whole_under_way,
+            "in_step": following.connected and not following.catching_up,
             "complete": bool(following.mirrored.line),
             "lag_commits": None,
             "wait": following.waited_for,

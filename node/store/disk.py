@@ -28,6 +28,7 @@ import xxhash
 from tallystick.node.errors import HomeError, NodeStops, StoreError
 from tallystick.node.segments.reading import Segments
 from tallystick.node.store.ahead import read_ahead
+from tallystick.node.store.changed import LINE, note
 from tallystick.node.store.keyspace import FORMAT, FORMATS, TABLES
 from tallystick.node.store.recorder import Recorder, Row
 from tallystick.node.store.writer import Writer
@@ -156,6 +157,15 @@ class Txn:
         db = self._tables[table]
         return 0 if db is None else int(self._txn.stat(db)["entries"])
 
+    def table_bytes(self, table: str) -> int:
+        """What a table takes in the file."""
+        db = self._tables[table]
+        if db is None:
+            return 0
+        found = self._txn.stat(db)
+        pages = found["branch_pages"] + found["leaf_pages"] + found["overflow_pages"]
+        return int(found["psize"] * pages)
+
     def ahead(self, table: str, key: bytes) -> None:
         """Have a large value's pages read, which is about to be read from anywhere in the store."""
         with self._env.begin(buffers=True) as txn:
@@ -193,6 +203,7 @@ class Store:
     reads piece by piece fits together while a node writes.
     """
 
+    noting = False  # which rows each commit changes
     recorder: Recorder | None = None  # told of every commit from when it is set
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -235,6 +246,9 @@ class Store:
         self._begin_queue()
         self._running = False
         self.on_failure: list[Callable[[], None]] = []  # bring memory back to what is on disk
+        if not read_only:
+            with self.read() as txn:
+                self.noting = txn.get("meta", LINE) is not None
         self._check_version(read_only)
 
     def _begin_queue(self) -> None:
@@ -340,14 +354,17 @@ class Store:
             self._commit(jobs)
 
     def _commit(self, jobs: Sequence[Job]) -> None:
-        rows: list[Row] | None = None if self.recorder is None else []
+        rows: list[Row] | None = [] if self.noting or self.recorder is not None else None
         try:
             with self._env.begin(write=True) as txn:
                 wrapped = Txn(self._env, txn, self._tables, self.segments, rows)
                 for job in jobs:
                     job(wrapped)
-                self.counts.fsyncs()
                 number = int(txn.id())
+                if rows and self.noting:
+                    wrapped.rows = None  # of a note there is none
+                    note(wrapped, number, rows)
+                self.counts.fsyncs()
             self.counts.wrote(len(jobs), wrapped.written)
             self._commits += 1
             if self.recorder is not None and rows:

@@ -45,6 +45,7 @@ numbers are `2 × channel number` for our own log and one more for the peer's.
 | witnessed   | log, size, hash of a witness's key | LineRow: a witness's line on that head        |
 | asked       | log, hash of a witness's key       | AskedRow: how far that witness is             |
 | seen        | hash of an origin                  | SeenRow: what we co-signed of it as a witness |
+| changed     | number of a commit                 | the keys that it changed, for a standby       |
 
 `tiles`, `corrections`, `matters`, `closes`, `named`, `ended`, `derived`, `lines` and the id index's
 files follow from the rest and can be rebuilt. The tables from `feed` to `deliveries` only tell
@@ -108,6 +109,7 @@ TABLES = (
     "witnessed",
     "asked",
     "seen",
+    "changed",
 )
 
 META_KEYS = (
@@ -324,10 +326,19 @@ class FenceRow(Struct, array_like=True):
 
 
 class FeedState(Struct, array_like=True):
-    """In `meta`: the oldest event that the feed still has, and the cursor of the next one."""
+    """In `meta`: the oldest event that the feed still has, and the cursor of the next one. Cursors
+    in `gaps` (from, and below) are of no event: another node of the party may have given them.
+    """
 
     first: int
     next: int
+    gaps: list[tuple[int, int]] = []
+
+    @property
+    def count(self) -> int:
+        """How many events the feed still has."""
+        skipped = sum(max(below - max(start, self.first), 0) for start, below in self.gaps)
+        return self.next - self.first - skipped
 
 
 class FeedRow(Struct, array_like=True):

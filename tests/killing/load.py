@@ -28,7 +28,7 @@ COSIGN_SECONDS = 2.0
 CLOSE_SECONDS = 5.0
 ANSWER_SECONDS = 60.0  # a node that is up and does not answer for so long hangs
 SIZES = (1, 1, 1, 2, 5, 20, 60, 150, 600)
-_encode = msgspec.msgpack.Encoder().encode
+drafts_message = msgspec.msgpack.Encoder().encode
 
 
 class Hours:
@@ -54,6 +54,7 @@ class Source(ABC):
     def __init__(self, home: Path, ledger: Ledger, dice: Random, stop: trio.Event) -> None:
         self.ledger = ledger
         self.dice = dice
+        self.answer_seconds = ANSWER_SECONDS
         self._home = open_home(home)
         self._stop = stop
         self._client: RpcClient | None = None
@@ -94,7 +95,7 @@ class Source(ABC):
     async def call(self, method: str, **params: object) -> Any:
         """The method's result."""
         assert self._client is not None
-        with trio.move_on_after(ANSWER_SECONDS):
+        with trio.move_on_after(self.answer_seconds):
             try:
                 return await self._client.call(method, channel=None, **params)
             except NodeStops as error:  # it writes nothing any more: ask the one that comes
@@ -142,7 +143,7 @@ class Emitter(Source):
             await self._wait(self.ledger.size)
 
     async def _ask(self, drafts: list[Draft]) -> None:
-        answer = await self.call("emit", drafts=_encode(drafts))
+        answer = await self.call("emit", drafts=drafts_message(drafts))
         self._doubtful = []
         self.ledger.take(drafts, answer)
 
@@ -201,7 +202,7 @@ class Emitter(Source):
     async def _contradict(self) -> None:
         known = self.ledger.known(self.dice, 1)[0]
         other = Draft(known.id, known.meter, known.subject, known.quantity + 1, known.occurred_at)
-        answer = await self.call("emit", drafts=_encode([other]))
+        answer = await self.call("emit", drafts=drafts_message([other]))
         self.ledger.take_conflict(other, answer)
 
     async def _correct(self) -> None:

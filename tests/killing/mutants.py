@@ -99,4 +99,32 @@ disputing.said_before = lambda channel, record: None
 """,
 }
 
+_TAKEOVER_MISTAKES = {
+    "does not wait for its standby": """
+import trio
+from tallystick.node.standby import serving
+async def shared(self):
+    self._grown.set()
+    self._grown = trio.Event()
+    return not self._leaving
+serving.Mirroring.shared = shared
+""",
+    "is a third of a second behind with what it says that it has": """
+import trio
+from tallystick.node.standby import following, inflow
+from tallystick.protocol.mirror import Applied, Part
+take, apply_next = following.Following._take, inflow.Inflow.apply_next
+async def early(self, message, inflow, talk):
+    await take(self, message, inflow, talk)
+    if isinstance(message, Part) and message.number and message.last:
+        await talk.say(Applied(message.number))
+async def late(self):
+    await self._arrived.wait()
+    await trio.sleep(0.3)
+    await apply_next(self)
+following.Following._take, inflow.Inflow.apply_next = early, late
+""",
+}
+
 MUTANTS = {name: mistake + MAIN for name, mistake in _MISTAKES.items()}
+TAKEOVER_MUTANTS = {name: mistake + MAIN for name, mistake in _TAKEOVER_MISTAKES.items()}

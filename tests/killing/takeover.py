@@ -17,18 +17,22 @@ from random import Random
 import nodes
 import standbys
 import trio
+from tollgate import Tollgate
 
 from killing.audit import audit
-from killing.ledger import TERMS, Findings, Ledger
-from killing.load import Closing, Emitter, Hours, Source
+from killing.ledger import METERS, TERMS, Findings, Ledger
+from killing.load import Closing, Emitter, Hours, Source, drafts_message
 from killing.observer import Observer
 from tallystick.node.home import open_home
-from tallystick.protocol.errors import lone_error
+from tallystick.node.importing.drafts import Draft
+from tallystick.node.rpc import RpcClient
+from tallystick.protocol.errors import TallyError, lone_error
 
 EMITTERS = 3  # a party
-STEP_SECONDS = 90  # until a standby is in step
-REST_SECONDS = 120  # until all is co-signed after the last takeover
+STEP_SECONDS = 300  # until a standby is in step; no emit is answered before that
+REST_SECONDS = 300  # until all is co-signed after the last takeover
 STOP_SECONDS = 60  # until a superseded node has noticed
+HELD_SECONDS = 1.0  # that nothing reaches the standby before a node is killed
 PARTIES = ("acme.example", "beta.example")
 # What no takeover is a reason for. (A node that was superseded says so as an error.)
 ALARMS = ("Traceback", "halt", "broke the protocol", "set aside", "evidence")
@@ -43,6 +47,7 @@ class Summary:
     fenced: int = 0
     acknowledged: int = 0
     at_takeovers: int = 0  # acknowledged by nodes that were killed
+    held: int = 0  # killed while nothing reached the standby
     repeats: int = 0
     checkpoints: int = 0
     heads: int = 0
@@ -74,6 +79,7 @@ class Takeovers:
         self._stop = trio.Event()
         self._ways: list[str] = []  # in which nodes are lost next
         self._logs: list[Path] = []
+        self._last: list[Draft] = []  # sent before a node is killed
         self._superseded: list[nodes.Party] = []
 
     def run(self) -> Summary:
@@ -127,6 +133,8 @@ class Takeovers:
                 self._sources.append((place, source))
             closing = Closing(self._hours, *given, Random(self._dice.random()), self._stop)
             self._sources.append((place, closing))
+        for _, source in self._sources:
+            source.answer_seconds = STEP_SECONDS
         self._running = len(self._sources)
         for _, one in self._sources:
             nursery.start_soon(self._emit, one)
@@ -141,7 +149,9 @@ class Takeovers:
         old = self._parties[self._place]
         folder = self._folder / f"standby-{number}"
         folder.mkdir()
-        new = await trio.to_thread.run_sync(standbys.Standby, folder, old, self._code)
+        self._gate = Tollgate(old.address)
+        address = self._gate.address
+        new = await trio.to_thread.run_sync(standbys.Standby, folder, old, self._code, address)
         new.configure(standbys.WAIT.format(seconds=0))
         self._logs.append(new.log)
         await trio.to_thread.run_sync(new.follow)
@@ -149,12 +159,17 @@ class Takeovers:
         await trio.sleep(self._dice.uniform(0.2, 2.5))
         ledger = self._ledgers[old.name]
         before = len(ledger.acknowledged)
-        await self._strike(old, new)
+        try:
+            await self._strike(old, new)
+        finally:
+            await trio.to_thread.run_sync(self._gate.close)
         self.summary.at_takeovers += before
         self._parties[self._place] = new
         for place, source in self._sources:
             if place == self._place:
                 source.move(open_home(new.home))
+        if self._last:  # no answer came, so it is asked again, as anybody would
+            await self._emit_last(new)
         self.summary.takeovers += 1
         self._tell(
             f"takeover {self.summary.takeovers}: {before:,} acknowledged before it,"
@@ -174,7 +189,9 @@ class Takeovers:
             await trio.to_thread.run_sync(other.kill)
             await trio.sleep(self._dice.uniform(0.3, 1.0))
         if what != "alive":
+            await self._strike_on_answer(old)
             await trio.to_thread.run_sync(old.kill)
+            await trio.to_thread.run_sync(self._gate.close)
         if what in ("both", "all"):
             await trio.to_thread.run_sync(new.kill)
         if what == "all":
@@ -188,6 +205,34 @@ class Takeovers:
             await trio.to_thread.run_sync(other.start)
         if what == "alive":
             await trio.to_thread.run_sync(self._await_end, old)
+
+    async def _strike_on_answer(self, old: nodes.Party) -> None:
+        """Kill the node as soon as it acknowledges one more delta. Now and then nothing reaches
+        its standby meanwhile: then it must not.
+        """
+        held = self._dice.random() < 0.5
+        if held:
+            self._gate.hold()
+            self.summary.held += 1
+        moment_us = self._hours.moment_us(self._dice)
+        name = f"last-{self.summary.takeovers}"
+        self._last = [Draft(name, METERS[0], "last", 1, moment_us)]
+        self._ledgers[old.name].send(self._last)
+        with trio.move_on_after(HELD_SECONDS if held else STEP_SECONDS):
+            await self._emit_last(old)
+        assert old.process is not None
+        old.process.kill()
+
+    async def _emit_last(self, party: nodes.Party) -> None:
+        ledger = self._ledgers[party.name]
+        try:
+            async with RpcClient.connect(open_home(party.home)) as client:
+                answer = await client.call("emit", channel=None, drafts=drafts_message(self._last))
+        except TallyError as error:
+            self._findings.add(f"{party.name}: {type(error).__name__}: {error}")
+        else:
+            ledger.take(self._last, answer)
+            self._last = []
 
     async def _in_step(self, standby: standbys.Standby) -> None:
         with trio.move_on_after(STEP_SECONDS):

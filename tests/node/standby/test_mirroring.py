@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,13 +20,19 @@ from tallystick.node.books import Books
 from tallystick.node.config import Config
 from tallystick.node.errors import StoreError
 from tallystick.node.importing.drafts import Draft
+from tallystick.node.standby import applying
 from tallystick.node.standby.applying import Mirrored
 from tallystick.node.standby.inflow import Inflow
-from tallystick.node.standby.recording import Recording, Whole
+from tallystick.node.standby.opening import Opening
+from tallystick.node.standby.promoting import check_mirrored
+from tallystick.node.standby.recording import Recording
+from tallystick.node.standby.serving import line_of
+from tallystick.node.store import changed
+from tallystick.node.store.changed import forget_changes
 from tallystick.node.store.disk import Store, Txn
 from tallystick.node.store.recorder import Row
 from tallystick.node.upkeep import flush, tend_index
-from tallystick.protocol.errors import FormatError
+from tallystick.protocol.errors import FormatError, InputError
 from tallystick.protocol.mirror import (
     Begin,
     Message,
@@ -34,8 +41,6 @@ from tallystick.protocol.mirror import (
     decode_mirror,
     encode_mirror,
 )
-
-LINE = bytes(range(16))
 
 
 class Told:
@@ -49,6 +54,15 @@ class Told:
         return True
 
 
+@dataclass(slots=True)
+class Sent:
+    """What came first on a connection."""
+
+    whole: bool
+    rows: int = 0
+    files: int = 0
+
+
 class Pair:
     """A primary's store, and its standby's."""
 
@@ -58,8 +72,8 @@ class Pair:
         self.primary = primary
         self.ids = primary.path.parent / "ids"
         self.ids.mkdir(exist_ok=True)
-        self.recording = Recording(primary, self.ids, kept_bytes)
-        primary.recorder = Told(self.recording)
+        self.kept_bytes = kept_bytes
+        self.record()
         self.store = Store(self.folder / "store")
         self.mirrored = Mirrored(self.store, self.folder / "ids")
 
@@ -72,15 +86,14 @@ class Pair:
         finally:
             inflow.finish()
 
-    def begin(self, inflow: Inflow) -> Whole | None:
-        """What the primary says first; the whole store if that must be sent."""
+    def begin(self, inflow: Inflow, *, without: bool = False) -> Opening:
+        """What the primary says first."""
         here = self.mirrored
-        if here.line == LINE and self.recording.follows(here.number):
-            inflow.begin(Begin(LINE, here.number, whole=False, waits=False))
-            return None
-        whole = Whole(self.primary, self.ids)
-        inflow.begin(Begin(LINE, whole.number, whole=True, waits=False))
-        return whole
+        self.recording.begin()
+        since = here.number if here.line == self.line else None
+        opening = Opening(self.primary, self.ids, since, without=without)
+        inflow.begin(Begin(self.line, opening.number, opening.whole, waits=False))
+        return opening
 
     def send_commits(self, inflow: Inflow, number: int) -> int:
         """Send what was committed after a number; the newest number."""
@@ -89,20 +102,39 @@ class Pair:
         for commit in commits:
             send(inflow, commit.messages())
             number = commit.number
+        self.recording.sent(number)
         return number
 
-    def follow(self) -> None:
-        """A connection on which everything arrives."""
+    def follow(self, *, without: bool = False) -> Sent:
+        """A connection on which everything arrives; what came first."""
         with self.connection() as inflow:
-            whole = self.begin(inflow)
-            number = self.mirrored.number
-            if whole is not None:
-                send(inflow, whole.pieces())
-                send(inflow, whole.parts())
-                number = whole.number
-                whole.close()
-                trio.run(inflow.apply_next)
-            self.send_commits(inflow, number)
+            opening = self.begin(inflow, without=without)
+            sent = Sent(opening.whole)
+            for files in opening.files():
+                for name in inflow.lacking(files):
+                    sent.files += 1
+                    send(inflow, opening.pieces(name))
+            for part in opening.parts():
+                sent.rows += len(part.rows)
+                send(inflow, [part])
+            opening.close()
+            trio.run(inflow.apply_next)
+            self.send_commits(inflow, opening.number)
+        self.recording.end()
+        return sent
+
+    def start_again(self) -> None:
+        """Both processes are killed, and started."""
+        self.primary.close()
+        self.primary = Store(self.primary.path)
+        self.record()
+        self.mirrored = Mirrored(self.store, self.mirrored.folder)
+
+    def record(self) -> None:
+        """Record what the primary commits."""
+        self.line = line_of(self.primary)
+        self.recording = Recording(self.primary, self.ids, self.kept_bytes)
+        self.primary.recorder = Told(self.recording)
 
     def close(self) -> None:
         """Close both."""
@@ -137,11 +169,11 @@ tables = st.sampled_from(("batches", "heads", "feed", "peers"))
 rows = st.tuples(tables, keys, st.binary() | st.none())
 steps = st.one_of(
     st.lists(rows, min_size=1, max_size=8),  # a commit
-    st.sampled_from(("follow", "cut", "restart")),
+    st.sampled_from(("follow", "cut", "restart", "forget")),
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=st.lists(steps, max_size=14), data=st.data())
 def test_any_history_arrives(
     tmp_path_factory: pytest.TempPathFactory, history: list[list[Row] | str], data: st.DataObject
@@ -156,18 +188,15 @@ def test_any_history_arrives(
             case "cut":  # the connection ends in the middle of something
                 before = here(pair)
                 with pair.connection() as inflow:
-                    whole = pair.begin(inflow)
-                    if whole is not None:
-                        parts = list(whole.parts())
-                        send(inflow, parts[: data.draw(st.integers(0, len(parts) - 1))])
-                        whole.close()
-                if whole is not None:
-                    assert here(pair) == before
+                    opening = pair.begin(inflow)
+                    parts = list(opening.parts())
+                    send(inflow, parts[: data.draw(st.integers(0, len(parts) - 1))])
+                    opening.close()
+                assert here(pair) == before
             case "restart":
-                pair.primary.recorder = None
-                pair.recording = Recording(pair.primary, pair.ids, 500)
-                pair.primary.recorder = Told(pair.recording)
-                pair.mirrored = Mirrored(pair.store, pair.folder / "ids")
+                pair.start_again()
+            case "forget":  # what changed is not known any more
+                pair.primary.commit_now(forget_changes)
             case list():
                 pair.primary.commit_now(partial(_write, made=step))
     pair.follow()
@@ -188,7 +217,7 @@ def test_commits_that_come_while_the_whole_is_under_way_follow_it(tmp_path: Path
     pair.primary.commit_now(lambda txn: txn.put("heads", b"a", b"1"))
     with pair.connection() as inflow:
         whole = pair.begin(inflow)
-        assert whole is not None
+        assert whole.whole
         pair.primary.commit_now(lambda txn: txn.put("heads", b"a", b"2"))
         number = pair.send_commits(inflow, whole.number)
         send(inflow, whole.parts())
@@ -215,7 +244,9 @@ def test_a_home_with_its_index_is_read_at_the_standby(tmp_path: Path) -> None:
                 await flush([log])
                 await tend_index(log)
                 if number != 2:
-                    await trio.to_thread.run_sync(pair.follow)
+                    sent = await trio.to_thread.run_sync(pair.follow)
+                    assert sent.whole == (number == 1)
+                    assert sent.files == (2 if number == 3 else 1)  # and none that is there
                     assert same(pair)
             assert len(list((pair.folder / "ids").iterdir())) == len(log.index.rows()) == 3
             books = Books(
@@ -241,19 +272,20 @@ def test_a_file_of_the_index_that_is_missing_is_missing_at_the_standby(tmp_path:
             lost = next(pair.ids.iterdir())
             lost.unlink()
             with pytest.raises(FileNotFoundError):
-                Whole(pair.primary, pair.ids)
-            whole = Whole(pair.primary, pair.ids, without=True)
-            with pair.connection() as inflow:
-                inflow.begin(Begin(LINE, whole.number, whole=True, waits=False))
-                send(inflow, whole.pieces())
-                send(inflow, whole.parts())
-                whole.close()
-                await inflow.apply_next()
+                await trio.to_thread.run_sync(pair.follow)
+            await trio.to_thread.run_sync(partial(pair.follow, without=True))
             assert same(pair)
             assert not list(pair.mirrored.folder.iterdir())
             pair.store.close()
 
     trio.run(work)
+
+
+def begun(pair: Pair) -> Inflow:
+    """An inflow on which nothing came first."""
+    inflow = Inflow(pair.mirrored, pair.folder)
+    inflow.begin(Begin(pair.line, pair.mirrored.number, whole=False, waits=False))
+    return inflow
 
 
 def test_damage_on_the_way_changes_nothing(tmp_path: Path) -> None:
@@ -266,31 +298,36 @@ def test_damage_on_the_way_changes_nothing(tmp_path: Path) -> None:
         (("nonsense", b"a", None), FormatError),
         (("meta", b"place", None), FormatError),
     ):
-        inflow = Inflow(pair.mirrored, pair.folder)
-        inflow.begin(Begin(LINE, pair.mirrored.number, whole=False, waits=False))
-        inflow.part(Part(pair.mirrored.number + 1, [bad], last=True))
-        with pytest.raises(error):
-            inflow.finish()
-        assert here(pair) == before
+        for number in (0, pair.mirrored.number + 1):
+            inflow = begun(pair)
+            if number:
+                inflow.part(Part(0, [], last=True))
+            inflow.part(Part(number, [bad], last=True))
+            with pytest.raises(error):
+                inflow.finish()
+            assert here(pair) == before
     pair.close()
 
 
 def test_a_gap_is_noticed(tmp_path: Path) -> None:
     pair = Pair(tmp_path, Store(tmp_path / "store"))
     pair.follow()
-    inflow = Inflow(pair.mirrored, pair.folder)
-    inflow.begin(Begin(LINE, pair.mirrored.number, whole=False, waits=False))
+    inflow = begun(pair)
+    inflow.part(Part(0, [], last=True))
     inflow.part(Part(pair.mirrored.number + 2, [], last=True))
     with pytest.raises(FormatError, match="came after commit"):
         inflow.finish()
-    with pytest.raises(FormatError, match="is not"):
-        Inflow(pair.mirrored, pair.folder).begin(Begin(LINE, 10**6, whole=False, waits=False))
+    there = pair.mirrored.number
+    for line, number in ((bytes(16), there), (pair.line, there - 1)):
+        with pytest.raises(FormatError, match="is not"):
+            Inflow(pair.mirrored, pair.folder).begin(Begin(line, number, whole=False, waits=False))
     pair.close()
 
 
 def test_what_is_kept_for_a_standby_is_bounded(tmp_path: Path) -> None:
     pair = Pair(tmp_path, Store(tmp_path / "store"), kept_bytes=10_000)
     pair.follow()
+    pair.recording.begin()
     number = pair.mirrored.number
     for _ in range(50):
         pair.primary.commit_now(lambda txn: txn.put("heads", b"a", bytes(1000)))
@@ -298,6 +335,82 @@ def test_what_is_kept_for_a_standby_is_bounded(tmp_path: Path) -> None:
     assert kept is not None and len(kept) == 5
     assert pair.recording.after(number) is None
     assert pair.recording.after(pair.recording.newest - 10) is None
+    pair.recording.sent(pair.recording.newest - 2)
+    kept = pair.recording.after(pair.recording.newest - 2)
+    assert kept is not None and len(kept) == 2
     pair.follow()
     assert same(pair)
+    assert pair.recording.after(pair.recording.newest) == []
+    pair.primary.commit_now(lambda txn: txn.put("heads", b"a", b"unkept"))
+    assert pair.recording.after(pair.recording.newest - 1) is None
+    pair.close()
+
+
+def test_only_what_changed_is_sent_again(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, Store(tmp_path / "store"))
+    for number in range(100):
+        pair.primary.commit_now(partial(_write, made=[("heads", bytes([1, number]), b"1")]))
+    sent = pair.follow()
+    assert sent.whole and sent.rows > 100
+    pair.start_again()
+    assert pair.follow() == Sent(whole=False)
+    pair.recording.begin()
+    for number in range(50):  # nobody hears of it before both are killed
+        value = str(number).encode()
+        pair.primary.commit_now(partial(_write, made=[("heads", b"a", value)]))
+    pair.primary.commit_now(partial(_write, made=[("heads", bytes([1, 7]), None)]))
+    pair.start_again()
+    assert pair.follow() == Sent(whole=False, rows=2)
+    assert same(pair)
+    pair.close()
+
+
+def test_what_changed_is_noted_within_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changed, "KEPT_BYTES", 64 * 1024)
+    monkeypatch.setattr(changed, "DROPPED_BYTES", 8 * 1024)
+    pair = Pair(tmp_path, Store(tmp_path / "store"))
+    pair.follow()
+    for number in range(400):
+        keys = [("heads", b"%d" % (number * 20 + n), b"1") for n in range(20)]
+        pair.primary.commit_now(partial(_write, made=keys))
+        if number == 380:
+            pair.follow()
+    with pair.primary.read() as txn:
+        assert 32 * 1024 < txn.table_bytes("changed") < 80 * 1024
+        newest = pair.primary.number
+        found = changed.changed_since(txn, newest - 10, newest)
+        assert found is not None and len(found["heads"]) == 200
+        assert changed.changed_since(txn, newest - 380, newest) is None
+    assert pair.follow() == Sent(whole=False, rows=380)
+    assert same(pair)
+    pair.close()
+
+
+def test_a_standby_with_nothing_is_filled_piece_by_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(applying, "TOGETHER_BYTES", 1000)
+    pair = Pair(tmp_path, Store(tmp_path / "store"))
+    made: list[Row] = [("heads", b"%04d" % n, b"1") for n in range(200)]
+    pair.primary.commit_now(partial(_write, made=[*made, ("peers", b"beta", b"1")]))
+    opening = Opening(pair.primary, pair.ids, None)
+    rows = [row for part in opening.parts() for row in part.rows]
+    opening.close()
+
+    def cut() -> Iterator[Row]:
+        yield from rows[:-60]
+        raise FormatError("the end is missing")
+
+    with pytest.raises(FormatError, match="missing"):
+        pair.mirrored.apply_whole(pair.line, opening.number, cut())
+    with pair.store.read() as txn:
+        assert 60 < txn.entries("heads") < 200
+        assert not txn.entries("peers")
+        with pytest.raises(InputError, match="never had everything"):
+            check_mirrored(pair.store)
+    assert pair.follow().whole
+    assert same(pair)
+    check_mirrored(pair.store)
     pair.close()

@@ -35,8 +35,9 @@ def test_a_standby_reads_and_does_nothing_else(tmp_path: Path) -> None:
         deltas = ["emit", "context-tokens", "7", "--subject", "s", "--at", "2026-01-05T00:00:00Z"]
         acme.tally(*deltas, "--id", "one", "--wait")
         acme.tally("checkpoint", "2026-01-05T00", "--force")
-        key = standby.json("keys", "add", "reader", "--scope", "read")["key"]
+        key = acme.json("keys", "add", "reader", "--scope", "read")["key"]
         http = standby.json("status")["http"]
+        nodes.wait_until(lambda: _ask(http, "/v1/status", key)[0] == 200)
         channel = acme.json("status")["channels"][0]["channel"]
 
         def get(path: str) -> Any:
@@ -62,6 +63,8 @@ def test_a_standby_reads_and_does_nothing_else(tmp_path: Path) -> None:
 
         assert _ask(http, f"{here}/deltas", key, b"{}")[0] == 409
         assert _ask(http, "/v1/status")[0] == 401
+        refused = standby.tally("keys", "add", "own", "--scope", "read", check=False)
+        assert refused.returncode == 2 and "they are mirrored" in refused.stderr
         for verb in ([*deltas, "--id", "three"], ["invite"], ["checkpoint", "2026-01-05T01"]):
             done = standby.tally(*verb, check=False)
             assert done.returncode == 2
