@@ -20,6 +20,7 @@ import trio
 
 from tallystick.node.errors import StoreError
 from tallystick.node.segments.reading import Segments
+from tallystick.node.store.changed import LINE, note
 from tallystick.node.store.disk import Job, Store, Txn, seal, unseal
 from tallystick.node.store.keyspace import TABLES
 from tallystick.node.store.recorder import Row
@@ -144,6 +145,19 @@ class MemoryTxn(Txn):
                 return
             yield key, seal(table, key, held.values[key])
 
+    def keys(self, table: str) -> Iterator[bytes]:
+        """Every key of a table."""
+        yield from list(self._disk.tables[table].keys)
+
+    def raw(self, table: str, key: bytes) -> bytes:
+        """A value with its sum; empty if there is none."""
+        value = self.get(table, key)
+        return b"" if value is None else seal(table, key, value)
+
+    def table_bytes(self, table: str) -> int:
+        """What a table takes, roughly."""
+        return sum(len(key) + len(value) for key, value in self._disk.tables[table].values.items())
+
     def floor_key(self, table: str, key: bytes) -> bytes | None:
         """The greatest key <= `key`."""
         held = self._disk.tables[table]
@@ -167,6 +181,8 @@ class MemoryStore(Store):
         self._writer = Writer()
         self._begin_queue()
         self.on_failure = []
+        with self.read() as txn:
+            self.noting = txn.get("meta", LINE) is not None
         self._check_version(False)
 
     def close(self) -> None:
@@ -220,11 +236,13 @@ class MemoryStore(Store):
         if not txn.changed:
             return
         self.disk.number += 1
+        rows: list[Row] = [
+            (table, key, None if value is None else seal(table, key, value))
+            for table, key, value in txn.changed
+        ]
+        if self.noting:
+            note(MemoryTxn(self.disk, self.segments), self.disk.number, rows)
         if self.recorder is not None:
-            rows: list[Row] = [
-                (table, key, None if value is None else seal(table, key, value))
-                for table, key, value in txn.changed
-            ]
             self.recorder.took(self.disk.number, rows)
 
     async def write(self, jobs: Sequence[Job]) -> None:

@@ -6,7 +6,7 @@ violation of that invariant; a mutation that none shows would mean that the simu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
@@ -29,6 +29,7 @@ from tallystick.node.disputing import standing_all
 from tallystick.node.fencing import Fences
 from tallystick.node.founding import Founding
 from tallystick.node.gossiping.judging import Judge
+from tallystick.node.gossiping.presences import ROW as PRESENCE
 from tallystick.node.gossiping.presences import Presences
 from tallystick.node.home import Home
 from tallystick.node.importing.drafts import Draft
@@ -36,12 +37,18 @@ from tallystick.node.lapsing import Due, Lapser
 from tallystick.node.link import Link
 from tallystick.node.logs import ChannelLog, Sign
 from tallystick.node.requests import EmitResult, Request
-from tallystick.node.standby import applying, mode, promoting
+from tallystick.node.standby import mode, opening, promoting
 from tallystick.node.standby.applying import Commits, Mirrored
 from tallystick.node.standby.serving import Mirroring
+from tallystick.node.store.changed import Keys, changed_since
 from tallystick.node.store.disk import Job, Store, Ticket, Txn
-from tallystick.node.store.keyspace import DeclarationRow, FenceRow, declaration_key, encode_row
-from tallystick.node.store.recorder import Row
+from tallystick.node.store.keyspace import (
+    DeclarationRow,
+    FenceRow,
+    PresenceRow,
+    declaration_key,
+    encode_row,
+)
 from tallystick.protocol import disputes
 from tallystick.protocol.blinding import OpenedHead, OpenedPresence
 from tallystick.protocol.declarations import SALT_SIZE, Commitments, commitment, totals_of
@@ -287,8 +294,9 @@ def _hears_no_copy(self: Presences, item: Item) -> OpenedPresence | None:
     return None
 
 
-async def _stops_in_memory_alone(self: Presences, other: OpenedPresence) -> None:
-    self._row = msgspec.structs.replace(self._row, stopped_us=1, seen_ms=other.at_ms)
+def _stops_in_memory_alone(self: Presences, row: PresenceRow) -> Job:
+    value = encode_row(msgspec.structs.replace(row, stopped_us=0))
+    return lambda txn: txn.put("meta", PRESENCE, value)
 
 
 def _takes_its_past_for_a_copy(self: Presences, item: Item) -> OpenedPresence | None:
@@ -339,8 +347,8 @@ async def _fences_in_memory_alone(
     return True
 
 
-def _keeps_no_generation(store: Store, generation: int) -> None:
-    store.commit_now(lambda txn: txn.put("meta", RESTORED, b""))
+def _keeps_no_generation(store: Store, generation: int, how: bytes = b"") -> None:
+    store.commit_now(lambda txn: txn.put("meta", RESTORED, how))
 
 
 def _starts_all_the_same(home: Home) -> int | None:
@@ -364,15 +372,8 @@ def _says_it_has_what_it_has_not(self: Mirrored, commits: Commits) -> None:
     self.held, self.number = held[-1:], held[-1][0]  # type: ignore[attr-defined]
 
 
-def _overwrites_nothing(
-    txn: Txn, table: str, old: Iterator[tuple[bytes, bytes]], fresh: Iterator[Row]
-) -> int:
-    there = {key for key, _ in old}
-    for _, key, stored in fresh:
-        assert stored is not None
-        if key not in there:
-            txn.put_raw(table, key, stored)
-    return 0
+def _forgets_a_change(txn: Txn, number: int, upto: int) -> Keys | None:
+    return changed_since(txn, min(number + 1, upto), upto)
 
 
 def _says_everything_again(channel: Channel, record: Any) -> bool:
@@ -413,7 +414,7 @@ MUTATIONS: dict[str, Mutation] = {
     "adjusts by present disputes": Mutation(7, balances, "adjustments_at", _adjusts_by_the_present),
     "leaves matters behind": Mutation(7, rebuilding, "rows_from", _leaves_matters_behind, LOSSES),
     "hears no copy": Mutation(14, Presences, "hear", _hears_no_copy, COPIES),
-    "stops in memory alone": Mutation(14, Presences, "stop", _stops_in_memory_alone, COPIES),
+    "stops in memory alone": Mutation(14, Presences, "_put", _stops_in_memory_alone, COPIES),
     "takes its past for a copy": Mutation(
         14, Presences, "hear", _takes_its_past_for_a_copy, RUMOURS
     ),
@@ -432,7 +433,7 @@ MUTATIONS: dict[str, Mutation] = {
     "says it has what it has not": Mutation(
         1, Mirrored, "apply", _says_it_has_what_it_has_not, TAKEOVERS, 536
     ),
-    "overwrites nothing": Mutation(15, applying, "_follow", _overwrites_nothing, TAKEOVERS, 80),
+    "forgets a change": Mutation(15, opening, "changed_since", _forgets_a_change, TAKEOVERS),
     "says everything again": Mutation(11, recovery, "_is_there", _says_everything_again, LOSSES),
     "says nothing again": Mutation(11, recovery, "_check_named", _says_nothing_again, LOSSES),
 }

@@ -16,7 +16,7 @@ import trio
 from simulator.party import Party, World
 from simulator.watch import FENCES
 from tallystick.node.config import Config, StandbySettings
-from tallystick.node.standby.marks import GENERATION, OF_THE_HOME
+from tallystick.node.standby.marks import GENERATION, is_mirrored
 from tallystick.node.standby.mode import mark_standby
 
 FENCED_SECONDS = 300  # in which each older node has stopped, once it can reach a peer
@@ -140,8 +140,10 @@ class Takeovers:
 
 
 def _mirrored(home: Party) -> dict[str, dict[bytes, bytes]]:
-    found = {name: dict(table.values) for name, table in home.disk.tables.items()}
+    found = {
+        name: {key: value for key, value in table.values.items() if is_mirrored(name, key)}
+        for name, table in home.disk.tables.items()
+    }
     # A promotion that was cut off may have begun a generation: the next one is a greater one.
-    for key in (*OF_THE_HOME, GENERATION):
-        found["meta"].pop(key, None)
+    found["meta"].pop(GENERATION, None)
     return found
