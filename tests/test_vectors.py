@@ -17,6 +17,7 @@ from vector_files import make_files
 
 from tallystick.node.seed import decrypt_seed
 from tallystick.protocol.checkpoint import parse_checkpoint
+from tallystick.protocol.contradiction import verify_contradiction
 from tallystick.protocol.declarations import Placed, declared, sides_of
 from tallystick.protocol.errors import FormatError
 from tallystick.protocol.evidence import verify_evidence
@@ -111,6 +112,9 @@ def test_a_witnesss_answer_from_disk() -> None:
     note = case["note"].encode()
     assert judge(parse_policy(case["policy"].encode()), parse_note(note)).satisfied
     parse_head_note(note, log, parse_vkey(case["cosigner_vkey"]))
+    checks = verify_contradiction(case["evidence"].encode())
+    assert all(check.ok for check in checks)
+    assert "9 seconds later" in checks[-1].detail
 
 
 def test_derivation_from_disk() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import builders
 
+from tallystick.protocol.contradiction import build_contradiction
+from tallystick.protocol.heads import Head, head_text
 from tallystick.protocol.keyring import Keyring
 from tallystick.protocol.keys import ED25519_COSIGNATURE, Vkey, derive_key, witness_name
 from tallystick.protocol.merkle import chain_leaves, consistency_path, root_of
@@ -25,7 +27,9 @@ PARTY = "gamma.example"
 
 
 def witness_files(channel: builders.Channel) -> dict[str, Any]:
-    """A request with its proof, the line that answers it, and a policy that the head satisfies."""
+    """A request with its proof, the line that answers it, a policy that the head satisfies, and
+    what convicts the witness once it co-signs an older head as the newest it knows.
+    """
     log = channel.provider_log
     key = derive_key(SEED, "witness")
     vkey = Vkey(witness_name(PARTY), ED25519_COSIGNATURE, bytes(key.verify_key))
@@ -34,6 +38,9 @@ def witness_files(channel: builders.Channel) -> dict[str, Any]:
     signed = parse_note(log.head_note())
     shown = Note(signed.text, signed.signatures[:1])
     line = cosign_checkpoint(signed.text, vkey.name, key, builders.COSIGNED_AT_SECONDS)
+    older = head_text(Head(log.head().origin, OLD_SIZE, root_of(leaves[:OLD_SIZE])))
+    later = cosign_checkpoint(older, vkey.name, key, builders.COSIGNED_AT_SECONDS + 9)
+    evidence = build_contradiction(vkey, Note(signed.text, (line,)), Note(older, (later,)))
     policy = k_of_n([Witness("gamma", vkey, "https://witness.gamma.example")], 1)
     return {
         "seed": SEED.hex(),
@@ -49,4 +56,5 @@ def witness_files(channel: builders.Channel) -> dict[str, Any]:
         "note": format_note(Note(signed.text, (*signed.signatures, line))).decode(),
         "origin_hash": origin_hash(log.head().origin),
         "policy": format_policy(policy).decode(),
+        "evidence": evidence.decode(),
     }

@@ -403,6 +403,7 @@ def _made() -> dict[str, list[bytes]]:
         "policies": witnesses.POLICIES,
         "witness-requests": witnesses.REQUESTS,
         "witness-answers": witnesses.ANSWERS,
+        "witness-evidence": witnesses.EVIDENCE,
         "verified": [data for name, data in files.items() if not name.endswith(".json")],
         "bundles": [
             files["bundle-compact.tally"],

@@ -85,6 +85,7 @@ TARGETS: dict[str, Target] = {
     "verified": accusations.verified,
     "vkeys": texts.vkeys,
     "witness-answers": witnesses.answers,
+    "witness-evidence": witnesses.evidence,
     "witness-requests": witnesses.requests,
     "zones": texts.zones,
 }

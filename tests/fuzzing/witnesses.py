@@ -5,6 +5,7 @@ from __future__ import annotations
 from nacl.signing import SigningKey
 
 from fuzzing.contract import attempt
+from tallystick.protocol.contradiction import build_contradiction, verify_contradiction
 from tallystick.protocol.errors import FormatError, InputError, ProofError
 from tallystick.protocol.heads import Head, head_text
 from tallystick.protocol.keys import ED25519_COSIGNATURE, ED25519_NOTE, Vkey
@@ -45,6 +46,15 @@ REQUESTS = [
     )
     for old in (0, 7, 20)
 ]
+OLDER = head_text(Head(LOG.name, 7, root_of(LEAVES[:7])))
+EVIDENCE = [
+    build_contradiction(
+        WITNESS,
+        Note(TEXT, (LINE,)),
+        Note(OLDER, (cosign_checkpoint(OLDER, WITNESS.name, WITNESS_KEY, at_s),)),
+    )
+    for at_s in (1_793_491_201, 1_793_491_199)  # as no honest witness says it, and as one may
+]
 ANSWERS = [b"\xc8" + LINE.line().encode(), b"\x09" + b"7\n", b"\x01not here\n"]
 
 
@@ -80,3 +90,10 @@ def answers(data: bytes) -> None:
         assert {one.line for one in answer} <= set(
             parse_note(TEXT.encode() + b"\n" + data[1:]).signatures
         )
+
+
+def evidence(data: bytes) -> None:
+    """A file of evidence against a witness: nobody makes one that convicts without its key."""
+    checks = list(verify_contradiction(data))
+    assert [check.number for check in checks] == [1, 2, 3]
+    assert all(check.ok for check in checks) == (data == EVIDENCE[0])
