@@ -237,17 +237,12 @@ class PeerStream:
 
     async def aclose(self) -> None:
         """Close, without waiting long for the other side."""
-        try:
-            with trio.move_on_after(CLOSE_SECONDS):
-                try:
-                    await self._stream.aclose()
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    return
-            await trio.aclose_forcefully(self._stream)
-        finally:
-            # By it the stream refers to itself, so what TLS holds would wait for the collector of
-            # garbage, which does not look at sessions (`process.Sessions`).
-            vars(self._stream).pop("_handshook", None)
+        with trio.move_on_after(CLOSE_SECONDS):
+            try:
+                await self._stream.aclose()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return
+        await trio.aclose_forcefully(self._stream)
 
 
 def parse_address(address: str) -> tuple[str, int]:
