@@ -31,7 +31,7 @@ signal.signal(signal.SIGUSR1, answer)
 main()
 """
 
-KINDS = ("Link", "Session", "SSLStream", "SSLObject", "Outbox")
+KINDS = ("Link", "Session", "SecureStream", "SSLObject", "Outbox")
 
 
 def _alive(party: nodes.Party, file: Path) -> dict[str, int]:
