@@ -108,7 +108,7 @@ class Link:
         self._writing = False
         self._over = False  # nothing new is begun
         self._unanswered: list[tuple[Ticket, int]] = []  # the peer's batches, and their records
-        self._answering = Answering(self._begin, self._handle_closing)
+        self._answering = Answering()
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()
 
@@ -353,7 +353,9 @@ class Link:
                 case _:
                     closer.arrived(message)
                     with trio.move_on_after(SILENCE_SECONDS) as waiting:
-                        await self._answering.put(closer, message)
+                        await self._answering.put(
+                            closer, message, self._begin, self._handle_closing
+                        )
                     if waiting.cancelled_caught:
                         self.close("the peer says more about checkpoints than can be answered")
         except PeerBreach as breach:
