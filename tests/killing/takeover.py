@@ -156,6 +156,7 @@ class Takeovers:
         self._logs.append(new.log)
         await trio.to_thread.run_sync(new.follow)
         await self._in_step(new)
+        await self._ask_again(old)
         await trio.sleep(self._dice.uniform(0.2, 2.5))
         ledger = self._ledgers[old.name]
         before = len(ledger.acknowledged)
@@ -168,8 +169,6 @@ class Takeovers:
         for place, source in self._sources:
             if place == self._place:
                 source.move(open_home(new.home))
-        if self._last:  # no answer came, so it is asked again, as anybody would
-            await self._emit_last(new)
         self.summary.takeovers += 1
         self._tell(
             f"takeover {self.summary.takeovers}: {before:,} acknowledged before it,"
@@ -234,6 +233,13 @@ class Takeovers:
             ledger.take(self._last, answer)
             self._last = []
 
+    async def _ask_again(self, party: nodes.Party) -> None:
+        """What was not answered before the takeover is sent again, as anybody would, once there is
+        a standby: before that no answer comes.
+        """
+        if self._last:
+            await self._emit_last(party)
+
     async def _in_step(self, standby: standbys.Standby) -> None:
         with trio.move_on_after(STEP_SECONDS):
             while True:
@@ -271,6 +277,7 @@ class Takeovers:
         self._stop.set()
         last = await trio.to_thread.run_sync(self._last_standby)
         await self._in_step(last)
+        await self._ask_again(self._parties[self._place])
         while self._running:
             await trio.sleep(0.05)
         while not all([await self._at_rest(party) for party in self._parties]):
