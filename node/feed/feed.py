@@ -16,7 +16,7 @@ import trio
 
 from tallystick.node.books import Books
 from tallystick.node.channel import Channel
-from tallystick.node.errors import StoreError
+from tallystick.node.errors import NodeStops, StoreError
 from tallystick.node.feed.events import NO_CHANNEL, make_row
 from tallystick.node.feed.following import Follower, Found, evidence_told, snapshot
 from tallystick.node.feed.rows import FeedReader, append, begin, prune, read_state
@@ -152,6 +152,8 @@ class Feed(FeedReader):
                 found = await self._look_at(keys)
                 looked_seconds = trio.current_time() - began
                 grown = await self._write(found, told)
+            except NodeStops:
+                return  # what was not told is told after the next start
             except StoreError as error:
                 _log.warning("the feed waits for the disk", extra={"reason": error.message})
                 self._pointed_at |= keys

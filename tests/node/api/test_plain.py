@@ -148,6 +148,7 @@ async def test_both_forms_may_come_on_one_connection(tmp_path: Path) -> None:
             assert (await stream.receive_some()).endswith(b"shown")
         assert await _answers(stream, 1) == [2]
         assert (world.plain, world.general) == (1, 2)
+        await trio.testing.wait_all_tasks_blocked()  # before, it is still the general one's turn
         await stream.send_all(_request(3))
         assert await _answers(stream, 1) == [3]
         assert world.plain == 2
