@@ -166,14 +166,6 @@ class Gossip:
         self._schedule(entry, due)
         return []
 
-    def withdraw(self, pseudonyms: Iterable[bytes]) -> None:
-        """These are not published any more."""
-        for pseudonym in pseudonyms:
-            self._own.discard(pseudonym)
-            entry = self._entries.get(pseudonym)
-            if entry is not None and pseudonym not in self._watched:
-                self._let_go(entry, OWN)
-
     # -- neighbours -----------------------------------------------------------------------------
 
     def connected(self, neighbour: str, now: float) -> None:

@@ -165,8 +165,8 @@ class Talker:
                 break
             channel, _ = self._unlearnt.popitem()
             fresh, past = self._pseudonyms.learn(channel)
+            self._watch(fresh, past)
             if fresh:
-                self._watch(fresh, past)
                 self._idle[channel] = None
             await trio.lowlevel.checkpoint()  # each takes a millisecond, and others wait
 

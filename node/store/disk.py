@@ -417,7 +417,7 @@ class Store:
         await self._writer.run(lambda: self.commit_now(*jobs))
 
     async def off_thread(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Do what would hold up the trio thread, and commits too, such as merges."""
+        """Do what would hold up the trio thread, such as merges; commits go on meanwhile."""
         return await trio.to_thread.run_sync(work, *arguments)
 
     async def run(self) -> None:

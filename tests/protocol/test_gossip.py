@@ -496,7 +496,7 @@ def test_there_is_room_for_what_each_neighbour_says_however_many_there_are() -> 
     assert node.stats().kept <= 400
 
 
-def test_withdrawn_and_unwatched_items_are_let_go() -> None:
+def test_unwatched_items_are_let_go_by_who_watched() -> None:
     node = Gossip(b"s" * 32)
     item, peer = _own("a", 1), _own("b", 1)
     node.connected("b", NOW)
@@ -506,9 +506,13 @@ def test_withdrawn_and_unwatched_items_are_let_go() -> None:
     node.unwatch([item.pseudonym, peer.pseudonym])
     assert node.newest(item.pseudonym) == item  # still ours
     assert node.newest(peer.pseudonym) == peer  # on its bearer's account
-    node.withdraw([item.pseudonym])
-    assert node.newest(item.pseudonym) is None
-    assert node.publish(_own("a", 2), NOW) == []
+    other = Gossip(b"s" * 32, Limits(items=0))  # which keeps for nobody
+    other.watch([peer.pseudonym])
+    other.connected("b", NOW)
+    other.receive("b", [Carried(0, peer)], [], NOW)
+    assert other.newest(peer.pseudonym) == peer
+    other.unwatch([peer.pseudonym])
+    assert other.newest(peer.pseudonym) is None
 
 
 def test_sessions_that_begin_twice_or_end_twice_do_no_harm() -> None:
