@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 START_SECONDS = 120
+_PROCESS_CLOCK = 2  # a process's own time, in the numbers that Linux gives to clocks
 STOP_SECONDS = 300  # a node that merges a large index finishes that first
 
 TERMS = """\
@@ -111,8 +112,8 @@ class Party:
     def cpu_seconds(self) -> float:
         """Processor time of its node so far: it says more than the clock on a busy machine."""
         assert self.process is not None
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        # What clock_getcpuclockid(3) makes of it: nanoseconds, where /proc counts hundredths.
+        return time.clock_gettime((~self.process.pid << 3) | _PROCESS_CLOCK)
 
     def _end(self, how: Any) -> None:
         if self.process is not None:

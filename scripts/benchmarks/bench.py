@@ -40,7 +40,7 @@ class Bench:
             spent[name] = party.cpu_seconds() - before[name]
         spent["driver"] = time.process_time() - own
         for name, seconds in spent.items():
-            self.figures.add(f"cpu_seconds.{name}", round(seconds, 3))
+            self.figures.add(f"cpu_seconds.{name}", round(seconds, 6))
 
     def in_hashes(self, name: str, cpu_us: float) -> None:
         """Put a cost a record beside the one of hashing it, which nothing can do without."""
