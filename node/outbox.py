@@ -15,7 +15,7 @@ from tallystick.node.errors import PeerUnreachable
 
 ROOM_BYTES = 4 * 1024 * 1024
 ANSWER_BYTES_MAX = 1024 * 1024
-PIECE_BYTES = 128 * 1024
+PIECE_BYTES = 256 * 1024
 
 
 class Outbox:

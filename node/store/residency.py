@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 from pathlib import Path
 
 import trio
@@ -19,9 +20,9 @@ SHARED_BYTES_MAX = 40 * 1024 * 1024
 _PAGE = mmap.PAGESIZE
 
 
-def _shared_bytes() -> int:
-    """How much of our resident memory is files' pages."""
-    return int(Path("/proc/self/statm").read_text().split()[2]) * _PAGE
+def _shared_bytes(statm: int) -> int:
+    """How much of our resident memory is files' pages, as the open file `statm` tells."""
+    return int(os.pread(statm, 256, 0).split()[2]) * _PAGE
 
 
 def _mappings(file: Path) -> list[tuple[int, int]]:
@@ -42,8 +43,12 @@ async def keep_small(file: Path) -> None:
         return
     madvise = ctypes.CDLL(None, use_errno=True).madvise
     madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    while True:
-        await trio.sleep(CHECK_SECONDS)
-        if _shared_bytes() > SHARED_BYTES_MAX:
-            for address, length in _mappings(file):
-                madvise(address, length, mmap.MADV_DONTNEED)
+    statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while True:
+            await trio.sleep(CHECK_SECONDS)
+            if _shared_bytes(statm) > SHARED_BYTES_MAX:
+                for address, length in _mappings(file):
+                    madvise(address, length, mmap.MADV_DONTNEED)
+    finally:
+        os.close(statm)

@@ -2,16 +2,20 @@
 
 The stages are the functions that a node calls, on a batch as an import sends it, one after another
 in this process; ids are looked up in an index of as many deltas as the run has. What a request
-costs is what the node takes for the same deltas of a channel that it does not have. What is left
-beyond the sum holds it together: tasks, garbage, two threads that take turns at the interpreter,
-and data that left the processor's caches between one stage and the next.
+costs is what the node takes for the same deltas of a channel that it does not have.
+
+A stage that is repeated alone finds its data in the processor's caches and frees nothing. So the
+stages that compute are measured once more in a row, each batch a new one and freed a while after:
+what they take then beyond their sum is `fresh_us`. What is left beyond that holds a node together:
+tasks, its copies for the socket, two threads that take turns at the interpreter.
 """
 
 from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -50,6 +54,8 @@ from tallystick.protocol.records import batch_bytes, decode_batch, encode_record
 
 REPEATS = 15
 SEED = 7
+IN_FLIGHT = 4  # batches that are alive at once
+COMPUTED = ("decode", "check", "encode", "ids", "chain", "tree", "balances")
 _decode = msgspec.msgpack.Decoder(list[Draft]).decode
 
 Stage = tuple[Callable[[], object], int]  # and how many deltas it is for
@@ -183,6 +189,59 @@ def _stages(
     }
 
 
+def _in_a_row(
+    channel: Channel, folder: Path, records_before: int, bodies: Sequence[bytes]
+) -> Iterator[tuple[float, float]]:
+    """Microseconds a delta of `COMPUTED` for new batches, in order: at the author's and the peer's
+    node.
+    """
+    own, alive = channel.own, deque[object](maxlen=IN_FLIGHT)
+    state = LogState(channel.id, Frontier.empty().extend([channel.id]), LogFacts())
+    book = Book(own.folder, lambda _: None)
+    runs = folder / "runs in a row"
+    with closing(IdIndex(runs, 0, _grown(runs, records_before))) as index:
+
+        def ids(named: Sequence[Draft] | Sequence[Record]) -> list[int]:
+            prints = fingerprints([record_name(one.meter, one.id) for one in named], SEED)
+            assert not index.find(prints) and len(set(prints)) == len(prints)
+            return prints
+
+        def provider(body: bytes) -> bytes:
+            drafts = _decode(body)
+            prints = ids(drafts)
+            assert plainly_valid(own, drafts)
+            records = deltas_of(drafts, load.START_US)
+            parts = [encode_record(record) for record in records]
+            data, leaves = batch_bytes(parts), chain_leaves(channel.id, parts)
+            tree = state.frontier.extend_with_tiles(leaves)
+            changes = own.folder.fold(records)
+            book.apply(changes)
+            alive.append((drafts, prints, records, parts, data, leaves, tree, changes))
+            return data
+
+        def consumer(data: bytes) -> None:
+            records, parts = decode_batch(data)
+            own.rules.check_batch(state, records, own)
+            prints, leaves = ids(records), chain_leaves(channel.id, parts)
+            tree = state.frontier.extend_with_tiles(leaves)
+            changes = own.folder.fold(records)
+            book.apply(changes)
+            alive.append((prints, records, parts, data, leaves, tree, changes))
+
+        def us(began: float) -> float:
+            return (time.process_time() - began) / load.BATCH * 1e6
+
+        made = []
+        for body in bodies:
+            began = time.process_time()
+            data = provider(body)
+            made.append((us(began), data))
+        for author_us, data in made:
+            began = time.process_time()
+            consumer(data)
+            yield author_us, us(began)
+
+
 def _us(stage: Stage) -> list[float]:
     """Microseconds of processor a delta, of some repeats; the first warms up."""
     work, deltas = stage
@@ -212,10 +271,14 @@ def stages(bench: Bench) -> None:
             load.emit(acme, bodies)
         with bench.cpu(refusing=acme) as asked:
             trio.run(_refused, acme, bodies)
+    whole = bodies[: bench.records // load.BATCH] or [load.drafts(range(load.BATCH))]
     books = Books.open(open_home(acme.home), read_only=True)
     store = Store(bench.folder / "store")
     try:
         channel, _ = next(iter(books.channels.values()))
+        in_a_row = zip(*_in_a_row(channel, bench.folder, bench.records, whole), strict=True)
+        for side, taken in zip(("provider", "consumer"), in_a_row, strict=True):
+            figures.repeated(f"in_a_row_us.{side}", taken)
         for side, named in _stages(channel, bench.folder, store, bench.records).items():
             total = 0.0
             for name, stage in named.items():
@@ -227,10 +290,14 @@ def stages(bench: Bench) -> None:
                 request -= figures.get("stages_us.provider.decode")
                 figures.put("stages_us.provider.request", request)
                 total += request
+            same = sum(figures.get(f"stages_us.{side}.{name}", 0) for name in COMPUTED)
+            fresh = figures.get(f"in_a_row_us.{side}") - same
             cost = spent[side] / bench.records * 1e6
             figures.put(f"stages_us.{side}.sum", total)
+            figures.put(f"fresh_us.{side}", fresh)
             figures.put(f"cpu_us_per_delta.{side}", cost)
             figures.put(f"ratios.of_stages.{side}", cost / total)
+            figures.put(f"ratios.of_stages_fresh.{side}", cost / (total + fresh))
     finally:
         store.close()
         books.close()

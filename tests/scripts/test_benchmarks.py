@@ -74,6 +74,12 @@ def test_stages_add_up_and_stand_beside_what_nodes_take(measure: Measure) -> Non
         assert result["ratios"]["of_stages"][side] == pytest.approx(
             result["cpu_us_per_delta"][side] / total, rel=0.01
         )
+        same = ("decode", "check", "encode", "ids", "chain", "tree", "balances")
+        fresh = result["in_a_row_us"][side] - sum(stages.get(name, 0) for name in same)
+        assert result["fresh_us"][side] == pytest.approx(fresh, abs=0.05)
+        assert result["ratios"]["of_stages_fresh"][side] == pytest.approx(
+            result["cpu_us_per_delta"][side] / (total + fresh), rel=0.02
+        )
 
 
 def test_latency_counts_every_delta_at_every_rate(measure: Measure) -> None:
