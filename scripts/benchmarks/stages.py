@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import nodes
@@ -201,7 +202,7 @@ def _in_a_row(
     runs = folder / "runs in a row"
     with closing(IdIndex(runs, 0, _grown(runs, records_before))) as index:
 
-        def ids(named: Sequence[Draft] | Sequence[Record]) -> list[int]:
+        def ids(named: Sequence[Any]) -> list[int]:
             prints = fingerprints([record_name(one.meter, one.id) for one in named], SEED)
             assert not index.find(prints) and len(set(prints)) == len(prints)
             return prints
