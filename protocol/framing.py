@@ -39,7 +39,8 @@ class FrameReader:
         length = self._length()
         if length is None or len(self._buffer) < HEADER_SIZE + length:
             return None
-        body = bytes(self._buffer[HEADER_SIZE : HEADER_SIZE + length])
+        with memoryview(self._buffer) as buffer:  # its own slice would be a copy more
+            body = bytes(buffer[HEADER_SIZE : HEADER_SIZE + length])
         del self._buffer[: HEADER_SIZE + length]
         return body
 
