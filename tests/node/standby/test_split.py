@@ -4,6 +4,7 @@ shut out when the standby takes over.
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +84,30 @@ def test_what_the_peer_has_comes_back_and_the_node_that_lives_is_shut_out(
     assert beta.json("evidence")["evidence"] == standby.json("evidence")["evidence"] == []
     assert "took over" in acme.tally("run", check=False).stderr
     assert acme.json("standby")["role"] == "superseded"
+
+
+def test_a_standby_without_room_to_take_over_follows_its_primary_again(
+    three: tuple[nodes.Party, standbys.Standby, nodes.Party],
+) -> None:
+    acme, standby, beta = three
+    _emit(acme, "before", "--wait")
+    acme.kill()
+    nodes.wait_until(lambda: not standby.json("standby")["connected"])
+    assert standby.process is not None
+    pid, unlimited = standby.process.pid, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    # No file of the process may grow: the kernel refuses its real writes.
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+    done = standby.tally("promote", "--yes", check=False)
+    assert (done.returncode, "cannot be written" in done.stderr) == (3, True)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
+    acme.start()
+    nodes.wait_until(lambda: acme.json("standby")["in_step"])
+    _emit(acme, "since", "--wait")
+    assert "context-tokens/since" in standby.tally("show", "since").stdout
+    acme.kill()
+    standby.promote()
+    _emit(standby, "after", "--wait")
+    assert standby.json("derive")["digest"] == beta.json("derive")["digest"]
 
 
 def test_only_a_standby_is_promoted_and_a_claim_begins_a_generation(tmp_path: Path) -> None:
