@@ -18,6 +18,7 @@ import pyarrow.parquet
 
 from tallystick.node.comparing.result import Finding
 from tallystick.node.files import whole_file
+from tallystick.node.formulas import shown_as_text
 from tallystick.protocol.quantities import format_quantity
 from tallystick.protocol.records import Meter
 
@@ -31,6 +32,7 @@ _COLUMNS = (
 _OF_EXPORTS = {
     "record_index": "their_row", "record_time": "their_time", "record_quantity": "their_quantity",
 }  # fmt: skip
+_TEXTS = frozenset({"id", "subject"})  # whatever either party wrote
 _SURE = ("meter", "class", "cause", "confidence", *_COLUMNS[2:])
 _INSTANT = pyarrow.timestamp("us", tz="UTC")
 _TYPES = {
@@ -74,7 +76,11 @@ def _write_rows(
         writer.writerow(header)
         for finding in findings:
             count += 1
-            writer.writerow(_cells(finding, meters, columns, _show_time))
+            cells = _cells(finding, meters, columns, _show_time)
+            writer.writerow(
+                shown_as_text(cell) if name in _TEXTS and cell is not None else cell
+                for name, cell in zip(columns, cells, strict=True)
+            )
     return count
 
 

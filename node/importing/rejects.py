@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from tallystick.node.errors import StoreError
+from tallystick.node.formulas import shown_as_text
 from tallystick.node.importing.drafts import Reject
 
 
@@ -34,7 +35,8 @@ class RejectsFile:
                 self._file = os.fdopen(file, "w", newline="", encoding="utf-8", errors="replace")
                 self._writer = csv.writer(self._file)
                 self._writer.writerow(["row", "column", "value", "reason"])
-            self._writer.writerow([reject.row, reject.column, reject.value, reject.reason])
+            texts = map(shown_as_text, (reject.column, reject.value, reject.reason))
+            self._writer.writerow([reject.row, *texts])
         except OSError as error:
             raise StoreError(f"{self.path} cannot be written: {error.strerror}") from None
         self.count += 1

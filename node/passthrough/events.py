@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from tallystick.node.corrected import corrected
 from tallystick.node.files import whole_file
+from tallystick.node.formulas import shown_as_text
 from tallystick.node.logs import ChannelLog
 from tallystick.node.passthrough.checking import Passthrough
 from tallystick.node.passthrough.gathering import Gathered
@@ -120,10 +121,10 @@ def _cells(name: str, row: _Row) -> list[str]:
     amounts = (row.bought, row.sold, row.sold - row.bought)
     return [
         _meter(row.group),
-        bought_as,
-        sold_as,
+        shown_as_text(bought_as),
+        shown_as_text(sold_as),
         " ".join(sorted(row.customers)),
-        name,
+        shown_as_text(name),
         *(format_quantity(amount, scale) for amount in amounts),
         (_EPOCH + timedelta(microseconds=row.occurred_at)).isoformat().replace("+00:00", "Z"),
     ]
