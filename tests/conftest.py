@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import browsers
@@ -16,6 +17,10 @@ from tallystick.node.home import Home
 # No property is judged by a clock: the machines are shared.
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
+
+# A shell that starts this in the background has it ignored, and so would every process of a test.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
