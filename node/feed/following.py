@@ -103,7 +103,8 @@ class Follower:
         self.caught_up = caught_up
         self.since_s = since_s
         self._ahead_seconds = ahead_seconds
-        self._deadlines: dict[bytes, list[Deadline]] = {}
+        # Of each channel, and how many matters memory counted in either log by then.
+        self._deadlines: dict[bytes, tuple[tuple[int, int], list[Deadline]]] = {}
 
     def look(self, key: bytes) -> Found:
         """What is to be told of a channel now."""
@@ -125,9 +126,12 @@ class Follower:
 
     def deadlines(self, channel: Channel, *, anew: bool) -> list[Deadline]:
         """What waits in a channel, by when it is to be told of."""
-        if anew or channel.id not in self._deadlines:
-            self._deadlines[channel.id] = deadlines(channel, self._ahead_seconds)
-        return self._deadlines[channel.id]
+        # A commit can be read a moment before memory counts what it has: then this looks once more.
+        counted = channel.own.mattered, channel.peer.mattered
+        known = self._deadlines.get(channel.id)
+        if anew or known is None or known[0] != counted:
+            known = self._deadlines[channel.id] = counted, deadlines(channel, self._ahead_seconds)
+        return known[1]
 
 
 class _Look:

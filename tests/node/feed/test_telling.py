@@ -21,6 +21,7 @@ from tallystick.node.config import Config, FeedConfig
 from tallystick.node.feed import feed as feed_module
 from tallystick.node.feed.events import Event
 from tallystick.node.feed.feed import Feed
+from tallystick.node.feed.following import Follower
 from tallystick.node.feed.rows import forget_feed
 from tallystick.node.importing.drafts import Draft
 from tallystick.node.lapsing import Lapser
@@ -151,6 +152,24 @@ async def test_a_deadline_is_told_before_and_when_it_lapsed(tmp_path: Path) -> N
                 kinds = ["dispute.opened", "dispute.due", "dispute.lapsed"]
                 assert [e.kind for e in events] == kinds
                 assert events[-1].data["state"] == "upheld"
+
+
+async def test_a_deadline_is_known_although_a_look_came_before_memory_counted_it(
+    tmp_path: Path,
+) -> None:
+    async with homes.founded(tmp_path) as (a, b):
+        await _emit(a, b, "t1")
+        await disputing.say(b.channel, _dispute(50))
+        await homes.exchange(a, b)
+        follower = Follower(b.books, lambda channel: True, 72 * 3600.0, 0.0)
+        log = b.channel.own
+        size, mattered = log.durable_size, log.mattered
+        # The commit can be read already; what follows from it in memory is still to come.
+        log.durable_size, log.mattered = 1, mattered - 1
+        assert follower.deadlines(b.channel, anew=True) == []
+        log.durable_size, log.mattered = size, mattered
+        known = follower.deadlines(b.channel, anew=False)
+        assert [one.kind for one in known] == ["dispute.due"]
 
 
 async def test_a_closed_period_is_told_signed_due_and_accepted(tmp_path: Path) -> None:
