@@ -8,9 +8,9 @@ from typing import Any
 
 from tallystick.node.attesting import until_s
 from tallystick.node.channel import Channel
-from tallystick.node.disputing import open_closes, standing_all, waiting_record
+from tallystick.node.disputing import open_closes, waiting_record
 from tallystick.node.feed.events import iso_s
-from tallystick.node.feed.matters import dispute_data
+from tallystick.node.feed.matters import dispute_data, standings_of
 from tallystick.node.logs import ChannelLog
 from tallystick.node.worklist import THEN
 from tallystick.protocol.disputes import Standing
@@ -35,9 +35,11 @@ class Deadline:
         return "checkpoint.due" if isinstance(self.about, str) else "dispute.due"
 
 
-def deadlines(channel: Channel, ahead_seconds: float) -> list[Deadline]:
-    """What waits in a channel. A deadline is told of `ahead_seconds` before, or half of the time
-    that there is, if that is less.
+def deadlines(
+    channel: Channel, own_size: int, peer_size: int, ahead_seconds: float
+) -> list[Deadline]:
+    """What waits in a channel at these sizes of our log and the peer's. A deadline is told of
+    `ahead_seconds` before, or half of the time that there is, if that is less.
     """
     found: list[Deadline] = []
 
@@ -53,7 +55,7 @@ def deadlines(channel: Channel, ahead_seconds: float) -> list[Deadline]:
     for log in (channel.own, channel.peer):
         for index, label in open_closes(log):
             add(log, index, until_s(log, index), label)
-    for one in standing_all(channel):
+    for one in standings_of(channel, own_size, peer_size):
         waiting = waiting_record(channel, one)
         if waiting is not None:
             add(waiting.log, waiting.index, waiting.until_s, one)

@@ -103,8 +103,7 @@ class Follower:
         self.caught_up = caught_up
         self.since_s = since_s
         self._ahead_seconds = ahead_seconds
-        # Of each channel, and how many matters memory counted in either log by then.
-        self._deadlines: dict[bytes, tuple[tuple[int, int], list[Deadline]]] = {}
+        self._deadlines: dict[bytes, list[Deadline]] = {}
 
     def look(self, key: bytes) -> Found:
         """What is to be told of a channel now."""
@@ -124,14 +123,15 @@ class Follower:
             found.puts.append(("followed", key, encode_row(after)))
         return found
 
-    def deadlines(self, channel: Channel, *, anew: bool) -> list[Deadline]:
-        """What waits in a channel, by when it is to be told of."""
-        # A commit can be read a moment before memory counts what it has: then this looks once more.
-        counted = channel.own.mattered, channel.peer.mattered
-        known = self._deadlines.get(channel.id)
-        if anew or known is None or known[0] != counted:
-            known = self._deadlines[channel.id] = counted, deadlines(channel, self._ahead_seconds)
-        return known[1]
+    def deadlines(self, channel: Channel, after: FollowedRow, *, anew: bool) -> list[Deadline]:
+        """What waits in a channel, by when it is to be told of: of what was told until `after`.
+
+        Memory is not asked how long the logs are: it counts a commit a moment after it can be read.
+        """
+        if anew or channel.id not in self._deadlines:
+            found = deadlines(channel, after.own, after.peer, self._ahead_seconds)
+            self._deadlines[channel.id] = found
+        return self._deadlines[channel.id]
 
 
 class _Look:
@@ -193,7 +193,7 @@ class _Look:
         after.returning = False
         after.own, after.peer, after.checkpoints = now.own, now.peer, now.checkpoints
         self._tell("recovery.done", {"own_size": now.own, "peer_size": now.peer}, once=False)
-        self._tell_deadlines(channel, anew=True)
+        self._tell_deadlines(channel, after, anew=True)
 
     def _follow(self, channel: Channel, after: FollowedRow) -> None:
         before = self._before
@@ -206,7 +206,7 @@ class _Look:
         if matters:
             for kind, data in rows_of_matters(telling):
                 self._tell(kind, data)
-        self._tell_deadlines(channel, anew=matters)
+        self._tell_deadlines(channel, after, anew=matters)
 
     def _tell_cosigned(self, channel: Channel, number: int, before: int) -> int:
         size = _cosigned(self._txn, number)
@@ -295,10 +295,10 @@ class _Look:
                 self._found.puts.append(("told", told, b""))
                 self._tell("evidence.found", {"digest": digest.hex(), "accused": accused})
 
-    def _tell_deadlines(self, channel: Channel, *, anew: bool) -> None:
+    def _tell_deadlines(self, channel: Channel, after: FollowedRow, *, anew: bool) -> None:
         """Tell of those that are near, once each; say when to look for the next one."""
         prefix = self._key + DEADLINE
-        found = self._follower.deadlines(channel, anew=anew)
+        found = self._follower.deadlines(channel, after, anew=anew)
         now_s = self._now_us / 1e6
         if anew:
             wanted = {prefix + one.key for one in found}

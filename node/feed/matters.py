@@ -48,6 +48,12 @@ _FIELDS = ("dispute", "by", "against", "period", "meter", "subject", "unit", "am
            "reason", "state", "upheld", "pending", "waits_for")  # fmt: skip
 
 
+def standings_of(channel: Channel, own_size: int, peer_size: int) -> list[Standing]:
+    """Where disputes stand at a size of our log and one of the peer's."""
+    sizes = {channel.own.role: own_size, channel.peer.role: peer_size}
+    return standings_at(channel, sizes["provider"], sizes["consumer"])
+
+
 @dataclass(frozen=True, slots=True)
 class Telling:
     """A stretch of both logs: our log's sizes before and after, and the peer's."""
@@ -70,11 +76,7 @@ class Telling:
 
     def standings(self, place: int) -> list[Standing]:
         """Where disputes stand at its beginning (0) or its end (1)."""
-        sizes = {
-            self.channel.own.role: self.own[place],
-            self.channel.peer.role: self.peer[place],
-        }
-        return standings_at(self.channel, sizes["provider"], sizes["consumer"])
+        return standings_of(self.channel, self.own[place], self.peer[place])
 
     def records(self) -> Iterator[tuple[ChannelLog, Said]]:
         """The matters and closes in it: the peer's after ours."""

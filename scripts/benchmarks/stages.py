@@ -106,7 +106,7 @@ def _grown(folder: Path, records: int) -> list[RunRow]:
 
 
 def _stages(
-    channel: Channel, folder: Path, store: Store, records_before: int
+    channel: Channel, folder: Path, store: Store, runs: Path, rows: list[RunRow]
 ) -> dict[str, dict[str, Stage]]:
     """The stages of the author's node and of its peer's, most of them for one batch."""
     own = channel.own
@@ -123,8 +123,6 @@ def _stages(
     state = LogState(channel.id, Frontier.empty().extend([channel.id]), LogFacts())
     tiles = state.frontier.extend_with_tiles(leaves)[1]
 
-    runs = folder / "runs"
-    rows = _grown(runs, records_before)
     recent = list(range(1, RECENT_MAX * 2**40, 2**40))
 
     def ids() -> None:
@@ -191,7 +189,7 @@ def _stages(
 
 
 def _in_a_row(
-    channel: Channel, folder: Path, records_before: int, bodies: Sequence[bytes]
+    channel: Channel, runs: Path, rows: list[RunRow], bodies: Sequence[bytes]
 ) -> Iterator[tuple[float, float]]:
     """Microseconds a delta of `COMPUTED` for new batches, in order: at the author's and the peer's
     node.
@@ -199,8 +197,7 @@ def _in_a_row(
     own, alive = channel.own, deque[object](maxlen=IN_FLIGHT)
     state = LogState(channel.id, Frontier.empty().extend([channel.id]), LogFacts())
     book = Book(own.folder, lambda _: None)
-    runs = folder / "runs in a row"
-    with closing(IdIndex(runs, 0, _grown(runs, records_before))) as index:
+    with closing(IdIndex(runs, 0, rows)) as index:
 
         def ids(named: Sequence[Any]) -> list[int]:
             prints = fingerprints([record_name(one.meter, one.id) for one in named], SEED)
@@ -277,10 +274,12 @@ def stages(bench: Bench) -> None:
     store = Store(bench.folder / "store")
     try:
         channel, _ = next(iter(books.channels.values()))
-        in_a_row = zip(*_in_a_row(channel, bench.folder, bench.records, whole), strict=True)
+        runs = bench.folder / "runs"
+        rows = _grown(runs, bench.records)
+        in_a_row = zip(*_in_a_row(channel, runs, rows, whole), strict=True)
         for side, taken in zip(("provider", "consumer"), in_a_row, strict=True):
             figures.repeated(f"in_a_row_us.{side}", taken)
-        for side, named in _stages(channel, bench.folder, store, bench.records).items():
+        for side, named in _stages(channel, bench.folder, store, runs, rows).items():
             total = 0.0
             for name, stage in named.items():
                 total += figures.repeated(f"stages_us.{side}.{name}", _us(stage))

@@ -4,10 +4,10 @@ shut out when the standby takes over.
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
+import disks
 import nodes
 import pytest
 import standbys
@@ -94,12 +94,9 @@ def test_a_standby_without_room_to_take_over_follows_its_primary_again(
     acme.kill()
     nodes.wait_until(lambda: not standby.json("standby")["connected"])
     assert standby.process is not None
-    pid, unlimited = standby.process.pid, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-    # No file of the process may grow: the kernel refuses its real writes.
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
-    done = standby.tally("promote", "--yes", check=False)
+    with disks.full_for(standby.process.pid):
+        done = standby.tally("promote", "--yes", check=False)
     assert (done.returncode, "cannot be written" in done.stderr) == (3, True)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
     acme.start()
     nodes.wait_until(lambda: acme.json("standby")["in_step"])
     _emit(acme, "since", "--wait")
